@@ -1,0 +1,76 @@
+"""What comes back from a question: SpatialAnswer and its parts, SI throughout.
+
+Plain data. Knows neither how an answer was found (`engine`) nor how text is read
+(`measurement`) nor the messages it becomes (`sdvlm_ros.conversions`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from sdvlm_core.measurement import Measurement
+
+
+class Status(IntEnum):
+    """How the question ended; the numbers are those of msg/SpatialAnswer."""
+
+    OK = 0
+    NO_ANSWER = 1
+    NOT_VISIBLE = 2
+    NO_DEPTH = 3
+    DISAGREEMENT = 4
+    TF_UNAVAILABLE = 5
+
+
+class Verdict(IntEnum):
+    """The answer to a yes/no question; the numbers are those of msg/SpatialAnswer."""
+
+    UNDECIDED = 0
+    HOLDS = 1
+    DOES_NOT_HOLD = 2
+
+
+@dataclass(frozen=True)
+class Position:
+    """A named point in the colour optical frame, metres (REP-103: X right, Y down, Z forward)."""
+
+    label: str
+    x: float
+    y: float
+    z: float
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where the time went, seconds: waiting, image to cache, prompt, tokens, reading the answer."""
+
+    queue: float = 0.0
+    encode: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    measure: float = 0.0
+
+
+@dataclass(frozen=True)
+class SpatialAnswer:
+    """An answer about one frame.
+
+    `confidence` is the geometric mean probability of the tokens that carry the answer's numbers
+    (of all answer tokens where it has none), in [0, 1]; NaN = not available.
+    `image_points` are (u, v) normalised to [0, 1] of the colour image; `positions` are the same
+    points in 3-D where depth and intrinsics allow it.
+    """
+
+    question: str
+    text: str
+    measurements: tuple[Measurement, ...] = ()
+    image_points: tuple[tuple[float, float], ...] = ()
+    positions: tuple[Position, ...] = ()
+    verdict: Verdict = Verdict.UNDECIDED
+    status: Status = Status.OK
+    confidence: float = math.nan
+    model_id: str = ""
+    depth_source: str = ""
+    timings: Timings = field(default_factory=Timings)

@@ -1,0 +1,239 @@
+"""RgbdFrame: one look of a camera at the world, the one thing that flows through the house.
+
+Holds colour, depth in metres, intrinsics and where they came from, and checks once, here, that
+they belong together. Does not know messages, files of a data set, models or tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, QueryError
+
+DepthSource = Literal["sensor", "estimated_metric", "estimated_relative"]
+DEPTH_SOURCES: tuple[DepthSource, ...] = ("sensor", "estimated_metric", "estimated_relative")
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CameraIntrinsics:
+    """Pinhole intrinsics of a rectified image, in pixels of a `width` x `height` image.
+
+    Pixel (u, v) = (0, 0) is the centre of the upper left pixel, as in sensor_msgs/CameraInfo.
+
+    Raises:
+        IntrinsicsError: a value is not finite, or a focal length or a size is not positive.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        values = (self.fx, self.fy, self.cx, self.cy)
+        if not all(math.isfinite(value) for value in values):
+            raise IntrinsicsError(f"intrinsics are not finite: fx, fy, cx, cy = {values}")
+        if self.fx <= 0 or self.fy <= 0:
+            raise IntrinsicsError(
+                f"focal lengths must be positive, got fx={self.fx}, fy={self.fy}; "
+                "a zero means that the camera is not calibrated"
+            )
+        if self.width <= 0 or self.height <= 0:
+            raise IntrinsicsError(f"image size must be positive, got {self.width}x{self.height}")
+
+    def scaled(self, width: int, height: int) -> CameraIntrinsics:
+        """The intrinsics of the same image resized to `width` x `height`.
+
+        Pixel centres sit at integers, so the principal point moves by half a pixel on the way.
+        """
+        sx, sy = width / self.width, height / self.height
+        return CameraIntrinsics(
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+            width=width,
+            height=height,
+        )
+
+    def back_project(self, u: Array | float, v: Array | float, z: Array | float) -> Array:
+        """Pixels (u, v) at depth z metres -> points (..., 3) in the optical frame, metres.
+
+        The optical frame is REP-103's: X right, Y down, Z forward; z is along +Z, not range.
+        """
+        x = (np.asarray(u) - self.cx) / self.fx * z
+        y = (np.asarray(v) - self.cy) / self.fy * z
+        return np.stack(np.broadcast_arrays(x, y, z), axis=-1)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> CameraIntrinsics:
+        """Read `fx, fy, cx, cy, width, height`; more keys are ignored.
+
+        Raises:
+            IntrinsicsError: a key is missing or its value is not a number.
+        """
+        try:
+            return cls(
+                **{key: float(values[key]) for key in ("fx", "fy", "cx", "cy")},
+                **{key: int(values[key]) for key in ("width", "height")},
+            )
+        except KeyError as error:
+            raise IntrinsicsError(f"intrinsics lack the key {error}") from error
+        except (TypeError, ValueError) as error:
+            raise IntrinsicsError(f"an intrinsics value is not a number: {error}") from error
+
+    @classmethod
+    def from_json(cls, path: Path) -> CameraIntrinsics:
+        """Read an `intrinsics.json`; an unreadable or incomplete file raises IntrinsicsError."""
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise IntrinsicsError(f"cannot read intrinsics from {path}: {error}") from error
+        if not isinstance(values, dict):
+            raise IntrinsicsError(f"{path} must hold one JSON object, found {type(values)}")
+        return cls.from_mapping(values)
+
+
+@dataclass(frozen=True, eq=False)
+class RgbdFrame:
+    """Colour with, where known, depth and intrinsics of the same pixels.
+
+    Attributes:
+        rgb: (H, W, 3) uint8, red first.
+        depth: (H, W) float32 metres along +Z, NaN = no reading; None = no depth at all.
+        intrinsics: of the colour image; None = unknown.
+        stamp_ns: acquisition time, nanoseconds; 0 = unknown.
+        frame_id: the colour optical frame (REP-103).
+        depth_source: who says so: `sensor`, `estimated_metric`, or `estimated_relative`
+            (affine-invariant: no metres in it).
+
+    Raises:
+        FrameError: rgb is not (H, W, 3) uint8, or depth_source is unknown.
+        DepthError: depth is not (H, W) float32, or of another size than rgb.
+        IntrinsicsError: intrinsics are for another size than rgb.
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    depth: npt.NDArray[np.float32] | None = None
+    intrinsics: CameraIntrinsics | None = None
+    stamp_ns: int = 0
+    frame_id: str = ""
+    depth_source: DepthSource = "sensor"
+
+    def __post_init__(self) -> None:
+        rgb, depth = self.rgb, self.depth
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+            raise FrameError(f"rgb must be (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
+        if depth is not None:
+            if depth.ndim != 2 or depth.dtype != np.float32:
+                raise DepthError(f"depth must be (H, W) float32, got {depth.shape} {depth.dtype}")
+            if depth.shape != rgb.shape[:2]:
+                raise DepthError(
+                    f"depth is {depth.shape[1]}x{depth.shape[0]} but colour is "
+                    f"{self.width}x{self.height}; register depth to the colour camera first "
+                    "(RealSense: align_depth.enable, OpenNI: depth_registration)"
+                )
+        if self.intrinsics is not None and (self.intrinsics.width, self.intrinsics.height) != (
+            self.width,
+            self.height,
+        ):
+            raise IntrinsicsError(
+                f"intrinsics are for {self.intrinsics.width}x{self.intrinsics.height} but colour "
+                f"is {self.width}x{self.height}"
+            )
+        if self.depth_source not in DEPTH_SOURCES:
+            raise FrameError(f"depth_source must be one of {DEPTH_SOURCES}: {self.depth_source!r}")
+
+    @property
+    def width(self) -> int:
+        """Columns of the colour image, pixels."""
+        return int(self.rgb.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Rows of the colour image, pixels."""
+        return int(self.rgb.shape[0])
+
+
+def depth_in_metres(raw: Array, scale: float) -> npt.NDArray[np.float32]:
+    """Integer depth readings (H, W) x `scale` -> float32 metres, 0 -> NaN (no reading)."""
+    depth = np.multiply(raw, np.float32(scale), dtype=np.float32)
+    depth[raw == 0] = np.nan
+    return depth
+
+
+def read_frame(
+    rgb_path: Path,
+    depth_path: Path | None = None,
+    intrinsics_path: Path | None = None,
+    depth_scale: float = 0.001,
+) -> RgbdFrame:
+    """Read a frame from image files: any 8-bit colour image and a uint16 depth PNG.
+
+    Metres = stored value x `depth_scale`; a stored 0 means no reading.
+
+    Raises:
+        FrameError: a file is missing, not an image, or of the wrong type; names the file.
+    """
+    import cv2
+
+    bgr = cv2.imread(str(rgb_path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise FrameError(f"{rgb_path} is missing or not an image that OpenCV reads")
+    depth = None
+    if depth_path is not None:
+        if not (math.isfinite(depth_scale) and depth_scale > 0):
+            raise DepthError(f"depth scale must be positive metres per unit, got {depth_scale}")
+        raw = cv2.imread(str(depth_path), cv2.IMREAD_UNCHANGED)
+        if raw is None:
+            raise DepthError(f"{depth_path} is missing or not an image that OpenCV reads")
+        if raw.dtype != np.uint16 or raw.ndim != 2:
+            raise DepthError(
+                f"{depth_path} must be a single-channel uint16 image (0 = no reading), "
+                f"found {raw.dtype} with shape {raw.shape}"
+            )
+        depth = depth_in_metres(raw, depth_scale)
+    intrinsics = CameraIntrinsics.from_json(intrinsics_path) if intrinsics_path else None
+    return RgbdFrame(np.ascontiguousarray(bgr[..., ::-1]), depth, intrinsics)
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A named part of the colour image: exactly one of a box, a point, or a mask.
+
+    Attributes:
+        label: what the caller calls it.
+        box: (x1, y1, x2, y2) pixels, x2 and y2 exclusive.
+        point: (u, v) pixels.
+        mask: (H, W) bool, of the colour image's size.
+
+    Raises:
+        QueryError: none or several shapes were given, or the box is empty.
+    """
+
+    label: str
+    box: tuple[float, float, float, float] | None = None
+    point: tuple[float, float] | None = None
+    mask: npt.NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        if sum(shape is not None for shape in (self.box, self.point, self.mask)) != 1:
+            raise QueryError(f"region {self.label!r} needs exactly one of box, point or mask")
+        if self.box is not None:
+            x1, y1, x2, y2 = self.box
+            if not (x1 < x2 and y1 < y2):
+                raise QueryError(
+                    f"region {self.label!r} has an empty box {self.box}: need x1 < x2 and y1 < y2"
+                )
