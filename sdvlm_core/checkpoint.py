@@ -1,0 +1,122 @@
+"""Name or path -> a model on a device, offline.
+
+Knows where models live and how to put one together; refuses what is absent or incomplete and says
+what to do. Never downloads, never runs code that comes with a checkpoint, never reads pickles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, LlavaConfig
+
+from sdvlm_core.errors import CheckpointError
+from sdvlm_core.model import DepthEncodedLlava, encoding_settings
+from sdvlm_core.prompt import Template, template
+
+NANO = "nano"
+NANO_DIRECTORY = Path(__file__).parent / "assets" / "nano"
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model ready to run, with what belongs to it."""
+
+    model_id: str
+    model: DepthEncodedLlava
+    tokenizer: Any
+    prompt_template: Template
+    device: torch.device
+
+
+def _directory(name: str) -> Path:
+    if name == NANO:
+        return NANO_DIRECTORY
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        raise CheckpointError(
+            f"there is no model directory {name}; give {NANO!r}, a directory with config.json and "
+            "*.safetensors, or a hub id such as owner/name that is already in the local cache"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(
+            f"{name} is neither a directory nor in the local model cache, and nothing is "
+            f"downloaded while answering: {error}"
+        ) from error
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` = CUDA when there is one, else the CPU; anything else as torch names it.
+
+    Raises:
+        CheckpointError: the named device does not exist here. There is no silent fall-back.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise CheckpointError(f"{device!r} is not a device: {error}") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise CheckpointError(f"device {device!r} was asked for, but torch sees no CUDA here")
+    return chosen
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """`auto` = float16 on CUDA and float32 on the CPU, where half precision is slower."""
+    if dtype == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if dtype not in _DTYPES:
+        raise CheckpointError(f"dtype must be auto or one of {sorted(_DTYPES)}, got {dtype!r}")
+    return _DTYPES[dtype]
+
+
+def load(name: str = NANO, device: str = "auto", dtype: str = "auto") -> Checkpoint:
+    """Load `nano`, a directory, or a hub id already in the local cache.
+
+    Raises:
+        CheckpointError: absent, incomplete, of another architecture, or not safetensors.
+    """
+    directory = _directory(name)
+    where = resolve_device(device)
+    missing = [
+        file for file in ("config.json", "tokenizer.json") if not (directory / file).exists()
+    ]
+    if missing or not any(directory.glob("*.safetensors")):
+        missing += [] if any(directory.glob("*.safetensors")) else ["*.safetensors"]
+        raise CheckpointError(f"{directory} is not a complete model: {', '.join(missing)} missing")
+    try:
+        config = LlavaConfig.from_pretrained(directory, local_files_only=True)
+        settings = encoding_settings(config)
+        model, report = DepthEncodedLlava.from_pretrained(
+            directory,
+            config=config,
+            dtype=resolve_dtype(dtype, where),
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{directory} does not load as a LLaVA model: {error}") from error
+    if report["missing_keys"] or report["mismatched_keys"]:
+        raise CheckpointError(
+            f"{directory} lacks weights the model needs: "
+            f"{sorted(report['missing_keys']) or report['mismatched_keys']}"
+        )
+    form = template(getattr(config, "prompt_template", "vicuna_v1"))
+    model.eval().requires_grad_(False).to(where)
+    del settings  # read above so that a bad encoding fails here, not at the first frame
+    model_id = NANO if directory == NANO_DIRECTORY else name
+    return Checkpoint(model_id, model, tokenizer, form, where)

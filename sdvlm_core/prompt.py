@@ -1,0 +1,80 @@
+"""Question -> token ids: templates, the image's place, and the limits of a question.
+
+The ids fall in two parts. The prefix (beginning of sequence, the template's opening, the image
+tokens) is the same for every question about a frame, so its key/value cache can be kept; the
+question part follows. Each text piece is tokenised on its own, as LLaVA does around `<image>`.
+Does not know models or frames. Imports no tokenizer: it is handed one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sdvlm_core.errors import CheckpointError, QueryError
+
+MAX_QUESTION_CHARS = 2000
+IMAGE_MARK = "<image>"
+
+
+class Tokenizer(Protocol):
+    """What is needed of a transformers tokenizer."""
+
+    bos_token_id: int | None
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class Template:
+    """Text before the image, between image and question, and after the question."""
+
+    before: str
+    between: str
+    after: str
+
+
+TEMPLATES: dict[str, Template] = {
+    # What SD-VLM's released evaluation feeds, and what nano is trained on.
+    "raw": Template("", "\n", ""),
+    # What LLaVA-1.5 and SD-VLM are trained on.
+    "vicuna_v1": Template(
+        "A chat between a curious user and an artificial intelligence assistant. The assistant "
+        "gives helpful, detailed, and polite answers to the user's questions. USER: ",
+        "\n",
+        " ASSISTANT:",
+    ),
+}
+
+
+def template(name: str) -> Template:
+    """A template by name; an unknown name raises CheckpointError."""
+    if name not in TEMPLATES:
+        raise CheckpointError(f"prompt template must be one of {sorted(TEMPLATES)}, got {name!r}")
+    return TEMPLATES[name]
+
+
+def check_question(text: str) -> str:
+    """The question, stripped; raises QueryError when it is empty, too long, or holds `<image>`."""
+    question = text.strip()
+    if not question:
+        raise QueryError("the question is empty; ask for example 'How tall is the red mug?'")
+    if len(question) > MAX_QUESTION_CHARS:
+        raise QueryError(
+            f"the question has {len(question)} characters, at most {MAX_QUESTION_CHARS} are taken"
+        )
+    if IMAGE_MARK in question:
+        raise QueryError(f"the question must not contain {IMAGE_MARK}: the image is always placed")
+    return question
+
+
+def prefix_ids(tokenizer: Tokenizer, form: Template, image_id: int, image_tokens: int) -> list[int]:
+    """Ids shared by all questions about a frame: beginning, opening text, image placeholders."""
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    opening = tokenizer.encode(form.before, add_special_tokens=False) if form.before else []
+    return [*start, *opening, *([image_id] * image_tokens)]
+
+
+def question_ids(tokenizer: Tokenizer, form: Template, question: str) -> list[int]:
+    """Ids of one question, to follow the prefix."""
+    return tokenizer.encode(form.between + question + form.after, add_special_tokens=False)

@@ -1,0 +1,1 @@
+"""The offline side of sdvlm, run from a checkout: data, training, evaluation. Never on a robot."""
