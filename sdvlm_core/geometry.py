@@ -18,8 +18,8 @@ _LEAST_HALF = 2
 _LEAST_VALID = 3  # pixels; one or two readings in a hole are noise
 
 
-def point_at(frame: RgbdFrame, u: float, v: float, label: str = "") -> Position | None:
-    """The point seen at pixel (u, v) of the colour image, metres in the optical frame.
+def point_at(frame: RgbdFrame, u: float, v: float) -> Position | None:
+    """The unnamed point seen at pixel (u, v) of the colour image, metres in the optical frame.
 
     Its z is the median of the valid depth readings in a small square window around the pixel, so
     that holes and flying pixels do not decide; on a depth edge it is the depth of the majority.
@@ -43,4 +43,4 @@ def point_at(frame: RgbdFrame, u: float, v: float, label: str = "") -> Position 
     if valid.size < _LEAST_VALID:
         return None
     x, y, z = frame.intrinsics.back_project(u, v, float(np.median(valid)))
-    return Position(label, float(x), float(y), float(z))
+    return Position("", float(x), float(y), float(z))

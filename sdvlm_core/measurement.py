@@ -23,6 +23,7 @@ from sdvlm_core.statements import (
     Statement,
     find_statements,
     join_names,
+    name_list,
     pair_of,
     phrase,
 )
@@ -135,11 +136,11 @@ def measurements(question: str, reading: Reading) -> tuple[Measurement, ...]:
         parts = _parts(statement, asked)
         if parts and not statement.reference and not _is_given(statement, given, label):
             found.append((statement, parts))
-    kept: dict[tuple[Kind, str], Measurement] = {}
-    for statement, parts in _concluded(found):
-        name = statement.label or label
+    found = _concluded(found)
+    kept: dict[tuple[Kind, str, int], Measurement] = {}
+    for (_, parts), (name, nameless) in zip(found, _names(found, label), strict=True):
         for kind, q in parts:
-            kept[kind, name.lower()] = Measurement(
+            kept[kind, name.lower(), nameless] = Measurement(
                 kind, q.value, q.std_dev, Source.LANGUAGE, name, q.text
             )
     return tuple(kept.values())
@@ -163,6 +164,23 @@ def _parts(statement: Statement, asked: tuple[Kind, ...]) -> _Parts:
         (kind, q)
         for kind, q in zip(kinds, numbers, strict=False)
         if (kind in asked or not asked) and q.dimension == _DIMENSIONS.get(kind, "length")
+    ]
+
+
+def _names(found: list[tuple[Statement, _Parts]], label: str) -> list[tuple[str, int]]:
+    """A label for each statement and, where the answer named none, its place in its sentence.
+
+    The question's "the table and the bench" is dealt out to an answer "0.5 m and 0.6 m".
+    """
+    places: list[int] = []
+    for at, (statement, _) in enumerate(found):
+        follows = at > 0 and found[at - 1][0].sentence == statement.sentence and places[-1] >= 0
+        places.append(-1 if statement.label else places[-1] + 1 if follows else 0)
+    asked = name_list(label)
+    dealt = len(asked) > 1 and max(places, default=-1) == len(asked) - 1
+    return [
+        (s.label or (asked[place] if dealt and s.measure != "distance" else label), place)
+        for (s, _), place in zip(found, places, strict=True)
     ]
 
 

@@ -176,7 +176,8 @@ def _list_of(gap: Sequence[Token], noun: int | None, text: str) -> list[str]:
     """The names in "height of the A, the B and the C are"."""
     if noun is None or not gap[noun + 1 :] or gap[noun + 1].text != "of":
         return []
-    return [name for part in _split(gap[noun + 2 :], (",", "and")) if (name := phrase(part, text))]
+    parts = _split(gap[noun + 2 :], (",", "and"))
+    return [name for part in parts if (name := phrase(part, text))]
 
 
 def _subject(gap: Sequence[Token], text: str) -> str:
@@ -220,6 +221,12 @@ def phrase(tokens: Sequence[Token], text: str) -> str:
     while end > start and (tokens[end - 1].text in _EMPTY or tokens[end - 1].text in _JOINS):
         end -= 1
     return " ".join(text[tokens[start].start : tokens[end - 1].end].split()) if end > start else ""
+
+
+def name_list(label: str) -> list[str]:
+    """ "the A, the B and the C" -> A, B, C."""
+    parts = _split(tokenize(label), (",", "and"))
+    return [name for part in parts if (name := phrase(part, label))]
 
 
 def _split(tokens: Sequence[Token], marks: tuple[str, ...]) -> list[list[Token]]:
