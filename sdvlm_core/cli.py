@@ -1,0 +1,194 @@
+"""The command `sdvlm`: ask one question about image files, and say what works on this machine.
+
+Owns arguments, exit statuses and printing: 0 answered, 1 refused with the reason on stderr,
+2 wrong usage. With --json there is exactly one JSON document on stdout, on refusal too
+(`{"error": ...}`); everything else goes to stderr. Knows no ROS; loads torch only to answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sdvlm_core import __version__
+from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.errors import SdvlmError
+from sdvlm_core.frame import read_frame
+from sdvlm_core.measurement import Kind, Measurement
+
+app = typer.Typer(
+    name="sdvlm",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="Measured answers to spatial questions about an RGB-D camera's picture.",
+)
+
+_UNITS = {Kind.COUNT: "", Kind.ANGLE: "rad"}  # all others are metres
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Measured answers to spatial questions about an RGB-D camera's picture."""
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="In words, in English.")],
+    rgb: Annotated[Path, typer.Option(help="Colour image, 8 bit.")],
+    depth: Annotated[Path, typer.Option(help="Depth of the same pixels: uint16 PNG, 0 = none.")],
+    intrinsics: Annotated[
+        Path | None, typer.Option(help='JSON with "fx", "fy", "cx", "cy", "width", "height".')
+    ] = None,
+    depth_scale: Annotated[float, typer.Option(help="Metres per unit of the depth image.")] = 0.001,
+    model: Annotated[
+        str, typer.Option(help="nano, a model directory, or a hub id in the local cache.")
+    ] = "nano",
+    as_json: AsJson = False,
+) -> None:
+    """Ask one question about one picture with depth.
+
+    Examples:
+
+      sdvlm ask "How tall is the red mug?" --rgb c.png --depth d.png --intrinsics k.json
+
+      sdvlm ask "How far is the box from the lamp?" --rgb c.jpg --depth d.png \\
+        --intrinsics k.json --json | jq .measurements
+    """
+    with _refusals(as_json):
+        # A library that prints must not end up in front of the JSON.
+        with redirect_stdout(sys.stderr):
+            frame = read_frame(rgb, depth, intrinsics, depth_scale)
+            from sdvlm_core.checkpoint import load
+            from sdvlm_core.engine import SpatialEngine
+
+            answer = SpatialEngine(load(model)).open(frame).ask(question)
+        if as_json:
+            _print_json(answer_document(answer))
+        else:
+            _print_answer(answer)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what works on this machine, what is missing, and how to get it.
+
+    Exit status 1 if something that answering needs is broken; ROS and the simulator are optional.
+
+    Example:
+
+      sdvlm doctor --json | jq '.checks[] | select(.state != "ok")'
+    """
+    from sdvlm_core.doctor import State, examine
+
+    with redirect_stdout(sys.stderr):
+        checks = examine()
+    healthy = all(check.state is not State.BROKEN for check in checks)
+    if as_json:
+        _print_json({"ok": healthy, "checks": [asdict(check) for check in checks]})
+    else:
+        table = Table(box=None, show_header=False)
+        colours = {State.OK: "green", State.MISSING: "yellow", State.BROKEN: "red"}
+        for check in checks:
+            remedy = f"\n-> {check.remedy}" if check.remedy else ""
+            state = f"[{colours[check.state]}]{check.state.value}[/]"
+            table.add_row(state, check.name, escape(check.detail + remedy))
+        Console().print(table)
+        Console().print("ready to answer" if healthy else "[red]cannot answer[/], see above")
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def answer_document(answer: SpatialAnswer) -> dict[str, Any]:
+    """A SpatialAnswer as plain JSON values: enumerations by name, NaN as null, SI throughout."""
+    document: dict[str, Any] = _without_nan(asdict(answer))
+    document["status"] = answer.status.name
+    document["verdict"] = answer.verdict.name
+    for written, measurement in zip(document["measurements"], answer.measurements, strict=True):
+        written["kind"] = measurement.kind.name
+        written["source"] = measurement.source.name
+        written["unit"] = _UNITS.get(measurement.kind, "m")
+    return document
+
+
+def _without_nan(value: Any) -> Any:
+    """The same JSON value with null for what JSON has no number for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return value
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, allow_nan=False, ensure_ascii=False))
+
+
+def _print_answer(answer: SpatialAnswer) -> None:
+    console = Console()
+    console.print(escape(answer.text) or "[yellow](no words)[/]", style="bold")
+    for measurement in answer.measurements:
+        console.print("  " + escape(_in_words(measurement)))
+    for point in answer.positions:
+        console.print(
+            f"  position in the camera's frame: {point.x:.3f} {point.y:.3f} {point.z:.3f} m"
+        )
+    spent = answer.timings
+    console.print(
+        f"[dim]{escape(answer.model_id)}, encode {spent.encode:.2f} s, "
+        f"generate {spent.prefill + spent.decode:.2f} s, confidence {answer.confidence:.2f}[/]"
+    )
+
+
+def _in_words(measurement: Measurement) -> str:
+    unit = _UNITS.get(measurement.kind, "m")
+    spread = "" if math.isnan(measurement.std_dev) else f" ± {measurement.std_dev:.3g}"
+    of = f" of {measurement.label}" if measurement.label else ""
+    return f"{measurement.kind.name.lower()}{of}: {measurement.value:.4g}{spread} {unit}".rstrip()
+
+
+@contextmanager
+def _refusals(as_json: bool) -> Iterator[None]:
+    """Turn a refusal into its reason on stderr and exit status 1."""
+    try:
+        yield
+    except SdvlmError as error:
+        print(f"sdvlm: {error}", file=sys.stderr)
+        if as_json:
+            _print_json({"error": {"type": type(error).__name__, "message": str(error)}})
+        raise typer.Exit(1) from error
+
+
+def main() -> None:
+    """Entry point of the console script `sdvlm`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
