@@ -1,0 +1,70 @@
+"""Fixtures for tests over real DDS: the node in a process of its own, a camera, a client.
+
+Skips this whole directory where ROS 2 and the interfaces are not installed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed (make setup brings it as wheels)")
+pytest.importorskip("sdvlm.srv", reason="the interfaces are not built (make setup builds them)")
+
+# A domain for this run alone: two runs on one machine must not answer each other's questions.
+os.environ["ROS_DOMAIN_ID"] = str(100 + os.getpid() % 100)
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
+
+
+@contextmanager
+def running(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A module of the checkout as a process; ended with SIGINT, and killed if that fails."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            output, _ = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, _ = process.communicate()
+            pytest.fail(f"{module} did not end on SIGINT; it said:\n{output}")
+        print(output)  # shown by pytest when the test fails
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real checkpoint with random weights: gibberish answers by real code."""
+    pytest.importorskip("torch")
+    from tests.tiny_checkpoint import write_tiny_checkpoint
+
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def context():
+    """An rclpy context of the test's own."""
+    import rclpy
+
+    context = rclpy.Context()
+    rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
+    yield context
+    context.try_shutdown()

@@ -1,0 +1,121 @@
+"""The other side of the node in tests: a camera whose every frame is chosen, and a caller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+
+from sdvlm.srv import SpatialQuery
+from sdvlm_core.frame import CameraIntrinsics
+from sdvlm_ros.conversions import camera_info_message, image_message
+
+WIDTH, HEIGHT = 64, 48
+RGB, DEPTH, INFO = "rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info"
+Response = SpatialQuery.Response
+
+
+def color(stamp_ns: int, encoding: str = "rgb8") -> Image:
+    """A grey colour image in any name of encoding."""
+    return image_message(np.full((HEIGHT, WIDTH, 3), 90, np.uint8), encoding, stamp_ns, "optical")
+
+
+def depth(stamp_ns: int, metres: float = 1.5) -> Image:
+    """A flat 32FC1 depth image."""
+    pixels = np.full((HEIGHT, WIDTH), metres, np.float32)
+    return image_message(pixels, "32FC1", stamp_ns, "optical")
+
+
+def info(stamp_ns: int, focal: float = 60.0) -> CameraInfo:
+    """Camera info of the colour image; focal length 0 = not calibrated."""
+    intrinsics = CameraIntrinsics(60.0, 60.0, 31.5, 23.5, WIDTH, HEIGHT)
+    message = camera_info_message(intrinsics, stamp_ns, "optical")
+    message.k[0] = message.k[4] = message.p[0] = message.p[5] = focal
+    return message
+
+
+class Peer:
+    """A node with a camera's publishers and a client for ~/query, spun by its own calls."""
+
+    def __init__(self, context: rclpy.Context, server: str = "/spatial_query") -> None:
+        self.node = rclpy.create_node("peer", context=context)
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(self.node)
+        self.publishers = {
+            topic: self.node.create_publisher(kind, topic, 10)
+            for topic, kind in ((RGB, Image), (DEPTH, Image), (INFO, CameraInfo))
+        }
+        deep = QoSProfile(depth=100)  # as many questions at once as a test likes
+        self.query = self.node.create_client(SpatialQuery, f"{server}/query", qos_profile=deep)
+
+    def spin_until(self, condition: Callable[[], Any], within: float, what: str) -> Any:
+        """Spin until `condition()` is true, and return what it returned."""
+        deadline = time.monotonic() + within
+        while not (result := condition()):
+            assert time.monotonic() < deadline, f"{what} did not happen within {within} s"
+            self.executor.spin_once(timeout_sec=0.05)
+        return result
+
+    def connect(self) -> None:
+        """Wait until the node is active: its service there, its subscriptions matched."""
+        assert self.query.wait_for_service(60.0), "the node's service did not appear"
+        self.spin_until(
+            lambda: all(p.get_subscription_count() for p in self.publishers.values()),
+            60.0,
+            "the node's subscription",
+        )
+
+    def request(self, question: str = "How far is it?", **fields: Any) -> SpatialQuery.Request:
+        """A request; `stamp_ns` and `timeout` (seconds) in place of the messages."""
+        request = SpatialQuery.Request(question=question)
+        stamp_ns = fields.pop("stamp_ns", 0)
+        request.stamp.sec, request.stamp.nanosec = divmod(stamp_ns, 10**9)
+        timeout_ns = round(fields.pop("timeout", 20.0) * 1e9)
+        request.timeout.sec, request.timeout.nanosec = divmod(timeout_ns, 10**9)
+        for name, value in fields.items():
+            setattr(request, name, value)
+        return request
+
+    def ask(self, question: str = "How far is it?", **fields: Any) -> Response:
+        """Ask, and wait for the response, whatever it says."""
+        future = self.query.call_async(self.request(question, **fields))
+        self.spin_until(future.done, 60.0, "a response")
+        return future.result()
+
+    def ask_about(self, messages: dict[str, Any], stamp_ns: int, **fields: Any) -> Response:
+        """Publish messages until the node has that frame, then return what it says about it.
+
+        Best effort may lose a message, and a request may overtake an image: so again, until the
+        answer is not that the frame is missing.
+        """
+        deadline = time.monotonic() + 20.0
+        while True:
+            for topic, message in messages.items():
+                self.publishers[topic].publish(message)
+            response = self.ask(stamp_ns=stamp_ns, **fields)
+            # Of what is published here, something is not there yet.
+            text = response.error_msg
+            arriving = (
+                "no colour image within" in text
+                or (RGB in messages and text.startswith("no colour to"))
+                or (DEPTH in messages and text.startswith("no depth"))
+                or (INFO in messages and text.startswith("no camera_info"))
+            )
+            if not arriving or time.monotonic() > deadline:
+                return response
+
+
+def frame(stamp_ns: int, **replaced: Any) -> dict[str, Any]:
+    """A good frame's messages by topic; keywords rgb, depth, info replace one, None drops it."""
+    messages = {
+        RGB: replaced.get("rgb", color(stamp_ns)),
+        DEPTH: replaced.get("depth", depth(stamp_ns)),
+        INFO: replaced.get("info", info(stamp_ns)),
+    }
+    return {topic: message for topic, message in messages.items() if message is not None}

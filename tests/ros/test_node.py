@@ -1,0 +1,304 @@
+"""The real node process over real DDS: every bad input has its code, and the node goes on."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from std_srvs.srv import Trigger
+
+from sdvlm.msg import Region, SpatialAnswer
+from sdvlm_core.frame import CameraIntrinsics
+from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
+from sdvlm_ros.conversions import camera_info_message, image_message
+from tests.ros.conftest import running
+from tests.ros.peer import HEIGHT, RGB, WIDTH, Peer, Response, color, depth, frame, info
+
+
+@pytest.fixture(scope="module")
+def peer(tiny_model: Path) -> Iterator[Peer]:
+    """A caller and camera, with one node process that all tests of this module share."""
+    context = rclpy.Context()
+    rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
+    with running("sdvlm_ros.node", "--ros-args", "-p", f"model:={tiny_model}") as process:
+        peer = Peer(context)
+        peer.connect()
+        yield peer
+        assert process.poll() is None, "the node did not survive its tests"
+    context.try_shutdown()
+
+
+@pytest.fixture
+def stamp_ns(_counter: Iterator[int] = itertools.count(1)) -> int:
+    """A stamp of its own for each test: now, a second further for each test before it."""
+    return time.time_ns() + next(_counter) * 10**9
+
+
+def assert_still_serving(peer: Peer, stamp_ns: int) -> None:
+    after = stamp_ns + 200_000_000
+    response = peer.ask_about(frame(after), after)
+    assert response.error_code == Response.NONE, response.error_msg
+
+
+def test_a_question_before_any_image_says_that_nobody_publishes_one(peer: Peer) -> None:
+    response = peer.ask()
+    assert response.error_code == Response.NO_IMAGE
+    assert "nothing has arrived" in response.error_msg
+    assert "/rgb/image_rect_color is published by peer" in response.error_msg
+
+
+def test_no_camera_info_at_all_is_named_with_what_does_arrive(peer: Peer, stamp_ns: int) -> None:
+    response = peer.ask_about(frame(stamp_ns, info=None), stamp_ns)
+    assert response.error_code == Response.BAD_CAMERA_INFO
+    assert "camera_info: nothing has arrived" in response.error_msg
+    assert "Hz" in response.error_msg
+
+
+def test_a_good_frame_is_answered_with_the_images_stamp_and_frame(
+    peer: Peer, stamp_ns: int
+) -> None:
+    response = peer.ask_about(frame(stamp_ns), stamp_ns)
+    assert response.error_code == Response.NONE, response.error_msg
+    answer = response.answer
+    assert answer.header.stamp.sec * 10**9 + answer.header.stamp.nanosec == stamp_ns
+    assert answer.header.frame_id == "optical"
+    assert answer.question == "How far is it?"
+    assert answer.depth_source == "sensor"
+    assert answer.id
+    assert answer.model_id
+
+
+BAD = {
+    "colour in an unknown encoding": ("rgb", lambda t: color(t, "yuv422"), "NO_IMAGE", "'yuv422'"),
+    "depth in an unknown encoding": (
+        "depth",
+        lambda t: image_message(np.ones((HEIGHT, WIDTH), np.uint8), "8UC1", t, "optical"),
+        "BAD_DEPTH",
+        "'8UC1'",
+    ),
+    "depth of another size": (
+        "depth",
+        lambda t: image_message(np.ones((24, 32), np.float32), "32FC1", t, "optical"),
+        "BAD_DEPTH",
+        "32x24",
+    ),
+    "all-zero depth": ("depth", lambda t: depth(t, 0.0), "BAD_DEPTH", "no usable reading"),
+    "all-NaN depth": ("depth", lambda t: depth(t, float("nan")), "BAD_DEPTH", "no usable reading"),
+    "camera info without calibration": (
+        "info",
+        lambda t: info(t, focal=0.0),
+        "BAD_CAMERA_INFO",
+        "not calibrated",
+    ),
+    "camera info of another size": (
+        "info",
+        lambda t: camera_info_message(CameraIntrinsics(60, 60, 31, 23, 640, 480), t, "optical"),
+        "BAD_CAMERA_INFO",
+        "640x480",
+    ),
+    "no camera info near the image": (
+        "info",
+        lambda t: None,
+        "BAD_CAMERA_INFO",
+        "no camera_info within",
+    ),
+    "no depth near the image": ("depth", lambda t: None, "BAD_DEPTH", "no depth within"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_input_has_its_error_code_and_the_node_keeps_serving(
+    peer: Peer, stamp_ns: int, name: str
+) -> None:
+    part, make, code, text = BAD[name]
+    response = peer.ask_about(frame(stamp_ns, **{part: make(stamp_ns)}), stamp_ns)
+    assert response.error_code == getattr(Response, code), response.error_msg
+    assert text in response.error_msg
+    assert_still_serving(peer, stamp_ns)
+
+
+def test_truncated_image_data_is_refused_and_the_node_keeps_serving(
+    peer: Peer, stamp_ns: int
+) -> None:
+    short = color(stamp_ns)
+    short.data = short.data[:100]
+    response = peer.ask_about(frame(stamp_ns, rgb=short), stamp_ns)
+    assert response.error_code == Response.NO_IMAGE
+    assert "truncated: 100 bytes" in response.error_msg
+    assert_still_serving(peer, stamp_ns)
+
+
+@pytest.mark.parametrize(("offset", "text"), [(-10, "s old"), (1000, "in the future")])
+def test_an_image_from_another_time_is_stale(peer: Peer, offset: int, text: str) -> None:
+    stamp_ns = time.time_ns() + offset * 10**9
+    peer.ask_about(frame(stamp_ns), stamp_ns)  # now the node has it
+    response = peer.ask()
+    assert response.error_code == Response.STALE_IMAGE
+    assert text in response.error_msg
+    assert "max_age is 1 s" in response.error_msg
+    fresh = time.time_ns()
+    peer.ask_about(frame(fresh), fresh)
+    assert peer.ask(max_age=_duration(60)).error_code == Response.NONE
+
+
+@pytest.mark.parametrize(
+    ("question", "text"), [("", "empty"), ("  \n", "empty"), ("x" * 10_000, "10000 characters")]
+)
+def test_a_question_that_cannot_be_asked_is_an_invalid_query(
+    peer: Peer, stamp_ns: int, question: str, text: str
+) -> None:
+    response = peer.ask(question)
+    assert response.error_code == Response.INVALID_QUERY
+    assert text in response.error_msg
+    assert_still_serving(peer, stamp_ns)
+
+
+def test_what_this_node_cannot_do_yet_is_refused_and_not_ignored(peer: Peer) -> None:
+    assert peer.ask(verify=True).error_code == Response.INVALID_QUERY
+    assert peer.ask(regions=[Region(label="mug")]).error_code == Response.INVALID_QUERY
+
+
+def test_a_question_that_takes_too_long_times_out(peer: Peer, stamp_ns: int) -> None:
+    peer.ask_about(frame(stamp_ns), stamp_ns)
+    response = peer.ask(stamp_ns=stamp_ns, timeout=0.002)
+    assert response.error_code == Response.TIMEOUT
+    assert_still_serving(peer, stamp_ns)
+
+
+def test_more_questions_than_the_queue_holds_are_refused_at_once(peer: Peer, stamp_ns: int) -> None:
+    peer.ask_about(frame(stamp_ns), stamp_ns)
+    futures = [peer.query.call_async(peer.request(stamp_ns=stamp_ns)) for _ in range(24)]
+    peer.spin_until(lambda: all(f.done() for f in futures), 60.0, "every response")
+    codes = [future.result().error_code for future in futures]
+    assert set(codes) == {Response.NONE, Response.QUEUE_FULL}
+    assert codes.count(Response.NONE) >= 8
+    assert_still_serving(peer, stamp_ns)
+
+
+def test_a_target_frame_without_a_transform_is_an_error_that_still_has_the_answer(
+    peer: Peer, stamp_ns: int
+) -> None:
+    peer.ask_about(frame(stamp_ns), stamp_ns)
+    response = peer.ask(stamp_ns=stamp_ns, target_frame="base_link")
+    assert response.error_code == Response.TF_ERROR
+    assert response.answer.status == SpatialAnswer.TF_UNAVAILABLE
+    assert response.answer.header.frame_id == "optical"
+    same = peer.ask(stamp_ns=stamp_ns, target_frame="optical")
+    assert same.error_code == Response.NONE
+
+
+def test_a_second_question_about_a_frame_does_not_encode_it_again(
+    peer: Peer, stamp_ns: int
+) -> None:
+    first = peer.ask_about(frame(stamp_ns), stamp_ns)
+    second = peer.ask("How many are there?", stamp_ns=stamp_ns)
+    assert first.answer.encode_time.nanosec > 1_000_000
+    assert second.answer.encode_time.nanosec < 100_000
+
+
+def test_a_captured_frame_can_be_asked_about_when_the_buffer_has_moved_on(
+    peer: Peer, stamp_ns: int
+) -> None:
+    peer.ask_about(frame(stamp_ns), stamp_ns)
+    capture = peer.node.create_client(Trigger, "/spatial_query/capture")
+    assert capture.wait_for_service(10.0)
+    future = capture.call_async(Trigger.Request())
+    peer.spin_until(future.done, 10.0, "the capture")
+    seconds, _, nanoseconds = future.result().message.partition(".")
+    held_ns = int(seconds) * 10**9 + int(nanoseconds)
+    for index in range(1, 13):  # more than buffer_size
+        later = stamp_ns + index * 10**8
+        peer.ask_about(frame(later), later)
+    response = peer.ask(stamp_ns=held_ns)
+    assert response.error_code == Response.NONE, response.error_msg
+
+
+def test_diagnostics_count_what_arrives_on_each_topic(peer: Peer, stamp_ns: int) -> None:
+    arrays: list[DiagnosticArray] = []
+    peer.node.create_subscription(DiagnosticArray, "/diagnostics", arrays.append, 10)
+    peer.publishers[RGB].publish(color(stamp_ns))
+    peer.spin_until(lambda: len(arrays) >= 2, 20.0, "diagnostics")
+    values = {pair.key: pair.value for pair in arrays[-1].status[0].values}
+    assert int(values["colour received"]) > 0
+    assert values["colour dropped"] == "0"
+    assert values["state"] == "active"
+    assert "latency decode (s)" in values
+
+
+def test_the_client_answers_or_raises_with_the_nodes_code(peer: Peer) -> None:
+    with SpatialClient() as client:
+        client.wait_for_node()
+        stamp_ns = time.time_ns()
+        peer.ask_about(frame(stamp_ns), stamp_ns)
+        assert client.ask("How tall is it?", stamp_ns=stamp_ns).question == "How tall is it?"
+        with pytest.raises(SpatialQueryFailed, match="INVALID_QUERY.*empty") as refusal:
+            client.ask("")
+        assert refusal.value.code == Response.INVALID_QUERY
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_node_ends_with_status_0_on_a_signal(
+    tiny_model: Path, context: rclpy.Context, number: signal.Signals
+) -> None:
+    with running("sdvlm_ros.node", "--ros-args", "-p", f"model:={tiny_model}") as process:
+        Peer(context).connect()
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0, output
+        assert "Traceback" not in output
+
+
+def test_a_model_that_is_not_there_leaves_a_node_that_says_so(context: rclpy.Context) -> None:
+    with running("sdvlm_ros.node", "--ros-args", "-p", "model:=/nowhere", "-r", "__node:=lost"):
+        peer = Peer(context, "/lost")
+        assert peer.query.wait_for_service(60.0)
+        response = peer.ask()
+        assert response.error_code == Response.MODEL_NOT_READY
+        assert "/nowhere" in response.error_msg
+
+
+def test_the_life_cycle_can_be_gone_through_twice(tiny_model: Path, context: rclpy.Context) -> None:
+    arguments = ("-p", f"model:={tiny_model}", "-p", "autostart:=false", "-r", "__node:=managed")
+    with running("sdvlm_ros.node", "--ros-args", *arguments) as process:
+        peer = Peer(context, "/managed")
+        change = peer.node.create_client(ChangeState, "/managed/change_state")
+        assert change.wait_for_service(60.0)
+
+        def transition(number: int) -> bool:
+            future = change.call_async(ChangeState.Request(transition=Transition(id=number)))
+            peer.spin_until(future.done, 60.0, f"transition {number}")
+            return future.result().success
+
+        assert "unconfigured" in peer.ask().error_msg
+        for _ in range(2):
+            assert transition(Transition.TRANSITION_CONFIGURE)
+            assert peer.ask().error_code == Response.MODEL_NOT_READY
+            assert transition(Transition.TRANSITION_ACTIVATE)
+            peer.connect()
+            stamp_ns = time.time_ns()
+            assert peer.ask_about(frame(stamp_ns), stamp_ns).error_code == Response.NONE
+            waiting = [peer.query.call_async(peer.request(stamp_ns=stamp_ns)) for _ in range(4)]
+            assert transition(Transition.TRANSITION_DEACTIVATE)
+            peer.spin_until(lambda w=waiting: all(f.done() for f in w), 60.0, "the replies")
+            assert {f.result().error_code for f in waiting} <= {
+                Response.NONE,
+                Response.CANCELED,
+                Response.MODEL_NOT_READY,
+            }
+            assert transition(Transition.TRANSITION_CLEANUP)
+        assert process.poll() is None
+
+
+def _duration(seconds: int):
+    from builtin_interfaces.msg import Duration
+
+    return Duration(sec=seconds)
