@@ -329,18 +329,24 @@ def _seconds(duration: Duration, name: str) -> float:
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM; both end it with exit status 0."""
     rclpy.init(args=args)
-    node = SpatialQueryNode()
     executor = SingleThreadedExecutor()
-    executor.add_node(node)
+    node = None
     try:
+        node = SpatialQueryNode()
+        executor.add_node(node)
         node.autostart()
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # the usual ways to end
+    except Exception:
+        # A signal that comes while the node is being made takes the context away under it.
+        if rclpy.ok():
+            raise
     finally:
-        node.close()
+        if node is not None:
+            node.close()
+            node.destroy_node()
         executor.shutdown()
-        node.destroy_node()
         rclpy.try_shutdown()
 
 

@@ -43,8 +43,8 @@ def info(stamp_ns: int, focal: float = 60.0) -> CameraInfo:
 class Peer:
     """A node with a camera's publishers and a client for ~/query, spun by its own calls."""
 
-    def __init__(self, context: rclpy.Context, server: str = "/spatial_query") -> None:
-        self.node = rclpy.create_node("peer", context=context)
+    def __init__(self, context: rclpy.Context, namespace: str = "") -> None:
+        self.node = rclpy.create_node("peer", context=context, namespace=namespace)
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(self.node)
         self.publishers = {
@@ -52,7 +52,7 @@ class Peer:
             for topic, kind in ((RGB, Image), (DEPTH, Image), (INFO, CameraInfo))
         }
         deep = QoSProfile(depth=100)  # as many questions at once as a test likes
-        self.query = self.node.create_client(SpatialQuery, f"{server}/query", qos_profile=deep)
+        self.query = self.node.create_client(SpatialQuery, "spatial_query/query", qos_profile=deep)
 
     def spin_until(self, condition: Callable[[], Any], within: float, what: str) -> Any:
         """Spin until `condition()` is true, and return what it returned."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rclpy
+from builtin_interfaces.msg import Duration
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -22,6 +23,8 @@ from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, image_message
 from tests.ros.conftest import running
 from tests.ros.peer import HEIGHT, RGB, WIDTH, Peer, Response, color, depth, frame, info
+
+_tests = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +41,9 @@ def peer(tiny_model: Path) -> Iterator[Peer]:
 
 
 @pytest.fixture
-def stamp_ns(_counter: Iterator[int] = itertools.count(1)) -> int:
+def stamp_ns() -> int:
     """A stamp of its own for each test: now, a second further for each test before it."""
-    return time.time_ns() + next(_counter) * 10**9
+    return time.time_ns() + next(_tests) * 10**9
 
 
 def assert_still_serving(peer: Peer, stamp_ns: int) -> None:
@@ -147,7 +150,7 @@ def test_an_image_from_another_time_is_stale(peer: Peer, offset: int, text: str)
     assert "max_age is 1 s" in response.error_msg
     fresh = time.time_ns()
     peer.ask_about(frame(fresh), fresh)
-    assert peer.ask(max_age=_duration(60)).error_code == Response.NONE
+    assert peer.ask(max_age=Duration(sec=60)).error_code == Response.NONE
 
 
 @pytest.mark.parametrize(
@@ -240,7 +243,7 @@ def test_the_client_answers_or_raises_with_the_nodes_code(peer: Peer) -> None:
         stamp_ns = time.time_ns()
         peer.ask_about(frame(stamp_ns), stamp_ns)
         assert client.ask("How tall is it?", stamp_ns=stamp_ns).question == "How tall is it?"
-        with pytest.raises(SpatialQueryFailed, match="INVALID_QUERY.*empty") as refusal:
+        with pytest.raises(SpatialQueryFailed, match=r"INVALID_QUERY.*empty") as refusal:
             client.ask("")
         assert refusal.value.code == Response.INVALID_QUERY
 
@@ -249,8 +252,10 @@ def test_the_client_answers_or_raises_with_the_nodes_code(peer: Peer) -> None:
 def test_the_node_ends_with_status_0_on_a_signal(
     tiny_model: Path, context: rclpy.Context, number: signal.Signals
 ) -> None:
-    with running("sdvlm_ros.node", "--ros-args", "-p", f"model:={tiny_model}") as process:
-        Peer(context).connect()
+    # In a namespace of its own: the module's other node answers in the root.
+    arguments = ("-p", f"model:={tiny_model}", "-r", "__ns:=/ending")
+    with running("sdvlm_ros.node", "--ros-args", *arguments) as process:
+        Peer(context, "/ending").connect()
         process.send_signal(number)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 0, output
@@ -258,7 +263,7 @@ def test_the_node_ends_with_status_0_on_a_signal(
 
 
 def test_a_model_that_is_not_there_leaves_a_node_that_says_so(context: rclpy.Context) -> None:
-    with running("sdvlm_ros.node", "--ros-args", "-p", "model:=/nowhere", "-r", "__node:=lost"):
+    with running("sdvlm_ros.node", "--ros-args", "-p", "model:=/nowhere", "-r", "__ns:=/lost"):
         peer = Peer(context, "/lost")
         assert peer.query.wait_for_service(60.0)
         response = peer.ask()
@@ -267,10 +272,10 @@ def test_a_model_that_is_not_there_leaves_a_node_that_says_so(context: rclpy.Con
 
 
 def test_the_life_cycle_can_be_gone_through_twice(tiny_model: Path, context: rclpy.Context) -> None:
-    arguments = ("-p", f"model:={tiny_model}", "-p", "autostart:=false", "-r", "__node:=managed")
+    arguments = ("-p", f"model:={tiny_model}", "-p", "autostart:=false", "-r", "__ns:=/managed")
     with running("sdvlm_ros.node", "--ros-args", *arguments) as process:
         peer = Peer(context, "/managed")
-        change = peer.node.create_client(ChangeState, "/managed/change_state")
+        change = peer.node.create_client(ChangeState, "spatial_query/change_state")
         assert change.wait_for_service(60.0)
 
         def transition(number: int) -> bool:
@@ -296,9 +301,3 @@ def test_the_life_cycle_can_be_gone_through_twice(tiny_model: Path, context: rcl
             }
             assert transition(Transition.TRANSITION_CLEANUP)
         assert process.poll() is None
-
-
-def _duration(seconds: int):
-    from builtin_interfaces.msg import Duration
-
-    return Duration(sec=seconds)

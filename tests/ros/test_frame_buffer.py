@@ -1,0 +1,175 @@
+"""FrameBuffer with a clock that is told the time: pairing, counting, explaining, staleness."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdvlm_core.errors import DepthError, IntrinsicsError
+from sdvlm_ros.frame_buffer import (
+    FrameBuffer,
+    Input,
+    NoImageError,
+    RawFrame,
+    StaleImageError,
+    Stamped,
+    check_age,
+)
+
+MS = 1_000_000
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def buffer(clock: Clock) -> FrameBuffer:
+    return FrameBuffer(4, 30 * MS, lambda kind: f"offer of {kind.value}", clock)
+
+
+def add(buffer: FrameBuffer, stamp_ms: int, *kinds: Input) -> None:
+    for kind in kinds or Input:
+        buffer.add(kind, stamp_ms * MS, b"%d" % stamp_ms)
+
+
+def stamps_ms(frame: RawFrame) -> tuple[int, ...]:
+    return tuple(part.stamp_ns // MS for part in (frame.color, frame.depth, frame.info))
+
+
+def test_the_newest_complete_frame_is_found(buffer: FrameBuffer) -> None:
+    add(buffer, 0)
+    add(buffer, 33)
+    assert stamps_ms(buffer.newest()) == (33, 33, 33)
+
+
+def test_a_colour_image_whose_depth_is_still_on_its_way_waits_for_it(buffer: FrameBuffer) -> None:
+    # 20 ms apart is within the slop, but the older image has a depth of its very own stamp.
+    add(buffer, 0)
+    add(buffer, 20, Input.COLOR, Input.INFO)
+    assert stamps_ms(buffer.newest()) == (0, 0, 0)
+    add(buffer, 20, Input.DEPTH)
+    assert stamps_ms(buffer.newest()) == (20, 20, 20)
+
+
+def test_stamps_that_differ_within_the_slop_pair_with_the_nearest(buffer: FrameBuffer) -> None:
+    for stamp in (80, 105, 140):
+        add(buffer, stamp, Input.DEPTH)
+    add(buffer, 100, Input.COLOR, Input.INFO)
+    assert stamps_ms(buffer.newest()) == (100, 105, 100)
+
+
+def test_after_a_jump_back_in_time_the_newest_is_the_last_that_arrived(
+    buffer: FrameBuffer,
+) -> None:
+    add(buffer, 5000)
+    add(buffer, 10)
+    assert stamps_ms(buffer.newest()) == (10, 10, 10)
+
+
+def test_a_slow_depth_camera_pairs_with_an_older_colour_image(buffer: FrameBuffer) -> None:
+    add(buffer, 0)
+    add(buffer, 100, Input.COLOR, Input.INFO)
+    assert stamps_ms(buffer.newest()) == (0, 0, 0)
+
+
+def test_nothing_at_all_says_what_is_offered_for_every_input(buffer: FrameBuffer) -> None:
+    with pytest.raises(NoImageError) as refusal:
+        buffer.newest()
+    for kind in Input:
+        assert f"{kind.value}: nothing has arrived; offer of {kind.value}" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("absent", "error"), [(Input.DEPTH, DepthError), (Input.INFO, IntrinsicsError)]
+)
+def test_a_missing_input_is_named_with_the_rate_of_the_others(
+    buffer: FrameBuffer, clock: Clock, absent: Input, error: type[Exception]
+) -> None:
+    for tick in range(3):
+        clock.now = 100.0 + tick * 0.1
+        add(buffer, tick * 100, *(kind for kind in Input if kind is not absent))
+    clock.now += 0.5
+    with pytest.raises(error) as refusal:
+        buffer.newest()
+    assert f"no {absent.value} to answer from" in str(refusal.value)
+    assert "colour: 10.0 Hz, last 0.50 s ago" in str(refusal.value)
+
+
+def test_inputs_that_never_come_near_each_other_say_how_far_apart(buffer: FrameBuffer) -> None:
+    add(buffer, 1000, Input.COLOR, Input.INFO)
+    add(buffer, 1250, Input.DEPTH)
+    with pytest.raises(DepthError, match=r"no depth within 0\.03 s .* nearest is 0\.250 s away"):
+        buffer.newest()
+
+
+def test_a_frame_is_found_by_its_stamp(buffer: FrameBuffer) -> None:
+    for stamp in (0, 33, 66):
+        add(buffer, stamp)
+    assert stamps_ms(buffer.at(35 * MS)) == (33, 33, 33)
+    with pytest.raises(NoImageError, match=r"stamp 0\.500; the buffer has 0\.000 to 0\.066"):
+        buffer.at(500 * MS)
+
+
+def test_a_held_frame_outlives_the_ring(buffer: FrameBuffer) -> None:
+    add(buffer, 7)
+    held = buffer.hold()
+    for stamp in range(1000, 2000, 100):
+        add(buffer, stamp)
+    assert buffer.at(7 * MS) is held
+    assert stamps_ms(buffer.newest()) == (1900, 1900, 1900)
+
+
+def test_received_and_paired_are_counted_for_each_input(buffer: FrameBuffer) -> None:
+    for stamp in range(10):
+        add(buffer, stamp * 100)
+    add(buffer, 1000, Input.COLOR)
+    buffer.newest()
+    assert buffer.counters[Input.COLOR].received == 11
+    assert buffer.counters[Input.DEPTH].received == 10
+    assert {counters.paired for counters in buffer.counters.values()} == {1}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(Input), st.integers(0, 200)), max_size=60),
+    st.integers(0, 40),
+)
+def test_whatever_arrives_a_frame_is_within_the_slop_or_refused(
+    arrivals: list[tuple[Input, int]], slop_ms: int
+) -> None:
+    buffer = FrameBuffer(4, slop_ms * MS, lambda kind: "", Clock())
+    for kind, stamp in arrivals:
+        buffer.add(kind, stamp * MS, b"")
+    try:
+        color, depth, info = stamps_ms(buffer.newest())
+    except (NoImageError, DepthError, IntrinsicsError):
+        return
+    assert abs(depth - color) <= slop_ms
+    assert abs(info - color) <= slop_ms
+
+
+def frame_at(stamp_ns: int) -> RawFrame:
+    part = Stamped(stamp_ns, 0.0, b"")
+    return RawFrame(part, part, part)
+
+
+def test_an_image_of_exactly_max_age_is_taken() -> None:
+    check_age(frame_at(10**9), now_ns=2 * 10**9, max_age_ns=10**9)
+
+
+@pytest.mark.parametrize(
+    ("stamp_s", "text"),
+    [(0, r"header\.stamp is 0"), (90, r"10\.000 s old"), (200, r"100\.000 s in the future")],
+)
+def test_a_stale_image_says_its_age_and_the_usual_reason(stamp_s: int, text: str) -> None:
+    with pytest.raises(StaleImageError, match=text):
+        check_age(frame_at(stamp_s * 10**9), now_ns=100 * 10**9, max_age_ns=10**9)
