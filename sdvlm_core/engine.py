@@ -175,7 +175,13 @@ class FrameSession:
             try:
                 return self._step(ids)
             finally:
-                self._cache.crop(self._prefix_length)
+                self._forget_question()
+
+    def _forget_question(self) -> None:
+        """Cut the cache back to the image prefix; its own entries are never touched."""
+        extra = self._cache.get_seq_length() - self._prefix_length
+        if extra > 0:
+            self._cache.crop(-extra)
 
     def _step(self, ids: list[int]) -> torch.Tensor:
         model = self._checkpoint.model
@@ -217,7 +223,7 @@ class FrameSession:
                 probabilities.append(float(logits.softmax(-1)[chosen]))
                 ids = [chosen]
         finally:
-            self._cache.crop(self._prefix_length)
+            self._forget_question()
         return _Generated(new, probabilities, prefill, time.perf_counter() - started - prefill)
 
     def _answer(self, question: str, generated: _Generated) -> SpatialAnswer:
@@ -256,17 +262,9 @@ class FrameSession:
 
     def _positions(self, points: tuple[tuple[float, float], ...]) -> tuple[Position, ...]:
         """The 3-D points under the image points; those without a depth reading are left out."""
-        frame = self.frame
-        if frame.depth is None or frame.intrinsics is None:
-            return ()
-        if frame.depth_source == "estimated_relative":
-            return ()
-        found = []
-        for u, v in points:
-            point = geometry.point_at(frame, u * frame.width - 0.5, v * frame.height - 0.5)
-            if point is not None:
-                found.append(Position("", *point))
-        return tuple(found)
+        width, height = self.frame.width, self.frame.height
+        found = (geometry.point_at(self.frame, u * width - 0.5, v * height - 0.5) for u, v in points)
+        return tuple(point for point in found if point is not None)
 
 
 def _confidence(pieces: list[str], probabilities: list[float]) -> float:

@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,6 +77,20 @@ def _decode(data: bytes) -> Any:
     return image
 
 
+def read_shard(path: Path) -> Iterator[SimulatedFrame]:
+    """The frames of one shard, in scene order."""
+    for row in pq.read_table(path).to_pylist():
+        yield SimulatedFrame(
+            scene=row["scene"],
+            rgb=np.ascontiguousarray(_decode(row["rgb"])[..., ::-1]),
+            depth_mm=_decode(row["depth"]),
+            instance=_decode(row["instance"]),
+            intrinsics=CameraIntrinsics.from_mapping(json.loads(row["intrinsics"])),
+            camera_to_world=np.array(json.loads(row["camera_to_world"])),
+            objects=json.loads(row["objects"]),
+        )
+
+
 def read_frames(directory: Path, limit: int | None = None) -> Iterator[SimulatedFrame]:
     """The frames of a folder in scene order, one at a time; at most `limit`.
 
@@ -88,21 +103,7 @@ def read_frames(directory: Path, limit: int | None = None) -> Iterator[Simulated
             f"no shard-*.parquet in {directory}; make some with "
             f"`python -m training.simulate --scenes 200 --seed 1 --out {directory}`"
         )
-    count = 0
-    for path in paths:
-        for row in pq.read_table(path).to_pylist():
-            if limit is not None and count >= limit:
-                return
-            count += 1
-            yield SimulatedFrame(
-                scene=row["scene"],
-                rgb=np.ascontiguousarray(_decode(row["rgb"])[..., ::-1]),
-                depth_mm=_decode(row["depth"]),
-                instance=_decode(row["instance"]),
-                intrinsics=CameraIntrinsics.from_mapping(json.loads(row["intrinsics"])),
-                camera_to_world=np.array(json.loads(row["camera_to_world"])),
-                objects=json.loads(row["objects"]),
-            )
+    return islice((frame for path in paths for frame in read_shard(path)), limit)
 
 
 def rgbd_frame(frame: SimulatedFrame) -> RgbdFrame:

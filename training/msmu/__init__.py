@@ -1,0 +1,1 @@
+"""MSMU-style data: from scene graphs to questions with exact answers."""

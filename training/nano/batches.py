@@ -1,0 +1,173 @@
+"""Questions about training frames -> padded token arrays with everything that is supervised.
+
+Knows the tokenizer, the questions and what each token of them should attend to. Does not know the
+model.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from sdvlm_core.prompt import TEMPLATES
+from training.msmu.questions import TYPES, Question, ask_all, make_view, plural
+from training.nano.frames import CELLS, OBJECT_FIELDS, TrainingFrames
+from training.nano.vocabulary import EOS, PAD
+from training.simulation.catalogue import CATEGORIES, COLOURS
+
+#: Questions per frame and type; the numbers are what costs most to learn.
+WANTED = dict.fromkeys(TYPES, 3) | {"existence": 4, "scale_estimation": 4, "absolute_distance": 4}
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+#: Loss weight of a digit by its place after the first significant one: the last is noise.
+_DIGIT_WEIGHTS = (1.5, 0.6, 0.15)
+
+
+#: Questions are laid one after the other in rows of this many tokens.
+ROW = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Questions about B frames, packed in rows.
+
+    ids, places, segments (B, R, L) int64: tokens, their position in their question (0 = first),
+    and which question of the row they belong to; weights (B, R, L) float32: of the loss on
+    predicting the token there; kinds (B, R, L) int64: index in TYPES, -1 = padding;
+    frames (B,): indices into the data; look_at (M, 3) int64: b, r, l of a token that should look
+    at `cells` (M, 144) bool; facts (M, 15) float32: the row of the object it names, NaN where it
+    names none or several.
+    """
+
+    ids: torch.Tensor
+    places: torch.Tensor
+    segments: torch.Tensor
+    weights: torch.Tensor
+    kinds: torch.Tensor
+    frames: np.ndarray
+    look_at: torch.Tensor
+    cells: torch.Tensor
+    facts: torch.Tensor
+
+
+def answer_weights(answer: str, spans: list[tuple[int, int]]) -> list[float]:
+    """Loss weight of each token of an answer given the characters it spans."""
+    weight = [1.0] * len(answer)
+    for number in _NUMBER.finditer(answer):
+        place = -1
+        for at in range(number.start(), number.end()):
+            if answer[at] == ".":
+                continue
+            if place >= 0 or answer[at] != "0":
+                place += 1
+            weight[at] = _DIGIT_WEIGHTS[min(max(place, 0), len(_DIGIT_WEIGHTS) - 1)]
+    return [max(weight[start:end], default=1.0) for start, end in spans]
+
+
+def _mentions(question: Question) -> list[tuple[int, list[int]]]:
+    """(character after a name, instances it stands for) for every name in the question."""
+    found = []
+    for name, instance in zip(question.names, question.instances, strict=True):
+        if instance:
+            found += [
+                (match.end(), [instance])
+                for match in re.finditer(re.escape(name) + r"\b", question.question)
+            ]
+    if not found and question.type == "grounding":
+        # The place is given, the name is asked: the end of the question should look there.
+        found = [(len(question.question), list(question.instances))]
+    return found
+
+
+def _focus(
+    question: Question, frames: TrainingFrames, index: int
+) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """(character that ends a name, cells (144,) it should look at, facts (15,)) of a question."""
+    mentions = _mentions(question)
+    single = question.type != "count"
+    if not single:
+        word = plural(question.names[0])
+        end = question.question.index(word) + len(word)
+        graph = frames.graphs[index]
+        same = [item["instance"] for item in graph if item["category"] == question.names[0]]
+        mentions = [(end, same)]
+    found = []
+    for end, instances in mentions:
+        cells = frames.coverage[index][[i - 1 for i in instances]].any(axis=0)
+        unknown = np.full(OBJECT_FIELDS, np.nan, np.float32)
+        facts = frames.objects[index][instances[0] - 1] if single else unknown
+        if cells.any():
+            found.append((end, cells, facts))
+    return found
+
+
+def _lay_out(lengths: list[int]) -> list[tuple[int, int]]:
+    """(row, first column) of each piece: first row with room, longest pieces first."""
+    room: list[int] = []
+    places = [(0, 0)] * len(lengths)
+    for piece in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        need = lengths[piece]
+        row = next((r for r, left in enumerate(room) if left >= need), len(room))
+        if row == len(room):
+            room.append(ROW)
+        places[piece] = (row, ROW - room[row])
+        room[row] -= need
+    return places
+
+
+def make_batch(
+    frames: TrainingFrames,
+    chosen: np.ndarray,
+    tokenizer: PreTrainedTokenizerFast,
+    rng: np.random.Generator,
+) -> Batch:
+    """Fresh questions about the chosen frames."""
+    between = TEMPLATES["raw"].between
+    encode = tokenizer.backend_tokenizer.encode_batch
+    layouts = []
+    for index in chosen:
+        pixels = int(frames.pixels[index])
+        view = make_view(frames.graphs[index], pixels, list(COLOURS), CATEGORIES)
+        asked = ask_all(view, rng, WANTED)
+        heads = encode([between + q.question for q in asked], add_special_tokens=False)
+        tails = encode([q.answer for q in asked], add_special_tokens=False)
+        pairs = [p for p in zip(asked, heads, tails, strict=True) if _length(p) <= ROW]
+        layouts.append((pairs, _lay_out([_length(pair) for pair in pairs])))
+    rows = max(row for _, layout in layouts for row, _ in layout) + 1
+    shape = (len(chosen), rows, ROW)
+    ids, places = np.full(shape, PAD, np.int64), np.zeros(shape, np.int64)
+    segments, kinds = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
+    weights = np.zeros(shape, np.float32)
+    look_at, cells, facts = [], [], []
+    for b, (pairs, layout) in enumerate(layouts):
+        for number, ((question, head, tail), (row, first)) in enumerate(
+            zip(pairs, layout, strict=True)
+        ):
+            start = first + len(head.ids)
+            end = start + len(tail.ids)
+            ids[b, row, first : end + 1] = [*head.ids, *tail.ids, EOS]
+            places[b, row, first : end + 1] = np.arange(end + 1 - first)
+            segments[b, row, first : end + 1] = number
+            kinds[b, row, first : end + 1] = TYPES.index(question.type)
+            weights[b, row, start : end + 1] = [*answer_weights(question.answer, tail.offsets), 1]
+            ends = {span[1] - len(between): place for place, span in enumerate(head.offsets)}
+            for stop, mask, fact in _focus(question, frames, int(chosen[b])):
+                if stop in ends:
+                    look_at.append((b, row, first + ends[stop]))
+                    cells.append(mask)
+                    facts.append(fact)
+    return Batch(
+        *(torch.from_numpy(array) for array in (ids, places, segments, weights, kinds)),
+        chosen,
+        torch.tensor(look_at, dtype=torch.int64).reshape(-1, 3),
+        torch.from_numpy(np.array(cells, bool).reshape(-1, CELLS * CELLS)),
+        torch.from_numpy(np.array(facts, np.float32).reshape(-1, OBJECT_FIELDS)),
+    )
+
+
+def _length(pair: tuple) -> int:
+    """Tokens of a question, its answer and the end mark."""
+    return len(pair[1].ids) + len(pair[2].ids) + 1

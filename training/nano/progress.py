@@ -1,0 +1,69 @@
+"""What a long training tells: a progress bar, and a JSON line of averages every few steps."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+EVERY = 50
+
+
+class Journal:
+    """Averages losses and writes them to a JSON-lines file; use as a context manager."""
+
+    def __init__(self, path: Path, name: str, steps: int, done: int = 0) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        self._sums: dict[str, float] = defaultdict(float)
+        self._counts: dict[str, int] = defaultdict(int)
+        self._done = done
+        self._since = time.perf_counter()
+        self._progress = Progress(
+            TextColumn(name),
+            *Progress.get_default_columns()[1:2],
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._task = self._progress.add_task(name, total=steps, completed=done, note="")
+
+    def __enter__(self) -> Journal:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        self._file.close()
+
+    def step(self, values: dict[str, torch.Tensor]) -> None:
+        """Record one step's values; a value that is not finite stops the training."""
+        self._done += 1
+        for name, value in values.items():
+            number = float(value.detach())
+            if number != number or abs(number) == float("inf"):
+                raise FloatingPointError(f"step {self._done}: {name} is {number}")
+            self._sums[name] += number
+            self._counts[name] += 1
+        if self._done % EVERY == 0:
+            means = {name: round(self._sums[name] / self._counts[name], 4) for name in self._sums}
+            seconds = (time.perf_counter() - self._since) / EVERY
+            line = {"step": self._done, "seconds_per_step": round(seconds, 3), **means}
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            self._sums.clear()
+            self._counts.clear()
+            self._since = time.perf_counter()
+            self._progress.update(
+                self._task, note=" ".join(f"{k} {v:.3g}" for k, v in means.items())
+            )
+        self._progress.update(self._task, completed=self._done)

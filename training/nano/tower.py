@@ -1,0 +1,136 @@
+"""Stage 1: teach the vision tower to see, patch by patch, before any language.
+
+Each image token is told what it looks at: category, colour, where the object's box is and how
+large the object would appear. The heads are thrown away; the tower is then frozen, as LLaVA
+freezes CLIP. Uses colour only: depth enters after the projector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import CLIPVisionModel
+
+from sdvlm_core.image import CLIP_MEAN, CLIP_STD
+from training.nano.frames import CELLS, TrainingFrames
+from training.nano.progress import Journal
+from training.simulation.catalogue import CATEGORIES, COLOURS
+
+BATCH, LEARNING_RATE, WARMUP = 64, 1.5e-3, 300
+#: Columns of an object's row that a token regresses: centre, box size, apparent size.
+REGRESSED = slice(2, 9)
+
+
+def normalise(pictures: torch.Tensor, jitter: torch.Generator | None = None) -> torch.Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 for CLIP; with a generator, varied exposure."""
+    pixels = pictures.permute(0, 3, 1, 2).float() / 255
+    if jitter is not None:
+        shape = (len(pixels), 1, 1, 1)
+        gain = 0.75 + 0.5 * torch.rand(shape, generator=jitter)
+        tint = 1 + 0.04 * torch.randn((len(pixels), 3, 1, 1), generator=jitter)
+        pixels = (pixels * gain * tint).clamp(0, 1)
+    mean = torch.tensor(CLIP_MEAN).view(1, 3, 1, 1)
+    std = torch.tensor(CLIP_STD).view(1, 3, 1, 1)
+    return (pixels - mean) / std
+
+
+class _Heads(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.category = nn.Linear(width, len(CATEGORIES) + 1)
+        self.colour = nn.Linear(width, len(COLOURS) + 1)
+        self.regression = nn.Linear(width, REGRESSED.stop - REGRESSED.start)
+
+
+def _batches(count: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    order = np.array([], np.int64)
+    for _ in range(steps):
+        if len(order) < BATCH:
+            order = np.concatenate([order, rng.permutation(count)])
+        chosen, order = order[:BATCH], order[BATCH:]
+        yield np.sort(chosen)
+
+
+def _losses(
+    tokens: torch.Tensor, heads: _Heads, owner: torch.Tensor, objects: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """tokens (B, 144, D), owner (B, 144) int64, objects (B, 8, 15)."""
+    rows = torch.arange(len(owner)).unsqueeze(1)
+    # Index -1 wraps for background tokens; they are masked below.
+    target = objects[rows, owner - 1]
+    there = owner > 0
+    tokens = heads.norm(tokens)
+    category = torch.where(there, target[..., 0], len(CATEGORIES)).nan_to_num().long()
+    colour = torch.where(there, target[..., 1], len(COLOURS)).nan_to_num().long()
+    predicted = heads.regression(tokens)[there]
+    wanted = target[there][:, REGRESSED]
+    weight = torch.where(there, 1.0, 0.3)
+
+    def classify(head: nn.Linear, labels: torch.Tensor) -> torch.Tensor:
+        loss = F.cross_entropy(head(tokens).flatten(0, 1), labels.flatten(), reduction="none")
+        return (loss * weight.flatten()).mean()
+
+    error = F.smooth_l1_loss(predicted, wanted, reduction="none", beta=0.05).mean(0)
+    return {
+        "category": classify(heads.category, category),
+        "colour": classify(heads.colour, colour),
+        "box": error[:4].mean(),
+        "apparent": error[4:].mean(),
+    }
+
+
+_WEIGHTS = {"category": 1.0, "colour": 1.0, "box": 8.0, "apparent": 2.0}
+
+
+def train_tower(
+    tower: CLIPVisionModel, frames: TrainingFrames, steps: int, out: Path, seed: int = 0
+) -> None:
+    """Train in place for `steps` batches of 64; one line of losses every 50 steps."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    jitter = torch.Generator().manual_seed(seed)
+    heads = _Heads(tower.config.hidden_size)
+    parameters = [*tower.parameters(), *heads.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.02, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: (
+            min(1.0, step / WARMUP) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
+        ),
+    )
+    with Journal(out / "tower.jsonl", "tower", steps) as journal:
+        for chosen in _batches(len(frames), steps, rng):
+            pixels = normalise(torch.from_numpy(frames.picture[chosen]), jitter)
+            owner = torch.from_numpy(frames.owner[chosen]).long()
+            objects = torch.from_numpy(frames.objects[chosen])
+            with torch.autocast("cpu", torch.bfloat16):
+                tokens = tower(pixels).last_hidden_state[:, 1:]
+            losses = _losses(tokens.float(), heads, owner, objects)
+            loss = sum(_WEIGHTS[name] * value for name, value in losses.items())
+            assert isinstance(loss, torch.Tensor)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
+            journal.step(losses)
+
+
+@torch.inference_mode()
+def tower_features(tower: CLIPVisionModel, frames: TrainingFrames) -> torch.Tensor:
+    """Features (N, 144, D) float16 of every frame, as the projector will see them."""
+    features = torch.empty(
+        (len(frames), CELLS * CELLS, tower.config.hidden_size), dtype=torch.float16
+    )
+    for start in range(0, len(frames), BATCH):
+        pixels = normalise(torch.from_numpy(frames.picture[start : start + BATCH]))
+        with torch.autocast("cpu", torch.bfloat16):
+            features[start : start + BATCH] = tower(pixels).last_hidden_state[:, 1:].half()
+    return features

@@ -1,0 +1,68 @@
+"""nano's tokenizer: byte-level pieces, every word of the questions whole, every digit alone.
+
+Any text can be written in it; words that nano was never taught fall apart into letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from training.msmu.questions import TYPES, ask_all, make_view
+from training.simulation.catalogue import CATEGORIES, COLOURS
+
+SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
+PAD, BOS, EOS, IMAGE = range(4)
+_SIZE = 1024
+
+
+def corpus(graphs: Iterable[tuple[list[dict], int]], seed: int = 0) -> Iterator[str]:
+    """Questions and answers about the given (objects, image pixels), plus every name once."""
+    rng = np.random.default_rng(seed)
+    for objects, pixels in graphs:
+        view = make_view(objects, pixels, list(COLOURS), CATEGORIES)
+        for item in ask_all(view, rng, dict.fromkeys(TYPES, 2)):
+            yield "\n" + item.question
+            yield item.answer
+    for colour in COLOURS:
+        for category in CATEGORIES:
+            yield f"\nthe {colour} {category}"
+
+
+def train_tokenizer(lines: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Byte-pair pieces over `lines`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=_SIZE,
+        min_frequency=2,
+        special_tokens=[AddedToken(token, special=True) for token in SPECIAL],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(lines, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        clean_up_tokenization_spaces=False,
+        extra_special_tokens=["<image>"],
+    )
+
+
+def word_id(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
+    """The id of a word in mid-sentence; raises ValueError when it is not one piece."""
+    ids = tokenizer.encode(" " + word, add_special_tokens=False)
+    if len(ids) != 1:
+        raise ValueError(f"{word!r} is {len(ids)} pieces in the tokenizer, must be one")
+    return int(ids[0])
