@@ -231,7 +231,10 @@ class SpatialQueryNode(LifecycleNode):
             response.error_code = error_code(error)
             response.error_msg = str(error) or type(error).__name__
             self._last_error = f"{NAMES[response.error_code]}: {response.error_msg}"
-            self.get_logger().warning(f"question refused, {self._last_error}")
+            # A planner that asks in a loop must not fill the log.
+            self.get_logger().warning(
+                f"question refused, {self._last_error}", throttle_duration_sec=1.0
+            )
             if response.error_code == SpatialQuery.Response.UNKNOWN:
                 self.get_logger().error("".join(traceback.format_exception(error)))
             return response

@@ -10,7 +10,7 @@ import argparse
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -31,7 +31,15 @@ from sdvlm_ros.conversions import nanoseconds, serialized_stamp_ns, time_message
 
 # How often /clock ticks between messages, seconds of real time.
 TICK = 0.01
+# A held frame that nobody answers is published again after this, seconds.
+AGAIN = 1.0
+# Names of the node's inputs; the first two begin a frame.
 COLOR = ("rgb/image_rect_color", "rgb/image_rect_color/compressed")
+OTHERS = (
+    "depth_registered/image_rect",
+    "depth_registered/image_rect/compressedDepth",
+    "rgb/camera_info",
+)
 
 EPILOG = """
 examples:
@@ -63,10 +71,10 @@ class Replay:
         self._publishers = self._advertise()
         if not self._publishers:
             raise ValueError(f"{reader.path} has no topic that can be published")
-        self._color = {
-            topic
-            for topic, publisher in self._publishers.items()
-            if publisher.topic_name.endswith(COLOR)
+        self._color = self._named(COLOR)
+        # What a held frame is made of; two, because the next depth may come before its colour.
+        self._recent: dict[str, deque[tuple[int, bytes]]] = {
+            topic: deque(maxlen=2) for topic in self._color | self._named(OTHERS)
         }
         if answers_per_frame:
             if not self._color:
@@ -116,6 +124,11 @@ class Replay:
             if connection.topic in self._publishers:
                 yield connection.topic, bag_ns, bytes(data)
 
+    def _named(self, names: tuple[str, ...]) -> set[str]:
+        return {
+            t for t, publisher in self._publishers.items() if publisher.topic_name.endswith(names)
+        }
+
     def _publish(self, topic: str, bag_ns: int, data: bytes) -> None:
         self._tick(bag_ns)
         self._publishers[topic].publish(data)
@@ -136,25 +149,34 @@ class Replay:
 
     def _play_answered(self) -> None:
         """Hold every frame until the answers about it are there."""
-        for topic in self._color:
-            # The first frame would be lost on a subscriber that is not discovered yet.
-            while not self._publishers[topic].get_subscription_count() and not self.stopping:
-                self._executor.spin_once(timeout_sec=TICK)
+        while not self.stopping and not all(
+            self._publishers[topic].get_subscription_count() for topic in self._recent
+        ):
+            self._executor.spin_once(timeout_sec=TICK)
         shown: int | None = None
         for topic, bag_ns, data in self._messages():
             if topic in self._color:
                 self._wait_for_answers(shown)
                 shown = serialized_stamp_ns(data)
+            if topic in self._recent:
+                self._recent[topic].append((bag_ns, data))
             self._publish(topic, bag_ns, data)
         self._wait_for_answers(shown)
 
     def _wait_for_answers(self, stamp_ns: int | None) -> None:
+        """Until there are enough; a frame that nobody has answered at all may have been lost."""
+        shown_at = time.monotonic()
         while (
             stamp_ns is not None
             and self._answers[stamp_ns] < self._answers_per_frame
             and not self.stopping
         ):
-            self._executor.spin_once(timeout_sec=1.0)
+            self._executor.spin_once(timeout_sec=AGAIN)
+            if not self._answers[stamp_ns] and time.monotonic() - shown_at > AGAIN:
+                shown_at = time.monotonic()
+                for topic, messages in self._recent.items():
+                    for _, data in messages:
+                        self._publishers[topic].publish(data)
 
     def _on_answer(self, answer: SpatialAnswer) -> None:
         self._answers[nanoseconds(answer.header.stamp)] += 1
