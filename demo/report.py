@@ -1,0 +1,139 @@
+"""demo/report.html: the picture, the depth and the answers on one self-contained page.
+
+Draws with matplotlib, fills report.html.jinja, and replaces the old page in one step. Does not
+know ROS: reads the pictures from the bag itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_typestore
+
+from sdvlm_core.frame import depth_in_metres
+from sdvlm_core.measurement import parse
+
+if TYPE_CHECKING:
+    from demo.run import Row
+
+TEMPLATE = "report.html.jinja"
+_DEPTH_HEADER_BYTES = 12  # of image_transport's compressedDepth
+_ACCENT, _TRUTH = "#ff2d78", "#00c2a8"
+
+
+def read_pictures(bag: Path) -> tuple[Any, Any]:
+    """The first colour (H, W, 3) uint8, red first, and depth (H, W) float32 metres of a bag."""
+    types = get_typestore(Stores.ROS2_JAZZY)
+    found: dict[str, Any] = {}
+    with Reader(bag) as reader:
+        for connection, _, data in reader.messages():
+            coding = connection.topic.rsplit("/", 1)[-1]
+            if coding in ("compressed", "compressedDepth") and coding not in found:
+                message: Any = types.deserialize_cdr(data, connection.msgtype)
+                found[coding] = message.data
+            if len(found) == 2:
+                break
+    bgr: Any = cv2.imdecode(found["compressed"], cv2.IMREAD_COLOR)
+    raw: Any = cv2.imdecode(found["compressedDepth"][_DEPTH_HEADER_BYTES:], cv2.IMREAD_UNCHANGED)
+    return bgr[..., ::-1], depth_in_metres(raw, 0.001)
+
+
+def write_report(
+    path: Path, bag: Path, entries: Sequence[dict[str, Any]], rows: Sequence[Row], model: str
+) -> None:
+    """Write the page; readers see the old one or the new one, never half of it."""
+    rgb, depth = read_pictures(bag)
+    answered = [row for row in rows if not row.error]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    page = environment.get_template(TEMPLATE).render(
+        model=model,
+        rows=rows,
+        answered=len(answered),
+        correct=sum(row.correct for row in rows),
+        latency=statistics.median([row.total for row in answered]) if answered else None,
+        picture=_data_uri(_draw_picture(rgb, entries, rows)),
+        depth=_data_uri(_draw_depth(depth)),
+        width=rgb.shape[1],
+        height=rgb.shape[0],
+    )
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _figure(shape: tuple[int, ...]) -> tuple[Figure, Any]:
+    """A figure without margins, twice the picture's pixels."""
+    figure = Figure(figsize=(shape[1] / 100, shape[0] / 100), dpi=200)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _draw_picture(rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequence[Row]) -> bytes:
+    """The colour picture, the things asked about, and where grounding answers point."""
+    figure, axes = _figure(rgb.shape)
+    axes.imshow(rgb, interpolation="lanczos")
+    label = {"fontsize": 7, "color": "white", "family": "DejaVu Sans"}
+    backdrop = {"boxstyle": "round,pad=0.25", "fc": "#101418", "ec": "none", "alpha": 0.72}
+    boxes = {name: box for entry in entries for name, box in entry["boxes"].items()}
+    for name, (x1, y1, x2, y2) in boxes.items():
+        axes.add_patch(
+            Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec="white", lw=0.8, alpha=0.85)
+        )
+        axes.text(x1 + 2, max(8, y1 - 7), name, va="center", bbox=backdrop, **label)
+    height, width = rgb.shape[:2]
+    for entry, row in zip(entries, rows, strict=True):
+        if entry["type"] != "grounding":
+            continue
+        truth = entry["reference"]
+        if isinstance(truth, list):
+            axes.plot(
+                truth[0] * width, truth[1] * height, "o", mfc="none", mec=_TRUTH, ms=13, mew=2
+            )
+        for u, v in parse(row.answer).image_points[:1]:
+            axes.plot(u * width, v * height, "+", color=_ACCENT, ms=14, mew=2)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    return _png(figure)
+
+
+def _draw_depth(depth: Any) -> bytes:
+    """Depth in metres with its scale; grey where the sensor read nothing."""
+    figure, axes = _figure(depth.shape)
+    colours = mpl.colormaps["turbo_r"].with_extremes(bad="#3a3f45")
+    low, high = np.nanpercentile(depth, [1, 99])
+    shown = axes.imshow(depth, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+    backdrop = {"transform": axes.transAxes, "fc": "#101418", "ec": "none", "alpha": 0.72}
+    axes.add_patch(Rectangle((0.025, 0.025), 0.37, 0.125, **backdrop))
+    bar = figure.colorbar(
+        shown, cax=figure.add_axes((0.045, 0.075, 0.33, 0.022)), orientation="horizontal"
+    )
+    bar.ax.set_title("metres along the optical axis", color="white", fontsize=7, pad=4)
+    bar.ax.tick_params(colors="white", labelsize=7)
+    bar.outline.set_edgecolor("white")
+    return _png(figure)
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,0 +1,304 @@
+"""`make demo`: a camera, a robot's question, a measured answer, over real ROS 2 on one machine.
+
+Three processes: the node with its model, a player that publishes the example bag as a live
+camera, and this one, which asks the eight questions of questions.yaml through the service like
+any planner would. Prints a table, writes demo/report.html, and ends with one line of JSON.
+Exit status 1 if a call fails; a wrong answer is an answer. Knows nothing of how answers come about.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+# Run as a file, and `training` and `demo` are not installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from demo.report import write_report
+from sdvlm_core.measurement import parse
+from training.evaluation.score import score
+
+if TYPE_CHECKING:
+    from sdvlm_ros.client import SpatialClient
+
+ROOT = Path(__file__).resolve().parents[1]
+BAG = ROOT / "demo" / "table"
+QUESTIONS = ROOT / "demo" / "questions.yaml"
+REPORT = ROOT / "demo" / "report.html"
+
+START_SECONDS = 120.0  # for the model to load on a slow machine
+FRAME_SECONDS = 20.0  # for the first frame to come through discovery
+ANSWER_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+NODE = [
+    *(sys.executable, "-m", "sdvlm_ros.node", "--ros-args"),
+    *("-p", "use_sim_time:=true", "-p", "max_age:=10.0"),  # the bag starts again every 2 s
+    *("-p", "rgb_transport:=compressed", "-p", "depth_transport:=compressedDepth"),
+]
+PLAYER = [sys.executable, "-m", "sdvlm_ros.replay", str(BAG), "--loop"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question with what came back; seconds. `error` is "" when the call worked."""
+
+    type: str
+    question: str
+    truth: str
+    answer: str = ""
+    value: str = ""
+    ratio: str = ""
+    correct: bool = False
+    queue: float = 0.0
+    encode: float = 0.0
+    generate: float = 0.0
+    total: float = 0.0
+    error: str = ""
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; says why."""
+
+
+def set_ros_environment() -> None:
+    """A domain of our own on this machine only, and room for images in shared memory."""
+    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process we started and the file that holds what it says."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+    def check(self) -> None:
+        """Raise DemoFailed with the end of its log if it is no longer running."""
+        if self.process.poll() is not None:
+            self.log.seek(0)
+            said = self.log.read().decode(errors="replace").strip().splitlines()[-15:]
+            raise DemoFailed(
+                f"the {self.name} ended with status {self.process.returncode}:\n" + "\n".join(said)
+            )
+
+
+@contextmanager
+def running(name: str, command: list[str]) -> Iterator[Child]:
+    """Run a command for the length of the block; it is gone afterwards, however the block ends."""
+    with tempfile.TemporaryFile() as log:
+        # A session of its own: Ctrl-C reaches us, and we end the children in order.
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            yield Child(name, process, log)
+        finally:
+            for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+                if process.poll() is None:
+                    process.send_signal(stop)
+                    try:
+                        process.wait(STOP_SECONDS)
+                    except subprocess.TimeoutExpired:
+                        continue
+
+
+def wait_for_node(client: SpatialClient, node: Child) -> None:
+    """Return when the node offers its service; raise DemoFailed when it dies or takes too long."""
+    from sdvlm_ros.client import SpatialQueryFailed
+
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        node.check()
+        try:
+            return client.wait_for_node(timeout=1.0)
+        except SpatialQueryFailed as error:
+            if time.monotonic() > deadline:
+                raise DemoFailed(str(error)) from error
+
+
+def wait_for_frame(client: SpatialClient, question: str, children: list[Child]) -> None:
+    """Ask until an answer comes: until model and camera are there."""
+    from sdvlm.srv import SpatialQuery
+    from sdvlm_ros.client import SpatialQueryFailed
+
+    codes = SpatialQuery.Response
+    early = (codes.NO_IMAGE, codes.STALE_IMAGE, codes.BAD_DEPTH, codes.BAD_CAMERA_INFO)
+    deadline = time.monotonic() + FRAME_SECONDS
+    while True:
+        try:
+            client.ask(question, timeout=ANSWER_SECONDS)
+            return
+        except SpatialQueryFailed as error:
+            for child in children:
+                child.check()
+            if error.code not in early or time.monotonic() > deadline:
+                raise DemoFailed(f"the first question got no answer: {error}") from error
+            time.sleep(0.1)
+
+
+def ask_all(
+    client: SpatialClient, entries: list[dict[str, Any]], children: list[Child]
+) -> tuple[list[Row], str]:
+    """Ask every question once; the rows, and the id of the model that answered."""
+    from sdvlm_ros.client import SpatialQueryFailed
+    from sdvlm_ros.conversions import nanoseconds
+
+    rows, model = [], ""
+    for entry in entries:
+        known = {key: entry[key] for key in ("type", "question", "truth")}
+        asked = time.perf_counter()
+        try:
+            answer = client.ask(entry["question"], timeout=ANSWER_SECONDS)
+        except SpatialQueryFailed as error:
+            for child in children:
+                child.check()  # a dead one answers none of the others either
+            rows.append(Row(**known, error=str(error)))
+            continue
+        total = time.perf_counter() - asked
+        model = answer.model_id
+        values = [m.value for m in answer.measurements]
+        marked = score(entry["question"], answer.text, entry["reference"], entry["names"])
+        rows.append(
+            Row(
+                **known,
+                answer=answer.text,
+                value=in_words(entry, answer.text, values),
+                ratio=off_by(marked.error, entry),
+                correct=marked.correct,
+                queue=nanoseconds(answer.queue_time) / 1e9,
+                encode=nanoseconds(answer.encode_time) / 1e9,
+                generate=nanoseconds(answer.generate_time) / 1e9,
+                total=total,
+            )
+        )
+    return rows, model
+
+
+def in_words(entry: dict[str, Any], text: str, values: Sequence[float]) -> str:
+    """What a planner has in hand: the measured values, else the point, verdict or name."""
+    reading = parse(text)
+    if values:
+        unit = "" if entry["type"] == "count" else " m"
+        return " x ".join(f"{value:.3g}" for value in values) + unit
+    if reading.image_points:
+        return "({:.2f}, {:.2f})".format(*reading.image_points[0])
+    if reading.yes is not None:
+        return "yes" if reading.yes else "no"
+    if reading.absent:
+        return "absent"
+    words = text.rstrip(". ").split()
+    return " ".join(words[1:] if words[:1] in (["The"], ["the"]) else words)
+
+
+def off_by(error: float, entry: dict[str, Any]) -> str:
+    """How far an answer is from a truth in numbers, "" where nobody can say."""
+    if not math.isfinite(error):
+        return ""
+    return f"\u0394 {error:.2f}" if entry["type"] == "grounding" else f"{error:.2f}"
+
+
+def print_table(rows: list[Row]) -> None:
+    """The table for people, on stdout."""
+    table = Table(title="sdvlm demo: eight questions about a simulated table", expand=True)
+    for heading in (
+        "question",
+        "answer",
+        "parsed",
+        "truth",
+        "ratio",
+        "queue/encode/\ngenerate, ms",
+    ):
+        table.add_column(heading)
+    for row in rows:
+        if row.error:
+            table.add_row(escape(row.question), f"[bold red]{escape(row.error)}[/]")
+            continue
+        mark = "[green]✓[/]" if row.correct else "[red]✗[/]"
+        times = "/".join(f"{1000 * t:.0f}" for t in (row.queue, row.encode, row.generate))
+        table.add_row(
+            *(escape(text) for text in (row.question, row.answer, row.value, row.truth)),
+            f"{row.ratio} {mark}".strip(),
+            times,
+        )
+    Console(width=max(110, Console().width)).print(table)
+
+
+def run(entries: list[dict[str, Any]], model: str, report: Path) -> tuple[list[Row], str]:
+    """Start node and player, ask, stop them, write the report; raises DemoFailed."""
+    set_ros_environment()
+    from sdvlm_ros.client import SpatialClient
+
+    with ExitStack() as stack:
+        node = stack.enter_context(running("node", [*NODE, "-p", f"model:={model}"]))
+        client = stack.enter_context(SpatialClient())
+        wait_for_node(client, node)
+        player = stack.enter_context(running("player", PLAYER))
+        wait_for_frame(client, entries[0]["question"], [node, player])
+        rows, answered_by = ask_all(client, entries, [node, player])
+    write_report(report, BAG, entries, rows, answered_by)
+    return rows, answered_by
+
+
+def main() -> int:
+    """Entry point; the exit status."""
+    parser = argparse.ArgumentParser(description="The demo: eight questions over ROS 2.")
+    parser.add_argument("--model", default="nano", help="nano, or a model directory")
+    parser.add_argument("--report", type=Path, default=REPORT, help="where the page goes")
+    arguments = parser.parse_args()
+    model, report = arguments.model, arguments.report
+    # So that the blocks that end the children run on `kill`, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    entries = yaml.safe_load(QUESTIONS.read_text(encoding="utf-8"))
+    rows: list[Row] = []
+    try:
+        rows, model = run(entries, model, report)
+    except DemoFailed as error:
+        print(f"demo failed: {error}", file=sys.stderr)
+    except ImportError as error:
+        print(f"demo failed: {error}; `make demo` installs what it needs", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    answered = [row for row in rows if not row.error]
+    if rows:
+        print_table(rows)
+        print(f"report: {report}")
+    for row in rows:
+        if row.error:
+            print(f"demo failed: {row.question!r}: {row.error}", file=sys.stderr)
+    summary = {
+        "asked": len(entries),
+        "answered": len(answered),
+        "correct": sum(row.correct for row in answered),
+        "median_latency_s": round(statistics.median([row.total for row in answered]), 4)
+        if answered
+        else None,
+        "model": model,
+    }
+    print(json.dumps(summary), flush=True)
+    return 0 if len(answered) == len(entries) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
