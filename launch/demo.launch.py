@@ -30,6 +30,12 @@ def generate_launch_description() -> LaunchDescription:
         prefix=value("python"),
         output="screen",
         arguments=[value("bag"), "--loop", "--rate", value("rate")],
+        # A bag's names are absolute; these bring them into the node's namespace.
+        remappings=[
+            ("/rgb/image_rect_color", value("rgb")),
+            ("/depth_registered/image_rect", value("depth")),
+            ("/rgb/camera_info", value("info")),
+        ],
     )
     return LaunchDescription(
         [

@@ -9,6 +9,7 @@ executor on the model; what an answer is, is up to `sdvlm_core`.
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 import uuid
@@ -113,7 +114,12 @@ class SpatialQueryNode(LifecycleNode):
                 f"model {self.get_parameter('model').value!r} cannot be loaded: "
                 f"{self._configure_error}"
             )
-            if not isinstance(error, (SdvlmError, ValueError)):
+            if isinstance(error, ImportError):
+                self.get_logger().error(
+                    f"{sys.executable} lacks what the model needs; start the node with an "
+                    "interpreter that has requirements/core.txt (launch argument python:=)"
+                )
+            elif not isinstance(error, (SdvlmError, ValueError)):
                 self.get_logger().error(traceback.format_exc())
             return TransitionCallbackReturn.FAILURE
         self._engine = engine
