@@ -247,7 +247,7 @@ def _asked_in(tokens: Sequence[Token], text: str) -> tuple[tuple[Kind, ...], str
         if (word, after) in (("how", "many"), ("number", "of")):
             if words[at + 2 : at + 3] == [] or words[at + 2] not in UNITS:
                 return (Kind.COUNT,), phrase(tokens[at + 2 :], text)
-        elif word in NOUNS:
+        elif word in NOUNS and not (word == "gap" and kinds):  # "how wide is the gap"
             kinds += _KINDS.get(NOUNS[word], ())
             if first and NOUNS[word] == "distance":
                 label = pair_of(tokens[at + 1 :], text)
@@ -323,10 +323,18 @@ def _absent(tokens: Sequence[Token]) -> bool:
         if word == "no" and (opens or there) and _denies_thing(tokens, at):
             return True
         negated = word in ("not", "cannot", "unable") or word.endswith("n't")
-        if negated and (
-            not _SEEING.isdisjoint(behind)
-            or (behind[:1] == ["in"] and not _PICTURE.isdisjoint(behind))
-            or (before[-1:] == ["there"] or before == ["there", "is"] or before == ["there", "are"])
+        if (
+            negated
+            and "enough" not in behind
+            and (
+                not _SEEING.isdisjoint(behind)
+                or (behind[:1] == ["in"] and not _PICTURE.isdisjoint(behind))
+                or (
+                    before[-1:] == ["there"]
+                    or before == ["there", "is"]
+                    or before == ["there", "are"]
+                )
+            )
         ):
             return True
     return False

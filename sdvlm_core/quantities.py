@@ -1,7 +1,7 @@
 """Words -> quantities: a small left-to-right grammar of how people and models write measures.
 
     product  = item {("x" | "*" | "by") item}   "3.09 x 0.13 x 0.34 m"
-    item     = single                                 "0.9 m", "5'11\"", "1 m 20 cm"
+    item     = single                                 "0.9 m", "5'11\"", "1 m 20"
              | single "±" single                      "1.2 m ± 0.1"
              | ["between"] single ("to" | "-" | "and") single      "1.2-1.5 m"
     single   = value [unit] [value unit] ["and a half"]    "two and a half feet"
@@ -27,7 +27,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sdvlm_core.words import GLYPHS, Token, vocabulary
+from sdvlm_core.numerals import NUMBER_WORDS, read_number
+from sdvlm_core.words import Token, glued, number_at, text_at, vocabulary
 
 Dimension = Literal["length", "angle", "number"]
 
@@ -76,13 +77,6 @@ UNITS = {word: _Unit("length", f) for words, f in _LENGTHS.items() for word in w
     word: _Unit("angle", f) for words, f in _ANGLES.items() for word in words.split()
 }
 
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_TEENS = ("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen")
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-NUMBER_WORDS = {
-    **{word: float(n) for n, word in enumerate((*_DIGITS, *_TEENS, "eighteen", "nineteen"))},
-    **{word: 10.0 * n for n, word in enumerate(_TENS, start=2)},
-}
 _PARTS = {"half": 1 / 2, "third": 1 / 3, "thirds": 1 / 3, "quarter": 1 / 4, "quarters": 1 / 4}
 _DASHES = ("-", "~")
 # What may follow "12 in" or "a foot" as a unit: "3 in the image" and "a foot stool" are none.
@@ -147,9 +141,9 @@ def _enumerators(tokens: Sequence[Token]) -> set[int]:
         at
         for at, token in enumerate(tokens)
         if token.kind == "number"
-        and _text(tokens, at - 1) in ("", "\n")
-        and _text(tokens, at + 1) in (".", ")")
-        and _text(tokens, at + 2) not in ("", "\n")
+        and text_at(tokens, at - 1) in ("", "\n")
+        and text_at(tokens, at + 1) in (".", ")")
+        and text_at(tokens, at + 2) not in ("", "\n")
     }
     return found if len(found) > 1 else set()
 
@@ -178,7 +172,7 @@ def _product(tokens: Sequence[Token], at: int) -> list[_Item]:
     item = _item(tokens, at)
     while item is not None:
         factors.append(item)
-        times = _text(tokens, item.last) in ("x", "*", "by")
+        times = text_at(tokens, item.last) in ("x", "*", "by")
         item = _item(tokens, item.last + 1) if times else None
     units = [factor.unit for factor in factors]
     for index in reversed(range(len(units) - 1)):  # back from the end first, then forward
@@ -189,11 +183,11 @@ def _product(tokens: Sequence[Token], at: int) -> list[_Item]:
 
 
 def _item(tokens: Sequence[Token], at: int) -> _Item | None:
-    between = _text(tokens, at) == "between"
+    between = text_at(tokens, at) == "between"
     low = _single(tokens, at + between)
     if low is None:
         return None
-    link = _text(tokens, low.last)
+    link = text_at(tokens, low.last)
     ranged = link == "to" or link in _DASHES or (between and link == "and")
     if not ranged and link not in ("±", "+/-", "+-"):
         return low
@@ -224,14 +218,16 @@ def _single(tokens: Sequence[Token], at: int) -> _Item | None:
 
 def _is_foreign(tokens: Sequence[Token], at: int) -> bool:
     """Whether the number before token `at` measures something that is no length or angle."""
-    word, glued = _text(tokens, at), _glued(tokens, at)
+    word = text_at(tokens, at)
     if word in ("%", "percent", "square", "cubic", "sq"):
         return True
-    if glued and tokens[at].kind == "word":  # "3D", "2nd", "1.2x larger", but "3m" and "3x4"
-        times = word == "x" and _number_at(tokens, at + 1)
+    if (
+        glued(tokens, at) and tokens[at].kind == "word"
+    ):  # "3D", "2nd", "1.2x larger", but "3m" and "3x4"
+        times = word == "x" and number_at(tokens, at + 1)
         return not (word in UNITS or times) or _is_power(tokens, at + 1)
     if word in UNITS:
-        kelvin = word in ("°", "deg", "degree", "degrees") and _text(tokens, at + 1) in (
+        kelvin = word in ("°", "deg", "degree", "degrees") and text_at(tokens, at + 1) in (
             *("c", "f", "k"),
             *("celsius", "fahrenheit", "kelvin"),
         )
@@ -241,24 +237,24 @@ def _is_foreign(tokens: Sequence[Token], at: int) -> bool:
 
 def _is_power(tokens: Sequence[Token], at: int) -> bool:
     """Whether token `at` makes the unit before it an area, a volume or a rate ("m²", "m/s")."""
-    mark = _text(tokens, at)
+    mark = text_at(tokens, at)
     if mark in ("²", "³", "^"):
         return True
     return mark == "/" and at + 1 < len(tokens) and tokens[at + 1].kind == "word"
 
 
 def _is_pronoun(tokens: Sequence[Token], at: int, value: _Item) -> bool:
-    if _text(tokens, at) != "one" or value.last > at + 1:
+    if text_at(tokens, at) != "one" or value.last > at + 1:
         return False
-    before = _text(tokens, at - 1)
+    before = text_at(tokens, at - 1)
     return before.isalpha() and before not in _BEFORE_ONE
 
 
 def _unit(tokens: Sequence[Token], at: int) -> tuple[_Unit | None, int]:
     """The unit at token `at`, a hyphen before it allowed ("3-meter"), and where it ends."""
-    hyphen = _text(tokens, at) == "-" and _glued(tokens, at) and _glued(tokens, at + 1)
+    hyphen = text_at(tokens, at) == "-" and glued(tokens, at) and glued(tokens, at + 1)
     at += hyphen
-    word = _text(tokens, at)
+    word = text_at(tokens, at)
     if word not in UNITS or (word in ("'", '"') and tokens[at].kind != "prime"):
         return None, at
     if word == "in" and not hyphen and not _ends_unit(tokens, at + 1):
@@ -276,15 +272,13 @@ def _with_smaller_unit(whole: _Item, tokens: Sequence[Token]) -> _Item:
     if whole.unit is None:
         return whole
     imperial = whole.unit in (UNITS["ft"], UNITS["yd"])
-    skip = int(imperial and _text(tokens, whole.last) == "and")
+    skip = int(imperial and text_at(tokens, whole.last) == "and")
     rest = _value(tokens, whole.last + skip)
     if rest is None or rest.value < 0:
         return whole
     unit, last = _unit(tokens, rest.last)
-    if unit is None and not skip and _text(tokens, whole.last - 1) == "'":
-        unit, last = UNITS["in"], rest.last  # 5'11 without the last mark
-        if not _glued(tokens, rest.first):
-            return whole
+    if unit is None and not skip:
+        unit, last = _unsaid_unit(whole, rest, tokens), rest.last
     smaller = unit is not None and unit.scale * rest.value < whole.unit.scale
     if unit is None or not smaller or unit.dimension != whole.unit.dimension:
         return whole
@@ -295,16 +289,29 @@ def _with_smaller_unit(whole: _Item, tokens: Sequence[Token]) -> _Item:
     return whole._replace(value=value, last=last)
 
 
+def _unsaid_unit(whole: _Item, rest: _Item, tokens: Sequence[Token]) -> _Unit | None:
+    """The unit that "5'11", "five foot eleven" and "1 m 50" leave out; None elsewhere."""
+    if not _ends_unit(tokens, rest.last):
+        return None  # "5 feet 3 chairs"
+    if whole.unit == UNITS["ft"]:
+        marked = tokens[whole.last - 1].kind == "prime"
+        return UNITS["in"] if glued(tokens, rest.first) or not marked else None
+    digits = tokens[rest.first].text
+    if whole.unit == UNITS["m"] and digits.isdecimal() and len(digits) == 2:
+        return UNITS["cm"] if whole.value % 1 == 0 else None
+    return None
+
+
 def _with_half(whole: _Item, tokens: Sequence[Token]) -> _Item:
     """Add the "and a half" that may follow a value or its unit."""
     at = whole.last
-    if _text(tokens, at) != "and" or whole.value % 1:
+    if text_at(tokens, at) != "and" or whole.value % 1:
         return whole
     at += 1
-    count = {"a": 1.0, "an": 1.0}.get(_text(tokens, at)) or NUMBER_WORDS.get(_text(tokens, at))
+    count = {"a": 1.0, "an": 1.0}.get(text_at(tokens, at)) or NUMBER_WORDS.get(text_at(tokens, at))
     at += count is not None
-    part = _PARTS.get(_text(tokens, at))
-    if part is None or _text(tokens, at + 1) == "of":  # "2 m and a half of it"
+    part = _PARTS.get(text_at(tokens, at))
+    if part is None or text_at(tokens, at + 1) == "of":  # "2 m and a half of it"
         return whole
     return whole._replace(value=whole.value + (count or 1.0) * part, last=at + 1)
 
@@ -312,20 +319,20 @@ def _with_half(whole: _Item, tokens: Sequence[Token]) -> _Item:
 def _part_of_unit(tokens: Sequence[Token], at: int) -> _Item | None:
     """ "half a metre", "three quarters of a meter", "a foot [and a half]", "half metre"."""
     first, value = at, 1.0
-    word = _text(tokens, at)
+    word = text_at(tokens, at)
     article = word in ("a", "an")
     if article or word in NUMBER_WORDS:
         value = 1.0 if article else NUMBER_WORDS[word]
-        at += 1 + (_text(tokens, at + 1) == "-")
-    part = _PARTS.get(_text(tokens, at))
+        at += 1 + (text_at(tokens, at + 1) == "-")
+    part = _PARTS.get(text_at(tokens, at))
     if part is None:
         unit, last = _unit(tokens, at) if article else (None, at)
         if unit is None or not _ends_unit(tokens, last) or _is_power(tokens, last):
             return None
         return _with_half(_Item(1.0, unit, first, last), tokens)
     at += 1
-    at += _text(tokens, at) in ("of", "-")
-    at += _text(tokens, at) in ("a", "an")
+    at += text_at(tokens, at) in ("of", "-")
+    at += text_at(tokens, at) in ("a", "an")
     unit, last = _unit(tokens, at)
     if unit is None or _is_power(tokens, last):
         return None
@@ -336,13 +343,13 @@ def _value(tokens: Sequence[Token], at: int) -> _Item | None:
     """A number without its unit: digits, fraction or words, and its sign."""
     first = at
     minus = (
-        _text(tokens, at) == "-"
-        and not _glued(tokens, at)
-        and _glued(tokens, at + 1)
-        and _number_at(tokens, at + 1)
+        text_at(tokens, at) == "-"
+        and not glued(tokens, at)
+        and glued(tokens, at + 1)
+        and number_at(tokens, at + 1)
     )
     at += minus
-    found = _digits(tokens, at) or _spelled(tokens, at)
+    found = read_number(tokens, at)
     if found is None:
         return None
     value, last = found
@@ -350,70 +357,3 @@ def _value(tokens: Sequence[Token], at: int) -> _Item | None:
     half = _with_half(item, tokens)
     # "2 and a half feet" is one number; "there are 2 and a half is hidden" is not
     return half if half.last > last and _unit(tokens, half.last)[0] else item
-
-
-def _digits(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
-    if _text(tokens, at) in GLYPHS:
-        return GLYPHS[tokens[at].text], at + 1
-    fraction = _fraction(tokens, at)
-    if fraction is not None:
-        return fraction, at + 3
-    if not _number_at(tokens, at):
-        return None
-    value = tokens[at].value
-    if value == value // 1:  # a mixed number: "3 1/2", "3½"
-        if _text(tokens, at + 1) in GLYPHS:
-            return value + GLYPHS[tokens[at + 1].text], at + 2
-        fraction = _fraction(tokens, at + 1)
-        if fraction is not None and fraction < 1:
-            return value + fraction, at + 4
-    return value, at + 1
-
-
-def _fraction(tokens: Sequence[Token], at: int) -> float | None:
-    if not (_number_at(tokens, at) and _text(tokens, at + 1) == "/"):
-        return None
-    if not (_number_at(tokens, at + 2) and _glued(tokens, at + 1) and _glued(tokens, at + 2)):
-        return None
-    top, bottom = tokens[at].value, tokens[at + 2].value
-    return top / bottom if bottom and math.isfinite(top / bottom) else None
-
-
-def _spelled(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
-    """ "seven", "twenty-one", "two hundred and fifty"."""
-    value = NUMBER_WORDS.get(_text(tokens, at))
-    if value is None or tokens[at].kind != "word":
-        return None
-    value, at = _tens(tokens, at)
-    if _text(tokens, at) == "hundred":
-        value, at = value * 100, at + 1
-        rest = at + (_text(tokens, at) == "and")
-        if _text(tokens, rest) in NUMBER_WORDS:
-            tens, at = _tens(tokens, rest)
-            value += tens
-    return value, at
-
-
-def _tens(tokens: Sequence[Token], at: int) -> tuple[float, int]:
-    value = NUMBER_WORDS[tokens[at].text]
-    at += 1
-    if value >= 20:
-        digit = at + (_text(tokens, at) == "-")
-        ones = NUMBER_WORDS.get(_text(tokens, digit), 0.0)
-        if 0 < ones < 10:
-            return value + ones, digit + 1
-    return value, at
-
-
-def _text(tokens: Sequence[Token], at: int) -> str:
-    """The text of token `at`, "" beyond the ends."""
-    return tokens[at].text if 0 <= at < len(tokens) else ""
-
-
-def _number_at(tokens: Sequence[Token], at: int) -> bool:
-    return 0 <= at < len(tokens) and tokens[at].kind == "number"
-
-
-def _glued(tokens: Sequence[Token], at: int) -> bool:
-    """Whether token `at` touches the one before it."""
-    return 0 < at < len(tokens) and tokens[at - 1].end == tokens[at].start

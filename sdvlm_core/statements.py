@@ -61,7 +61,7 @@ class Statement(NamedTuple):
     measure: str | None  # a value of NOUNS; None = not said
     label: str  # "" = not said
     sentence: int  # which sentence of the text, counted from 0
-    reference: bool  # "since the width of R is ...": known, not found
+    reference: bool  # "since the width of R is ...", or "(4.9 ft)": known or said already
     concluded: bool  # "so ..."
     behind: tuple[str, ...]  # up to four words behind the number, lower case
 
@@ -132,7 +132,8 @@ def _sentence(
             dealt = parts[1:] if len(parts) > 1 and _lists(gaps, at, len(parts)) else []
             label = parts[0] if dealt else label
         around = tuple(token.text for token in behind[:4])
-        yield Statement(number, measure, label, sentence, reference, concluded, around)
+        known = reference or (at > 0 and words[:1] == ["("] and said is None)
+        yield Statement(number, measure, label, sentence, known, concluded, around)
 
 
 def _lists(gaps: Sequence[Sequence[Token]], at: int, count: int) -> bool:

@@ -135,3 +135,18 @@ def _mark(text: str, raw: str, start: int, tokens: Sequence[Token], quoting: set
         elif tokens and tokens[-1].end == start and is_numeric(tokens[-1]):
             return Token("prime", mark, start, end)
     return Token("mark", mark, start, end)
+
+
+def text_at(tokens: Sequence[Token], at: int) -> str:
+    """The text of token `at`, "" beyond the ends."""
+    return tokens[at].text if 0 <= at < len(tokens) else ""
+
+
+def number_at(tokens: Sequence[Token], at: int) -> bool:
+    """Whether token `at` is there and written in digits."""
+    return 0 <= at < len(tokens) and tokens[at].kind == "number"
+
+
+def glued(tokens: Sequence[Token], at: int) -> bool:
+    """Whether token `at` touches the one before it."""
+    return 0 < at < len(tokens) and tokens[at - 1].end == tokens[at].start
