@@ -161,6 +161,18 @@ def test_doctor_examines_this_machine_and_gives_a_remedy_for_all_that_is_missing
     assert all(check.remedy for check in checks.values() if check.state is not State.OK)
 
 
+def test_a_model_that_fails_in_an_unforeseen_way_is_a_finding_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(name: str) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("sdvlm_core.checkpoint.load", fail)
+    checks = {check.name: check for check in doctor.examine()}
+    assert checks["model nano"].state is State.BROKEN
+    assert "mat1" in checks["model nano"].detail
+
+
 def test_a_probe_that_dies_or_hangs_is_a_finding_not_a_crash(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
