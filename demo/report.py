@@ -90,9 +90,40 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def write_picture(
+    path: Path, bag: Path, entries: Sequence[dict[str, Any]], rows: Sequence[Row]
+) -> None:
+    """Write the README's PNG: the picture, and beside it what was asked, answered and true."""
+    rgb, _ = read_pictures(bag)
+    height, width = rgb.shape[:2]
+    share = 0.55  # of the width, for the picture
+    figure = Figure(figsize=(width / share / 100, height / 100), dpi=150, facecolor="#101418")
+    axes = figure.add_axes((0, 0, share, 1))
+    _annotate(axes, rgb, entries, rows)
+    for place, row in enumerate(rows):
+        top = 0.955 - place * 0.92 / len(rows)
+        mark, colour = ("\u2713", "#38d3a5") if row.correct else ("\u2717", "#ff6b81")
+        said = " ".join((row.error or row.answer).split())[:60]
+        figure.text(
+            share + 0.02, top, row.question, color="#98a4b1", fontsize=7, va="top", wrap=True
+        )
+        figure.text(share + 0.02, top - 0.042, mark, color=colour, fontsize=9, va="top")
+        # A model's words are no formula, even with a "$" in them.
+        plain = {"parse_math": False, "va": "top"}
+        figure.text(share + 0.045, top - 0.042, said, color="white", fontsize=9, **plain)
+        truth = f"truth {row.truth}"
+        figure.text(0.985, top - 0.045, truth, color="#98a4b1", fontsize=7, va="top", ha="right")
+    figure.savefig(path)
+
+
 def _draw_picture(rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequence[Row]) -> bytes:
-    """The colour picture, the things asked about, and where grounding answers point."""
     figure, axes = _figure(rgb.shape)
+    _annotate(axes, rgb, entries, rows)
+    return _png(figure)
+
+
+def _annotate(axes: Any, rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequence[Row]) -> None:
+    """Draw the colour picture, the things asked about, and where grounding answers point."""
     axes.imshow(rgb, interpolation="lanczos")
     label = {"fontsize": 7, "color": "white", "family": "DejaVu Sans"}
     backdrop = {"boxstyle": "round,pad=0.25", "fc": "#101418", "ec": "none", "alpha": 0.72}
@@ -115,7 +146,7 @@ def _draw_picture(rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequence[Ro
             axes.plot(u * width, v * height, "+", color=_ACCENT, ms=14, mew=2)
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
-    return _png(figure)
+    axes.set_axis_off()
 
 
 def _draw_depth(depth: Any) -> bytes:

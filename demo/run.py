@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo.report import write_report
+from demo.report import write_picture, write_report
 from sdvlm_core.measurement import parse
 from training.evaluation.score import score
 
@@ -266,6 +266,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The demo: eight questions over ROS 2.")
     parser.add_argument("--model", default="nano", help="nano, or a model directory")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the page goes")
+    parser.add_argument("--picture", type=Path, help="also write the README's picture, a PNG")
     arguments = parser.parse_args()
     model, report = arguments.model, arguments.report
     # So that the blocks that end the children run on `kill`, too.
@@ -274,6 +275,8 @@ def main() -> int:
     rows: list[Row] = []
     try:
         rows, model = run(entries, model, report)
+        if arguments.picture is not None:
+            write_picture(arguments.picture, BAG, entries, rows)
     except DemoFailed as error:
         print(f"demo failed: {error}", file=sys.stderr)
     except ImportError as error:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from demo import run
-from demo.report import read_pictures, write_report
+from demo.report import read_pictures, write_picture, write_report
 from tests.tiny_checkpoint import write_tiny_checkpoint
 from training.evaluation.score import score
 from training.msmu.questions import TYPES
@@ -85,6 +85,12 @@ def test_the_report_is_one_page_that_loads_nothing_and_runs_nothing(tmp_path: Pa
     assert "TIMEOUT: no answer" in page
     assert all(source.startswith("data:") for source in re.findall(r'(?:src|href)="([^"]*)', page))
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_picture_takes_whatever_a_model_says(tmp_path: Path) -> None:
+    rows = [make_row(entry, answer="$\\frac{\n" * 50) for entry in ENTRIES]
+    write_picture(tmp_path / "picture.png", run.BAG, ENTRIES, rows)
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_child_that_ignores_signals_is_gone_after_the_block(
