@@ -109,7 +109,7 @@ def write_picture(
         )
         figure.text(share + 0.02, top - 0.042, mark, color=colour, fontsize=9, va="top")
         # A model's words are no formula, even with a "$" in them.
-        plain = {"parse_math": False, "va": "top"}
+        plain: dict[str, Any] = {"parse_math": False, "va": "top"}
         figure.text(share + 0.045, top - 0.042, said, color="white", fontsize=9, **plain)
         truth = f"truth {row.truth}"
         figure.text(0.985, top - 0.045, truth, color="#98a4b1", fontsize=7, va="top", ha="right")
