@@ -24,7 +24,7 @@ WIDTH, HEIGHT, RATE = 640, 480, 30
 TOPICS = ("rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info")
 
 # Before rclpy, which reads them when it starts.
-os.environ.setdefault("ROS_DOMAIN_ID", str(100 + os.getpid() % 100))
+os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds.xml"))
 

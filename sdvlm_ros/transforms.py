@@ -59,7 +59,7 @@ class Transforms:
                 "install ros-$ROS_DISTRO-tf2-ros-py and ros-$ROS_DISTRO-tf2-geometry-msgs"
             ) from error
         if self._buffer is None:
-            self._buffer = tf2_ros.Buffer(node=self._node)
+            self._buffer = tf2_ros.Buffer()
             self._listener = tf2_ros.TransformListener(self._buffer, self._node)
         return do_transform_point
 

@@ -21,7 +21,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (make setup brings i
 pytest.importorskip("sdvlm.srv", reason="the interfaces are not built (make setup builds them)")
 
 # A domain for this run alone: two runs on one machine must not answer each other's questions.
-os.environ["ROS_DOMAIN_ID"] = str(100 + os.getpid() % 100)
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
 

@@ -6,6 +6,7 @@ import itertools
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +21,50 @@ from std_srvs.srv import Trigger
 from sdvlm.msg import Region, SpatialAnswer
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
-from sdvlm_ros.conversions import camera_info_message, image_message
+from sdvlm_ros.conversions import camera_info_message, frame_from_messages, image_message
 from tests.ros.conftest import running
-from tests.ros.peer import HEIGHT, RGB, WIDTH, Peer, Response, color, depth, frame, info
+from tests.ros.peer import (
+    DEPTH,
+    HEIGHT,
+    INFO,
+    RGB,
+    WIDTH,
+    Peer,
+    Response,
+    color,
+    depth,
+    frame,
+    info,
+)
 
 _tests = itertools.count(1)
 
 
+@dataclass(frozen=True)
+class Started:
+    """The node that all tests of this module share, and what it said while inputs were missing."""
+
+    peer: Peer
+    before_any_image: Response
+    before_any_info: Response
+
+
 @pytest.fixture(scope="module")
-def peer(tiny_model: Path) -> Iterator[Peer]:
-    """A caller and camera, with one node process that all tests of this module share."""
+def started(tiny_model: Path) -> Iterator[Started]:
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
     with running("sdvlm_ros.node", "--ros-args", "-p", f"model:={tiny_model}") as process:
         peer = Peer(context)
         peer.connect()
-        yield peer
+        first = time.time_ns()
+        yield Started(peer, peer.ask(), peer.ask_about(frame(first, info=None), first))
         assert process.poll() is None, "the node did not survive its tests"
     context.try_shutdown()
+
+
+@pytest.fixture
+def peer(started: Started) -> Peer:
+    return started.peer
 
 
 @pytest.fixture
@@ -52,15 +79,15 @@ def assert_still_serving(peer: Peer, stamp_ns: int) -> None:
     assert response.error_code == Response.NONE, response.error_msg
 
 
-def test_a_question_before_any_image_says_that_nobody_publishes_one(peer: Peer) -> None:
-    response = peer.ask()
+def test_a_question_before_any_image_says_that_nothing_has_arrived(started: Started) -> None:
+    response = started.before_any_image
     assert response.error_code == Response.NO_IMAGE
     assert "nothing has arrived" in response.error_msg
     assert "/rgb/image_rect_color is published by peer" in response.error_msg
 
 
-def test_no_camera_info_at_all_is_named_with_what_does_arrive(peer: Peer, stamp_ns: int) -> None:
-    response = peer.ask_about(frame(stamp_ns, info=None), stamp_ns)
+def test_no_camera_info_at_all_is_named_with_what_does_arrive(started: Started) -> None:
+    response = started.before_any_info
     assert response.error_code == Response.BAD_CAMERA_INFO
     assert "camera_info: nothing has arrived" in response.error_msg
     assert "Hz" in response.error_msg
@@ -206,6 +233,20 @@ def test_a_second_question_about_a_frame_does_not_encode_it_again(
     second = peer.ask("How many are there?", stamp_ns=stamp_ns)
     assert first.answer.encode_time.nanosec > 1_000_000
     assert second.answer.encode_time.nanosec < 100_000
+
+
+def test_the_node_says_what_the_core_says_about_the_same_frame(
+    peer: Peer, stamp_ns: int, tiny_model: Path
+) -> None:
+    from sdvlm_core.checkpoint import load
+    from sdvlm_core.engine import SpatialEngine
+
+    messages = frame(stamp_ns)
+    through_ros = peer.ask_about(messages, stamp_ns).answer
+    same = frame_from_messages(*(messages[topic] for topic in (RGB, DEPTH, INFO)))
+    directly = SpatialEngine(load(str(tiny_model))).open(same).ask("How far is it?")
+    assert through_ros.text == directly.text
+    assert through_ros.confidence == pytest.approx(directly.confidence, rel=1e-3)
 
 
 def test_a_captured_frame_can_be_asked_about_when_the_buffer_has_moved_on(
