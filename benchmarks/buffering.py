@@ -96,11 +96,19 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def wait_until_active(camera: Camera, node: subprocess.Popen[bytes]) -> None:
+    """Until the node has subscribed; raises RuntimeError when it will not."""
+    deadline = time.monotonic() + 120.0
+    while not all(publisher.get_subscription_count() for publisher in camera.publishers):
+        if node.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("the node did not become active; its log says why")
+        if camera.values.get("state") == "unconfigured":
+            raise RuntimeError("the node has no model; its log says why (--model)")
+        camera.executor.spin_once(timeout_sec=0.05)
+
+
 def measure(camera: Camera, pid: int, seconds: float, questions: int) -> dict[str, float]:
     """Idle for `seconds`, then ask; the figures by name."""
-    assert camera.client.wait_for_service(60.0), "the node did not start"
-    while not all(publisher.get_subscription_count() for publisher in camera.publishers):
-        camera.executor.spin_once(timeout_sec=0.05)
     while min(camera.received()) < RATE:  # discovery is over
         camera.spin()
 
@@ -153,7 +161,12 @@ def main() -> int:
     node = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
     rclpy.init()
     try:
-        figures = measure(Camera(), node.pid, chosen.seconds, chosen.questions)
+        camera = Camera()
+        wait_until_active(camera, node)
+        figures = measure(camera, node.pid, chosen.seconds, chosen.questions)
+    except RuntimeError as error:
+        print(f"buffering: {error}", file=sys.stderr)
+        return 1
     finally:
         node.terminate()
         node.wait(30)
