@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, LlavaConfig
 
 from sdvlm_core.errors import CheckpointError
@@ -90,15 +91,13 @@ def load(name: str = NANO, device: str = "auto", dtype: str = "auto") -> Checkpo
     """
     directory = _directory(name)
     where = resolve_device(device)
-    missing = [
-        file for file in ("config.json", "tokenizer.json") if not (directory / file).exists()
-    ]
-    if missing or not any(directory.glob("*.safetensors")):
-        missing += [] if any(directory.glob("*.safetensors")) else ["*.safetensors"]
+    needed = ("config.json", "tokenizer.json", "*.safetensors")
+    missing = [pattern for pattern in needed if not any(directory.glob(pattern))]
+    if missing:
         raise CheckpointError(f"{directory} is not a complete model: {', '.join(missing)} missing")
     try:
         config = LlavaConfig.from_pretrained(directory, local_files_only=True)
-        settings = encoding_settings(config)
+        encoding_settings(config)  # a bad encoding fails here, not at the first frame
         model, report = DepthEncodedLlava.from_pretrained(
             directory,
             config=config,
@@ -108,7 +107,7 @@ def load(name: str = NANO, device: str = "auto", dtype: str = "auto") -> Checkpo
             output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"{directory} does not load as a LLaVA model: {error}") from error
     if report["missing_keys"] or report["mismatched_keys"]:
         raise CheckpointError(
@@ -117,6 +116,5 @@ def load(name: str = NANO, device: str = "auto", dtype: str = "auto") -> Checkpo
         )
     form = template(getattr(config, "prompt_template", "vicuna_v1"))
     model.eval().requires_grad_(False).to(where)
-    del settings  # read above so that a bad encoding fails here, not at the first frame
     model_id = NANO if directory == NANO_DIRECTORY else name
     return Checkpoint(model_id, model, tokenizer, form, where)

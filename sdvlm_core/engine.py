@@ -74,7 +74,12 @@ class SpatialEngine:
             cache, length = self._encode(frame)
         return FrameSession(self.checkpoint, frame, cache, length, time.perf_counter() - started)
 
-    def _depth_code(self, frame: RgbdFrame) -> torch.Tensor | None:
+    def depth_code(self, frame: RgbdFrame) -> torch.Tensor | None:
+        """The code (1, tokens, channels) float32 that the frame's depth adds; None = no encoding.
+
+        Raises:
+            DepthError, IntrinsicsError: as `open`.
+        """
         model = self.checkpoint.model
         settings = encoding_settings(model.config)
         if settings.kind == "none":
@@ -100,7 +105,7 @@ class SpatialEngine:
 
     def _encode(self, frame: RgbdFrame) -> tuple[DynamicCache, int]:
         model, device = self.checkpoint.model, self.checkpoint.device
-        code = self._depth_code(frame)
+        code = self.depth_code(frame)
         pixels = torch.from_numpy(clip_pixels(frame.rgb, model.config.vision_config.image_size))
         features = model.get_image_features(
             pixels[None].to(device, model.dtype), depth_code=code, return_dict=True
@@ -263,7 +268,9 @@ class FrameSession:
     def _positions(self, points: tuple[tuple[float, float], ...]) -> tuple[Position, ...]:
         """The 3-D points under the image points; those without a depth reading are left out."""
         width, height = self.frame.width, self.frame.height
-        found = (geometry.point_at(self.frame, u * width - 0.5, v * height - 0.5) for u, v in points)
+        found = (
+            geometry.point_at(self.frame, u * width - 0.5, v * height - 0.5) for u, v in points
+        )
         return tuple(point for point in found if point is not None)
 
 

@@ -22,7 +22,7 @@ from training.nano.frames import CELLS, TrainingFrames
 from training.nano.progress import Journal
 from training.simulation.catalogue import CATEGORIES, COLOURS
 
-BATCH, LEARNING_RATE, WARMUP = 64, 1.5e-3, 300
+BATCH, LEARNING_RATE, WARMUP = 20, 1e-3, 200
 #: Columns of an object's row that a token regresses: centre, box size, apparent size.
 REGRESSED = slice(2, 9)
 
@@ -92,7 +92,7 @@ _WEIGHTS = {"category": 1.0, "colour": 1.0, "box": 8.0, "apparent": 2.0}
 def train_tower(
     tower: CLIPVisionModel, frames: TrainingFrames, steps: int, out: Path, seed: int = 0
 ) -> None:
-    """Train in place for `steps` batches of 64; one line of losses every 50 steps."""
+    """Train in place for `steps` batches of 20; one line of losses every 50 steps."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     jitter = torch.Generator().manual_seed(seed)

@@ -1,0 +1,124 @@
+"""One encoded frame answers many questions, each as if it were the first."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from sdvlm_core.checkpoint import load
+from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.errors import (
+    DepthError,
+    IntrinsicsError,
+    QueryCanceled,
+    QueryError,
+    QueryTimeout,
+)
+from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
+from tests.tiny_checkpoint import write_tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return SpatialEngine(load(str(write_tiny_checkpoint(tmp_path_factory.mktemp("tiny")))))
+
+
+def _frame(seed: int = 0) -> RgbdFrame:
+    rng = np.random.default_rng(seed)
+    return RgbdFrame(
+        rng.integers(0, 255, (48, 64, 3), dtype=np.uint8),
+        rng.uniform(0.5, 3, (48, 64)).astype(np.float32),
+        CameraIntrinsics(60, 60, 31.5, 23.5, 64, 48),
+    )
+
+
+def test_a_second_question_gives_the_logits_of_a_fresh_session(engine):
+    used = engine.open(_frame())
+    used.ask("How wide is the table?", max_new_tokens=8)
+    used.ask("A much longer question about something else entirely?", max_new_tokens=3)
+    again = used.next_token_logits("How tall is the mug?")
+    fresh = engine.open(_frame()).next_token_logits("How tall is the mug?")
+    torch.testing.assert_close(again, fresh, atol=0, rtol=0)
+
+
+def test_the_cached_prefix_gives_the_logits_of_one_whole_forward_pass(engine):
+    frame, question = _frame(), "How tall is the mug?"
+    session = engine.open(frame)
+    from sdvlm_core.image import clip_pixels
+    from sdvlm_core.prompt import prefix_ids, question_ids
+
+    checkpoint = engine.checkpoint
+    model, tokenizer = checkpoint.model, checkpoint.tokenizer
+    with torch.inference_mode():
+        features = model.get_image_features(
+            torch.from_numpy(clip_pixels(frame.rgb, 56))[None],
+            depth_code=engine.depth_code(frame),
+            return_dict=True,
+        )
+        ids = prefix_ids(tokenizer, checkpoint.prompt_template, model.config.image_token_id, 16)
+        ids += question_ids(tokenizer, checkpoint.prompt_template, question)
+        whole = model(input_ids=torch.tensor([ids]), mm_encoder_outputs={"image": features}).logits[
+            0, -1
+        ]
+    cached = session.next_token_logits(question)
+    text = torch.arange(len(whole)) != model.config.image_token_id
+    torch.testing.assert_close(cached[text], whole[text], atol=1e-5, rtol=1e-5)
+
+
+def test_depth_changes_the_answer_of_a_depth_encoded_model(engine):
+    frame = _frame()
+    assert frame.depth is not None
+    deeper = dataclasses.replace(frame, depth=frame.depth * 1.5)
+    first, second = (engine.open(f).next_token_logits("How tall is it?") for f in (frame, deeper))
+    assert (first - second).abs().nan_to_num().max() > 1e-4
+
+
+def test_a_model_without_encoding_answers_without_depth(tmp_path):
+    plain = SpatialEngine(load(str(write_tiny_checkpoint(tmp_path, encoding="none"))))
+    answer = plain.open(RgbdFrame(_frame().rgb)).ask("How tall is it?", max_new_tokens=4)
+    assert answer.depth_source == ""
+
+
+def test_a_frame_that_lacks_what_the_encoding_needs_is_refused(engine):
+    frame = _frame()
+    with pytest.raises(DepthError, match="depth"):
+        engine.open(dataclasses.replace(frame, depth=None))
+    with pytest.raises(IntrinsicsError, match="intrinsics"):
+        engine.open(dataclasses.replace(frame, intrinsics=None))
+    with pytest.raises(DepthError, match="relative"):
+        engine.open(dataclasses.replace(frame, depth_source="estimated_relative"))
+
+
+def test_deadline_and_cancel_stop_between_tokens_and_leave_the_session_usable(engine):
+    session = engine.open(_frame())
+    before = session.next_token_logits("How tall is it?")
+    with pytest.raises(QueryTimeout):
+        session.ask("How tall is it?", deadline=time.monotonic() - 1)
+    canceled = threading.Event()
+    canceled.set()
+    with pytest.raises(QueryCanceled):
+        session.ask("How tall is it?", cancel=canceled)
+    threading.Timer(0.05, canceled.set).start()
+    canceled.clear()
+    with pytest.raises(QueryCanceled, match="tokens"):
+        session.ask("How tall is it?", cancel=canceled, max_new_tokens=100_000)
+    torch.testing.assert_close(session.next_token_logits("How tall is it?"), before, rtol=0, atol=0)
+
+
+def test_an_answer_carries_its_provenance_and_where_the_time_went(engine):
+    answer = engine.open(_frame()).ask("How tall is it?", max_new_tokens=6)
+    assert answer.model_id == engine.model_id
+    assert answer.depth_source == "sensor"
+    assert 0 < answer.confidence <= 1
+    assert answer.timings.encode > 0
+    assert answer.timings.prefill > 0
+
+
+def test_an_empty_question_is_refused(engine):
+    with pytest.raises(QueryError):
+        engine.open(_frame()).ask("   ")
