@@ -304,6 +304,7 @@ def test_the_node_ends_with_status_0_on_a_signal(
 
 
 def test_a_model_that_is_not_there_leaves_a_node_that_says_so(context: rclpy.Context) -> None:
+    pytest.importorskip("torch")
     with running("sdvlm_ros.node", "--ros-args", "-p", "model:=/nowhere", "-r", "__ns:=/lost"):
         peer = Peer(context, "/lost")
         assert peer.query.wait_for_service(60.0)
