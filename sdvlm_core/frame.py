@@ -85,10 +85,8 @@ class CameraIntrinsics:
             IntrinsicsError: a key is missing or its value is not a number.
         """
         try:
-            return cls(
-                **{key: float(values[key]) for key in ("fx", "fy", "cx", "cy")},
-                **{key: int(values[key]) for key in ("width", "height")},
-            )
+            fx, fy, cx, cy = (float(values[key]) for key in ("fx", "fy", "cx", "cy"))
+            return cls(fx, fy, cx, cy, int(values["width"]), int(values["height"]))
         except KeyError as error:
             raise IntrinsicsError(f"intrinsics lack the key {error}") from error
         except (TypeError, ValueError) as error:

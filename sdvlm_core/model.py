@@ -48,7 +48,7 @@ class DepthEncodedLlava(LlavaForConditionalGeneration):
     model(input_ids, mm_encoder_outputs={"image": features})
     """
 
-    def get_image_features(  # type: ignore[override]
+    def get_image_features(
         self,
         pixel_values: torch.Tensor,
         depth_code: torch.Tensor | None = None,

@@ -171,6 +171,10 @@ def _size_answer(what: str, item: dict[str, Any]) -> tuple[str, Number]:
     return f"{_metres(value)}.", value
 
 
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
 def _existence(view: View, rng: np.random.Generator) -> Question | None:
     if rng.random() < 0.5:
         name = _absent_name(view, rng)
@@ -183,15 +187,16 @@ def _existence(view: View, rng: np.random.Generator) -> Question | None:
             names, instances = (name, other), (0, item["instance"])
         answer = _ABSENT_ANSWER.format(name=name)
         return Question("existence", question, answer, "absent", names, instances)
-    ask = _pick(rng, ("Is there a {name} in the image?", "Can you see a {name}?"))
+    ask = _pick(rng, ("Is there {name} in the image?", "Can you see {name}?"))
     if rng.random() < 0.5:
         name = _absent_name(view, rng)
-        return Question("existence", ask.format(name=name), "No.", "no", (name,), (0,))
+        question = ask.format(name=_with_article(name))
+        return Question("existence", question, "No.", "no", (name,), (0,))
     chosen = _choose(view, 1, rng)
     if not chosen:
         return None
     name, item = chosen[0]
-    question = ask.format(name=name)
+    question = ask.format(name=_with_article(name))
     return Question("existence", question, "Yes.", "yes", (name,), (item["instance"],))
 
 

@@ -65,7 +65,7 @@ def nano_config(vocabulary: int) -> LlavaConfig:
 def make_nano(
     data: Annotated[Path, typer.Option(help="A folder of training.simulate.")],
     out: Annotated[Path, typer.Option(help="Folder for states, logs and the model.")],
-    tower_steps: Annotated[int, typer.Option(min=1, help="Batches of 20 frames.")] = 3000,
+    tower_steps: Annotated[int, typer.Option(min=1, help="Batches of 20 frames.")] = 2000,
     steps: Annotated[int, typer.Option(min=1, help="Batches of 16 frames x 27 questions.")] = 8000,
     shards: Annotated[int | None, typer.Option(min=1, help="Use only the first so many.")] = None,
 ) -> None:

@@ -38,8 +38,8 @@ class Batch:
     and which question of the row they belong to; weights (B, R, L) float32: of the loss on
     predicting the token there; kinds (B, R, L) int64: index in TYPES, -1 = padding;
     frames (B,): indices into the data; look_at (M, 3) int64: b, r, l of a token that should look
-    at `cells` (M, 144) bool; facts (M, 15) float32: the row of the object it names, NaN where it
-    names none or several.
+    at `cells` (M, 144) bool; by_place (M,) bool: because it ends a coordinate, not a name;
+    facts (M, 15) float32: the row of the object it names, NaN where it names none or several.
     """
 
     ids: torch.Tensor
@@ -50,6 +50,7 @@ class Batch:
     frames: np.ndarray
     look_at: torch.Tensor
     cells: torch.Tensor
+    by_place: torch.Tensor
     facts: torch.Tensor
 
 
@@ -141,7 +142,7 @@ def make_batch(
     ids, places = np.full(shape, PAD, np.int64), np.zeros(shape, np.int64)
     segments, kinds = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
     weights = np.zeros(shape, np.float32)
-    look_at, cells, facts = [], [], []
+    look_at, cells, by_place, facts = [], [], [], []
     for b, (pairs, layout) in enumerate(layouts):
         for number, ((question, head, tail), (row, first)) in enumerate(
             zip(pairs, layout, strict=True)
@@ -158,12 +159,14 @@ def make_batch(
                 if stop in ends:
                     look_at.append((b, row, first + ends[stop]))
                     cells.append(mask)
+                    by_place.append(stop == len(question.question))
                     facts.append(fact)
     return Batch(
         *(torch.from_numpy(array) for array in (ids, places, segments, weights, kinds)),
         chosen,
         torch.tensor(look_at, dtype=torch.int64).reshape(-1, 3),
         torch.from_numpy(np.array(cells, bool).reshape(-1, CELLS * CELLS)),
+        torch.tensor(by_place, dtype=torch.bool),
         torch.from_numpy(np.array(facts, np.float32).reshape(-1, OBJECT_FIELDS)),
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import Queue
 
@@ -28,13 +28,17 @@ from sdvlm_core.model import DepthEncodedLlava, encoding_settings, fuse
 from training.msmu.questions import TYPES
 from training.nano.batches import Batch, make_batch
 from training.nano.frames import TrainingFrames
+from training.nano.muon import cosine, optimisers, set_rate, split
 from training.nano.packed import packed_forward
 from training.nano.progress import Journal
 from training.nano.vocabulary import BOS, word_id
 from training.simulation.catalogue import CATEGORIES, COLOURS
 
-BATCH, LEARNING_RATE, WARMUP = 16, 1.2e-3, 200
+BATCH, WARMUP = 16, 100
+MATRIX_RATE, RATE = 2e-3, 1.5e-3
 LOOK_LAYER, LOOK_HEADS, FACTS_LAYER = 1, 2, 2
+#: A coordinate has to be read digit by digit before it can be looked at: later.
+PLACE_LAYER = 3
 _WEIGHTS = {"answer": 1.0, "align": 0.3, "look": 0.3, "facts": 0.5, "focal": 0.2}
 SAVE_EVERY = 500
 
@@ -101,7 +105,7 @@ def _losses(
         batch.segments,
         torch.bfloat16,
         hidden_of=(FACTS_LAYER,),
-        attention_of=(LOOK_LAYER,),
+        attention_of=(LOOK_LAYER, PLACE_LAYER),
     )
     weights = batch.weights[:, :, 1:]
     wanted = weights > 0
@@ -119,11 +123,14 @@ def _losses(
     )
     b, row, at = batch.look_at.T
     # Prefix = beginning of sequence + image tokens.
-    attention = packed.attention[LOOK_LAYER][b, :LOOK_HEADS, row, at, 1:]
-    mass = (attention * batch.cells.unsqueeze(1)).sum(-1)
+    masses = [
+        (packed.attention[layer][b, :LOOK_HEADS, row, at, 1:] * batch.cells.unsqueeze(1)).sum(-1)
+        for layer in (LOOK_LAYER, PLACE_LAYER)
+    ]
+    mass = torch.where(batch.by_place.unsqueeze(1), masses[1], masses[0])
     losses["look"] = -(mass + 1e-4).log().mean()
     state = packed.hidden[FACTS_LAYER]
-    known = batch.facts.isfinite().all(dim=1)
+    known = batch.facts.isfinite().all(dim=1) & ~batch.by_place
     told = readout.facts(state[b, row, at][known])
     losses["facts"] = F.smooth_l1_loss(told, _fact_targets(batch.facts[known]), beta=0.1)
     first = (batch.places == 0) & (batch.segments >= 0)
@@ -131,7 +138,8 @@ def _losses(
     seen = readout.focal(state[first]).squeeze(-1)
     losses["focal"] = F.smooth_l1_loss(seen, focal[first], beta=0.1)
     with torch.no_grad():
-        losses["mass"] = mass.mean()
+        losses["mass"] = mass[~batch.by_place].mean()
+        losses["mass_by_place"] = mass[batch.by_place].mean()
         kind = batch.kinds[:, :, 1:][wanted]
         for index, name in enumerate(TYPES):
             if (kind == index).any():
@@ -172,13 +180,15 @@ def _save_state(
     path: Path,
     model: DepthEncodedLlava,
     readout: _Readout,
-    optimiser: torch.optim.Optimizer,
+    members: Sequence[torch.optim.Optimizer],
     step: int,
 ) -> None:
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"readout.{name}": value for name, value in readout.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    for number, member in enumerate(members):
+        for index, state in member.state_dict()["state"].items():
+            prefix = f"optimiser.{number}.{index}"
+            tensors |= {f"{prefix}.{name}": value for name, value in state.items()}
     # Tied weights are one tensor under two names.
     unique = {name: value.clone() for name, value in tensors.items()}
     temporary = path.with_suffix(".tmp")
@@ -190,7 +200,7 @@ def _load_state(
     path: Path,
     model: DepthEncodedLlava,
     readout: _Readout,
-    optimiser: torch.optim.Optimizer,
+    members: Sequence[torch.optim.Optimizer],
 ) -> int:
     from safetensors import safe_open
 
@@ -201,13 +211,12 @@ def _load_state(
 
     model.load_state_dict(part("model."))
     readout.load_state_dict(part("readout."))
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in part("optimiser.").items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    packed = optimiser.state_dict()
-    packed["state"] = state
-    optimiser.load_state_dict(packed)
+    for number, member in enumerate(members):
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in part(f"optimiser.{number}.").items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+        member.load_state_dict({**member.state_dict(), "state": state})
     with safe_open(path, "pt") as stored:
         return int(json.loads(stored.metadata()["step"]))
 
@@ -225,13 +234,16 @@ def train_language(
     torch.manual_seed(seed)
     readout = _Readout(model.config.text_config.hidden_size)
     llava = model.model
-    trained = [*llava.language_model.parameters(), *llava.multi_modal_projector.parameters()]
-    parameters = [*trained, *readout.parameters()]
-    optimiser = torch.optim.AdamW(
-        parameters, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    matrices, others = (
+        [*a, *b]
+        for a, b in zip(
+            split(llava.language_model), split(llava.multi_modal_projector), strict=True
+        )
     )
+    others += readout.parameters()
+    members = optimisers(matrices, others, MATRIX_RATE, RATE)
     state = out / "language.state"
-    done = _load_state(state, model, readout, optimiser) if state.exists() else 0
+    done = _load_state(state, model, readout, members) if state.exists() else 0
     words = {
         "category": torch.tensor([word_id(tokenizer, word) for word in CATEGORIES]),
         "colour": torch.tensor([word_id(tokenizer, word) for word in COLOURS]),
@@ -239,17 +251,15 @@ def train_language(
     with Journal(out / "language.jsonl", "language", steps, done) as journal:
         batches = _prefetched(frames, tokenizer, range(done, steps), seed)
         for step, batch in enumerate(batches, start=done):
-            rate = min(1.0, (step + 1) / WARMUP)
-            rate *= 0.02 + 0.49 * (1 + math.cos(math.pi * step / steps))
-            for group in optimiser.param_groups:
-                group["lr"] = LEARNING_RATE * rate
+            set_rate(members, cosine(step, steps, WARMUP))
             losses = _losses(model, readout, batch, frames, features, words)
             loss = torch.stack([_WEIGHTS[name] * losses[name] for name in _WEIGHTS]).sum()
-            optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
+            nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
+            for member in members:
+                member.step()
+                member.zero_grad()
             journal.step(losses)
             if (step + 1) % SAVE_EVERY == 0:
-                _save_state(state, model, readout, optimiser, step + 1)
-    _save_state(state, model, readout, optimiser, steps)
+                _save_state(state, model, readout, members, step + 1)
+    _save_state(state, model, readout, members, steps)

@@ -7,7 +7,6 @@ freezes CLIP. Uses colour only: depth enters after the projector.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +18,12 @@ from transformers import CLIPVisionModel
 
 from sdvlm_core.image import CLIP_MEAN, CLIP_STD
 from training.nano.frames import CELLS, TrainingFrames
+from training.nano.muon import cosine, optimisers, set_rate, split
 from training.nano.progress import Journal
 from training.simulation.catalogue import CATEGORIES, COLOURS
 
-BATCH, LEARNING_RATE, WARMUP = 20, 1e-3, 200
+BATCH, WARMUP = 20, 50
+MATRIX_RATE, RATE = 2e-3, 1e-3
 #: Columns of an object's row that a token regresses: centre, box size, apparent size.
 REGRESSED = slice(2, 9)
 
@@ -97,16 +98,11 @@ def train_tower(
     rng = np.random.default_rng(seed)
     jitter = torch.Generator().manual_seed(seed)
     heads = _Heads(tower.config.hidden_size)
-    parameters = [*tower.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.02, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
-        lambda step: (
-            min(1.0, step / WARMUP) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
-        ),
-    )
+    matrices, others = split(tower)
+    others += heads.parameters()
+    members = optimisers(matrices, others, MATRIX_RATE, RATE)
     with Journal(out / "tower.jsonl", "tower", steps) as journal:
-        for chosen in _batches(len(frames), steps, rng):
+        for step, chosen in enumerate(_batches(len(frames), steps, rng)):
             pixels = normalise(torch.from_numpy(frames.picture[chosen]), jitter)
             owner = torch.from_numpy(frames.owner[chosen]).long()
             objects = torch.from_numpy(frames.objects[chosen])
@@ -115,11 +111,12 @@ def train_tower(
             losses = _losses(tokens.float(), heads, owner, objects)
             loss = sum(_WEIGHTS[name] * value for name, value in losses.items())
             assert isinstance(loss, torch.Tensor)
-            optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            schedule.step()
+            nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
+            set_rate(members, cosine(step, steps, WARMUP))
+            for member in members:
+                member.step()
+                member.zero_grad()
             journal.step(losses)
 
 

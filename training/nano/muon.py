@@ -1,0 +1,101 @@
+"""Muon for the matrices of a small transformer: momentum, then the nearest orthogonal matrix.
+
+Batches matrices of one shape, in float32: many small bfloat16 products are slow on a CPU, and
+torch.optim.Muon takes one matrix at a time. Everything that is no matrix belongs to AdamW.
+
+Sources: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the scale
+that lets AdamW's learning rates be used is from Liu et al., arXiv 2502.16982.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_STEPS = 5
+_MOMENTUM = 0.95
+
+
+def orthogonalise(batch: torch.Tensor) -> torch.Tensor:
+    """(N, R, C) -> about the nearest matrices with all singular values one (0.7 to 1.2)."""
+    tall = batch.shape[1] > batch.shape[2]
+    x = batch.transpose(1, 2) if tall else batch
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    a, b, c = _COEFFICIENTS
+    for _ in range(_STEPS):
+        gram = x @ x.transpose(1, 2)
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.transpose(1, 2) if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised momentum for 2-D parameters, decoupled weight decay."""
+
+    def __init__(
+        self, parameters: Iterable[torch.nn.Parameter], lr: float, weight_decay: float
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[torch.nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[parameter.shape].append(parameter)
+            for shape, members in by_shape.items():
+                updates = []
+                for parameter in members:
+                    state = self.state[parameter]
+                    if "momentum" not in state:
+                        state["momentum"] = torch.zeros_like(parameter)
+                    grad = parameter.grad
+                    assert grad is not None
+                    state["momentum"].lerp_(grad, 1 - _MOMENTUM)
+                    updates.append(grad.lerp(state["momentum"], _MOMENTUM))
+                scale = 0.2 * max(shape) ** 0.5
+                for parameter, update in zip(
+                    members, orthogonalise(torch.stack(updates)), strict=True
+                ):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(update, alpha=-group["lr"] * scale)
+
+
+def optimisers(
+    module_matrices: Iterable[torch.nn.Parameter],
+    others: Iterable[torch.nn.Parameter],
+    matrix_rate: float,
+    rate: float,
+) -> tuple[Muon, torch.optim.AdamW]:
+    """Muon for the matrices inside a network, AdamW for embeddings, norms, biases and heads."""
+    return (
+        Muon(module_matrices, lr=matrix_rate, weight_decay=0.02),
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
+    )
+
+
+def split(module: torch.nn.Module) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """(matrices for Muon, all others) of a module; embedding tables are others."""
+    matrices, others = [], []
+    for name, parameter in module.named_parameters():
+        hidden = parameter.ndim == 2 and "embed" not in name
+        (matrices if hidden else others).append(parameter)
+    return matrices, others
+
+
+def set_rate(members: Iterable[torch.optim.Optimizer], factor: float) -> None:
+    """Set every learning rate to `factor` of what it was made with."""
+    for member in members:
+        for group in member.param_groups:
+            group.setdefault("full_lr", group["lr"])
+            group["lr"] = factor * group["full_lr"]
+
+
+def cosine(step: int, steps: int, warmup: int) -> float:
+    """Linear warm-up, then a cosine from 1 down to 0.02."""
+    return min(1.0, (step + 1) / warmup) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
