@@ -15,6 +15,7 @@ from typing import Annotated
 
 import torch
 import typer
+from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
 from sdvlm_core.model import DepthEncodedLlava
@@ -66,7 +67,7 @@ def make_nano(
     data: Annotated[Path, typer.Option(help="A folder of training.simulate.")],
     out: Annotated[Path, typer.Option(help="Folder for states, logs and the model.")],
     tower_steps: Annotated[int, typer.Option(min=1, help="Batches of 20 frames.")] = 2000,
-    steps: Annotated[int, typer.Option(min=1, help="Batches of 16 frames x 27 questions.")] = 8000,
+    steps: Annotated[int, typer.Option(min=1, help="Batches of 8 frames x 27 questions.")] = 2100,
     shards: Annotated[int | None, typer.Option(min=1, help="Use only the first so many.")] = None,
 ) -> None:
     """Train nano and write it to OUT/model; run again to go on after an interruption."""
@@ -87,7 +88,11 @@ def make_nano(
         tower.save_pretrained(stored)
     # The tower must see in training what float16 weights will see in use.
     tower.half().float().requires_grad_(False)
-    train_language(model, tokenizer, frames, tower_features(tower, frames), steps, out, SEED)
+    cached = out / "features.safetensors"
+    if not cached.exists():
+        save_file({"features": tower_features(tower, frames)}, cached)
+    features = load_file(cached)["features"]
+    train_language(model, tokenizer, frames, features, steps, out, SEED)
     unfinished = out / "model.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
     model.half().save_pretrained(unfinished)

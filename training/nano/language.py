@@ -34,13 +34,13 @@ from training.nano.progress import Journal
 from training.nano.vocabulary import BOS, word_id
 from training.simulation.catalogue import CATEGORIES, COLOURS
 
-BATCH, WARMUP = 16, 100
-MATRIX_RATE, RATE = 2e-3, 1.5e-3
+BATCH, WARMUP = 8, 100
+MATRIX_RATE, RATE = 2e-3, 1e-3
 LOOK_LAYER, LOOK_HEADS, FACTS_LAYER = 1, 2, 2
 #: A coordinate has to be read digit by digit before it can be looked at: later.
 PLACE_LAYER = 3
 _WEIGHTS = {"answer": 1.0, "align": 0.3, "look": 0.3, "facts": 0.5, "focal": 0.2}
-SAVE_EVERY = 500
+SAVE_EVERY = 250
 
 
 class _Readout(nn.Module):
@@ -124,7 +124,9 @@ def _losses(
     b, row, at = batch.look_at.T
     # Prefix = beginning of sequence + image tokens.
     masses = [
-        (packed.attention[layer][b, :LOOK_HEADS, row, at, 1:] * batch.cells.unsqueeze(1)).sum(-1)
+        (packed.attention[layer][b, :LOOK_HEADS, row, at, 1:] * batch.cells.unsqueeze(1))
+        .float()
+        .sum(-1)
         for layer in (LOOK_LAYER, PLACE_LAYER)
     ]
     mass = torch.where(batch.by_place.unsqueeze(1), masses[1], masses[0])

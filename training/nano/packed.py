@@ -28,12 +28,12 @@ class Packed:
 
 
 def _attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, exact: bool
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scaled dot-product attention with an additive mask, and its probabilities."""
-    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + mask
-    weights = (scores.float() if exact else scores).softmax(-1)
-    return weights.to(v.dtype) @ v, weights
+    # The scale goes to the queries: the scores are the largest tensors there are.
+    weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + mask).softmax(-1)
+    return weights @ v, weights
 
 
 def packed_forward(
@@ -88,7 +88,7 @@ def packed_forward(
         qr, kr, vr = (x[split:].view(batch, -1, heads, size).transpose(1, 2) for x in projected)
         qp, kp = apply_rotary_pos_emb(qp, kp, cos_p, sin_p)
         qr, kr = apply_rotary_pos_emb(qr, kr, cos_r, sin_r)
-        prefix_out, _ = _attend(qp, kp, vp, prefix_mask, exact=False)
+        prefix_out, _ = _attend(qp, kp, vp, prefix_mask)
 
         def in_rows(x: torch.Tensor) -> torch.Tensor:  # (B, H, R L, d) -> (B, H, R, L, d)
             return x.reshape(batch, heads, count, length, size)
@@ -97,9 +97,7 @@ def packed_forward(
             repeated = shared.unsqueeze(2).expand(-1, -1, count, -1, -1)
             return torch.cat([repeated, in_rows(own)], dim=-2)
 
-        rows_out, weights = _attend(
-            in_rows(qr), with_prefix(kr, kp), with_prefix(vr, vp), row_mask, index in attention_of
-        )
+        rows_out, weights = _attend(in_rows(qr), with_prefix(kr, kp), with_prefix(vr, vp), row_mask)
         if index in attention_of:
             attention[index] = weights[..., :before]
         mixed = torch.cat(

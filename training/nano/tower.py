@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.progress import track
 from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPVisionModel
@@ -126,8 +127,9 @@ def tower_features(tower: CLIPVisionModel, frames: TrainingFrames) -> torch.Tens
     features = torch.empty(
         (len(frames), CELLS * CELLS, tower.config.hidden_size), dtype=torch.float16
     )
-    for start in range(0, len(frames), BATCH):
-        pixels = normalise(torch.from_numpy(frames.picture[start : start + BATCH]))
+    size = 128
+    for start in track(range(0, len(frames), size), "features"):
+        pixels = normalise(torch.from_numpy(frames.picture[start : start + size]))
         with torch.autocast("cpu", torch.bfloat16):
-            features[start : start + BATCH] = tower(pixels).last_hidden_state[:, 1:].half()
+            features[start : start + size] = tower(pixels).last_hidden_state[:, 1:].half()
     return features

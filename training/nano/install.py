@@ -1,0 +1,100 @@
+"""`python -m training.nano.install`: put a trained nano into the package, with its scores.
+
+Measures it on frames of seeds that training never saw, alone and with the controls, and writes
+model, tokenizer and `training.json` (commands, data, scores) to sdvlm_core/assets/nano.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdvlm_core.checkpoint import NANO_DIRECTORY
+from training.simulate import SHARD_SCENES
+
+SCENES, SEEDS = 200, (9001, 9002)
+_CONTROLS = {
+    "own": [],
+    "shuffled_frames": ["--frames", "shuffled"],
+    "shuffled_depth": ["--depth", "shuffled"],
+}
+_FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json")
+
+
+def _run(module: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _merge(parts: list[dict]) -> dict:
+    """Scores over several seeds: counts add up."""
+    per_type: dict[str, dict[str, float]] = {}
+    for part in parts:
+        for kind, entry in part["per_type"].items():
+            total = per_type.setdefault(kind, {"correct": 0, "asked": 0})
+            total["correct"] += entry["correct"]
+            total["asked"] += entry["asked"]
+    for total in per_type.values():
+        total["success"] = round(100 * total["correct"] / total["asked"], 2)
+    macro = sum(total["success"] for total in per_type.values()) / len(per_type)
+    return {"macro": round(macro, 2), "per_type": per_type}
+
+
+def _stage(log: Path) -> dict[str, float]:
+    """Steps and wall-clock minutes of a training stage, from its journal."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    seconds = sum(line["seconds_per_step"] for line in lines) * 50
+    return {"steps": lines[-1]["step"], "minutes": round(seconds / 60, 1), "last": lines[-1]}
+
+
+def install(
+    run: Annotated[Path, typer.Option(help="The --out folder of training.nano.")],
+    data: Annotated[Path, typer.Option(help="The --data folder it was trained on.")],
+    work: Annotated[Path, typer.Option(help="Folder for test frames and answers.")],
+) -> None:
+    """Score the model in RUN/model and install it as nano."""
+    model = run / "model"
+    scores: dict[str, list[dict]] = {name: [] for name in _CONTROLS}
+    for seed in SEEDS:
+        frames = work / f"frames-{seed}"
+        _run("training.simulate", f"--scenes={SCENES}", f"--seed={seed}", f"--out={frames}")
+        for name, flags in _CONTROLS.items():
+            out = work / f"{name}-{seed}"
+            printed = _run(
+                "training.evaluate",
+                *(f"--model={model}", f"--benchmark={frames}", f"--out={out}", *flags),
+            )
+            scores[name].append(json.loads(printed.splitlines()[-1]))
+    recipe = json.loads((data / "simulation.json").read_text())
+    shards = len(list(data.glob("shard-*.parquet")))
+    stages = {stage: _stage(run / f"{stage}.jsonl") for stage in ("tower", "language")}
+    card = {
+        "commands": [
+            f"python -m training.simulate --scenes {shards * SHARD_SCENES} --seed {recipe['seed']} "
+            f"--width {recipe['width']} --out DATA",
+            f"python -m training.nano --data DATA --out RUN --shards {shards} "
+            f"--tower-steps {stages['tower']['steps']} --steps {stages['language']['steps']}",
+        ],
+        "frames": shards * SHARD_SCENES,
+        "stages": stages,
+        "machine": f"{platform.machine()}, {platform.python_version()}, two CPU cores, no GPU",
+        "scored_on": f"training.simulate --scenes {SCENES}, seeds {SEEDS}",
+        "scores": {name: _merge(parts) for name, parts in scores.items()},
+    }
+    NANO_DIRECTORY.mkdir(parents=True, exist_ok=True)
+    for name in (*_FILES, "tokenizer_config.json"):
+        shutil.copyfile(model / name, NANO_DIRECTORY / name)
+    text = json.dumps(card, indent=1) + "\n"
+    (NANO_DIRECTORY / "training.json").write_text(text, encoding="utf-8")
+    typer.echo({name: entry["macro"] for name, entry in card["scores"].items()})
+
+
+if __name__ == "__main__":
+    typer.run(install)
