@@ -26,7 +26,9 @@ $(STAMPS)/venv:
 	  || missing "$$python has no C headers (Python.h); on Debian and Ubuntu: apt install python3-dev"; \
 	"$$python" -m venv $(VENV); mkdir -p $(STAMPS); touch $@
 
+# A pip of our choice first: older ones search for minutes among the versions of the dependencies.
 $(STAMPS)/packages: $(STAMPS)/venv $(REQUIREMENTS)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check pip==26.3
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(foreach file,$(REQUIREMENTS),-r $(file))
 	@touch $@
 

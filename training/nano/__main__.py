@@ -44,7 +44,7 @@ def nano_config(vocabulary: int) -> LlavaConfig:
             vocab_size=vocabulary,
             hidden_size=256,
             intermediate_size=640,
-            num_hidden_layers=6,
+            num_hidden_layers=5,
             num_attention_heads=8,
             num_key_value_heads=8,
             max_position_embeddings=4096,
