@@ -187,15 +187,14 @@ def _existence(view: View, rng: np.random.Generator) -> Question | None:
             names, instances = (name, other), (0, item["instance"])
         answer = _ABSENT_ANSWER.format(name=name)
         return Question("existence", question, answer, "absent", names, instances)
+    if not view.named:
+        return None  # only "no" could be asked: it must not become the safe guess
     ask = _pick(rng, ("Is there {name} in the image?", "Can you see {name}?"))
     if rng.random() < 0.5:
         name = _absent_name(view, rng)
         question = ask.format(name=_with_article(name))
         return Question("existence", question, "No.", "no", (name,), (0,))
-    chosen = _choose(view, 1, rng)
-    if not chosen:
-        return None
-    name, item = chosen[0]
+    name, item = _choose(view, 1, rng)[0]
     question = ask.format(name=_with_article(name))
     return Question("existence", question, "Yes.", "yes", (name,), (item["instance"],))
 
