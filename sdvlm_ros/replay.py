@@ -253,6 +253,10 @@ def main(args: list[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # the usual ways to end
+    except Exception:
+        # A signal that comes while a message is published takes the context away under it.
+        if rclpy.ok():
+            raise
     finally:
         rclpy.try_shutdown()
     return 0
