@@ -318,7 +318,9 @@ def test_the_life_cycle_can_be_gone_through_twice(tiny_model: Path, context: rcl
     with running("sdvlm_ros.node", "--ros-args", *arguments) as process:
         peer = Peer(context, "/managed")
         change = peer.node.create_client(ChangeState, "spatial_query/change_state")
+        # Services are discovered one by one; a request to one that is not yet is lost.
         assert change.wait_for_service(60.0)
+        assert peer.query.wait_for_service(60.0)
 
         def transition(number: int) -> bool:
             future = change.call_async(ChangeState.Request(transition=Transition(id=number)))
