@@ -48,6 +48,7 @@ def install(
     run: Annotated[Path, typer.Option(help="The --out folder of training.nano.")],
     data: Annotated[Path, typer.Option(help="The --data folder it was trained on.")],
     work: Annotated[Path, typer.Option(help="Folder for test frames and answers.")],
+    shards: Annotated[int | None, typer.Option(help="As it was trained; default: all.")] = None,
 ) -> None:
     """Score the model in RUN/model and install it as nano."""
     model = run / "model"
@@ -63,7 +64,7 @@ def install(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         scores = dict(zip(_CONTROLS, pool.map(measure, _CONTROLS), strict=True))
     recipe = json.loads((data / "simulation.json").read_text())
-    shards = len(list(data.glob("shard-*.parquet")))
+    shards = shards or len(list(data.glob("shard-*.parquet")))
     stages = {stage: _stage(run / f"{stage}.jsonl") for stage in ("tower", "language")}
     card = {
         "commands": [
