@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -208,6 +210,8 @@ def simulate(
 
 def main() -> None:
     """Entry point of `python -m training.simulate`."""
+    # SIGTERM ends as Ctrl-C does; by itself it would leave the renderers waiting for ever.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     typer.run(simulate)
 
 

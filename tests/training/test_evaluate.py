@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-pytest.importorskip("mujoco", reason="the simulator needs mujoco (requirements/train.txt)")
+# Not mujoco itself: the renderer must choose the GL backend before it is imported.
+pytest.importorskip("training.simulation.renderer", reason="the simulator needs mujoco (requirements/train.txt)")
 
 from training.evaluate import ANSWERS, PER_TYPE, summarise
 from training.msmu.questions import TYPES

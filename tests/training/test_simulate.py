@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
-pytest.importorskip("mujoco", reason="the simulator needs mujoco (requirements/train.txt)")
+# Not mujoco itself: the renderer must choose the GL backend before it is imported.
+pytest.importorskip(
+    "training.simulation.renderer", reason="the simulator needs mujoco (requirements/train.txt)"
+)
 
 from training.simulate import SHARD_SCENES, read_frames, rgbd_frame, shard_path
 from training.simulation.catalogue import CATEGORIES, COLOURS, LARGE, SMALL, make_thing
@@ -176,3 +182,39 @@ def test_another_recipe_in_the_same_folder_is_refused(tmp_path, renderer):
     refused = _simulate(tmp_path, 2, seed=4)
     assert refused.returncode == 2
     assert "already holds" in refused.stderr
+
+
+def test_sigterm_leaves_no_renderer_behind(tmp_path, renderer):
+    command = [
+        sys.executable,
+        "-m",
+        "training.simulate",
+        "--scenes=1280",
+        "--seed=5",
+        "--workers=2",
+    ]
+    process = subprocess.Popen(
+        [*command, f"--out={tmp_path}"], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+
+    def alive() -> bool:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    try:
+        deadline = time.monotonic() + 120
+        while not shard_path(tmp_path, 0).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+        while alive():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        if alive():
+            os.killpg(process.pid, signal.SIGKILL)
+    assert not list(tmp_path.glob("*.tmp"))
