@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.errors import CheckpointError, DepthError, IntrinsicsError
-from sdvlm_core.frame import CameraIntrinsics
+from sdvlm_core.frame import CameraIntrinsics, DepthSource
 from sdvlm_core.image import SquareCanvas
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["none", "relative", "metric", "xyz"]
 Alignment = Literal["padded", "reference"]
-Orientation = Literal["inverse", "direct"]
+Orientation = Literal["inverse", "direct", "source"]
 
 #: `metric`: log-depth from NEAREST to FARTHEST metres fills the paper's range [0, SPAN].
 NEAREST, FARTHEST, SPAN = 0.1, 100.0, 100.0
@@ -42,7 +42,7 @@ _PAPER_BASE = 10000.0
 _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ("none", "relative", "metric", "xyz"),
     "alignment": ("padded", "reference"),
-    "orientation": ("inverse", "direct"),
+    "orientation": ("inverse", "direct", "source"),
 }
 
 
@@ -54,8 +54,10 @@ class EncodingSettings:
         kind: `relative` (the paper: per-image min-max x 100), `metric` (log-depth, absolute),
             `xyz` (back-projected X, Y, Z in metres, one band of channels each), or `none`.
         alignment: `padded` pools on the square canvas CLIP sees; `reference` on the un-padded
-            frame, as the released code does.
-        orientation: of `relative` only; `inverse` grows towards the camera, `direct` away.
+            frame with the released code's windows, overlapping for estimated depth and truncated
+            for a sensor's, where a cell of `relative` without a reading counts as 0.
+        orientation: of `relative` only; `inverse` grows towards the camera, `direct` away, and
+            `source`, as released, is `inverse` for a relative estimate and `direct` for metres.
         gain: what the code is multiplied by before it is added; 1.0 in the paper.
         normalize_features: bring each projected feature to unit variance first, so that small
             features are not drowned by a code of norm sqrt(channels / 2); False in the paper.
@@ -92,6 +94,10 @@ class EncodingSettings:
         return asdict(self)
 
 
+#: What the released code computes, defects included.
+PARITY = EncodingSettings(kind="relative", alignment="reference", orientation="source")
+
+
 @dataclass(frozen=True, eq=False)
 class TokenGrid:
     """What each of cells x cells image tokens knows of depth, row-major.
@@ -116,10 +122,39 @@ def _padded_windows(size: int, offset: int, side: int, cells: int) -> Any:
     return _membership(edges[:-1], edges[1:], size)
 
 
-def _reference_windows(size: int, cells: int) -> Any:
+def _truncated_windows(size: int, cells: int) -> Any:
     """The released sensor path: the un-padded side cut at truncated multiples of size / cells."""
     edges = (np.arange(cells + 1) * (size / cells)).astype(np.int64)
     return _membership(edges[:-1], edges[1:], size)
+
+
+def _adaptive_mean(value: npt.NDArray[np.float32], cells: int) -> npt.NDArray[np.float32]:
+    """The released path for estimates: windows that round outwards, summed as torch does.
+
+    torch adds in float32, one by one; an exact sum would be 5e-6 off its result, which the
+    stretching to 0..100 makes 3e-4.
+    """
+    import torch
+
+    return torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(value)[None], cells)[0].numpy()
+
+
+def _nearness(
+    value: npt.NDArray[np.float32],
+    usable: npt.NDArray[np.bool_],
+    orientation: Orientation,
+    source: DepthSource,
+) -> npt.NDArray[np.float32]:
+    """The quantity that `relative` stretches over its range, in place.
+
+    Metres grow away from the camera; a relative estimate is an inverse depth up to scale and
+    shift, so that it can be negated but not inverted.
+    """
+    if orientation == "inverse" and source != "estimated_relative":
+        return np.divide(1, value, where=usable, out=value)
+    if orientation == "direct" and source == "estimated_relative":
+        return np.negative(value, out=value)
+    return value
 
 
 def pool(
@@ -127,26 +162,36 @@ def pool(
     intrinsics: CameraIntrinsics | None,
     settings: EncodingSettings,
     cells: int,
+    source: DepthSource = "sensor",
 ) -> TokenGrid:
-    """Depth (H, W) metres, NaN = none -> the token grid of `cells` x `cells`.
+    """Depth (H, W), NaN = none -> the token grid of `cells` x `cells`.
+
+    Depth is metres, or inverse depth up to scale and shift if `source` is `estimated_relative`
+    (an RgbdFrame's `depth_source`), which only the kind `relative` takes.
 
     Averages are sums by two small matrix products: X scales columns and Y rows, so that no
     full-size X or Y image is ever made.
 
     Raises:
-        DepthError: no pixel has a finite positive reading.
+        DepthError: no pixel has a usable reading, or metres are needed and there are none.
         IntrinsicsError: `xyz` without intrinsics.
     """
     height, width = depth.shape
-    usable = np.isfinite(depth) & (depth > 0)
+    relative = source == "estimated_relative"
+    if relative and settings.kind != "relative":
+        raise DepthError(
+            f"{settings.kind} encoding needs metres; this depth is a relative estimate"
+        )
+    # Zero is "no reading" of a sensor, but "farthest" of a relative estimate.
+    usable = np.isfinite(depth) if relative else np.isfinite(depth) & (depth > 0)
     if not usable.any():
         raise DepthError(
             f"the depth image ({width}x{height}) has no valid reading: every pixel is 0, NaN or "
             "infinite; check the sensor's range and that something is in front of it"
         )
     value = np.where(usable, depth, np.float32(0))
-    if settings.kind == "relative" and settings.orientation == "inverse":
-        value = np.divide(1, value, where=usable, out=value)
+    if settings.kind == "relative":
+        value = _nearness(value, usable, settings.orientation, source)
     elif settings.kind == "metric":
         value = np.log(value, where=usable, out=value)
     if settings.alignment == "padded":
@@ -154,7 +199,7 @@ def pool(
         rows = _padded_windows(height, canvas.top, canvas.side, cells)
         columns = _padded_windows(width, canvas.left, canvas.side, cells)
     else:
-        rows, columns = _reference_windows(height, cells), _reference_windows(width, cells)
+        rows, columns = _truncated_windows(height, cells), _truncated_windows(width, cells)
     count = rows @ usable.astype(np.float32) @ columns.T
     valid = count > 0
     share = np.divide(1, count, where=valid, out=np.zeros_like(count))
@@ -175,6 +220,10 @@ def pool(
         scaled = (mean - math.log(NEAREST)) * (SPAN / math.log(FARTHEST / NEAREST))
         coordinates = np.where(valid, scaled, 0).reshape(-1, 1)
     else:
+        if settings.alignment == "reference":
+            valid = np.ones_like(valid)
+            if source != "sensor":
+                mean = _adaptive_mean(value, cells)
         low, high = mean[valid].min(), mean[valid].max()
         # Flat depth has no relative order; every cell is then "nearest", and finite.
         scaled = (mean - low) * (SPAN / (high - low) if high > low else 0.0)

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdvlm_core.depth_encoding import SHORTEST, EncodingSettings, encode, pool
+from sdvlm_core.depth_encoding import PARITY, SHORTEST, EncodingSettings, encode, pool
 from sdvlm_core.errors import CheckpointError, DepthError, IntrinsicsError
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_core.image import SquareCanvas
 
-PARITY = Path(__file__).parents[3] / "shared" / "parity"
+RECORDED = Path(__file__).parents[3] / "shared" / "parity"
 XYZ = EncodingSettings(kind="xyz")
 
 
@@ -149,24 +149,51 @@ def test_an_unknown_key_in_a_config_is_refused():
         EncodingSettings.from_mapping({"colour": 1})
 
 
-@pytest.mark.skipif(not PARITY.exists(), reason="../shared/parity with the recordings is absent")
+@pytest.mark.skipif(not RECORDED.exists(), reason="../shared/parity with the recordings is absent")
 @pytest.mark.parametrize("case", ["landscape", "portrait"])
-def test_recorded_grid_and_code_of_the_official_sensor_path_are_reproduced(case):
-    recorded = np.load(PARITY / f"case_{case}.npz")
-    relative = EncodingSettings(kind="relative", alignment="reference")
+def test_recorded_grids_and_code_of_the_official_release_are_reproduced(case):
+    recorded = np.load(RECORDED / f"case_{case}.npz")
     depth = np.where(recorded["gt_depth_m"] > 0, recorded["gt_depth_m"], np.nan)
-    grid = pool(depth.astype(np.float32), None, relative, 24)
-    ours, theirs = grid.coordinates.reshape(-1), recorded["gt_grid"].reshape(-1)
-    # Where a cell has no reading the release puts 0 metres, which becomes its minimum.
-    if grid.valid.all():
-        np.testing.assert_allclose(ours, theirs, atol=1e-3)
-    else:
-        fit = np.polyfit(theirs[grid.valid], ours[grid.valid], 1)
-        np.testing.assert_allclose(np.polyval(fit, theirs[grid.valid]), ours[grid.valid], atol=1e-2)
-    code = encode(
-        torch.from_numpy(recorded["est_grid"].reshape(-1, 1)),
-        torch.ones(576, dtype=torch.bool),
-        relative,
-        recorded["dpe"].shape[-1],
+    sensor = pool(depth.astype(np.float32), None, PARITY, 24)
+    estimate = pool(recorded["inverse_depth"], None, PARITY, 24, "estimated_relative")
+    for grid, theirs in ((sensor, recorded["gt_grid"]), (estimate, recorded["est_grid"])):
+        assert grid.valid.all()  # as released: a cell without a reading counts as 0 metres
+        np.testing.assert_allclose(grid.coordinates.reshape(-1), theirs.reshape(-1), atol=1e-4)
+    code = encode(torch.from_numpy(estimate.coordinates), torch.ones(576), PARITY, 64)
+    np.testing.assert_allclose(code.numpy(), recorded["dpe"].reshape(576, -1), atol=1e-4)
+
+
+NEARER_TO_THE_RIGHT = np.tile(np.linspace(2, 1, 48, dtype=np.float32), (48, 1))
+
+
+@pytest.mark.parametrize("alignment", ["padded", "reference"])
+@pytest.mark.parametrize(
+    ("orientation", "grows_towards_the_camera"),
+    [("inverse", (True, True)), ("direct", (False, False)), ("source", (True, False))],
+)
+def test_orientation_says_which_way_the_relative_code_grows(
+    alignment, orientation, grows_towards_the_camera
+):
+    settings = EncodingSettings("relative", alignment, orientation)
+    estimate = pool(1 / NEARER_TO_THE_RIGHT, None, settings, 6, "estimated_relative")
+    sensor = pool(NEARER_TO_THE_RIGHT, None, settings, 6)
+    grows = tuple(
+        bool((np.diff(grid.coordinates.reshape(6, 6), axis=1) > 0).all())
+        for grid in (estimate, sensor)
     )
-    np.testing.assert_allclose(code.numpy(), recorded["dpe"].reshape(576, -1), atol=1e-5)
+    assert grows == grows_towards_the_camera
+    for grid in (estimate, sensor):
+        assert grid.coordinates.min() == 0
+        assert grid.coordinates.max() == pytest.approx(100, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["metric", "xyz"])
+def test_a_relative_estimate_is_refused_where_metres_are_needed(kind):
+    with pytest.raises(DepthError, match="needs metres"):
+        pool(NEARER_TO_THE_RIGHT, None, EncodingSettings(kind), 6, "estimated_relative")
+
+
+def test_zero_of_a_relative_estimate_is_the_farthest_not_a_missing_reading():
+    estimate = 1 / NEARER_TO_THE_RIGHT - 0.5
+    grid = pool(estimate.astype(np.float32), None, EncodingSettings(), 6, "estimated_relative")
+    assert grid.valid.all()
