@@ -1,8 +1,8 @@
 """SpatialEngine and FrameSession: one encoded frame, many questions.
 
 `open` runs the vision tower, the projector and the depth code once and keeps the key/value cache
-of the image prefix; `ask` appends a question to that cache and takes it off again. Knows models
-and frames; does not know ROS, threads (one caller at a time) or how words become numbers
+of the image prefix; `ask` and `stream` append a question to that cache and take it off again. Knows
+models and frames; does not know ROS, threads (one caller at a time) or how words become numbers
 (`measurement`).
 """
 
@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from transformers import DynamicCache
@@ -22,7 +22,7 @@ from sdvlm_core import geometry, measurement
 from sdvlm_core.answer import Position, SpatialAnswer, Status, Timings, Verdict
 from sdvlm_core.checkpoint import Checkpoint
 from sdvlm_core.depth_encoding import encode, pool
-from sdvlm_core.errors import DepthError, ModelMemoryError, QueryCanceled, QueryTimeout
+from sdvlm_core.errors import DepthError, ModelMemoryError, QueryCanceled, QueryError, QueryTimeout
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.image import clip_pixels
 from sdvlm_core.model import encoding_settings, grid_cells
@@ -41,14 +41,36 @@ def _memory_guard(doing: str) -> Iterator[None]:
         raise ModelMemoryError(f"out of memory while {doing}: {error}") from error
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Sampling:
+    """Draw tokens instead of taking the likeliest; SD-VLM's evaluation draws with these values.
+
+    Attributes:
+        temperature: logits are divided by it; positive.
+        top_k: only so many of the likeliest tokens are drawn from; 0 = all.
+        seed: of the draw; the same seed gives the same answer on one machine.
+
+    Raises:
+        QueryError: a value is out of its range.
+    """
+
+    temperature: float = 0.2
+    top_k: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0 and self.top_k >= 0):
+            raise QueryError(f"temperature must be positive and top_k not negative: {self}")
+
+
+@dataclass(eq=False)
 class _Generated:
     """New token ids, the probability given to each, and seconds until the first and after it."""
 
-    ids: list[int]
-    probabilities: list[float]
-    prefill: float
-    decode: float
+    ids: list[int] = field(default_factory=list)
+    probabilities: list[float] = field(default_factory=list)
+    prefill: float = 0.0
+    decode: float = 0.0
 
 
 class SpatialEngine:
@@ -89,12 +111,8 @@ class SpatialEngine:
                 f"{self.model_id} answers from depth ({settings.kind} encoding) and this frame has "
                 "none; give a depth image"
             )
-        if settings.kind != "relative" and frame.depth_source == "estimated_relative":
-            raise DepthError(
-                f"{self.model_id} needs depth in metres ({settings.kind} encoding), but this "
-                "frame's depth is a relative estimate"
-            )
-        grid = pool(frame.depth, frame.intrinsics, settings, grid_cells(model.config))
+        cells = grid_cells(model.config)
+        grid = pool(frame.depth, frame.intrinsics, settings, cells, frame.depth_source)
         device = self.checkpoint.device
         return encode(
             torch.from_numpy(grid.coordinates).to(device),
@@ -143,6 +161,7 @@ class FrameSession:
         self._cache = cache
         self._prefix_length = prefix_length
         self._encode_seconds = encode_seconds
+        self._busy = False
 
     def ask(
         self,
@@ -151,14 +170,16 @@ class FrameSession:
         deadline: float | None = None,
         cancel: threading.Event | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        sampling: Sampling | None = None,
     ) -> SpatialAnswer:
-        """Answer one question, greedily.
+        """Answer one question.
 
         Args:
             question: words; at most `prompt.MAX_QUESTION_CHARS` characters.
             deadline: `time.monotonic()` after which QueryTimeout is raised.
             cancel: set it from another thread to have QueryCanceled raised.
             max_new_tokens: the answer is cut there.
+            sampling: how to draw tokens; None = the likeliest one each time.
 
         Returns the answer; `timings.encode` is the cost of opening the frame, whoever asked first.
 
@@ -166,10 +187,42 @@ class FrameSession:
             QueryError, QueryTimeout, QueryCanceled, ModelMemoryError.
         """
         text = check_question(question)
-        ids = question_ids(self._checkpoint.tokenizer, self._checkpoint.prompt_template, text)
-        with _memory_guard("answering"), torch.inference_mode():
-            generated = self._generate(ids, deadline, cancel, max_new_tokens)
+        generated = _Generated()
+        for _ in self._tokens(text, generated, deadline, cancel, max_new_tokens, sampling):
+            pass
         return self._answer(text, generated)
+
+    def stream(
+        self,
+        question: str,
+        *,
+        deadline: float | None = None,
+        cancel: threading.Event | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        sampling: Sampling | None = None,
+    ) -> Generator[str, None, SpatialAnswer]:
+        """As `ask`, but yields the text piece by piece and returns the answer at the end.
+
+        The pieces joined are the answer's text, up to white space at its ends. Close the generator
+        to stop early; the session cannot be asked anything else before that.
+        """
+        text = check_question(question)
+        generated = _Generated()
+        told = ""
+        for _ in self._tokens(text, generated, deadline, cancel, max_new_tokens, sampling):
+            so_far = self._text(generated.ids)
+            # A token may hold half a character: it waits for the other half. The stop text waits
+            # too, until it is known not to be one.
+            if so_far.endswith("\ufffd") or self._may_stop(so_far):
+                continue
+            if len(so_far) > len(told):
+                yield so_far[len(told) :]
+                told = so_far
+        answer = self._answer(text, generated)
+        rest = self._text(generated.ids)[len(told) :]
+        if rest:
+            yield rest
+        return answer
 
     def next_token_logits(self, question: str) -> torch.Tensor:
         """Logits (vocabulary,) float32 of the first answer token; leaves the session as it was."""
@@ -196,45 +249,68 @@ class FrameSession:
             use_cache=True,
             logits_to_keep=1,
         ).logits[0, -1]
-        # Rows that are no text: the image placeholder and what pads a vocabulary beyond it.
+        # Rows that are no text: the image placeholder and what pads the vocabulary.
         logits = logits.float()
         logits[model.config.image_token_id] = -math.inf
+        logits[len(self._checkpoint.tokenizer) :] = -math.inf
         return logits
 
-    def _generate(
+    def _tokens(
         self,
-        ids: list[int],
+        question: str,
+        generated: _Generated,
         deadline: float | None,
         cancel: threading.Event | None,
         max_new_tokens: int,
-    ) -> _Generated:
-        stop = self._checkpoint.tokenizer.eos_token_id
-        new: list[int] = []
-        probabilities: list[float] = []
+        sampling: Sampling | None,
+    ) -> Iterator[int]:
+        """Generate into `generated`, yielding after each token; the cache is left as it was."""
+        if self._busy:
+            raise QueryError("another answer of this session is not finished; close its stream")
+        form = self._checkpoint.prompt_template
+        end = self._checkpoint.tokenizer.eos_token_id
+        ids = question_ids(self._checkpoint.tokenizer, form, question)
+        draw = _drawing(sampling, self._checkpoint.device)
         started = time.perf_counter()
-        prefill = 0.0
+        self._busy = True
         try:
-            for _ in range(max_new_tokens):
+            for count in range(max_new_tokens):
                 if cancel is not None and cancel.is_set():
-                    raise QueryCanceled(f"canceled after {len(new)} tokens")
+                    raise QueryCanceled(f"canceled after {count} tokens")
                 if deadline is not None and time.monotonic() > deadline:
-                    raise QueryTimeout(f"the deadline passed after {len(new)} tokens")
-                logits = self._step(ids)
-                chosen = int(logits.argmax())
-                prefill = prefill or time.perf_counter() - started
-                if chosen == stop:
+                    raise QueryTimeout(f"the deadline passed after {count} tokens")
+                with _memory_guard("answering"), torch.inference_mode():
+                    logits = self._step(ids)
+                    chosen = draw(logits)
+                    probability = float(logits.softmax(-1)[chosen])
+                generated.prefill = generated.prefill or time.perf_counter() - started
+                if chosen == end:
                     break
-                new.append(chosen)
-                probabilities.append(float(logits.softmax(-1)[chosen]))
+                generated.ids.append(chosen)
+                generated.probabilities.append(probability)
                 ids = [chosen]
+                yield chosen
+                if form.stop and form.stop in self._text(generated.ids):
+                    break
         finally:
+            self._busy = False
             self._forget_question()
-        return _Generated(new, probabilities, prefill, time.perf_counter() - started - prefill)
+            generated.decode = time.perf_counter() - started - generated.prefill
+
+    def _text(self, ids: list[int]) -> str:
+        """Words of the tokens so far, up to the template's stop text."""
+        text: str = self._checkpoint.tokenizer.decode(ids, skip_special_tokens=True)
+        stop = self._checkpoint.prompt_template.stop
+        return text.split(stop, 1)[0] if stop else text
+
+    def _may_stop(self, text: str) -> bool:
+        stop = self._checkpoint.prompt_template.stop
+        return any(text.endswith(stop[:length]) for length in range(1, len(stop)))
 
     def _answer(self, question: str, generated: _Generated) -> SpatialAnswer:
         started = time.perf_counter()
         tokenizer = self._checkpoint.tokenizer
-        text = tokenizer.decode(generated.ids, skip_special_tokens=True).strip()
+        text = self._text(generated.ids).strip()
         reading = measurement.parse(text)
         status, verdict = Status.OK, Verdict.UNDECIDED
         if reading.yes is not None:
@@ -272,6 +348,21 @@ class FrameSession:
             geometry.point_at(self.frame, u * width - 0.5, v * height - 0.5) for u, v in points
         )
         return tuple(point for point in found if point is not None)
+
+
+def _drawing(sampling: Sampling | None, device: torch.device) -> Callable[[torch.Tensor], int]:
+    """The function that chooses a token id from logits (vocabulary,)."""
+    if sampling is None:
+        return lambda logits: int(logits.argmax())
+    generator = torch.Generator(device).manual_seed(sampling.seed)
+
+    def draw(logits: torch.Tensor) -> int:
+        scaled = logits / sampling.temperature
+        if 0 < sampling.top_k < len(scaled):
+            scaled[scaled < scaled.topk(sampling.top_k).values[-1]] = -math.inf
+        return int(torch.multinomial(scaled.softmax(-1), 1, generator=generator))
+
+    return draw
 
 
 def _confidence(pieces: list[str], probabilities: list[float]) -> float:

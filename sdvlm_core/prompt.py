@@ -27,11 +27,15 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class Template:
-    """Text before the image, between image and question, and after the question."""
+    """Text before the image, between image and question, and after the question.
+
+    An answer ends before `stop`, besides the end-of-sequence token; "" = only there.
+    """
 
     before: str
     between: str
     after: str
+    stop: str = ""
 
 
 TEMPLATES: dict[str, Template] = {
@@ -43,6 +47,7 @@ TEMPLATES: dict[str, Template] = {
         "gives helpful, detailed, and polite answers to the user's questions. USER: ",
         "\n",
         " ASSISTANT:",
+        stop="USER:",
     ),
 }
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.checkpoint import load
-from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.engine import Sampling, SpatialEngine
 from sdvlm_core.errors import (
     DepthError,
     IntrinsicsError,
@@ -122,3 +123,69 @@ def test_an_answer_carries_its_provenance_and_where_the_time_went(engine):
 def test_an_empty_question_is_refused(engine):
     with pytest.raises(QueryError):
         engine.open(_frame()).ask("   ")
+
+
+def _drained(stream) -> tuple[list[str], SpatialAnswer]:
+    pieces = []
+    while True:
+        try:
+            pieces.append(next(stream))
+        except StopIteration as end:
+            return pieces, end.value
+
+
+def test_a_stream_yields_the_answer_piece_by_piece_and_then_the_answer(engine):
+    session = engine.open(_frame())
+    asked = session.ask("How tall is it?", max_new_tokens=12)
+    pieces, streamed = _drained(session.stream("How tall is it?", max_new_tokens=12))
+    assert len(pieces) > 1
+    assert "".join(pieces).strip() == streamed.text == asked.text
+
+
+def test_a_stream_that_is_closed_early_leaves_the_session_as_it_was(engine):
+    session = engine.open(_frame())
+    before = session.next_token_logits("How tall is the mug?")
+    stream = session.stream("How wide is the table?", max_new_tokens=20)
+    next(stream)
+    with pytest.raises(QueryError, match="not finished"):
+        session.ask("How tall is the mug?")
+    stream.close()
+    after = session.next_token_logits("How tall is the mug?")
+    torch.testing.assert_close(after, before, atol=0, rtol=0)
+
+
+def test_cancel_is_honoured_between_two_pieces_of_a_stream(engine):
+    cancel = threading.Event()
+    stream = engine.open(_frame()).stream("How tall is it?", cancel=cancel)
+    next(stream)
+    cancel.set()
+    with pytest.raises(QueryCanceled):
+        list(stream)
+
+
+def test_the_templates_stop_text_ends_an_answer_and_is_not_part_of_it(engine):
+    checkpoint = engine.checkpoint
+    session = engine.open(_frame())
+    whole = session.ask("How tall is it?", max_new_tokens=12).text
+    stop = whole[4:6]
+    form = dataclasses.replace(checkpoint.prompt_template, stop=stop)
+    stopped = SpatialEngine(dataclasses.replace(checkpoint, prompt_template=form)).open(_frame())
+    expected = whole[: whole.index(stop)].strip()
+    assert stopped.ask("How tall is it?", max_new_tokens=12).text == expected
+    pieces, answer = _drained(stopped.stream("How tall is it?", max_new_tokens=12))
+    assert "".join(pieces).strip() == answer.text == expected
+
+
+def test_sampling_is_repeatable_by_its_seed_and_tends_to_greedy_when_cold(engine):
+    session = engine.open(_frame())
+
+    def drawn(temperature: float, seed: int) -> str:
+        sampling = Sampling(temperature=temperature, seed=seed)
+        return session.ask("How far?", max_new_tokens=10, sampling=sampling).text
+
+    greedy = session.ask("How far?", max_new_tokens=10).text
+    assert drawn(2.0, 1) == drawn(2.0, 1)
+    assert len({drawn(2.0, seed) for seed in range(4)}) > 1
+    assert drawn(1e-6, 3) == greedy
+    with pytest.raises(QueryError, match="temperature"):
+        Sampling(temperature=0.0)
