@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, LlavaConfig
 
+from sdvlm_core.convert import read_json
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model import DepthEncodedLlava, encoding_settings
 from sdvlm_core.prompt import Template, template
@@ -83,6 +84,46 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
+def _refuse_release(directory: Path) -> None:
+    """Say what to do with a directory in the layout of the SD-VLM release."""
+    path = directory / "config.json"
+    if path.exists() and read_json(path).get("model_type") == "llava_llama":
+        raise CheckpointError(
+            f"{directory} has the layout of the SD-VLM release; convert it once: "
+            f"sdvlm convert {directory} OUT_DIR, then use OUT_DIR"
+        )
+
+
+def load_model(directory: Path, device: torch.device, dtype: torch.dtype) -> DepthEncodedLlava:
+    """The model of a directory in transformers' layout, complete or not at all.
+
+    Raises:
+        CheckpointError: another layout or architecture, missing or surplus weights.
+    """
+    _refuse_release(directory)
+    try:
+        config = LlavaConfig.from_pretrained(directory, local_files_only=True)
+        encoding_settings(config)  # a bad encoding fails here, not at the first frame
+        model, report = DepthEncodedLlava.from_pretrained(
+            directory,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"{directory} does not load as a LLaVA model: {error}") from error
+    for kind, keys in (
+        ("lacks weights the model needs", report["missing_keys"]),
+        ("has weights of another shape", report["mismatched_keys"]),
+        ("has weights the model does not know", report["unexpected_keys"]),
+    ):
+        if keys:
+            raise CheckpointError(f"{directory} {kind}: {sorted(keys)}")
+    return model.eval().requires_grad_(False).to(device)
+
+
 def load(name: str = NANO, device: str = "auto", dtype: str = "auto") -> Checkpoint:
     """Load `nano`, a directory, or a hub id already in the local cache.
 
@@ -91,30 +132,16 @@ def load(name: str = NANO, device: str = "auto", dtype: str = "auto") -> Checkpo
     """
     directory = _directory(name)
     where = resolve_device(device)
+    _refuse_release(directory)
     needed = ("config.json", "tokenizer.json", "*.safetensors")
     missing = [pattern for pattern in needed if not any(directory.glob(pattern))]
     if missing:
         raise CheckpointError(f"{directory} is not a complete model: {', '.join(missing)} missing")
+    model = load_model(directory, where, resolve_dtype(dtype, where))
     try:
-        config = LlavaConfig.from_pretrained(directory, local_files_only=True)
-        encoding_settings(config)  # a bad encoding fails here, not at the first frame
-        model, report = DepthEncodedLlava.from_pretrained(
-            directory,
-            config=config,
-            dtype=resolve_dtype(dtype, where),
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{directory} does not load as a LLaVA model: {error}") from error
-    if report["missing_keys"] or report["mismatched_keys"]:
-        raise CheckpointError(
-            f"{directory} lacks weights the model needs: "
-            f"{sorted(report['missing_keys']) or report['mismatched_keys']}"
-        )
-    form = template(getattr(config, "prompt_template", "vicuna_v1"))
-    model.eval().requires_grad_(False).to(where)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"the tokenizer in {directory} does not load: {error}") from error
+    form = template(getattr(model.config, "prompt_template", "vicuna_v1"))
     model_id = NANO if directory == NANO_DIRECTORY else name
     return Checkpoint(model_id, model, tokenizer, form, where)

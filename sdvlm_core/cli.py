@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
 from sdvlm_core import __version__
@@ -91,6 +92,78 @@ def ask(
             _print_json(answer_document(answer))
         else:
             _print_answer(answer)
+
+
+@app.command("convert")
+def convert_release(
+    released: Annotated[Path, typer.Argument(help="Directory in SD-VLM's layout, or DAv2's .pth.")],
+    out: Annotated[Path, typer.Argument(help="Directory to write; can be given to --model.")],
+    vision_tower: Annotated[
+        Path | None, typer.Option(help="CLIP directory; default: the tower inside.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Directory of the tokenizer; default: the released one.")
+    ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(help="inverse or direct; default: what config.json's gt_depth says."),
+    ] = None,
+    parity: Annotated[
+        bool, typer.Option("--parity", help="The released forward pass, with its defects.")
+    ] = False,
+    metric_range: Annotated[
+        float | None, typer.Option(help="Of a metric .pth: 20 indoor, 80 outdoor (metres).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print what would be done.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a released SD-VLM checkpoint, or Depth-Anything-V2's .pth, for use with --model.
+
+    Memory stays near the largest file. Run it again to go on after an interruption.
+
+    Examples:
+
+      sdvlm convert SD-VLM-7B sd-vlm-7b --dry-run
+
+      sdvlm convert SD-VLM-7B sd-vlm-7b --vision-tower clip-vit-large-patch14-336
+
+      sdvlm convert depth_anything_v2_vits.pth depth-anything-v2-small
+    """
+    with _refusals(as_json), redirect_stdout(sys.stderr):
+        from sdvlm_core import convert
+
+        if released.is_file():
+            convert.convert_depth_anything(released, out, metric_range)
+            report: dict[str, Any] = {"source": str(released)}
+        else:
+            if orientation not in (None, "inverse", "direct"):
+                raise typer.BadParameter(f"--orientation is inverse or direct, not {orientation}")
+            plan = convert.plan(
+                released,
+                vision_tower=vision_tower,
+                orientation=orientation,  # type: ignore[arg-type]
+                parity=parity,
+            )
+            report = convert.describe(plan)
+            if not dry_run:
+                convert.write_tokenizer(tokenizer or released, out)
+                with Progress(
+                    *Progress.get_default_columns(), DownloadColumn(), console=_stderr()
+                ) as bar:
+                    task = bar.add_task("converting", total=report["bytes"])
+                    convert.write(plan, out, lambda done, _: bar.update(task, completed=done))
+        report["out"] = None if dry_run else str(out)
+    if as_json:
+        _print_json(report)
+    else:
+        for key, value in report.items():
+            print(f"{key}: {value}")
+
+
+def _stderr() -> Console:
+    return Console(stderr=True)
 
 
 @app.command()
