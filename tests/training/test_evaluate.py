@@ -9,7 +9,7 @@ import sys
 import pytest
 
 # Not mujoco itself: the renderer must choose the GL backend before it is imported.
-pytest.importorskip("training.simulation.renderer", reason="the simulator needs mujoco (requirements/train.txt)")
+pytest.importorskip("training.simulation.renderer", reason="mujoco is absent (train.txt)")
 
 from training.evaluate import ANSWERS, PER_TYPE, summarise
 from training.msmu.questions import TYPES
