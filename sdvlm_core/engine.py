@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache
@@ -27,6 +28,9 @@ from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.image import clip_pixels
 from sdvlm_core.model import encoding_settings, grid_cells
 from sdvlm_core.prompt import check_question, prefix_ids, question_ids
+
+if TYPE_CHECKING:
+    from sdvlm_core.depth_estimation import DepthEstimator
 
 MAX_NEW_TOKENS = 256
 
@@ -74,10 +78,11 @@ class _Generated:
 
 
 class SpatialEngine:
-    """A loaded model that opens frames."""
+    """A loaded model that opens frames; with an estimator, also frames that have no depth."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, estimator: DepthEstimator | None = None) -> None:
         self.checkpoint = checkpoint
+        self.estimator = estimator
         self.model_id = checkpoint.model_id
 
     def open(self, frame: RgbdFrame) -> FrameSession:
@@ -93,8 +98,18 @@ class SpatialEngine:
             _memory_guard(f"encoding a {frame.width}x{frame.height} frame"),
             torch.inference_mode(),
         ):
+            frame = self._with_depth(frame)
             cache, length = self._encode(frame)
         return FrameSession(self.checkpoint, frame, cache, length, time.perf_counter() - started)
+
+    def _with_depth(self, frame: RgbdFrame) -> RgbdFrame:
+        """The frame, with estimated depth if its encoding wants depth and the camera gave none."""
+        wanted = encoding_settings(self.checkpoint.model.config).kind != "none"
+        if self.estimator is None or frame.depth is not None or not wanted:
+            return frame
+        from sdvlm_core.depth_estimation import with_estimated_depth
+
+        return with_estimated_depth(frame, self.estimator)
 
     def depth_code(self, frame: RgbdFrame) -> torch.Tensor | None:
         """The code (1, tokens, channels) float32 that the frame's depth adds; None = no encoding.
@@ -109,7 +124,7 @@ class SpatialEngine:
         if frame.depth is None:
             raise DepthError(
                 f"{self.model_id} answers from depth ({settings.kind} encoding) and this frame has "
-                "none; give a depth image"
+                "none; give a depth image, or a depth estimator"
             )
         cells = grid_cells(model.config)
         grid = pool(frame.depth, frame.intrinsics, settings, cells, frame.depth_source)
