@@ -61,7 +61,9 @@ def _root(
 def ask(
     question: Annotated[str, typer.Argument(help="In words, in English.")],
     rgb: Annotated[Path, typer.Option(help="Colour image, 8 bit.")],
-    depth: Annotated[Path, typer.Option(help="Depth of the same pixels: uint16 PNG, 0 = none.")],
+    depth: Annotated[
+        Path | None, typer.Option(help="Depth of the same pixels: uint16 PNG, 0 = none.")
+    ] = None,
     intrinsics: Annotated[
         Path | None, typer.Option(help='JSON with "fx", "fy", "cx", "cy", "width", "height".')
     ] = None,
@@ -69,9 +71,13 @@ def ask(
     model: Annotated[
         str, typer.Option(help="nano, a model directory, or a hub id in the local cache.")
     ] = "nano",
+    estimate_depth: Annotated[
+        Path | None,
+        typer.Option(help="Directory of a depth estimator, for a picture without depth."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask one question about one picture with depth.
+    """Ask one question about one picture with depth, or with an estimate of it if so asked.
 
     Examples:
 
@@ -79,6 +85,9 @@ def ask(
 
       sdvlm ask "How far is the box from the lamp?" --rgb c.jpg --depth d.png \\
         --intrinsics k.json --json | jq .measurements
+
+      sdvlm ask "Which is closer, the cup or the box?" --rgb c.jpg --model sd-vlm-7b \\
+        --estimate-depth sd-vlm-7b/depth_estimator
     """
     with _refusals(as_json):
         # A library that prints must not end up in front of the JSON.
@@ -87,7 +96,15 @@ def ask(
             from sdvlm_core.checkpoint import load
             from sdvlm_core.engine import SpatialEngine
 
-            answer = SpatialEngine(load(model)).open(frame).ask(question)
+            checkpoint = load(model)
+            estimator = None
+            if estimate_depth is not None:
+                from sdvlm_core.depth_estimation import load_estimator
+
+                if depth is not None:
+                    raise typer.BadParameter("give --depth or --estimate-depth, not both")
+                estimator = load_estimator(estimate_depth, checkpoint.device)
+            answer = SpatialEngine(checkpoint, estimator).open(frame).ask(question)
         if as_json:
             _print_json(answer_document(answer))
         else:

@@ -190,3 +190,30 @@ def test_help_and_refused_usage_do_not_load_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def estimator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch = pytest.importorskip("torch")
+    from tests.released_checkpoint import depth_anything_shapes, random_weights
+
+    directory = tmp_path_factory.mktemp("estimator")
+    torch.save(random_weights(depth_anything_shapes()), directory / "upstream.pth")
+    words = ["convert", str(directory / "upstream.pth"), str(directory / "hf")]
+    assert runner.invoke(app, words).exit_code == 0
+    return directory / "hf"
+
+
+def test_a_picture_without_depth_is_answered_from_an_estimate_only_when_asked(
+    tmp_path: Path, picture: list[str], estimator: Path
+) -> None:
+    model = write_tiny_checkpoint(tmp_path / "model", "relative")
+    words = ["ask", "Where is it?", "--rgb", picture[1], "--model", str(model), "--json"]
+    refused = runner.invoke(app, words)
+    assert refused.exit_code == 1
+    assert "depth estimator" in refused.stderr
+    answered = runner.invoke(app, [*words, "--estimate-depth", str(estimator)])
+    assert answered.exit_code == 0, answered.stderr
+    assert only_json(answered.stdout)["depth_source"] == "estimated_relative"
+    both = [*words, "--estimate-depth", str(estimator), *picture[2:4]]
+    assert runner.invoke(app, both).exit_code == 2
