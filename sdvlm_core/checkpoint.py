@@ -6,12 +6,12 @@ what to do. Never downloads, never runs code that comes with a checkpoint, never
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, LlavaConfig
 
 from sdvlm_core.convert import read_json
@@ -20,6 +20,8 @@ from sdvlm_core.model import DepthEncodedLlava, encoding_settings
 from sdvlm_core.prompt import Template, template
 
 NANO = "nano"
+#: Beside an adapter: the `depth_encoding` and `prompt_template` it was trained with.
+ADAPTER_SETTINGS = "sdvlm.json"
 NANO_DIRECTORY = Path(__file__).parent / "assets" / "nano"
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -124,13 +126,56 @@ def load_model(directory: Path, device: torch.device, dtype: torch.dtype) -> Dep
     return model.eval().requires_grad_(False).to(device)
 
 
-def load(name: str = NANO, device: str = "auto", dtype: str = "auto") -> Checkpoint:
+def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEncodedLlava:
+    """The model with a PEFT adapter on top, and the adapter's own settings in its config."""
+    try:
+        from peft import PeftModel, get_peft_model_state_dict
+    except ImportError as error:
+        raise CheckpointError(
+            f"{directory} is a PEFT adapter, which needs: pip install peft"
+        ) from error
+    weights = directory / "adapter_model.safetensors"
+    if not weights.exists():
+        raise CheckpointError(f"{directory} is a PEFT adapter without {weights.name}")
+    if (directory / ADAPTER_SETTINGS).exists():
+        for key, value in read_json(directory / ADAPTER_SETTINGS).items():
+            if key not in ("depth_encoding", "prompt_template"):
+                raise CheckpointError(f"{directory / ADAPTER_SETTINGS} has an unknown key {key!r}")
+            setattr(model.config, key, value)
+    encoding_settings(model.config)
+    try:
+        adapted: Any = PeftModel.from_pretrained(model, directory)
+        with safe_open(weights, "pt") as stored:
+            surplus = set(stored.keys()) ^ set(get_peft_model_state_dict(adapted))
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"the adapter {directory} does not fit: {error}") from error
+    if surplus:
+        raise CheckpointError(f"the adapter {directory} does not fit the model: {sorted(surplus)}")
+    whole: DepthEncodedLlava = adapted.merge_and_unload() if merge else adapted.get_base_model()
+    return whole
+
+
+def load(
+    name: str = NANO, device: str = "auto", dtype: str = "auto", merge: bool = True
+) -> Checkpoint:
     """Load `nano`, a directory, or a hub id already in the local cache.
+
+    A PEFT adapter's directory loads the model its adapter_config.json names with the adapter on
+    top, merged into the weights unless `merge` is False. Its optional sdvlm.json holds the
+    `depth_encoding` and `prompt_template` it was trained with.
 
     Raises:
         CheckpointError: absent, incomplete, of another architecture, or not safetensors.
     """
     directory = _directory(name)
+    if (directory / "adapter_config.json").exists():
+        base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
+        if not isinstance(base, str) or not base:
+            raise CheckpointError(f"{directory}/adapter_config.json names no base model")
+        checkpoint = load(base, device, dtype)
+        model = _attach(checkpoint.model, directory, merge).eval().requires_grad_(False)
+        form = _form(model)
+        return replace(checkpoint, model_id=name, model=model, prompt_template=form)
     where = resolve_device(device)
     _refuse_release(directory)
     needed = ("config.json", "tokenizer.json", "*.safetensors")
@@ -142,6 +187,9 @@ def load(name: str = NANO, device: str = "auto", dtype: str = "auto") -> Checkpo
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"the tokenizer in {directory} does not load: {error}") from error
-    form = template(getattr(model.config, "prompt_template", "vicuna_v1"))
     model_id = NANO if directory == NANO_DIRECTORY else name
-    return Checkpoint(model_id, model, tokenizer, form, where)
+    return Checkpoint(model_id, model, tokenizer, _form(model), where)
+
+
+def _form(model: DepthEncodedLlava) -> Template:
+    return template(getattr(model.config, "prompt_template", "vicuna_v1"))
