@@ -152,6 +152,8 @@ def convert_release(
         from sdvlm_core import convert
 
         if released.is_file():
+            if dry_run or parity or vision_tower or tokenizer or orientation:
+                raise typer.BadParameter(f"{released} is a file; it takes --metric-range only")
             convert.convert_depth_anything(released, out, metric_range)
             report: dict[str, Any] = {"source": str(released)}
         else:
@@ -165,6 +167,7 @@ def convert_release(
             )
             report = convert.describe(plan)
             if not dry_run:
+                convert.check_out(plan, out)
                 convert.write_tokenizer(tokenizer or released, out)
                 with Progress(
                     *Progress.get_default_columns(), DownloadColumn(), console=_stderr()

@@ -251,13 +251,23 @@ def describe(plan: Plan) -> dict[str, Any]:
     }
 
 
+def check_out(plan: Plan, out: Path) -> None:
+    """Raise CheckpointError if `out` is one of the directories that are read."""
+    if out.resolve() in {source.path.parent.resolve() for source in plan.sources}:
+        raise CheckpointError(f"{out} is the released directory itself; name another one")
+
+
 def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) -> None:
     """Write the models of a plan to `out`; config.json comes last, so that a half is no model.
 
     Raises:
-        CheckpointError: a file cannot be read, or holds the zeros of a broken loader.
+        CheckpointError: `out` is a source, a file cannot be read, or it holds the zeros of a
+            broken loader.
     """
+    check_out(plan, out)
     (out / DEPTH_DIRECTORY if plan.depth else out).mkdir(parents=True, exist_ok=True)
+    # Of an earlier conversion: what is being replaced is no model either.
+    (out / "config.json").unlink(missing_ok=True)
     total = sum(source.path.stat().st_size for source in plan.sources)
     done, digests = 0, {}
     maps: dict[Path, dict[str, str]] = defaultdict(dict)

@@ -39,7 +39,10 @@ MAX_NEW_TOKENS = 256
 def _memory_guard(doing: str) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # The CPU's allocator has no exception type of its own.
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         raise ModelMemoryError(f"out of memory while {doing}: {error}") from error
@@ -177,6 +180,11 @@ class FrameSession:
         self._prefix_length = prefix_length
         self._encode_seconds = encode_seconds
         self._busy = False
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens that all questions share: template opening and image."""
+        return self._prefix_length
 
     def ask(
         self,

@@ -213,3 +213,18 @@ def test_depth_anythings_own_file_converts_and_a_lost_gamma_is_named(tmp_path):
     torch.save(_without(weights, "pretrained.blocks.3.ls2.gamma"), path)
     with pytest.raises(CheckpointError, match=r"missing: pretrained\.blocks\.3\.ls2\.gamma"):
         convert.convert_depth_anything(path, tmp_path / "broken")
+
+
+def test_the_released_directory_is_never_written_to(released):
+    before = sorted(file.name for file in released.iterdir())
+    done = CliRunner().invoke(app, ["convert", str(released), str(released)])
+    assert done.exit_code == 1
+    assert "name another one" in done.stderr
+    assert sorted(file.name for file in released.iterdir()) == before
+
+
+def test_a_dry_run_of_a_single_file_is_wrong_usage_not_a_conversion(tmp_path):
+    torch.save(random_weights(depth_anything_shapes()), tmp_path / "upstream.pth")
+    words = ["convert", str(tmp_path / "upstream.pth"), str(tmp_path / "out"), "--dry-run"]
+    assert CliRunner().invoke(app, words).exit_code == 2
+    assert not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ from sdvlm_core.engine import Sampling, SpatialEngine
 from sdvlm_core.errors import (
     DepthError,
     IntrinsicsError,
+    ModelMemoryError,
     QueryCanceled,
     QueryError,
     QueryTimeout,
@@ -189,3 +190,17 @@ def test_sampling_is_repeatable_by_its_seed_and_tends_to_greedy_when_cold(engine
     assert drawn(1e-6, 3) == greedy
     with pytest.raises(QueryError, match="temperature"):
         Sampling(temperature=0.0)
+
+
+def test_running_out_of_memory_is_a_refusal_and_the_engine_goes_on(engine, monkeypatch):
+    session = engine.open(_frame())
+    before = session.ask("How tall is it?", max_new_tokens=4).text
+
+    def greedy(*args: object, **kwargs: object) -> None:
+        torch.empty(1 << 58, dtype=torch.uint8)  # the allocator itself says no
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.checkpoint.model, "forward", greedy)
+        with pytest.raises(ModelMemoryError, match="out of memory while answering"):
+            session.ask("How tall is it?")
+    assert session.ask("How tall is it?", max_new_tokens=4).text == before
