@@ -24,6 +24,8 @@ NANO = "nano"
 ADAPTER_SETTINGS = "sdvlm.json"
 NANO_DIRECTORY = Path(__file__).parent / "assets" / "nano"
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# transformers applies its rule for this old name to its own classes only, not to ours.
+_HUB_NAMES = {r"^language_model\.lm_head": "lm_head"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +115,7 @@ def load_model(directory: Path, device: torch.device, dtype: torch.dtype) -> Dep
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            key_mapping=_HUB_NAMES,
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"{directory} does not load as a LLaVA model: {error}") from error

@@ -69,3 +69,22 @@ def test_a_device_that_does_not_exist_is_refused_not_replaced(tmp_path):
     write_tiny_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="CUDA"):
         load(str(tmp_path), device="cuda")
+
+
+def test_the_hubs_older_names_of_llava_load_to_the_same_model(tmp_path):
+    ours = load(str(write_tiny_checkpoint(tmp_path / "new", "none"))).model.state_dict()
+    write_tiny_checkpoint(tmp_path / "old", "none", seed=1)
+    hub = {
+        "model.language_model.": "language_model.model.",
+        "lm_head.": "language_model.lm_head.",
+        "model.vision_tower.": "vision_tower.vision_model.",
+        "model.multi_modal_projector.": "multi_modal_projector.",
+    }
+    renamed = {}
+    for name, value in ours.items():
+        prefix = next(prefix for prefix in hub if name.startswith(prefix))
+        renamed[hub[prefix] + name.removeprefix(prefix)] = value.contiguous()
+    save_file(renamed, tmp_path / "old" / "model.safetensors", metadata={"format": "pt"})
+    loaded = load(str(tmp_path / "old")).model.state_dict()
+    assert loaded.keys() == ours.keys()
+    assert all(torch.equal(loaded[name], ours[name]) for name in ours)
