@@ -1,11 +1,16 @@
 """LLaVA-1.5-7B's dimensions with random weights on this machine: memory, and what the DPE costs.
 
-    python benchmarks/full_size.py                  # bfloat16, about 16 GB of memory
-    python benchmarks/full_size.py --layers 4       # a quick look at any machine
+    python benchmarks/full_size.py                        # bfloat16: 16 GB of memory
+    python benchmarks/full_size.py --quantization int8    # or bnb-int8, bnb-nf4
+    python benchmarks/full_size.py --layers 4             # a quick look at any machine
 
-Builds the very classes that answer, encodes one 640x480 frame with and without the depth code in
+Writes random weights of the real shape to a temporary directory (14 GB; TMPDIR chooses where),
+loads them as any model is loaded, encodes one 640x480 frame with and without the depth code in
 turns, asks one question, and prints a table and one JSON line. The weights say nothing, so the
 answer does not either; times and memory are those of the real model.
+
+Memory is told twice: what the process allocated at most, and all that was resident at most, which
+counts the pages of the weights' files that the system could have dropped.
 """
 
 from __future__ import annotations
@@ -14,25 +19,32 @@ import argparse
 import json
 import resource
 import statistics
+import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, LlamaConfig, LlamaTokenizer, LlavaConfig
 
-from sdvlm_core.checkpoint import Checkpoint
+from sdvlm_core.checkpoint import Checkpoint, load_model
 from sdvlm_core.depth_encoding import EncodingSettings
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model import DepthEncodedLlava
 from sdvlm_core.official import padded_rows
+from sdvlm_core.placement import QUANTIZATIONS, resolve
 from sdvlm_core.prompt import TEMPLATES
 
-WORDS, BLOCK = 32000, 1 << 22
+WORDS, BLOCK, SHARD, TOKENS = 32000, 1 << 22, 60, 9
 ENCODING = EncodingSettings(kind="relative", orientation="inverse")
 
 
@@ -54,26 +66,50 @@ def llava_7b(layers: int) -> LlavaConfig:
     )
 
 
-def random_model(config: LlavaConfig, dtype: torch.dtype) -> DepthEncodedLlava:
-    """The model with small random weights, made in place: no second copy, no 7e9 draws."""
+def write_random(config: LlavaConfig, dtype: torch.dtype, directory: Path) -> None:
+    """A checkpoint with small random weights in shards, made without 7e9 draws."""
     with torch.device("meta"):
-        model = DepthEncodedLlava(config).to(dtype)
-    model.to_empty(device="cpu")
+        shapes = {
+            name: value.shape for name, value in DepthEncodedLlava(config).state_dict().items()
+        }
     block = 0.02 * torch.randn(BLOCK, generator=torch.Generator().manual_seed(0)).to(dtype)
-    for name, parameter in model.named_parameters():
-        flat = parameter.data.view(-1)
+
+    def weight(name: str) -> torch.Tensor:
+        count = shapes[name].numel()
         if "norm" in name:
-            flat.fill_(name.endswith("weight"))
-            continue
-        for start in range(0, flat.numel(), BLOCK):
-            part = flat[start : start + BLOCK]
-            part.copy_(block[: part.numel()])
-    # Buffers that no checkpoint holds.
-    tower = model.model.vision_tower.embeddings
-    tower.position_ids = torch.arange(tower.num_positions).unsqueeze(0)
-    rotary = type(model.model.language_model.rotary_emb)(config.text_config)
-    model.model.language_model.rotary_emb = rotary
-    return model.eval().requires_grad_(False)
+            return torch.full(shapes[name], float(name.endswith("weight")), dtype=dtype)
+        return block.repeat(-(-count // BLOCK))[:count].view(shapes[name]).clone()
+
+    names = sorted(shapes)
+    index = {}
+    for number, start in enumerate(track(range(0, len(names), SHARD), "writing weights")):
+        file = f"model-{number:05d}.safetensors"
+        shard = {name: weight(name) for name in names[start : start + SHARD]}
+        save_file(shard, directory / file, metadata={"format": "pt"})
+        index |= dict.fromkeys(shard, file)
+    text = json.dumps({"metadata": {}, "weight_map": index})
+    (directory / "model.safetensors.index.json").write_text(text)
+    config.save_pretrained(directory)
+
+
+@contextmanager
+def allocated() -> Iterator[list[float]]:
+    """The largest anonymous memory of this process in GB, looked at twenty times a second."""
+    peak, done = [0.0], threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.05):
+            status = Path("/proc/self/status").read_text()
+            kilobytes = int(status.split("RssAnon:")[1].split()[0])
+            peak[0] = max(peak[0], kilobytes / 2**20)
+
+    watch = threading.Thread(target=look)
+    watch.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watch.join()
 
 
 def byte_tokenizer() -> LlamaTokenizer:
@@ -96,28 +132,53 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
+    parser.add_argument("--quantization", default="none", choices=QUANTIZATIONS)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--layers", type=int, default=32, help="of the language model; 32 = 7B")
     parser.add_argument("--rounds", type=int, default=5, help="encodings of each kind")
     arguments = parser.parse_args()
-    console = Console(stderr=True)
+    placement = resolve(arguments.device, arguments.dtype, arguments.quantization)
+    with tempfile.TemporaryDirectory(prefix="full_size_") as directory:
+        write_random(llava_7b(arguments.layers), placement.dtype, Path(directory))
+        with allocated() as peak:
+            started = time.perf_counter()
+            model = load_model(Path(directory), placement)
+            loaded = time.perf_counter() - started
+            loading_peak = peak[0]
+            result = measure(model, arguments.rounds)
+    result = {
+        "benchmark": "full_size",
+        "dtype": arguments.dtype,
+        "quantization": arguments.quantization,
+        "layers": arguments.layers,
+        **result,
+        "load_s": round(loaded, 2),
+        "peak_loading_gb": round(loading_peak, 2),
+        "peak_allocated_gb": round(peak[0], 2),
+        "peak_resident_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+    table = Table("figure", "value")
+    for key, value in result.items():
+        table.add_row(key, str(value))
+    Console().print(table)
+    print(json.dumps(result))
 
-    with console.status("making weights"):
-        config = llava_7b(arguments.layers)
-        model = random_model(config, getattr(torch, arguments.dtype))
+
+def measure(model: DepthEncodedLlava, rounds: int) -> dict[str, float]:
+    """Encode in turns with and without the code, ask once; times are medians in seconds."""
+    console = Console(stderr=True)
+    where = model.get_input_embeddings().weight.device
     form = TEMPLATES["vicuna_v1"]
-    engine = SpatialEngine(
-        Checkpoint("random-7b", model, byte_tokenizer(), form, torch.device("cpu"))
-    )
+    engine = SpatialEngine(Checkpoint("random-7b", model, byte_tokenizer(), form, where))
     picture = frame()
     kinds = {"without": replace(ENCODING, kind="none"), "with": ENCODING}
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     lengths = {}
     parameters = {}
     # In turns, after one of each that is not counted: a noisy machine is noisy for both.
-    for turn in track(range(arguments.rounds + 1), "encoding", console=console):
+    for turn in track(range(rounds + 1), "encoding", console=console):
         for kind in sorted(kinds, reverse=turn % 2 == 0):
-            config.depth_encoding = kinds[kind].to_mapping()
-            model.config.depth_encoding = config.depth_encoding
+            model.config.depth_encoding = kinds[kind].to_mapping()
             started = time.perf_counter()
             session = engine.open(picture)
             if turn:
@@ -125,12 +186,9 @@ def main() -> None:
             lengths[kind] = session.prefix_tokens
             parameters[kind] = model.num_parameters()
     with console.status("one question"):
-        answer = session.ask("How tall is the mug?", max_new_tokens=4)
+        answer = session.ask("How tall is the mug?", max_new_tokens=TOKENS)
     medians = {kind: statistics.median(values) for kind, values in seconds.items()}
-    result = {
-        "benchmark": "full_size",
-        "dtype": arguments.dtype,
-        "layers": arguments.layers,
+    return {
         "parameters": parameters["with"],
         "extra_parameters": parameters["with"] - parameters["without"],
         "extra_tokens": lengths["with"] - lengths["without"],
@@ -139,14 +197,8 @@ def main() -> None:
         "prefill_with_s": round(medians["with"], 3),
         "ratio": round(medians["with"] / medians["without"], 4),
         "question_prefill_s": round(answer.timings.prefill, 3),
-        "decode_s": round(answer.timings.decode, 3),
-        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "token_s": round(answer.timings.decode / (TOKENS - 1), 3),
     }
-    table = Table("figure", "value")
-    for key, value in result.items():
-        table.add_row(key, str(value))
-    Console().print(table)
-    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from transformers import AutoTokenizer, LlavaConfig
 from sdvlm_core.convert import read_json
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model import DepthEncodedLlava, encoding_settings
+from sdvlm_core.placement import Placement, resolve
 from sdvlm_core.prompt import Template, template
 
 NANO = "nano"
 #: Beside an adapter: the `depth_encoding` and `prompt_template` it was trained with.
 ADAPTER_SETTINGS = "sdvlm.json"
 NANO_DIRECTORY = Path(__file__).parent / "assets" / "nano"
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # transformers applies its rule for this old name to its own classes only, not to ours.
 _HUB_NAMES = {r"^language_model\.lm_head": "lm_head"}
 
@@ -62,32 +62,6 @@ def _directory(name: str) -> Path:
         ) from error
 
 
-def resolve_device(device: str) -> torch.device:
-    """`auto` = CUDA when there is one, else the CPU; anything else as torch names it.
-
-    Raises:
-        CheckpointError: the named device does not exist here. There is no silent fall-back.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise CheckpointError(f"{device!r} is not a device: {error}") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(f"device {device!r} was asked for, but torch sees no CUDA here")
-    return chosen
-
-
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """`auto` = float16 on CUDA and float32 on the CPU, where half precision is slower."""
-    if dtype == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    if dtype not in _DTYPES:
-        raise CheckpointError(f"dtype must be auto or one of {sorted(_DTYPES)}, got {dtype!r}")
-    return _DTYPES[dtype]
-
-
 def _refuse_release(directory: Path) -> None:
     """Say what to do with a directory in the layout of the SD-VLM release."""
     path = directory / "config.json"
@@ -98,7 +72,7 @@ def _refuse_release(directory: Path) -> None:
         )
 
 
-def load_model(directory: Path, device: torch.device, dtype: torch.dtype) -> DepthEncodedLlava:
+def load_model(directory: Path, placement: Placement) -> DepthEncodedLlava:
     """The model of a directory in transformers' layout, complete or not at all.
 
     Raises:
@@ -111,13 +85,15 @@ def load_model(directory: Path, device: torch.device, dtype: torch.dtype) -> Dep
         model, report = DepthEncodedLlava.from_pretrained(
             directory,
             config=config,
-            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
             key_mapping=_HUB_NAMES,
+            **placement.arguments(),
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except torch.OutOfMemoryError as error:
+        raise CheckpointError(f"{directory} does not fit into the memory: {error}") from error
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"{directory} does not load as a LLaVA model: {error}") from error
     for kind, keys in (
         ("lacks weights the model needs", report["missing_keys"]),
@@ -126,7 +102,7 @@ def load_model(directory: Path, device: torch.device, dtype: torch.dtype) -> Dep
     ):
         if keys:
             raise CheckpointError(f"{directory} {kind}: {sorted(keys)}")
-    return model.eval().requires_grad_(False).to(device)
+    return model.eval().requires_grad_(False)
 
 
 def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEncodedLlava:
@@ -159,38 +135,47 @@ def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEnco
 
 
 def load(
-    name: str = NANO, device: str = "auto", dtype: str = "auto", merge: bool = True
+    name: str = NANO,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantization: str = "none",
+    attention: str = "auto",
+    merge: bool = True,
 ) -> Checkpoint:
     """Load `nano`, a directory, or a hub id already in the local cache.
 
     A PEFT adapter's directory loads the model its adapter_config.json names with the adapter on
-    top, merged into the weights unless `merge` is False. Its optional sdvlm.json holds the
-    `depth_encoding` and `prompt_template` it was trained with.
+    top, merged into the weights unless `merge` is False or they are quantized, where merging would
+    round it away. Its optional sdvlm.json holds the `depth_encoding` and `prompt_template` it was
+    trained with. The other arguments are those of `placement.resolve`.
 
     Raises:
-        CheckpointError: absent, incomplete, of another architecture, or not safetensors.
+        CheckpointError: absent, incomplete, of another architecture, not safetensors, or asked to
+            run where it cannot.
     """
     directory = _directory(name)
     if (directory / "adapter_config.json").exists():
         base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
         if not isinstance(base, str) or not base:
             raise CheckpointError(f"{directory}/adapter_config.json names no base model")
-        checkpoint = load(base, device, dtype)
+        checkpoint = load(base, device, dtype, quantization, attention)
+        merge = merge and quantization == "none"
         model = _attach(checkpoint.model, directory, merge).eval().requires_grad_(False)
         form = _form(model)
         return replace(checkpoint, model_id=name, model=model, prompt_template=form)
-    where = resolve_device(device)
     _refuse_release(directory)
     needed = ("config.json", "tokenizer.json", "*.safetensors")
     missing = [pattern for pattern in needed if not any(directory.glob(pattern))]
     if missing:
         raise CheckpointError(f"{directory} is not a complete model: {', '.join(missing)} missing")
-    model = load_model(directory, where, resolve_dtype(dtype, where))
+    model = load_model(directory, resolve(device, dtype, quantization, attention))
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"the tokenizer in {directory} does not load: {error}") from error
     model_id = NANO if directory == NANO_DIRECTORY else name
+    # Of the token embeddings: where a question enters, if the layers are on several GPUs.
+    where = model.get_input_embeddings().weight.device
     return Checkpoint(model_id, model, tokenizer, _form(model), where)
 
 

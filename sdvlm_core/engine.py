@@ -273,7 +273,7 @@ class FrameSession:
             logits_to_keep=1,
         ).logits[0, -1]
         # Rows that are no text: the image placeholder and what pads the vocabulary.
-        logits = logits.float()
+        logits = logits.float().to(self._checkpoint.device)
         logits[model.config.image_token_id] = -math.inf
         logits[len(self._checkpoint.tokenizer) :] = -math.inf
         return logits

@@ -37,7 +37,7 @@ def fuse(
     if settings.normalize_features:
         fused = torch.nn.functional.layer_norm(fused, fused.shape[-1:])
     if code is not None:
-        fused = fused + settings.gain * code
+        fused = fused + settings.gain * code.to(fused.device)
     return fused.to(features.dtype)
 
 

@@ -62,6 +62,15 @@ def test_merged_and_unmerged_give_the_same_logits_and_not_the_bases(adapter):
     assert (merged - base).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("quantization", ["int8", "bnb-int8"])
+def test_on_a_quantized_model_the_adapter_stays_beside_the_weights(adapter, quantization):
+    exact, near = _logits(adapter), _logits(adapter, quantization=quantization)
+    without = _logits(adapter.parent / "base", quantization=quantization)
+    assert (near - exact).abs().max() < 0.1 * (without - exact).abs().max()
+    model = load(str(adapter), quantization=quantization).model
+    assert any("lora_A" in name for name, _ in model.named_parameters())
+
+
 def test_the_adapter_brings_the_encoding_it_was_trained_with(adapter):
     checkpoint = load(str(adapter))
     assert encoding_settings(checkpoint.model.config).kind == "xyz"

@@ -29,6 +29,7 @@ from sdvlm_core.depth_encoding import PARITY, pool
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model import grid_cells
+from sdvlm_core.placement import resolve
 from sdvlm_core.prompt import Template
 
 IMAGE = -200  # the release's mark for the image in input_ids
@@ -134,7 +135,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         plan = convert.plan(arguments.checkpoint, vision_tower=arguments.vision_tower, parity=True)
         convert.write(plan, Path(directory))
-        model = load_model(Path(directory), torch.device("cpu"), torch.float32)
+        model = load_model(Path(directory), resolve("cpu", "float32"))
         paths = {path: compare(model, plan.words, path, case) for path in ("est", "gt", "none")}
     largest = max(
         value for errors in paths.values() for key, value in errors.items() if key != "tokens_match"
