@@ -4,4 +4,11 @@ Importing this package loads neither torch nor transformers; the modules that ru
 (`model`, `checkpoint`, `engine`) import them when they are themselves imported.
 """
 
+import logging
+
 __version__ = "0.1.0"
+
+# transformers imports torchao wherever it is installed, and both torch and torchao then warn, on
+# every start, about kernels and calls that are nothing to do with us.
+for _name in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(_name).setLevel(logging.ERROR)

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, LlavaConfig
 
+from sdvlm_core import hub
 from sdvlm_core.convert import read_json
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model import DepthEncodedLlava, encoding_settings
@@ -39,29 +40,6 @@ class Checkpoint:
     device: torch.device
 
 
-def _directory(name: str) -> Path:
-    if name == NANO:
-        return NANO_DIRECTORY
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        raise CheckpointError(
-            f"there is no model directory {name}; give {NANO!r}, a directory with config.json and "
-            "*.safetensors, or a hub id such as owner/name that is already in the local cache"
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError) as error:
-        raise CheckpointError(
-            f"{name} is neither a directory nor in the local model cache, and nothing is "
-            f"downloaded while answering: {error}"
-        ) from error
-
-
 def _refuse_release(directory: Path) -> None:
     """Say what to do with a directory in the layout of the SD-VLM release."""
     path = directory / "config.json"
@@ -72,37 +50,58 @@ def _refuse_release(directory: Path) -> None:
         )
 
 
-def load_model(directory: Path, placement: Placement) -> DepthEncodedLlava:
-    """The model of a directory in transformers' layout, complete or not at all.
+def load_strictly(kind: type[Any], directory: Path, **arguments: Any) -> Any:
+    """A transformers model of a directory, complete or not at all, for inference.
+
+    Args:
+        kind: the model's class.
+        arguments: more of `from_pretrained`.
 
     Raises:
-        CheckpointError: another layout or architecture, missing or surplus weights.
+        CheckpointError: it does not load, or weights are missing, surplus or of another shape.
     """
-    _refuse_release(directory)
     try:
-        config = LlavaConfig.from_pretrained(directory, local_files_only=True)
-        encoding_settings(config)  # a bad encoding fails here, not at the first frame
-        model, report = DepthEncodedLlava.from_pretrained(
+        model, report = kind.from_pretrained(
             directory,
-            config=config,
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
-            key_mapping=_HUB_NAMES,
-            **placement.arguments(),
+            **arguments,
         )
     except torch.OutOfMemoryError as error:
         raise CheckpointError(f"{directory} does not fit into the memory: {error}") from error
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        raise CheckpointError(f"{directory} does not load as a LLaVA model: {error}") from error
-    for kind, keys in (
+        raise CheckpointError(f"{directory} does not load as {kind.__name__}: {error}") from error
+    for what, keys in (
         ("lacks weights the model needs", report["missing_keys"]),
         ("has weights of another shape", report["mismatched_keys"]),
         ("has weights the model does not know", report["unexpected_keys"]),
     ):
         if keys:
-            raise CheckpointError(f"{directory} {kind}: {sorted(keys)}")
+            raise CheckpointError(f"{directory} {what}: {sorted(keys)}")
     return model.eval().requires_grad_(False)
+
+
+def load_model(directory: Path, placement: Placement) -> DepthEncodedLlava:
+    """The model of a directory in transformers' layout, complete or not at all.
+
+    Raises:
+        CheckpointError: another layout or architecture, or as `load_strictly`.
+    """
+    _refuse_release(directory)
+    try:
+        config = LlavaConfig.from_pretrained(directory, local_files_only=True)
+        encoding_settings(config)  # a bad encoding fails here, not at the first frame
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{directory} does not load as a LLaVA model: {error}") from error
+    model: DepthEncodedLlava = load_strictly(
+        DepthEncodedLlava,
+        directory,
+        config=config,
+        key_mapping=_HUB_NAMES,
+        **placement.arguments(),
+    )
+    return model
 
 
 def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEncodedLlava:
@@ -142,7 +141,7 @@ def load(
     attention: str = "auto",
     merge: bool = True,
 ) -> Checkpoint:
-    """Load `nano`, a directory, or a hub id already in the local cache.
+    """Load `nano`, a directory, or a name that has been downloaded (`hub`).
 
     A PEFT adapter's directory loads the model its adapter_config.json names with the adapter on
     top, merged into the weights unless `merge` is False or they are quantized, where merging would
@@ -153,7 +152,7 @@ def load(
         CheckpointError: absent, incomplete, of another architecture, not safetensors, or asked to
             run where it cannot.
     """
-    directory = _directory(name)
+    directory = NANO_DIRECTORY if name == NANO else hub.find(name)
     if (directory / "adapter_config.json").exists():
         base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
         if not isinstance(base, str) or not base:

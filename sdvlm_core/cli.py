@@ -1,4 +1,4 @@
-"""The command `sdvlm`: ask one question about image files, and say what works on this machine.
+"""The command `sdvlm`: ask about image files, get and convert models, say what works here.
 
 Owns arguments, exit statuses and printing: 0 answered, 1 refused with the reason on stderr,
 2 wrong usage. With --json there is exactly one JSON document on stdout, on refusal too
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -69,12 +70,18 @@ def ask(
     ] = None,
     depth_scale: Annotated[float, typer.Option(help="Metres per unit of the depth image.")] = 0.001,
     model: Annotated[
-        str, typer.Option(help="nano, a model directory, or a hub id in the local cache.")
+        str, typer.Option(help="nano, a model directory, or a name that was downloaded.")
     ] = "nano",
     estimate_depth: Annotated[
-        Path | None,
-        typer.Option(help="Directory of a depth estimator, for a picture without depth."),
+        str | None,
+        typer.Option(help="A depth estimator, directory or name, for a picture without depth."),
     ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..., balanced.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")] = "auto",
+    quantization: Annotated[
+        str, typer.Option(help="none, int8, int4 (torchao), bnb-int8, bnb-nf4 (bitsandbytes).")
+    ] = "none",
+    attention: Annotated[str, typer.Option(help="auto, eager, sdpa, flash_attention_2.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Ask one question about one picture with depth, or with an estimate of it if so asked.
@@ -87,7 +94,7 @@ def ask(
         --intrinsics k.json --json | jq .measurements
 
       sdvlm ask "Which is closer, the cup or the box?" --rgb c.jpg --model sd-vlm-7b \\
-        --estimate-depth sd-vlm-7b/depth_estimator
+        --estimate-depth sd-vlm-7b/depth_estimator --quantization bnb-nf4
     """
     with _refusals(as_json):
         # A library that prints must not end up in front of the JSON.
@@ -96,19 +103,98 @@ def ask(
             from sdvlm_core.checkpoint import load
             from sdvlm_core.engine import SpatialEngine
 
-            checkpoint = load(model)
+            if depth is not None and estimate_depth is not None:
+                raise typer.BadParameter("give --depth or --estimate-depth, not both")
+            checkpoint = load(model, device, dtype, quantization, attention)
             estimator = None
             if estimate_depth is not None:
                 from sdvlm_core.depth_estimation import load_estimator
 
-                if depth is not None:
-                    raise typer.BadParameter("give --depth or --estimate-depth, not both")
                 estimator = load_estimator(estimate_depth, checkpoint.device)
             answer = SpatialEngine(checkpoint, estimator).open(frame).ask(question)
         if as_json:
             _print_json(answer_document(answer))
         else:
             _print_answer(answer)
+
+
+@app.command("download")
+def download_model(
+    name: Annotated[
+        str | None, typer.Argument(help="A name, owner/name, or one of them @revision.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download a model into the local cache, checked, and print its directory.
+
+    Its licence and size are said before the first byte. Run it again to go on after an
+    interruption. The revision is looked up once; owner/name@commit, which is said too, stays.
+
+    Examples:
+
+      sdvlm download
+
+      sdvlm download depth-anything-v2-small
+
+      sdvlm convert $(sdvlm download sd-vlm-7b) sd-vlm-7b
+    """
+    from sdvlm_core import hub
+
+    if name is None:
+        _print_releases(as_json)
+        return
+    with _refusals(as_json):
+        with redirect_stdout(sys.stderr):
+            snapshot = hub.look_up(name)
+            print(
+                f"{snapshot.pinned}\nlicence: {snapshot.licence}\n"
+                f"{len(snapshot.files)} files, {snapshot.size / 1e9:.2f} GB",
+            )
+            bars = Progress(*Progress.get_default_columns(), DownloadColumn(), console=_stderr())
+            task = bars.add_task("checking", total=snapshot.size)
+
+            def checked(size: int) -> None:
+                bars.start()
+                bars.advance(task, size)
+
+            try:
+                directory = hub.download(snapshot, checked)
+            finally:
+                bars.stop()
+        if as_json:
+            _print_json(
+                {
+                    "repository": snapshot.repository,
+                    "revision": snapshot.revision,
+                    "commit": snapshot.commit,
+                    "licence": snapshot.licence,
+                    "bytes": snapshot.size,
+                    "files": [file.path for file in snapshot.files],
+                    "directory": str(directory),
+                }
+            )
+        else:
+            print(directory)
+
+
+def _print_releases(as_json: bool) -> None:
+    from sdvlm_core.hub import RELEASES, cached
+
+    if as_json:
+        here = {name: cached(name) for name in RELEASES}
+        _print_json(
+            {
+                name: asdict(release) | {"directory": here[name] and str(here[name])}
+                for name, release in RELEASES.items()
+            }
+        )
+        return
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    for name, release in RELEASES.items():
+        note = "\n[green]downloaded[/]" if cached(name) else ""
+        table.add_row(name, f"{escape(release.use)}\n[dim]{escape(release.licence)}[/]{note}")
+    Console().print(table)
 
 
 @app.command("convert")
@@ -280,6 +366,8 @@ def _refusals(as_json: bool) -> Iterator[None]:
 
 def main() -> None:
     """Entry point of the console script `sdvlm`."""
+    # As SIGINT does: unwind, so that temporary files go. 128 + 15, as shells report it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     app()
 
 

@@ -29,6 +29,10 @@ class CheckpointError(SdvlmError):
     """A model that cannot be loaded: absent, incomplete, or not of a known layout."""
 
 
+class DownloadError(CheckpointError):
+    """A model that cannot be downloaded, or is not what was listed when it arrived."""
+
+
 class ModelMemoryError(SdvlmError):
     """The model ran out of memory on its device; the process goes on."""
 

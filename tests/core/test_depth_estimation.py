@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import DepthProConfig, DepthProForDepthEstimation
 
 from sdvlm_core import convert
 from sdvlm_core.checkpoint import load
@@ -155,10 +156,10 @@ def test_the_size_rule_is_the_released_one(frame, network):
 
 def test_an_estimate_has_the_pictures_size_and_grows_with_nothing_but_the_picture(estimator):
     picture = _picture(64, 48)
-    depth = estimate(estimator, picture)
+    depth, _ = estimate(estimator, picture)
     assert (depth.shape, depth.dtype) == ((48, 64), np.float32)
-    np.testing.assert_array_equal(depth, estimate(estimator, picture))
-    assert not np.array_equal(depth, estimate(estimator, 255 - picture))
+    np.testing.assert_array_equal(depth, estimate(estimator, picture)[0])
+    assert not np.array_equal(depth, estimate(estimator, 255 - picture)[0])
 
 
 def test_an_incomplete_estimator_is_refused_by_the_name_of_the_weight(estimator, tmp_path):
@@ -194,3 +195,85 @@ def test_a_relative_estimate_is_refused_by_an_encoding_in_metres(estimator, tmp_
     checkpoint = load(str(write_tiny_checkpoint(tmp_path, "metric")))
     with pytest.raises(DepthError, match="needs metres"):
         SpatialEngine(checkpoint, estimator).open(RgbdFrame(_picture(64, 48)))
+
+
+@pytest.fixture(scope="module")
+def depth_pro(tmp_path_factory):
+    """Depth Pro of toy size with random weights: a picture of 128x128 in patches of 32."""
+    torch.manual_seed(0)
+    encoder = {
+        "model_type": "dinov2",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "patch_size": 8,
+        "image_size": 32,
+        "use_mask_token": False,
+    }
+    config = DepthProConfig(
+        patch_size=32,
+        fusion_hidden_size=16,
+        intermediate_hook_ids=[1, 0],
+        intermediate_feature_dims=[16, 16],
+        scaled_images_feature_dims=[16, 16, 16],
+        merge_padding_value=0,
+        use_fov_model=True,
+        image_model_config=dict(encoder),
+        patch_model_config=dict(encoder),
+        fov_model_config=dict(encoder),
+    )
+    model = DepthProForDepthEstimation(config)
+    # A field of view of about 60 degrees and depths of some metres: random weights give neither.
+    model.fov_model.head.layers[-1].bias.data.fill_(60.0)
+    model.head.layers[-2].bias.data.fill_(0.5)
+    directory = tmp_path_factory.mktemp("depth-pro")
+    model.save_pretrained(directory)
+    return load_estimator(directory, CPU)
+
+
+def test_depth_pro_gives_metres_and_the_focal_length_of_an_unknown_camera(depth_pro):
+    picture = _picture(64, 48)
+    depth, intrinsics = estimate(depth_pro, picture)
+    assert depth_pro.source == "estimated_metric"
+    assert depth.shape == (48, 64)
+    assert (intrinsics.width, intrinsics.height) == (64, 48)
+    assert intrinsics.fx == intrinsics.fy
+    field_of_view = np.degrees(2 * np.arctan(32 / intrinsics.fx))
+    assert 40 < field_of_view < 80
+
+
+def test_depth_pro_is_scaled_by_the_focal_length_that_is_known(depth_pro):
+    picture = _picture(64, 48)
+    guessed, camera = estimate(depth_pro, picture)
+    known = CameraIntrinsics(2 * camera.fx, 2 * camera.fx, 31.5, 23.5, 64, 48)
+    depth, kept = estimate(depth_pro, picture, known)
+    assert kept is known
+    np.testing.assert_allclose(depth, 2 * guessed, rtol=1e-5)
+
+
+def test_depth_pros_numbers_are_those_of_its_paper(depth_pro):
+    """Constant canonical inverse depth c and field of view: depth = focal length / (width c)."""
+    head, angle = depth_pro.model.head.layers[-2], depth_pro.model.fov_model.head.layers[-1]
+    saved = [layer.weight.data.clone() for layer in (head, angle)]
+    head.weight.data.zero_()
+    angle.weight.data.zero_()
+    depth, intrinsics = estimate(depth_pro, _picture(160, 120))
+    for layer, weight in zip((head, angle), saved, strict=True):
+        layer.weight.data.copy_(weight)
+    focal = 80 / np.tan(np.radians(30))  # half of 160 pixels over half of 60 degrees
+    assert intrinsics.fx == pytest.approx(focal, rel=1e-6)
+    assert (intrinsics.cx, intrinsics.cy) == (79.5, 59.5)
+    np.testing.assert_allclose(depth, focal / (160 * 0.5), rtol=1e-5)
+
+
+def test_a_picture_alone_has_positions_in_metres_by_depth_pro(depth_pro, tmp_path):
+    checkpoint = load(str(write_tiny_checkpoint(tmp_path, "xyz")))
+    session = SpatialEngine(checkpoint, depth_pro).open(RgbdFrame(_picture(64, 48)))
+    answer = session.ask("Where is it?", max_new_tokens=2)
+    assert answer.depth_source == "estimated_metric"
+    assert session.frame.intrinsics is not None
+
+
+def test_a_model_that_estimates_no_depth_is_refused_by_its_type(tmp_path):
+    with pytest.raises(CheckpointError, match="'llava', not one of depth_anything, depth_pro"):
+        load_estimator(write_tiny_checkpoint(tmp_path), CPU)
