@@ -22,7 +22,7 @@ def generate_launch_description() -> LaunchDescription:
     share = Path(get_package_share_directory("sdvlm"))
     arguments = {
         "params_file": (str(share / "config/spatial_query.params.yaml"), "Parameters, yaml."),
-        "model": ("nano", "nano, a directory, or a hub id in the local cache."),
+        "model": ("nano", "nano, a directory, or a downloaded name."),
         "use_sim_time": ("false", "Take the time from /clock (simulation, bags)."),
         "autostart": ("true", "Configure and activate without a lifecycle manager."),
         "log_level": ("info", "debug, info, warn, error or fatal."),

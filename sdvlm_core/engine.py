@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import cv2
 import torch
 from transformers import DynamicCache
 
@@ -39,9 +40,13 @@ MAX_NEW_TOKENS = 256
 def _memory_guard(doing: str) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:
-        # The CPU's allocator has no exception type of its own.
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    except (RuntimeError, MemoryError, cv2.error) as error:
+        # torch's allocator on the CPU and OpenCV's have no exception types of their own.
+        if not (
+            isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            or "allocate memory" in str(error)
+            or "Insufficient memory" in str(error)
+        ):
             raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -34,7 +34,7 @@ class DownloadError(CheckpointError):
 
 
 class ModelMemoryError(SdvlmError):
-    """The model ran out of memory on its device; the process goes on."""
+    """Memory ran out, on the model's device or for the image; the process goes on."""
 
 
 class QueryTimeout(SdvlmError):

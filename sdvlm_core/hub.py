@@ -163,6 +163,19 @@ def find(name: str) -> Path:
     return found
 
 
+def obtain(name: str, say: Callable[[str], object]) -> None:
+    """Download a name that is not on this machine, after saying what it is; else do nothing.
+
+    Raises:
+        DownloadError: as `look_up` and `download`. Paths and wrong names are left to `find`.
+    """
+    if Path(name).expanduser().is_dir() or not is_name(name) or cached(name) is not None:
+        return
+    snapshot = look_up(name)
+    say(f"downloading {snapshot.pinned}, {snapshot.size / 1e9:.2f} GB; licence: {snapshot.licence}")
+    say(f"downloaded to {download(snapshot)}")
+
+
 def look_up(name: str) -> Snapshot:
     """Ask the hub once what a name stands for now, before anything is downloaded.
 

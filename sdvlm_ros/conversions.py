@@ -74,9 +74,9 @@ def serialized_stamp_ns(data: bytes) -> int:
 
 
 def frame_from_messages(
-    color: Image | CompressedImage, depth: Image | CompressedImage, info: CameraInfo
+    color: Image | CompressedImage, depth: Image | CompressedImage | None, info: CameraInfo
 ) -> RgbdFrame:
-    """One frame of three messages, with the colour image's stamp and frame_id.
+    """One frame of its messages, with the colour image's stamp and frame_id.
 
     Raises:
         FrameError: colour is truncated or in an encoding that is not read.
@@ -84,7 +84,7 @@ def frame_from_messages(
         IntrinsicsError: the camera is not calibrated, or the info is for another image size.
     """
     rgb = color_from_message(color)
-    metres = depth_from_message(depth)
+    metres = depth_from_message(depth) if depth is not None else None
     intrinsics = intrinsics_from_message(info)
     frame = RgbdFrame(
         rgb=rgb,
@@ -93,7 +93,7 @@ def frame_from_messages(
         stamp_ns=nanoseconds(color.header.stamp),
         frame_id=color.header.frame_id,
     )
-    if np.isnan(metres).all():
+    if metres is not None and np.isnan(metres).all():
         raise DepthError(
             f"depth has no usable reading: all {metres.size} pixels are zero, NaN or Inf; is the "
             "sensor covered, too close, or its depth stream off?"

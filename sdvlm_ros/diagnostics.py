@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from sdvlm_ros.frame_buffer import FrameBuffer, Input
+from sdvlm_ros.frame_buffer import FrameBuffer
 
 # A camera that has been silent this long deserves a warning, whatever its rate; seconds.
 SILENT = 2.0
@@ -67,7 +67,7 @@ def status(name: str, health: Health, buffer: FrameBuffer | None) -> DiagnosticS
 
 def _inputs(buffer: FrameBuffer) -> dict[str, str]:
     values = {}
-    for kind in Input:
+    for kind in buffer.inputs:
         counters, silence = buffer.counters[kind], buffer.silence(kind)
         values[f"{kind.value} received"] = str(counters.received)
         values[f"{kind.value} paired"] = str(counters.paired)
@@ -83,8 +83,8 @@ def _judge(health: Health, buffer: FrameBuffer | None) -> tuple[bytes, str]:
         return DiagnosticStatus.ERROR, f"no model: {health.configure_error}"
     if buffer is None:
         return DiagnosticStatus.WARN, f"{health.state}: questions are refused"
-    silent = [kind for kind in Input if (buffer.silence(kind) or 0.0) > SILENT]
-    silent += [kind for kind in Input if buffer.silence(kind) is None]
+    silent = [kind for kind in buffer.inputs if (buffer.silence(kind) or 0.0) > SILENT]
+    silent += [kind for kind in buffer.inputs if buffer.silence(kind) is None]
     if silent:
         return DiagnosticStatus.WARN, "; ".join(buffer.describe(kind) for kind in silent)
     return DiagnosticStatus.OK, "ready"

@@ -43,10 +43,10 @@ class Stamped:
 
 @dataclass(frozen=True, eq=False)
 class RawFrame:
-    """Three undecoded messages that belong together."""
+    """Undecoded messages that belong together; no depth where the node does not subscribe to it."""
 
     color: Stamped
-    depth: Stamped
+    depth: Stamped | None
     info: Stamped
 
 
@@ -67,6 +67,7 @@ class FrameBuffer:
         slop_ns: how far apart the stamps of one frame may be, nanoseconds.
         offers: says in words what is offered for an input (topic, publishers, QoS); used in
             refusals only.
+        inputs: what a frame is made of; without depth, depth is estimated by somebody else.
         clock: monotonic seconds.
     """
 
@@ -75,11 +76,13 @@ class FrameBuffer:
         capacity: int,
         slop_ns: int,
         offers: Callable[[Input], str],
+        inputs: tuple[Input, ...] = tuple(Input),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slop_ns = slop_ns
-        self.counters = {kind: Counters() for kind in Input}
-        self._rings: dict[Input, deque[Stamped]] = {kind: deque(maxlen=capacity) for kind in Input}
+        self.inputs = inputs
+        self.counters = {kind: Counters() for kind in inputs}
+        self._rings: dict[Input, deque[Stamped]] = {kind: deque(maxlen=capacity) for kind in inputs}
         self._held: RawFrame | None = None
         self._offers = offers
         self._clock = clock
@@ -170,12 +173,16 @@ class FrameBuffer:
 
     def _pair(self, color: Stamped) -> tuple[int, RawFrame] | None:
         """The frame of a colour image and how far apart its stamps are; None = incomplete."""
-        depth = self._nearest(Input.DEPTH, color.stamp_ns)
         info = self._nearest(Input.INFO, color.stamp_ns)
-        if depth is None or info is None:
+        if info is None:
             return None
-        apart = abs(depth.stamp_ns - color.stamp_ns) + abs(info.stamp_ns - color.stamp_ns)
-        return apart, RawFrame(color, depth, info)
+        apart = abs(info.stamp_ns - color.stamp_ns)
+        if Input.DEPTH not in self.inputs:
+            return apart, RawFrame(color, None, info)
+        depth = self._nearest(Input.DEPTH, color.stamp_ns)
+        if depth is None:
+            return None
+        return apart + abs(depth.stamp_ns - color.stamp_ns), RawFrame(color, depth, info)
 
     def _nearest(self, kind: Input, stamp_ns: int) -> Stamped | None:
         ring = self._rings[kind]
@@ -186,17 +193,19 @@ class FrameBuffer:
         return best
 
     def _counted(self, frame: RawFrame) -> RawFrame:
-        for kind in Input:
+        for kind in self.inputs:
             self.counters[kind].paired += 1
         return frame
 
     def _missing(self, kind: Input) -> str:
-        others = "; ".join(self.describe(other) for other in Input if other is not kind)
+        others = "; ".join(self.describe(other) for other in self.inputs if other is not kind)
         return f"no {kind.value} to answer from. {self.describe(kind)}. Else: {others}"
 
     def _unpaired(self, color: Stamped) -> FrameError:
         """Why a colour image has no partner: nothing there, or nothing near its stamp."""
         for kind, refusal in ((Input.DEPTH, DepthError), (Input.INFO, IntrinsicsError)):
+            if kind not in self.inputs:
+                continue
             ring = self._rings[kind]
             if not ring:
                 return refusal(self._missing(kind))

@@ -44,6 +44,7 @@ from sdvlm_ros.conversions import (
 )
 from sdvlm_ros.error_codes import NAMES, ModelNotReadyError, error_code
 from sdvlm_ros.frame_buffer import FrameBuffer, Input, RawFrame, check_age
+from sdvlm_ros.parameters import Settings
 from sdvlm_ros.promise import Promise
 from sdvlm_ros.transforms import Transforms
 from sdvlm_ros.worker import Job, Reply, Worker, warm_up
@@ -58,6 +59,7 @@ class SpatialQueryNode(LifecycleNode):
     Subscribes (relative, SensorData QoS, `qos_overrides` apply):
         rgb/image_rect_color, depth_registered/image_rect, rgb/camera_info; with a compressed
         transport the topics image_transport uses, <topic>/compressed and <topic>/compressedDepth.
+        With the parameter depth_estimator there is no depth subscription.
     Services: ~/query (sdvlm/srv/SpatialQuery), ~/capture (std_srvs/srv/Trigger: hold the newest
         frame, so that later questions can name its stamp).
     Publishes: ~/answers (sdvlm/msg/SpatialAnswer), ~/latency (sdvlm/msg/Latency),
@@ -102,11 +104,7 @@ class SpatialQueryNode(LifecycleNode):
         started = time.monotonic()
         try:
             settings = parameters.read(self)
-            # Here, so that the interfaces and a refusal need no torch.
-            from sdvlm_core.checkpoint import load
-            from sdvlm_core.engine import SpatialEngine
-
-            engine = SpatialEngine(load(settings.model, settings.device, settings.dtype))
+            engine = self._load(settings)
             warm_up(engine)
         except Exception as error:  # noqa: BLE001 - told below, and in every refusal
             self._configure_error = f"{type(error).__name__}: {error}"
@@ -130,6 +128,32 @@ class SpatialQueryNode(LifecycleNode):
         )
         return TransitionCallbackReturn.SUCCESS
 
+    def _load(self, settings: Settings) -> SpatialEngine:
+        # Here, so that the interfaces and a refusal need no torch.
+        from sdvlm_core import hub
+        from sdvlm_core.checkpoint import load
+        from sdvlm_core.engine import SpatialEngine
+
+        if settings.allow_download:
+            for name in filter(None, (settings.model, settings.depth_estimator)):
+                hub.obtain(name, self.get_logger().info)
+        checkpoint = load(
+            settings.model,
+            settings.device,
+            settings.dtype,
+            settings.quantization,
+            settings.attention,
+        )
+        if not settings.depth_estimator:
+            return SpatialEngine(checkpoint)
+        from sdvlm_core.depth_estimation import load_estimator
+
+        estimator = load_estimator(settings.depth_estimator, checkpoint.device)
+        self.get_logger().warning(
+            f"depth is estimated by {estimator.name} ({estimator.source}), not measured"
+        )
+        return SpatialEngine(checkpoint, estimator)
+
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe, and start the thread that owns the model."""
         if self._engine is None:
@@ -138,12 +162,18 @@ class SpatialQueryNode(LifecycleNode):
         color = CompressedImage if settings.rgb_transport != "raw" else Image
         depth = CompressedImage if settings.depth_transport != "raw" else Image
         self._worker = Worker(self._engine, settings.queue_size, color, depth)
+        topics = {
+            Input.COLOR: (color, "rgb/image_rect_color", settings.rgb_transport),
+            Input.DEPTH: (depth, "depth_registered/image_rect", settings.depth_transport),
+            Input.INFO: (CameraInfo, "rgb/camera_info", "raw"),
+        }
+        if settings.depth_estimator:
+            del topics[Input.DEPTH]
         self._buffer = FrameBuffer(
-            settings.buffer_size, round(settings.sync_slop * 1e9), self._offers
+            settings.buffer_size, round(settings.sync_slop * 1e9), self._offers, tuple(topics)
         )
-        self._subscribe(Input.COLOR, color, "rgb/image_rect_color", settings.rgb_transport)
-        self._subscribe(Input.DEPTH, depth, "depth_registered/image_rect", settings.depth_transport)
-        self._subscribe(Input.INFO, CameraInfo, "rgb/camera_info", "raw")
+        for kind, topic in topics.items():
+            self._subscribe(kind, *topic)
         self.get_logger().info("ready for questions on ~/query")
         return super().on_activate(state)
 

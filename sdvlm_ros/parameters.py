@@ -23,6 +23,10 @@ class Settings:
     model: str
     device: str
     dtype: str
+    quantization: str
+    attention: str
+    depth_estimator: str
+    allow_download: bool
     autostart: bool
     rgb_transport: str
     depth_transport: str
@@ -55,10 +59,28 @@ def _seconds(description: str, low: float, high: float) -> ParameterDescriptor:
 PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     "model": (
         "nano",
-        _text("The model: nano, a directory, or a hub id already in the local cache."),
+        _text("The model: nano, a directory, or a name that `sdvlm download` has brought."),
     ),
-    "device": ("auto", _text("Where it runs: auto (CUDA if there is one), cpu, cuda, cuda:1, ...")),
-    "dtype": ("auto", _text("Its numbers: auto, float32, float16 or bfloat16.")),
+    "device": (
+        "auto",
+        _text("Where it runs: auto (CUDA if there is one), cpu, cuda, cuda:1, balanced (all GPUs)"),
+    ),
+    "dtype": (
+        "auto",
+        _text(
+            "Its numbers: float32, float16, bfloat16; auto = float16 on CUDA, float32 on the CPU"
+        ),
+    ),
+    "quantization": ("none", _text("Of its weights: none, int8, int4, bnb-int8 or bnb-nf4.")),
+    "attention": ("auto", _text("auto, eager, sdpa or flash_attention_2.")),
+    "depth_estimator": (
+        "",
+        _text("Directory or name of a depth network; then no depth topic is subscribed to."),
+    ),
+    "allow_download": (
+        False,
+        _text("Download models that are not here when configured; never while answering."),
+    ),
     "autostart": (True, _text("Configure and activate at start, without a lifecycle manager.")),
     "rgb_transport": ("raw", _text(f"Colour arrives as: {', '.join(RGB_TRANSPORTS)}.")),
     "depth_transport": ("raw", _text(f"Depth arrives as: {', '.join(DEPTH_TRANSPORTS)}.")),

@@ -150,7 +150,7 @@ class Replay:
     def _play_answered(self) -> None:
         """Hold every frame until the answers about it are there."""
         while not self.stopping and not all(
-            self._publishers[topic].get_subscription_count() for topic in self._recent
+            self._publishers[topic].get_subscription_count() for topic in self._color
         ):
             self._executor.spin_once(timeout_sec=TICK)
         shown: int | None = None

@@ -19,7 +19,13 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from sdvlm_core.answer import SpatialAnswer
-from sdvlm_core.errors import QueryCanceled, QueryError, QueryTimeout, SdvlmError
+from sdvlm_core.errors import (
+    ModelMemoryError,
+    QueryCanceled,
+    QueryError,
+    QueryTimeout,
+    SdvlmError,
+)
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_ros.conversions import frame_from_messages
 from sdvlm_ros.frame_buffer import RawFrame
@@ -150,18 +156,26 @@ class Worker:
         return session
 
     def _decode(self, raw: RawFrame) -> RgbdFrame:
-        return frame_from_messages(
-            deserialize_message(raw.color.data, self._color_type),
-            deserialize_message(raw.depth.data, self._depth_type),
-            deserialize_message(raw.info.data, CameraInfo),
-        )
+        try:
+            return frame_from_messages(
+                deserialize_message(raw.color.data, self._color_type),
+                raw.depth and deserialize_message(raw.depth.data, self._depth_type),
+                deserialize_message(raw.info.data, CameraInfo),
+            )
+        except (MemoryError, TypeError) as error:
+            # rclpy's C++ turns a MemoryError into the cause of a TypeError.
+            if not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError):
+                raise
+            raise ModelMemoryError(
+                f"out of memory while decoding an image of {len(raw.color.data)} bytes"
+            ) from error
 
 
 def warm_up(engine: SpatialEngine) -> None:
     """Answer once about an empty scene, so that the first real question does not pay for it."""
     frame = RgbdFrame(
         rgb=np.full((48, 64, 3), 128, np.uint8),
-        depth=np.full((48, 64), 1.0, np.float32),
+        depth=np.full((48, 64), 1.0, np.float32) if engine.estimator is None else None,
         intrinsics=CameraIntrinsics(60.0, 60.0, 31.5, 23.5, 64, 48),
     )
     engine.open(frame).ask("How far is the wall?", max_new_tokens=2)

@@ -27,11 +27,12 @@ os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml
 
 
 @contextmanager
-def running(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def running(module: str, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A module of the checkout as a process; ended with SIGINT, and killed if that fails."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -62,11 +62,11 @@ class Peer:
             self.executor.spin_once(timeout_sec=0.05)
         return result
 
-    def connect(self) -> None:
+    def connect(self, topics: tuple[str, ...] = (RGB, DEPTH, INFO)) -> None:
         """Wait until the node is active: its service there, its subscriptions matched."""
         assert self.query.wait_for_service(60.0), "the node's service did not appear"
         self.spin_until(
-            lambda: all(p.get_subscription_count() for p in self.publishers.values()),
+            lambda: all(self.publishers[topic].get_subscription_count() for topic in topics),
             60.0,
             "the node's subscription",
         )

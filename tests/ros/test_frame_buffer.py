@@ -34,7 +34,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def buffer(clock: Clock) -> FrameBuffer:
-    return FrameBuffer(4, 30 * MS, lambda kind: f"offer of {kind.value}", clock)
+    return FrameBuffer(4, 30 * MS, lambda kind: f"offer of {kind.value}", clock=clock)
 
 
 def add(buffer: FrameBuffer, stamp_ms: int, *kinds: Input) -> None:
@@ -146,7 +146,7 @@ def test_received_and_paired_are_counted_for_each_input(buffer: FrameBuffer) -> 
 def test_whatever_arrives_a_frame_is_within_the_slop_or_refused(
     arrivals: list[tuple[Input, int]], slop_ms: int
 ) -> None:
-    buffer = FrameBuffer(4, slop_ms * MS, lambda kind: "", Clock())
+    buffer = FrameBuffer(4, slop_ms * MS, lambda kind: "", clock=Clock())
     for kind, stamp in arrivals:
         buffer.add(kind, stamp * MS, b"")
     try:
@@ -173,3 +173,13 @@ def test_an_image_of_exactly_max_age_is_taken() -> None:
 def test_a_stale_image_says_its_age_and_the_usual_reason(stamp_s: int, text: str) -> None:
     with pytest.raises(StaleImageError, match=text):
         check_age(frame_at(stamp_s * 10**9), now_ns=100 * 10**9, max_age_ns=10**9)
+
+
+def test_without_depth_among_the_inputs_a_frame_needs_none(clock: Clock) -> None:
+    inputs = (Input.COLOR, Input.INFO)
+    buffer = FrameBuffer(4, 30 * MS, lambda kind: "", inputs, clock)
+    add(buffer, 0, *inputs)
+    assert buffer.newest().depth is None
+    add(buffer, 100, Input.COLOR)
+    with pytest.raises(IntrinsicsError, match=r"nearest is 0\.100 s away"):
+        buffer.at(100 * MS)
