@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sentencepiece
 import torch
 from safetensors.torch import load_file
-from transformers import DepthAnythingForDepthEstimation
+from transformers import AutoTokenizer, DepthAnythingForDepthEstimation
 from typer.testing import CliRunner
 
 from sdvlm_core import convert
@@ -52,6 +54,34 @@ def _frame() -> RgbdFrame:
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 255, (48, 64, 3)).astype(np.uint8)
     return RgbdFrame(rgb, rng.uniform(0.5, 3, (48, 64)).astype(np.float32))
+
+
+def test_a_tokenizer_model_is_converted_to_the_same_ids(tmp_path):
+    """As the release ships it: sentencepiece's own file, read by sentencepiece itself beside us."""
+    sentences = [f"The box {n} is {n / 8} m wide, \u00e9." for n in range(200)]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences),
+        model_writer=model,
+        vocab_size=300,
+        model_type="bpe",
+        byte_fallback=True,
+        split_digits=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        pad_id=-1,
+        minloglevel=2,
+    )
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "tokenizer.model").write_bytes(model.getvalue())
+    convert.write_tokenizer(source, tmp_path / "out")
+    ours = AutoTokenizer.from_pretrained(tmp_path / "out")
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    assert (ours.bos_token_id, ours.eos_token_id) == (1, 2)
+    for text in (*sentences[:20], "\nHow wide is it?", "a \u6f22 in bytes"):
+        assert ours.encode(text, add_special_tokens=False) == theirs.encode(text)
+        assert ours.decode(theirs.encode(text)) == text
 
 
 def test_a_converted_release_loads_and_answers(released, tmp_path):
