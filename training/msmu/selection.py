@@ -160,20 +160,20 @@ def _mistakable(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return same and one["category"] in (a, b)
 
 
-#: Names of colours people agree on, in CIELAB (L*, a*, b*).
-_COLOURS: dict[str, tuple[float, float, float]] = {
-    "red": (45, 60, 40),
-    "orange": (65, 40, 65),
-    "yellow": (85, 0, 75),
-    "green": (50, -40, 30),
-    "blue": (40, 10, -45),
-    "purple": (40, 40, -35),
-    "pink": (75, 35, 5),
-    "brown": (40, 15, 25),
-    "white": (92, 0, 3),
-    "gray": (58, 0, 0),
-    "black": (15, 0, 0),
-}
+_COLOURS = (
+    "black",
+    "white",
+    "gray",
+    "beige",
+    "pink",
+    "brown",
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+)
 _CLEAR = 0.6
 
 
@@ -181,19 +181,41 @@ def _colour(entry: dict[str, Any], rgb: npt.NDArray[np.uint8]) -> str:
     """The colour most of an object's middle has; "" where no colour has a clear majority."""
     if entry.get("colour"):
         return str(entry["colour"])
-    if "box_xyxy" not in entry:
-        return ""
     x1, y1, x2, y2 = entry["box_xyxy"]
     dx, dy = (x2 - x1) // 4, (y2 - y1) // 4
-    patch = rgb[y1 + dy : y2 - dy or None, x1 + dx : x2 - dx or None]
+    patch = rgb[y1 + dy : y2 - dy, x1 + dx : x2 - dx]
     if patch.size == 0:
         return ""
     small = cv2.resize(patch, (16, 16), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
-    # Lightness says less than hue does.
-    weights = np.array([0.6, 1.0, 1.0])
-    palette = np.array(list(_COLOURS.values()))
-    apart = (((lab[:, None] - palette[None]) * weights) ** 2).sum(-1)
-    votes = np.bincount(apart.argmin(1), minlength=len(palette)) / len(lab)
+    votes = np.bincount(_colour_numbers(lab), minlength=len(_COLOURS)) / len(lab)
     best = int(votes.argmax())
-    return list(_COLOURS)[best] if votes[best] >= _CLEAR else ""
+    return _COLOURS[best] if votes[best] >= _CLEAR else ""
+
+
+def _colour_numbers(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """CIELAB (N, 3) -> index in `_COLOURS`: by hue, and by lightness where there is little of it.
+
+    The borders are where people change the name; brown is dark or dull orange, pink is light red.
+    """
+    light, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
+    hue = np.degrees(np.arctan2(lab[:, 2], lab[:, 1])) % 360
+    reddish, warm = (hue >= 345) | (hue < 50), (hue >= 50) & (hue < 80)
+    yellowish = (hue >= 80) & (hue < 112)
+    rules = {
+        "black": (light < 18) & (chroma < 25),
+        "white": (chroma < 12) & (light > 80),
+        "gray": chroma < 12,
+        "beige": (warm | yellowish) & (chroma < 24) & (light > 55),
+        "pink": reddish & (light > 62),
+        "brown": (warm & ((light < 50) | (chroma < 42)))
+        | (yellowish & (light < 55))
+        | (reddish & (chroma < 30)),
+        "red": reddish,
+        "orange": warm,
+        "yellow": yellowish,
+        "green": hue < 190,
+        "blue": hue < 308,
+    }
+    choices = [_COLOURS.index(name) for name in rules]
+    return np.select(list(rules.values()), choices, default=_COLOURS.index("purple"))
