@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,9 +36,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from training.msmu.endpoint import EndpointError
 from training.msmu.phrasing import STYLES
+from training.msmu.roles import Role, read_roles, shared_by, try_all
 from training.msmu.selection import Rules
 from training.msmu.shards import (
+    ANSWERS,
     SCENES_PER_SHARD,
     SOURCES,
     Recipe,
@@ -97,6 +100,10 @@ def build(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; default: one per core.")
     ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="yaml: models that name objects and reason (training/msmu/roles.py)."),
+    ] = None,
     ray: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster, or `local`; instead of processes.")
     ] = None,
@@ -112,6 +119,8 @@ def build(
       python -m training.build --simulated runs/sim7 --style metric --out nano-data
 
       python -m training.build --scannetpp /data/scannetpp --out msmu --ray auto
+
+      python -m training.build --scannet /data/scannet --out msmu --models models.yaml
     """
     if style not in STYLES:
         raise typer.BadParameter(f"--style is one of {', '.join(STYLES)}")
@@ -125,9 +134,19 @@ def build(
         if not found:
             raise typer.BadParameter(f"--{source} {root} holds no scene of that kind")
         tasks += found
-    recipe = Recipe(style, per_type, seed, Rules(min_visible=min_visible))
+    roles = _roles(models)
+    recipe = Recipe(style, per_type, seed, Rules(min_visible=min_visible), tuple(roles.items()))
     _check_plan(out, recipe, tasks)
     missing = [task for task in tasks if not shard_path(out, task.name).exists()]
+    # A model of this machine is there once.
+    local = any(role.directory for role in roles.values())
+    workers = min(workers or (1 if local else os.cpu_count() or 1), max(1, len(missing)))
+    if missing and roles:
+        try:
+            try_all(roles, out / ANSWERS)
+        except EndpointError as error:
+            raise typer.BadParameter(f"--models {models}: {error}") from error
+        recipe = replace(recipe, roles=tuple(shared_by(roles, workers).items()))
     logging.basicConfig(
         level=logging.WARNING, handlers=[RichHandler(console=Console(stderr=True))], force=True
     )
@@ -144,7 +163,7 @@ def build(
         bar = progress.add_task("scenes", total=total, rate="")
         progress.advance(bar, total - sum(len(task.scenes) for task in missing))
         asked = 0
-        with _executor(ray, min(workers or os.cpu_count() or 1, max(1, len(missing)))) as run:
+        with _executor(ray, workers) as run:
             for task, report in run(missing, recipe, out):
                 asked += sum(report.questions.values())
                 progress.advance(bar, len(task.scenes))
@@ -156,15 +175,29 @@ def build(
         f"{manifest['rows']} pictures with {manifest['questions']} questions in {out} "
         f"({len(missing)} of {len(tasks)} shards made now); {out / 'statistics.html'}"
     )
+    if roles:
+        typer.echo(
+            f"models: {manifest['relabelled']} objects named, {manifest['thoughts']} chains of "
+            f"thought accepted, {sum(manifest['refused'].values())} answers refused"
+        )
     if manifest["failures"]:
         typer.echo(f"{len(manifest['failures'])} scenes failed, see {out / MANIFEST}", err=True)
+
+
+def _roles(models: Path | None) -> dict[str, Role]:
+    if models is None:
+        return {}
+    try:
+        return read_roles(models)
+    except ValueError as error:
+        raise typer.BadParameter(f"--models: {error}") from error
 
 
 def _check_plan(out: Path, recipe: Recipe, tasks: list[Task]) -> None:
     """Refuse to mix two recipes, or two sets of scenes, in one folder."""
     out.mkdir(parents=True, exist_ok=True)
     scenes = hashlib.sha256("\n".join(str(s) for t in tasks for s in t.scenes).encode())
-    wanted = {"format": FORMAT, "recipe": asdict(recipe), "scenes": scenes.hexdigest()}
+    wanted = {"format": FORMAT, "recipe": recipe.described(), "scenes": scenes.hexdigest()}
     path = out / PLAN
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -265,10 +298,11 @@ def _write_manifest(out: Path, recipe: Recipe, tasks: list[Task]) -> dict[str, A
         task.name: json.loads(report_path(out, task.name).read_text(encoding="utf-8"))
         for task in tasks
     }
-    totals: dict[str, Counter[str]] = {key: Counter() for key in ("dropped", "skipped")}
+    totals: dict[str, Counter[str]] = {key: Counter() for key in ("dropped", "skipped", "refused")}
     values: dict[str, Counter[str]] = {}
     per_source: dict[str, Counter[str]] = {}
     types: Counter[str] = Counter()
+    usage: dict[str, Counter[str]] = {}
     for task in tasks:
         report = reports[task.name]
         types.update(report["questions"])
@@ -280,9 +314,11 @@ def _write_manifest(out: Path, recipe: Recipe, tasks: list[Task]) -> dict[str, A
         per_source.setdefault(task.source, Counter()).update(counts)
         for kind, found in report["values"].items():
             values.setdefault(kind, Counter()).update(found)
+        for role, cost in report["usage"].items():
+            usage.setdefault(role, Counter()).update(cost)
     manifest = {
         "format": FORMAT,
-        "recipe": asdict(recipe),
+        "recipe": recipe.described(),
         "versions": {name: version(name) for name in ("numpy", "opencv-python-headless", "pyarrow")}
         | {"python": platform.python_version()},
         "rows": sum(report["rows"] for report in reports.values()),
@@ -291,6 +327,10 @@ def _write_manifest(out: Path, recipe: Recipe, tasks: list[Task]) -> dict[str, A
         "sources": {source: dict(counts) for source, counts in sorted(per_source.items())},
         "objects_not_asked_about": dict(totals["dropped"].most_common()),
         "left_out": dict(totals["skipped"].most_common()),
+        "relabelled": sum(report["relabelled"] for report in reports.values()),
+        "thoughts": sum(report["thoughts"] for report in reports.values()),
+        "refused": dict(totals["refused"].most_common()),
+        "usage": {role: dict(cost) for role, cost in usage.items()},
         "values": {kind: dict(sorted(found.items())) for kind, found in sorted(values.items())},
         "failures": [failure for report in reports.values() for failure in report["failures"]],
         "sha256": {f"{name}.parquet": report["sha256"] for name, report in reports.items()},

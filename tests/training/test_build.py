@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import os
@@ -21,18 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 pytest.importorskip("embreex", reason="ray casting needs embreex (requirements/train.txt)")
 
 from tests.training import scans
 from training.msmu import scannet
-from training.msmu.boxes import upright_box
 from training.msmu.graph import Rasterizer, describe
 from training.msmu.load import load
+from training.msmu.questions import TYPES
 from training.msmu.scene import SceneError
-from training.msmu.selection import Rules, category_of, select
 from training.msmu.sens import read_frames
 from training.msmu.shards import Recipe, Task, write_shard
 
@@ -177,7 +173,8 @@ def test_the_independent_check_finds_nothing_wrong(built):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["mismatches"] == 0
-    assert set(result["types"]) == {*result["types"]} and all(result["types"].values())
+    assert set(result["types"]) == set(TYPES)
+    assert all(result["types"].values())
 
 
 def test_the_independent_check_finds_a_number_that_was_changed(built, tmp_path):
@@ -383,132 +380,8 @@ def test_a_folder_without_scenes_is_refused_by_name(tmp_path):
     assert "holds no scene" in " ".join(re.sub("[│╭╮╰╯─]", " ", done.stderr).split())
 
 
-# Pieces.
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    st.tuples(*[st.floats(0.05, 3)] * 3),
-    st.floats(-4, 4),
-    st.tuples(*[st.floats(-5, 5)] * 3),
-    st.integers(0, 10**6),
-)
-def test_the_box_around_a_turned_box_is_that_box(sides, yaw, centre, seed):
-    rng = np.random.default_rng(seed)
-    corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, -1).T
-    inside = rng.uniform(-0.5, 0.5, (50, 3))
-    turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-    box = upright_box((np.concatenate([corners, inside]) * sides) @ turn.T + centre)
-    length, width = sorted(sides[:2], reverse=True)
-    assert (box.length, box.width, box.height) == pytest.approx((length, width, sides[2]), abs=1e-6)
-    np.testing.assert_allclose(box.centre, centre, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("label", "category"),
-    [("office chair", "chair"), ("trash can", "trash can"), ("wall", None), ("gizmo", None),
-     ("kitchen cabinet", "cabinet"), ("shower wall", None), ("coffee table", "table")],
-)  # fmt: skip
-def test_a_label_belongs_to_the_category_it_ends_in(label, category):
-    assert category_of(label) == category
-
-
-def _entry(label: str, colour: str, **more) -> dict:
-    return {
-        "label": label,
-        "colour": colour,
-        "visible_pixels": 900,
-        "visible_fraction": 1.0,
-        "truncated": False,
-        "box_xyxy": [0, 0, 8, 8],
-        **more,
-    }
-
-
-def _names(*entries: dict) -> list[str]:
-    rgb = np.zeros((8, 8, 3), np.uint8)
-    rgb[:4, :4], rgb[:4, 4:], rgb[4:, :4] = (255, 0, 0), (0, 255, 0), 255  # no one colour
-    return [entry["name"] for entry in select(list(entries), rgb, Rules(), Counter())]
-
-
-def test_a_name_is_the_label_unless_something_else_could_be_called_so():
-    assert _names(_entry("lamp", "red"), _entry("chair", "red")) == ["lamp", "chair"]
-    assert _names(_entry("chair", "red"), _entry("chair", "blue")) == ["red chair", "blue chair"]
-    assert _names(_entry("chair", "red"), _entry("chair", "red")) == ["", ""]
-    assert _names(_entry("chair", "red"), _entry("chair", "")) == ["", ""]
-    assert _names(_entry("chair", "red"), _entry("office chair", "black")) == [
-        "red chair",
-        "black office chair",
-    ]
-    assert _names(_entry("office chair", "red"), _entry("armchair", "red")) == [
-        "office chair",
-        "armchair",
-    ]
-
-
-def test_something_hidden_still_gets_in_the_way_of_a_name():
-    hidden = _entry("chair", "red", visible_fraction=0.1)
-    assert _names(_entry("chair", "red"), hidden) == ["", ""]
-
-
-# The forms in which the released data exists.
-
-_TURNS = [
-    {"from": "human", "value": '<image>\nHow tall is the "old" lamp\'s shade?'},
-    {"from": "gpt", "value": "The height is 0.2 m."},
-]
-
-
-def _jpeg() -> bytes:
-    return bytes(cv2.imencode(".png", np.full((6, 8, 3), (10, 20, 30), np.uint8))[1])
-
-
-def _released(form: str) -> dict:
-    raw = np.full((6, 8, 3), (30, 20, 10), np.uint8).tobytes()
-    return {
-        "base64 file": {"image_base64": base64.b64encode(_jpeg()).decode(), "image_size": [8, 6],
-                        "image_mode": "RGB", "conversations": _TURNS},
-        "base64 pixels": {"image_base64": base64.b64encode(raw).decode(), "image_size": [8, 6],
-                          "image_mode": "RGB", "conversations": _TURNS, "type": "height"},
-        "python text": {"image": {"bytes": _jpeg(), "path": None}, "conversations": str(_TURNS)},
-        "json text": {"image": {"bytes": _jpeg(), "path": None},
-                      "conversations": json.dumps(_TURNS)},
-        "columns": {"image": {"bytes": _jpeg(), "path": None}, "type": "height",
-                    "conversations": {key: [turn[key] for turn in _TURNS] for key in _TURNS[0]}},
-    }[form]  # fmt: skip
-
-
-@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
-@pytest.mark.parametrize(
-    "form", ["base64 file", "base64 pixels", "python text", "json text", "columns"]
-)
-def test_every_form_of_the_released_data_loads_the_same(tmp_path, form, suffix):
-    table = pa.Table.from_pylist([_released(form)] * 3)
-    file = tmp_path / "train" / f"data-00000-of-00001.{suffix}"
-    file.parent.mkdir()
-    if suffix == "parquet":
-        pq.write_table(table, file)
-    else:
-        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-    samples = list(load(tmp_path, "train"))
-    assert len(samples) == 3
-    for sample in samples:
-        assert sample.turns == (('How tall is the "old" lamp\'s shade?', "The height is 0.2 m."),)
-        assert sample.rgb.shape == (6, 8, 3)
-        assert sample.rgb[0, 0].tolist() == [30, 20, 10]
-        assert sample.types in ((), ("height",))
-
-
 def test_our_own_shards_load_with_depth_and_graph(built):
     sample = next(load(built))
     assert sample.depth_mm.shape == sample.rgb.shape[:2]
     assert len(sample.types) == len(sample.turns)
     assert {entry["label"] for entry in sample.scene_graph} >= {"lamp", "chair"}
-
-
-def test_text_that_is_no_conversation_is_refused_and_never_run(tmp_path):
-    row = {"image": {"bytes": _jpeg(), "path": None}, "conversations": "__import__('os').getcwd()"}
-    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train.parquet")
-    with pytest.raises(ValueError, match="row 0"):
-        list(load(tmp_path))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.tiny_checkpoint import write_tiny_checkpoint
 from tests.training.chat_server import BROKEN, Chat, chatting
 from training.msmu.endpoint import Endpoint, EndpointError, Usage, local_model, read_object
 from training.msmu.phrasing import MSMU
@@ -206,6 +207,28 @@ def test_an_answer_is_one_json_object_or_nothing(text, read):
 
 
 # --- a local model --------------------------------------------------------------------------------
+
+
+def test_a_model_in_a_directory_answers_about_pictures_and_without(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    write_tiny_checkpoint(tmp_path, "none")
+    transformers.LlavaProcessor(
+        transformers.CLIPImageProcessorPil(
+            size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}
+        ),
+        transformers.AutoTokenizer.from_pretrained(tmp_path),
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template="{% for turn in messages %}{% for part in turn['content'] %}"
+        "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endfor %}",
+    ).save_pretrained(tmp_path)
+    ask = local_model(tmp_path, max_tokens=5)
+    said = ask("what?", (RGB, RGB[:40]))
+    assert 0 < len(said) <= 5
+    assert ask("what?", (RGB, RGB[:40])) == said
+    assert ask("what?", (RGB[::-1], RGB)) != said
+    assert 0 < len(ask("what?", ())) <= 5
 
 
 # --- relabelling ----------------------------------------------------------------------------------

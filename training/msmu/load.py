@@ -1,7 +1,7 @@
 """MSMU data in any of the forms it exists in -> samples.
 
-Knows our own shards and the three schemas of the release (docs: parquet with base64 pictures; Arrow
-of `save_to_disk` with conversations as text; parquet with conversations as lists and a type column).
+Knows our own shards and the three schemas of the release: parquet with base64 pictures; Arrow of
+`save_to_disk` with conversations as text; parquet with conversations as lists and a type column.
 Does not know what the words mean.
 """
 
@@ -40,6 +40,7 @@ class Sample:
         depth_mm: (H, W) uint16, 0 = no reading; None = the source has none.
         intrinsics: None = unknown.
         scene_graph: entries of `graph`; () = none.
+        thoughts: (question, reasoning that ends in the answer), only those that were accepted.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -48,6 +49,7 @@ class Sample:
     depth_mm: npt.NDArray[np.uint16] | None = None
     intrinsics: CameraIntrinsics | None = None
     scene_graph: tuple[dict[str, Any], ...] = ()
+    thoughts: tuple[tuple[str, str], ...] = ()
 
 
 def load(path: Path, split: str = "") -> Iterator[Sample]:
@@ -106,6 +108,7 @@ def _sample(row: dict[str, Any]) -> Sample:
         _decoded(depth, cv2.IMREAD_UNCHANGED) if depth else None,
         CameraIntrinsics.from_mapping(row["intrinsics"]),
         tuple(json.loads(row["scene_graph"])),
+        tuple((said["question"], said["text"]) for said in row["thoughts"] if said["accepted"]),
     )
 
 

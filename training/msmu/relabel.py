@@ -29,12 +29,12 @@ _NOT_IN_NAMES = frozenset(("a", "an", "the", "and", "or"))
 
 
 def relabel(
-    entries: Sequence[dict[str, Any]], rgb: Picture, ask: Ask, dropped: Counter[str]
+    entries: Sequence[dict[str, Any]], rgb: Picture, ask: Ask, refused: Counter[str]
 ) -> list[dict[str, Any]]:
-    """The entries of `selection.select`; those that were only ambiguous get a name, if one is found.
+    """The entries of `selection.select`; those that were only ambiguous get a name if one is found.
 
     A name is lower-case words that end in the label or the category, says more than that, and
-    could be meant for nothing else shown. `dropped` counts why names were refused.
+    could be meant for nothing else shown. `refused` counts why names were.
     """
     template = Template(PROMPT.read_text(encoding="utf-8"))
     proposed: dict[int, str] = {}
@@ -44,13 +44,13 @@ def relabel(
         others = [other for other in entries if other is not entry]
         name, reason = _propose(entry, others, rgb, ask, template)
         if reason:
-            dropped[f"relabel: {reason}"] += 1
+            refused[f"relabel: {reason}"] += 1
         else:
             proposed[at] = name
     relabelled = [dict(entry) for entry in entries]
     for at, name in proposed.items():
         if any(_same(name, other) for i, other in proposed.items() if i != at):
-            dropped["relabel: same name"] += 1
+            refused["relabel: same name"] += 1
         else:
             relabelled[at] |= {"name": name, "unnamed": ""}
     return relabelled

@@ -6,7 +6,8 @@ graphs, selection and questions; does not know processes, clusters or progress b
 
 A row is one picture with its conversation: image (JPEG) and conversations as the released MSMU
 has them, `type` of every turn, then what it lacks: depth (PNG, uint16 millimetres, 0 = none),
-intrinsics, camera_to_world, scene_graph (JSON, `graph`), source, scene and view.
+intrinsics, camera_to_world, scene_graph (JSON, `graph`), thoughts (chains of thought, rejected ones
+with the reason), source, scene and view.
 """
 
 from __future__ import annotations
@@ -32,15 +33,18 @@ from training.msmu import scannet, scannetpp, simulated
 from training.msmu.graph import Rasterizer, depth_of, describe
 from training.msmu.phrasing import STYLES
 from training.msmu.questions import TYPES, Balance, Question, ask_all, named_view
+from training.msmu.relabel import relabel
+from training.msmu.roles import Role, ask_of, usage_of
 from training.msmu.scene import Scene, SceneError, View
 from training.msmu.selection import KeyFrames, Rules, categories, select, sharpness
+from training.msmu.thought import Thought, think
 
 SOURCES: dict[str, ModuleType] = {
     module.SOURCE: module for module in (scannet, scannetpp, simulated)
 }
 #: Scenes of a shard: about as many pictures each.
 SCENES_PER_SHARD = {"scannet": 8, "scannetpp": 8, "simulated": 64}
-REPORTS = "reports"
+REPORTS, ANSWERS = "reports", "answers"
 _JPEG_QUALITY = 95
 #: No type is asked more often than so many times the rarest: then each has at least 5 %.
 _MAX_SHARE = 2.4
@@ -61,6 +65,15 @@ SCHEMA = pa.schema(
         ),
         ("camera_to_world", pa.list_(pa.float64())),
         ("scene_graph", pa.string()),
+        (
+            "thoughts",
+            pa.list_(
+                pa.struct(
+                    [(key, pa.string()) for key in ("question", "answer", "text")]
+                    + [("accepted", pa.bool_()), ("reason", pa.string())]
+                )
+            ),
+        ),
         ("source", pa.string()),
         ("scene", pa.string()),
         ("view", pa.string()),
@@ -82,12 +95,19 @@ class Recipe:
         style: a name of `phrasing.STYLES`.
         per_type: questions of each type asked about a picture, where it has that many.
         seed: of all choices.
+        roles: (name, model) of `roles.ROLES`; none = no relabelling, no chains of thought.
     """
 
     style: str = "msmu"
     per_type: int = 4
     seed: int = 0
     rules: Rules = field(default_factory=Rules)
+    roles: tuple[tuple[str, Role], ...] = ()
+
+    def described(self) -> dict[str, Any]:
+        """As JSON; of a role only which model it is, for a server may move."""
+        models = {name: role.model or role.directory for name, role in self.roles}
+        return asdict(self) | {"roles": models}
 
 
 @dataclass(frozen=True)
@@ -101,11 +121,19 @@ class Task:
 
 @dataclass(eq=False)
 class Report:
-    """What became of a shard's scenes; written beside it as JSON."""
+    """What became of a shard's scenes; written beside it as JSON.
+
+    `relabelled` and `thoughts` count what models did and was believed, `refused` what was not;
+    `usage` is what each role cost, which a second run with the same answers does not.
+    """
 
     rows: int = 0
     scenes: int = 0
     objects: int = 0
+    relabelled: int = 0
+    thoughts: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    usage: dict[str, Counter[str]] = field(default_factory=dict)
     questions: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -130,15 +158,20 @@ def write_shard(task: Task, recipe: Recipe, out: Path) -> Report:
     A scene that fails is tried once more, then reported and left out.
     """
     report, balance = Report(), Balance()
+    answers = out / ANSWERS
+    before = {name: vars(usage_of(role, answers)) for name, role in recipe.roles}
     temporary = out / f".{task.name}.{os.getpid()}.tmp"
     try:
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
             for path in task.scenes:
-                rows = _scene_rows(task.source, path, recipe, report, balance)
+                rows = _scene_rows(task.source, path, recipe, answers, report, balance)
                 if rows:
                     writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
                     report.rows += len(rows)
         report.sha256 = _digest(temporary)
+        for name, role in recipe.roles:
+            after = vars(usage_of(role, answers))
+            report.usage[name] = Counter({k: after[k] - before[name][k] for k in after})
         _write_json(report_path(out, task.name), vars(report))
         temporary.replace(shard_path(out, task.name))
     finally:
@@ -147,7 +180,7 @@ def write_shard(task: Task, recipe: Recipe, out: Path) -> Report:
 
 
 def _scene_rows(
-    source: str, path: Path, recipe: Recipe, report: Report, balance: Balance
+    source: str, path: Path, recipe: Recipe, answers: Path, report: Report, balance: Balance
 ) -> list[dict[str, Any]]:
     """The rows of one scene; [] with the reason in the report where there are none."""
     for last in (False, True):
@@ -155,7 +188,7 @@ def _scene_rows(
         trial, kept = Report(), Balance({k: Counter(c) for k, c in balance.counts.items()})
         try:
             scene = SOURCES[source].read_scene(path)
-            rows = list(_rows(scene, recipe, trial, kept))
+            rows = list(_rows(scene, recipe, answers, trial, kept))
         except SceneError as error:
             report.skipped[f"scene: {error.reason}"] += 1
             logging.getLogger(__name__).warning("%s left out: %s", path, error)
@@ -167,6 +200,9 @@ def _scene_rows(
             continue
         report.scenes += 1
         report.objects += trial.objects
+        report.relabelled += trial.relabelled
+        report.thoughts += trial.thoughts
+        report.refused += trial.refused
         report.questions += trial.questions
         report.dropped += trial.dropped
         report.skipped += trial.skipped + Counter(
@@ -180,9 +216,10 @@ def _scene_rows(
 
 
 def _rows(
-    scene: Scene, recipe: Recipe, report: Report, balance: Balance
+    scene: Scene, recipe: Recipe, answers: Path, report: Report, balance: Balance
 ) -> Iterator[dict[str, Any]]:
     frames = KeyFrames(recipe.rules)
+    asks = {name: ask_of(role, answers) for name, role in recipe.roles}
     rasterizer = Rasterizer(scene.mesh) if scene.mesh is not None else None
     for number, view in enumerate(scene.views(frames.wanted)):
         if view.objects is None and sharpness(view.rgb) < recipe.rules.min_sharpness:
@@ -190,6 +227,12 @@ def _rows(
             continue
         frames.keep(view.camera_to_world)
         entries = select(describe(scene, view, rasterizer), view.rgb, recipe.rules, report.dropped)
+        if "relabel" in asks:
+            ambiguous = sum(entry["unnamed"] == "ambiguous" for entry in entries)
+            entries = relabel(entries, view.rgb, asks["relabel"], report.refused)
+            left = sum(entry["unnamed"] == "ambiguous" for entry in entries)
+            report.relabelled += ambiguous - left
+            report.dropped["ambiguous"] -= ambiguous - left
         questions = _ask(scene, number, entries, recipe, balance)
         if not questions:
             report.skipped["view: nothing to ask"] += 1
@@ -198,7 +241,19 @@ def _rows(
         for question in questions:
             report.questions[question.type] += 1
             _count_value(report, question)
-        yield _row(scene, view, rasterizer, entries, questions)
+        thoughts = []
+        if "thought" in asks:
+            # One of a picture: reasoning about the same objects over and over teaches little.
+            asked = [q for q in questions if q.type == "refer_obj_estimation"][:1]
+            thoughts = [
+                think(question, entries, view.rgb, asks["thought"], asks["judge"])
+                for question in asked
+            ]
+        for thought in thoughts:
+            report.thoughts += thought.accepted
+            if not thought.accepted:
+                report.refused[f"thought: {thought.reason.partition(':')[0]}"] += 1
+        yield _row(scene, view, rasterizer, entries, questions, thoughts)
 
 
 def _ask(
@@ -240,6 +295,7 @@ def _row(
     rasterizer: Rasterizer | None,
     entries: list[dict[str, Any]],
     questions: list[Question],
+    thoughts: list[Thought],
 ) -> dict[str, Any]:
     turns = []
     for index, question in enumerate(questions):
@@ -262,6 +318,7 @@ def _row(
         "intrinsics": asdict(view.intrinsics),
         "camera_to_world": view.camera_to_world.ravel().tolist(),
         "scene_graph": json.dumps(entries),
+        "thoughts": [asdict(thought) for thought in thoughts],
         "source": scene.source,
         "scene": scene.name,
         "view": view.name,

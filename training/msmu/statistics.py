@@ -28,7 +28,7 @@ _TEMPLATE = """<!doctype html>
 <h1>{{ "{:,}".format(questions) }} questions about {{ "{:,}".format(rows) }} pictures</h1>
 <p>Style {{ recipe.style }}, seed {{ recipe.seed }}.</p>
 <img alt="types, values and rejects" src="data:image/png;base64,{{ plot }}">
-{% for title, counts in tables %}
+{% for title, counts in tables if counts %}
 <table><tr><th>{{ title }}</th><th></th></tr>
 {% for name, number in counts %}<tr><td>{{ name }}</td><td>{{ number }}</td></tr>{% endfor %}
 </table>
@@ -106,6 +106,7 @@ def write_page(out: Path, manifest: dict[str, Any]) -> None:
         ("source", sources),
         ("objects not asked about", manifest["objects_not_asked_about"].items()),
         ("scenes and views left out", manifest["left_out"].items()),
+        ("answers of models refused", manifest["refused"].items()),
     ]
     words = Environment(autoescape=True).from_string(_TEMPLATE)
     page = words.render(
