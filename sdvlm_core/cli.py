@@ -1,4 +1,4 @@
-"""The command `sdvlm`: ask about image files, get and convert models, say what works here.
+"""The command `sdvlm`: ask about image files, measure in them, get models, say what works here.
 
 Owns arguments, exit statuses and printing: 0 answered, 1 refused with the reason on stderr,
 2 wrong usage. With --json there is exactly one JSON document on stdout, on refusal too
@@ -25,9 +25,11 @@ from rich.table import Table
 
 from sdvlm_core import __version__
 from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.document import UNITS as _UNITS
+from sdvlm_core.document import answer_document
 from sdvlm_core.errors import SdvlmError
 from sdvlm_core.frame import read_frame
-from sdvlm_core.measurement import Kind, Measurement
+from sdvlm_core.measurement import Measurement
 
 app = typer.Typer(
     name="sdvlm",
@@ -37,8 +39,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Measured answers to spatial questions about an RGB-D camera's picture.",
 )
-
-_UNITS = {Kind.COUNT: "", Kind.ANGLE: "rad"}  # all others are metres
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
@@ -116,6 +116,161 @@ def ask(
             _print_json(answer_document(answer))
         else:
             _print_answer(answer)
+
+
+@app.command()
+def measure(
+    rgb: Annotated[Path, typer.Option(help="Colour image, 8 bit.")],
+    depth: Annotated[Path, typer.Option(help="Depth of the same pixels: uint16 PNG, 0 = none.")],
+    intrinsics: Annotated[
+        Path, typer.Option(help='JSON with "fx", "fy", "cx", "cy", "width", "height".')
+    ],
+    region: Annotated[
+        list[str] | None, typer.Option(help="LABEL=x1,y1,x2,y2 in pixels; any number of times.")
+    ] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(help="LABEL=u,v: the object there; any number of times.")
+    ] = None,
+    depth_scale: Annotated[float, typer.Option(help="Metres per unit of the depth image.")] = 0.001,
+    sensor: Annotated[
+        str, typer.Option(help="realsense, kinect, azure_kinect or simulated.")
+    ] = "realsense",
+    draw: Annotated[
+        Path | None, typer.Option(help="Write the picture with everything drawn in.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure objects from depth alone: size, position, distances, each with its uncertainty.
+
+    No model is involved. A box may be loose, as a detector's is.
+
+    Examples:
+
+      sdvlm measure --rgb c.png --depth d.png --intrinsics k.json --region mug=320,180,406,270
+
+      sdvlm measure --rgb c.png --depth d.png --intrinsics k.json --point mug=365,219 \\
+        --point can=270,216 --draw out.png --json | jq .pairs
+    """
+    from sdvlm_core import geometry
+    from sdvlm_core.measure_command import (
+        measurement_document,
+        parse_region,
+        print_measured,
+        write_drawing,
+    )
+    from sdvlm_core.noise import SENSORS
+
+    if sensor not in SENSORS:
+        raise typer.BadParameter(f"--sensor is one of {', '.join(SENSORS)}, not {sensor!r}")
+    regions = [parse_region(text, 4) for text in region or []]
+    regions += [parse_region(text, 2) for text in point or []]
+    if not regions:
+        raise typer.BadParameter(
+            "give at least one --region LABEL=x1,y1,x2,y2 or --point LABEL=u,v"
+        )
+    labels = [one.label for one in regions]
+    if len(set(labels)) < len(labels):
+        raise typer.BadParameter(f"labels must differ, got {', '.join(labels)}")
+    with _refusals(as_json):
+        scene = geometry.open_scene(read_frame(rgb, depth, intrinsics, depth_scale))
+        found, pairs = geometry.measure_in(scene, regions, sensor)
+        if draw is not None:
+            write_drawing(draw, scene, regions, found, pairs)
+        if as_json:
+            _print_json(measurement_document(found, pairs))
+        else:
+            print_measured(found, pairs)
+
+
+@app.command("replay")
+def replay_recording(
+    bag: Annotated[Path, typer.Argument(help="A ROS 2 bag: its directory, an .mcap or a .db3.")],
+    questions: Annotated[Path, typer.Option(help="YAML, as below.")],
+    out: Annotated[Path, typer.Option(help="Directory to write, or to go on with.")],
+    model: Annotated[
+        str, typer.Option(help="nano, a model directory, or a name that was downloaded.")
+    ] = "nano",
+    estimate_depth: Annotated[
+        str | None,
+        typer.Option(help="A depth estimator, directory or name, for a bag without depth."),
+    ] = None,
+    color: Annotated[
+        str | None, typer.Option(help="Topic of the colour image, raw or compressed.")
+    ] = None,
+    depth: Annotated[
+        str | None, typer.Option(help="Topic of the depth image, raw or compressedDepth.")
+    ] = None,
+    info: Annotated[str | None, typer.Option(help="Topic of the colour camera's info.")] = None,
+    sync_slop: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that the stamps of one frame may be apart.")
+    ] = 0.03,
+    max_age: Annotated[
+        float, typer.Option(min=0.001, help="Seconds from a moment to the image it is shown by.")
+    ] = 1.0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many answers and errors in all.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..., balanced.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")] = "auto",
+    quantization: Annotated[
+        str, typer.Option(help="none, int8, int4 (torchao), bnb-int8, bnb-nf4 (bitsandbytes).")
+    ] = "none",
+    attention: Annotated[str, typer.Option(help="auto, eager, sdpa, flash_attention_2.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Ask questions about a recorded bag, without ROS; answers are those the live node gives.
+
+    Topics that are not named are found: by their usual names (rgb/image_rect_color,
+    depth_registered/image_rect, rgb/camera_info), else by what they hold, where only one does.
+
+    Writes answers.jsonl, report.html and the bag "answers" into the directory. Run it again to go
+    on after an interruption. Exit status 1 if nothing could be answered.
+
+    The questions, with all the keys there are:
+
+    \b
+    questions:
+      - question: How tall is the red mug?
+        at: \\[0.5, 12]          # seconds from the bag's start, one or several
+      - question: How far is the box from the lamp?
+        every: 2.0             # seconds
+      - question: Can you see a mug?
+        every: frame           # each colour image
+
+    Examples:
+
+      sdvlm replay demo/table --questions q.yaml --out replayed
+
+      sdvlm replay drive.mcap --questions q.yaml --out drive --color /camera/color/image_raw \\
+        --depth /camera/aligned_depth_to_color/image_raw --model sd-vlm-7b
+    """
+    with _refusals(as_json):
+        with redirect_stdout(sys.stderr):
+            from sdvlm_core.replay_command import Options, replay
+
+            outcome = replay(
+                Options(
+                    bag=bag,
+                    questions=questions,
+                    out=out,
+                    model=model,
+                    device=device,
+                    dtype=dtype,
+                    quantization=quantization,
+                    attention=attention,
+                    estimate_depth=estimate_depth,
+                    color=color,
+                    depth=depth,
+                    info=info,
+                    sync_slop=sync_slop,
+                    max_age=max_age,
+                    limit=limit,
+                )
+            )
+        if as_json:
+            _print_json(outcome.document())
+    if outcome.exit_status:
+        raise typer.Exit(outcome.exit_status)
 
 
 @app.command("download")
@@ -300,29 +455,6 @@ def doctor(as_json: AsJson = False) -> None:
         Console().print("ready to answer" if healthy else "[red]cannot answer[/], see above")
     if not healthy:
         raise typer.Exit(1)
-
-
-def answer_document(answer: SpatialAnswer) -> dict[str, Any]:
-    """A SpatialAnswer as plain JSON values: enumerations by name, NaN as null, SI throughout."""
-    document: dict[str, Any] = _without_nan(asdict(answer))
-    document["status"] = answer.status.name
-    document["verdict"] = answer.verdict.name
-    for written, measurement in zip(document["measurements"], answer.measurements, strict=True):
-        written["kind"] = measurement.kind.name
-        written["source"] = measurement.source.name
-        written["unit"] = _UNITS.get(measurement.kind, "m")
-    return document
-
-
-def _without_nan(value: Any) -> Any:
-    """The same JSON value with null for what JSON has no number for."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return value
 
 
 def _print_json(document: dict[str, Any]) -> None:

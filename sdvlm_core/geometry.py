@@ -1,15 +1,33 @@
-"""Frame + pixel -> point: where in front of the camera a place of the image is.
+"""Region of a frame -> size, position and distances of the object there, from its depth alone.
 
-Reads the sensor's own depth, robustly. Does not know what is at that place, nor what a model
-said about it. Affine-invariant depth (`estimated_relative`) has no metres and gives no point.
+`measure` is the second opinion on what a language model says: no model, no learned part. It puts
+together the scene's support plane (`support_plane`), the pixels that are the object (`regions`)
+and their upright box (`extents`), and says how far each number is to be trusted and what was
+amiss (`Caution`). `point_at` reads one pixel, robustly. Does not know what an object is called
+by, nor what a model said about it. Affine-invariant depth (`estimated_relative`) has no metres:
+`measure` refuses it and `point_at` gives no point.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import combinations
+
+import cv2
 import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from sdvlm_core.answer import Position
-from sdvlm_core.frame import RgbdFrame
+from sdvlm_core.cloud import Cloud, Mask, Points, make_cloud
+from sdvlm_core.extents import UprightBox, upright_box
+from sdvlm_core.frame import Region, RgbdFrame
+from sdvlm_core.noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
+from sdvlm_core.regions import ObjectPixels, find_object
+from sdvlm_core.support_plane import Plane, find_support_planes
 
 # Half the window's side, as a part of the image's width, with a floor in pixels: at 640 pixels
 # 13 x 13. Large enough to bridge the holes of a depth camera, small enough for a mug at 2 m.
@@ -44,3 +62,282 @@ def point_at(frame: RgbdFrame, u: float, v: float) -> Position | None:
         return None
     x, y, z = frame.intrinsics.back_project(u, v, float(np.median(valid)))
     return Position("", float(x), float(y), float(z))
+
+
+#: What `Measured.std_dev` tells, metres.
+STD_DEV_KEYS = ("position_m", "camera_distance_m", "length_m", "width_m", "height_m")
+
+_LEAST_POINTS = 20  # readings; fewer carry no size
+_MOST_SMOOTHING = 3  # pixels
+_MISSING = 0.4  # share of a region's middle without readings that opaque things seldom reach
+_BEHIND = 0.05  # share of a region that is read below the ground it stands on
+_OCCLUDED = 0.1  # share of the outline along which something nearer cuts the object off
+_HIDDEN = 0.15  # of its width: standard deviation of an unseen extent that deserves a warning
+_INFERRED = 0.25  # of the inferred depth: how far it is trusted
+_CUT = 1.0  # of a size, per share of the outline that is hidden
+_PAST = 0.02  # of the distance: how much further a reading must be to have gone past a point
+_COARSE, _FINE = 200, 4000  # points of a surface, between which the gap is sought
+
+
+class Caution(str, Enum):
+    """Why a measurement is to be doubted; the values are the codes in `sdvlm measure --json`."""
+
+    TOO_FEW_POINTS = "too_few_points"
+    TRUNCATED = "truncated"
+    OCCLUDED = "occluded"
+    TRANSPARENT_OR_REFLECTIVE = "transparent_or_reflective"
+    NO_SUPPORT_PLANE = "no_support_plane"
+    NOTHING_STANDS_OUT = "nothing_stands_out"
+    UNSEEN_EXTENT = "unseen_extent"
+    ESTIMATED_DEPTH = "estimated_depth"
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One region's object: metres in the colour optical frame; NaN = unknown, never 0.
+
+    `std_dev` has the keys position_m (each axis), camera_distance_m, length_m, width_m, height_m.
+    """
+
+    label: str
+    position_m: tuple[float, float, float]
+    camera_distance_m: float
+    length_m: float
+    width_m: float
+    height_m: float
+    std_dev: dict[str, float]
+    valid_fraction: float
+    warnings: tuple[Caution, ...]
+    box: UprightBox | None = None
+    pixels: ObjectPixels | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two regions' objects: between their centres, and between their nearest surfaces, metres."""
+
+    a: str
+    b: str
+    distance_m: float
+    gap_m: float
+    std_dev_m: float
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A frame made ready for measuring: done once, shared by all its regions."""
+
+    frame: RgbdFrame
+    cloud: Cloud
+    planes: tuple[Plane, ...]
+
+
+def open_scene(frame: RgbdFrame) -> Scene:
+    """Back-project the frame and find its horizontal surfaces.
+
+    Raises:
+        DepthError: no depth, or affine-invariant depth.
+        IntrinsicsError: no intrinsics.
+    """
+    cloud = make_cloud(frame)
+    return Scene(frame, cloud, find_support_planes(cloud))
+
+
+def measure(
+    frame: RgbdFrame, regions: Sequence[Region], sensor: str = DEFAULT_SENSOR
+) -> tuple[tuple[Measured, ...], tuple[Pair, ...]]:
+    """Measure the objects of some regions and every pair of them.
+
+    Raises:
+        DepthError, IntrinsicsError: the frame cannot be measured in.
+        QueryError: a region lies outside the image, or the sensor is not known.
+    """
+    return measure_in(open_scene(frame), regions, sensor)
+
+
+def measure_in(
+    scene: Scene, regions: Sequence[Region], sensor: str = DEFAULT_SENSOR
+) -> tuple[tuple[Measured, ...], tuple[Pair, ...]]:
+    """As `measure`, in a frame that was made ready before."""
+    noise = sensor_noise(sensor)
+    found = tuple(measure_region(scene, region, noise) for region in regions)
+    return found, tuple(measure_pair(a, b) for a, b in combinations(found, 2))
+
+
+def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
+    """Measure the object of one region.
+
+    Raises:
+        QueryError: the region lies outside the image.
+    """
+    pixels = find_object(scene.frame, scene.cloud, scene.planes, region)
+    warnings = _warnings(scene.frame, pixels)
+    if len(pixels.rows) < _LEAST_POINTS:
+        return Measured(
+            region.label,
+            (math.nan, math.nan, math.nan),
+            math.nan,
+            math.nan,
+            math.nan,
+            math.nan,
+            dict.fromkeys(STD_DEV_KEYS, math.nan),
+            pixels.valid_fraction,
+            (Caution.TOO_FEW_POINTS, *warnings),
+        )
+    points = surface_points(scene.cloud, pixels)
+    pixel = pixels.step * scene.cloud.pitch * float(np.median(points[:, 2]))
+    box = upright_box(
+        points, pixels.plane, 0.5 * pixel, _unseen(scene.cloud), standing=pixels.plane.seen
+    )
+    std_dev, hidden = uncertainty(box, pixels, points, pixel / pixels.step, noise)
+    if hidden > _HIDDEN * box.seen_width:
+        warnings = (*warnings, Caution.UNSEEN_EXTENT)
+    x, y, z = (float(value) for value in box.centre)
+    length, width, height = (float(value) for value in box.size)
+    return Measured(
+        region.label,
+        (x, y, z),
+        float(np.linalg.norm(box.centre)),
+        length,
+        width,
+        height,
+        std_dev,
+        pixels.valid_fraction,
+        warnings,
+        box,
+        pixels,
+    )
+
+
+def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:
+    glass = (
+        pixels.missing > _MISSING
+        or pixels.behind > _BEHIND
+        or (pixels.on_support and pixels.missing > _MISSING / 4)
+    )
+    found = {
+        Caution.TRUNCATED: pixels.truncated,
+        Caution.OCCLUDED: pixels.occluded > _OCCLUDED,
+        Caution.TRANSPARENT_OR_REFLECTIVE: glass,
+        Caution.NOTHING_STANDS_OUT: pixels.on_support,
+        Caution.NO_SUPPORT_PLANE: not pixels.plane.seen,
+        Caution.ESTIMATED_DEPTH: frame.depth_source == "estimated_metric",
+    }
+    return tuple(code for code, holds in found.items() if holds)
+
+
+def uncertainty(
+    box: UprightBox, pixels: ObjectPixels, points: Points, pixel: float, noise: DepthNoise
+) -> tuple[dict[str, float], float]:
+    """Standard deviations of what is said of a box, and the one of its unseen extent, metres.
+
+    Independent parts are added as squares: a reading's scatter (what is left of it in an extreme
+    is about one reading's), the silhouette's doubtful pixels, the support's own unevenness, the
+    camera's calibration, what may be hidden behind the seen side, and what an occluder or the
+    image's border hides.
+    """
+    z = float(np.median(points[:, 2]))
+    reading, edge = noise.reading(z), noise.edge * pixel
+    length, width, height = (float(value) for value in box.size)
+    up = box.axes[2]
+    distance = float(np.linalg.norm(box.centre))
+    steep = min(1.0, abs(float(box.centre @ up)) / distance)  # sine of the camera's elevation
+    depth = box.seen_depth + box.inferred_depth
+    # A thing may be as deep as it is wide; the steeper it is seen from, the less can hide.
+    hidden = (1 - steep) * max(0.0, box.seen_width - depth) / math.sqrt(12)
+    hidden = math.hypot(hidden, box.inferred_depth * _INFERRED)
+    cut = _CUT * (pixels.occluded if pixels.occluded > _OCCLUDED else 0.0)
+    cut = max(cut, _CUT / 2 if pixels.truncated else 0.0)
+    view = box.centre - (box.centre @ up) * up
+    size = float(np.linalg.norm(view))
+    view = view / size if size > 1e-9 else box.axes[0]
+    ground = pixels.plane.spread * z if pixels.plane.seen else 0.0
+
+    def extent(value: float, deep: float) -> float:
+        seen = math.hypot(math.sqrt(2) * edge, reading, noise.scale * value, cut * value)
+        return math.hypot(seen, deep * hidden)
+
+    deep_length, deep_width = (abs(float(axis @ view)) for axis in box.axes[:2])
+    tall = math.hypot(edge * math.sqrt(1 - steep**2), reading, ground, noise.scale * height)
+    centre = math.hypot(edge, reading, hidden / 2, noise.scale * distance, cut * length / 2)
+    std_dev = {
+        "position_m": centre,
+        "camera_distance_m": centre,
+        "length_m": extent(length, deep_length),
+        "width_m": extent(width, deep_width),
+        "height_m": math.hypot(tall, cut * height),
+    }
+    return std_dev, hidden
+
+
+def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
+    """The object's points (N, 3), their scatter evened out over as many pixels as it is wide.
+
+    A bilateral filter over the object alone: neither its background nor its own steps mix in.
+    """
+    points = cloud.points(pixels.rows, pixels.columns)
+    z = float(np.median(points[:, 2]))
+    scatter = float(cloud.scatter(np.float32(z)))
+    radius = min(round(scatter / (cloud.pitch * pixels.step * z)), _MOST_SMOOTHING)
+    if radius < 1:
+        return points
+    top, left = pixels.rows.min(), pixels.columns.min()
+    rows, columns = (pixels.rows - top) // pixels.step, (pixels.columns - left) // pixels.step
+    patch = np.zeros((rows.max() + 1, columns.max() + 1), np.float32)
+    patch[rows, columns] = cloud.depth[pixels.rows, pixels.columns]
+    even = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)[rows, columns]
+    return points * (even / points[:, 2])[:, None]
+
+
+def _unseen(cloud: Cloud) -> Callable[[Points], Mask]:
+    """Could points (M, 3) exist unseen: not where the camera looked past them at something else."""
+
+    def unseen(points: Points) -> Mask:
+        u, v = cloud.pixels(points)
+        column, row = np.round(u).astype(int), np.round(v).astype(int)
+        inside = (column >= 0) & (row >= 0) & (column < cloud.width) & (row < cloud.height)
+        read = np.zeros(len(points))
+        read[inside] = cloud.depth[row[inside], column[inside]]
+        behind: Mask = read > points[:, 2] * (1 + _PAST)
+        return ~behind
+
+    return unseen
+
+
+def measure_pair(a: Measured, b: Measured) -> Pair:
+    """Distance of the centres and smallest gap of the surfaces of two objects.
+
+    The surfaces include the far sides that were inferred. NaN where one was not measured.
+    """
+    if a.box is None or b.box is None:
+        return Pair(a.label, b.label, math.nan, math.nan, math.nan)
+    distance = float(np.linalg.norm(a.box.centre - b.box.centre))
+    gap = smallest_gap(a.box.surface, b.box.surface)
+    spread = math.hypot(a.std_dev["position_m"], b.std_dev["position_m"])
+    return Pair(a.label, b.label, distance, gap, spread)
+
+
+def smallest_gap(a: Points, b: Points) -> float:
+    """Distance between the nearest parts of two surfaces (N, 3) and (M, 3), metres.
+
+    Found between a few points of each first, then between all that are close to those.
+    """
+    some_a, some_b = _thinned(a, _COARSE), _thinned(b, _COARSE)
+    apart = cdist(some_a, some_b)
+    nearest_a, nearest_b = np.unravel_index(int(np.argmin(apart)), apart.shape)
+    a = _closest(_thinned(a, _FINE), some_b[nearest_b])
+    b = _closest(_thinned(b, _FINE), some_a[nearest_a])
+    distances = np.sort(cKDTree(a).query(b)[0])
+    # The very nearest two readings are the noisiest.
+    return float(distances[:3].mean())
+
+
+def _thinned(points: Points, most: int) -> Points:
+    return points[:: max(1, len(points) // most)]
+
+
+def _closest(points: Points, to: Points) -> Points:
+    if len(points) <= _COARSE:
+        return points
+    distances = ((points - to) ** 2).sum(axis=1)
+    return points[np.argpartition(distances, _COARSE)[:_COARSE]]

@@ -27,19 +27,15 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosgraph_msgs.msg import Clock as ClockMsg
 
 from sdvlm.msg import SpatialAnswer
+from sdvlm_core.bags import COLOR_NAMES, DEPTH_NAMES, INFO_NAMES
 from sdvlm_ros.conversions import nanoseconds, serialized_stamp_ns, time_message
 
 # How often /clock ticks between messages, seconds of real time.
 TICK = 0.01
 # A held frame that nobody answers is published again after this, seconds.
 AGAIN = 1.0
-# Names of the node's inputs; the first two begin a frame.
-COLOR = ("rgb/image_rect_color", "rgb/image_rect_color/compressed")
-OTHERS = (
-    "depth_registered/image_rect",
-    "depth_registered/image_rect/compressedDepth",
-    "rgb/camera_info",
-)
+# What belongs to a frame besides the colour image that begins it.
+OTHERS = (*DEPTH_NAMES, *INFO_NAMES)
 
 EPILOG = """
 examples:
@@ -71,7 +67,7 @@ class Replay:
         self._publishers = self._advertise()
         if not self._publishers:
             raise ValueError(f"{reader.path} has no topic that can be published")
-        self._color = self._named(COLOR)
+        self._color = self._named(COLOR_NAMES)
         # What a held frame is made of; two, because the next depth may come before its colour.
         self._recent: dict[str, deque[tuple[int, bytes]]] = {
             topic: deque(maxlen=2) for topic in self._color | self._named(OTHERS)
@@ -79,8 +75,8 @@ class Replay:
         if answers_per_frame:
             if not self._color:
                 raise ValueError(
-                    f"no topic is {COLOR[0]}, so nobody knows where a frame begins; remap the "
-                    f"colour topic to it: {', '.join(self._publishers)}"
+                    f"no topic is {COLOR_NAMES[0]}, so nobody knows where a frame begins; remap "
+                    f"the colour topic to it: {', '.join(self._publishers)}"
                 )
             self.node.create_subscription(
                 SpatialAnswer, "spatial_query/answers", self._on_answer, 100

@@ -90,7 +90,7 @@ def make_nano(
     tower.half().float().requires_grad_(False)
     cached = out / "features.safetensors"
     if not cached.exists():
-        save_file({"features": tower_features(tower, frames)}, cached)
+        save_file({"features": tower_features(tower, frames.picture)}, cached)
     features = load_file(cached)["features"]
     train_language(model, tokenizer, frames, features, steps, out, SEED)
     unfinished = out / "model.tmp"

@@ -44,10 +44,11 @@ SAVE_EVERY = 250
 
 
 class _Readout(nn.Module):
-    """Linear read-outs used in training only."""
+    """Linear read-outs used in training only, and what else is trained beside the model."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, extra: nn.Module | None) -> None:
         super().__init__()
+        self.extra = extra
         self.facts = nn.Linear(width, 11)
         self.focal = nn.Linear(width, 1)
 
@@ -86,20 +87,25 @@ def _losses(
     settings = encoding_settings(model.config)
     embedding = model.model.language_model.embed_tokens.weight
     chosen = batch.frames
-    code = encode(
-        torch.from_numpy(frames.coordinates[chosen]),
-        torch.from_numpy(frames.valid[chosen]),
-        settings,
-        embedding.shape[1],
-    )
+    code = None
+    # A code that goes its own way is the extra's business.
+    if settings.kind != "none":
+        code = encode(
+            torch.from_numpy(frames.coordinates[chosen]),
+            torch.from_numpy(frames.valid[chosen]),
+            settings,
+            embedding.shape[1],
+        )
     projector = model.model.multi_modal_projector
     with torch.autocast("cpu", torch.bfloat16):
         projected = projector(features[chosen].float()).float()
     image = fuse(projected, code, settings)
-    start = embedding[BOS].expand(len(chosen), 1, -1)
+    prefix = [embedding[BOS].expand(len(chosen), 1, -1), image]
+    if readout.extra is not None:
+        prefix.append(readout.extra(model, chosen))
     packed = packed_forward(
         model.model.language_model,
-        torch.cat([start, image], dim=1),
+        torch.cat(prefix, dim=1),
         F.embedding(batch.ids, embedding),
         batch.places,
         batch.segments,
@@ -122,9 +128,10 @@ def _losses(
         words,
     )
     b, row, at = batch.look_at.T
-    # Prefix = beginning of sequence + image tokens.
+    # Prefix = beginning of sequence + image tokens + extra ones.
+    picture = slice(1, 1 + image.shape[1])
     masses = [
-        (packed.attention[layer][b, :LOOK_HEADS, row, at, 1:] * batch.cells.unsqueeze(1))
+        (packed.attention[layer][b, :LOOK_HEADS, row, at, picture] * batch.cells.unsqueeze(1))
         .float()
         .sum(-1)
         for layer in (LOOK_LAYER, PLACE_LAYER)
@@ -231,10 +238,18 @@ def train_language(
     steps: int,
     out: Path,
     seed: int = 0,
+    extra: nn.Module | None = None,
+    rate: float = 1.0,
 ) -> None:
-    """Train projector and language model in place; goes on from `out`/language.state if there."""
+    """Train projector and language model in place; goes on from `out`/language.state if there.
+
+    Args:
+        features: (N, 144, D) of the tower.
+        extra: (model, indices of frames (B,)) -> embeddings (B, E, D) that follow the picture's.
+        rate: factor on the learning rates; below 1 to go on from trained weights.
+    """
     torch.manual_seed(seed)
-    readout = _Readout(model.config.text_config.hidden_size)
+    readout = _Readout(model.config.text_config.hidden_size, extra)
     llava = model.model
     matrices, others = (
         [*a, *b]
@@ -243,7 +258,7 @@ def train_language(
         )
     )
     others += readout.parameters()
-    members = optimisers(matrices, others, MATRIX_RATE, RATE)
+    members = optimisers(matrices, others, rate * MATRIX_RATE, rate * RATE)
     state = out / "language.state"
     done = _load_state(state, model, readout, members) if state.exists() else 0
     words = {
@@ -253,7 +268,7 @@ def train_language(
     with Journal(out / "language.jsonl", "language", steps, done) as journal:
         batches = _prefetched(frames, tokenizer, range(done, steps), seed)
         for step, batch in enumerate(batches, start=done):
-            set_rate(members, cosine(step, steps, WARMUP))
+            set_rate(members, cosine(step, steps, min(WARMUP, max(1, steps // 8))))
             losses = _losses(model, readout, batch, frames, features, words)
             loss = torch.stack([_WEIGHTS[name] * losses[name] for name in _WEIGHTS]).sum()
             loss.backward()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.progress import track
 from torch import nn
@@ -122,14 +123,14 @@ def train_tower(
 
 
 @torch.inference_mode()
-def tower_features(tower: CLIPVisionModel, frames: TrainingFrames) -> torch.Tensor:
-    """Features (N, 144, D) float16 of every frame, as the projector will see them."""
+def tower_features(tower: CLIPVisionModel, pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Features (N, 144, D) float16 of (N, S, S, 3) pictures, as the projector will see them."""
     features = torch.empty(
-        (len(frames), CELLS * CELLS, tower.config.hidden_size), dtype=torch.float16
+        (len(pictures), CELLS * CELLS, tower.config.hidden_size), dtype=torch.float16
     )
     size = 128
-    for start in track(range(0, len(frames), size), "features"):
-        pixels = normalise(torch.from_numpy(frames.picture[start : start + size]))
+    for start in track(range(0, len(pictures), size), "features"):
+        pixels = normalise(torch.from_numpy(pictures[start : start + size]))
         with torch.autocast("cpu", torch.bfloat16):
             features[start : start + size] = tower(pixels).last_hidden_state[:, 1:].half()
     return features

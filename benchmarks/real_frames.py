@@ -1,0 +1,221 @@
+"""How well `sdvlm measure` does on real RGB-D frames with known answers.
+
+    python benchmarks/real_frames.py ../shared/realdata
+    python benchmarks/real_frames.py DIR --each          # every question, not only the sums
+
+DIR holds folders, each with a colour image, a uint16 depth PNG in millimetres, intrinsics.json and
+questions.json: `objects[]` with `label` and `bbox_xyxy`, `questions[]` with `type`, `answer_m`,
+`tolerance_m`, `targets`, `basis` and, where there is no box, `points_px`. Regions are those boxes
+and points, nothing else is given away.
+
+Prints a table by question type and by what the answer rests on (`basis`), the warnings, and one
+JSON line over the answers that rest on something else than the same depth readings: product sizes
+(cad), fitted poses, human masks. Knows the files; all measuring is `sdvlm_core.geometry`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from sdvlm_core.document import without_nan
+from sdvlm_core.frame import Region, read_frame
+from sdvlm_core.geometry import Measured, Pair, Scene, measure_pair, measure_region, open_scene
+from sdvlm_core.noise import DepthNoise, sensor_noise
+
+TYPES = ("height", "size", "width", "distance", "gap", "camera_distance")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question with what was measured; metres."""
+
+    type: str
+    basis: str
+    targets: str
+    truth: float
+    value: float
+    std_dev: float
+    tolerance: float
+
+    @property
+    def error(self) -> float:
+        """Measured less true; NaN where nothing was measured."""
+        return self.value - self.truth
+
+    @property
+    def within(self) -> bool:
+        """Right by the rule of MSMU-Bench."""
+        return self.value > 0 and max(self.value / self.truth, self.truth / self.value) < 1.25
+
+
+def trusted(basis: str) -> bool:
+    """The answer does not come from the depth readings that are being measured."""
+    return basis.startswith(("cad", "human_mask", "gt_pose")) or "icp_pose" in basis
+
+
+def sensor_of(known: dict[str, Any]) -> str:
+    """The preset for a frame, by what its source says of the camera."""
+    said = f"{known.get('source', '')} {known.get('frame', '')} {known.get('license', '')}".lower()
+    return "kinect" if any(word in said for word in ("kinect", "xtion", "nyu")) else "realsense"
+
+
+def measured_value(kind: str, basis: str, one: Measured) -> tuple[float, float]:
+    """What a question about one object asks for, with its std_dev."""
+    if kind == "camera_distance" and basis == "mask_median_depth":
+        return one.position_m[2], one.std_dev["position_m"]  # "along the optical axis"
+    # The longest side of a product may be any; a hand-drawn box is asked for its horizontal one.
+    taller = one.height_m > one.length_m and basis != "sunrgbd_3dbox"
+    key = {
+        "height": "height_m",
+        "width": "width_m",
+        "camera_distance": "camera_distance_m",
+        "size": "height_m" if taller else "length_m",
+    }[kind]
+    return getattr(one, key), one.std_dev[key]
+
+
+def pair_value(kind: str, pair: Pair) -> tuple[float, float]:
+    """What a question about two objects asks for, with its std_dev."""
+    return (pair.distance_m if kind == "distance" else pair.gap_m), pair.std_dev_m
+
+
+def regions_of(known: dict[str, Any]) -> dict[str, Region]:
+    """A region per target: the object's box, else the first point that a question gives."""
+    found = {
+        item["label"]: Region(item["label"], box=tuple(map(float, item["bbox_xyxy"])))
+        for item in known["objects"]
+        if "bbox_xyxy" in item
+    }
+    for question in known["questions"]:
+        for target, (u, v) in zip(question["targets"], question.get("points_px", []), strict=False):
+            found.setdefault(target, Region(target, point=(float(u), float(v))))
+    return found
+
+
+def measured_frame(folder: Path, known: dict[str, Any]) -> dict[str, Measured]:
+    """Every target of a folder, measured."""
+    frame = read_frame(folder / known["rgb"], folder / known["depth"], folder / "intrinsics.json")
+    scene: Scene = open_scene(frame)
+    noise: DepthNoise = sensor_noise(sensor_of(known))
+    return {
+        label: measure_region(scene, region, noise) for label, region in regions_of(known).items()
+    }
+
+
+def answers(known: dict[str, Any], found: dict[str, Measured]) -> Iterator[Answer]:
+    """The questions of one folder that can be put to a measurement."""
+    for question in known["questions"]:
+        kind, targets = question["type"], question["targets"]
+        if kind not in TYPES or not all(target in found for target in targets):
+            continue
+        chosen = [found[target] for target in targets]
+        value, std_dev = (
+            pair_value(kind, measure_pair(*chosen))
+            if kind in ("distance", "gap")
+            else measured_value(kind, question["basis"], chosen[0])
+        )
+        yield Answer(
+            kind,
+            question["basis"],
+            " - ".join(targets),
+            question["answer_m"],
+            value,
+            std_dev,
+            question.get("tolerance_m", math.nan),
+        )
+
+
+def summary(some: list[Answer]) -> dict[str, float]:
+    """Errors and coverage of some answers; what could not be measured counts as wrong."""
+    error = np.array([one.error for one in some])
+    truth = np.array([one.truth for one in some])
+    spread = np.array([one.std_dev for one in some])
+    tolerance = np.array([one.tolerance for one in some])
+    missing = np.where(np.isnan(error), np.inf, np.abs(error))
+    return {
+        "n": len(some),
+        "median_abs_m": float(np.median(missing)),
+        "median_rel": float(np.median(missing / truth)),
+        "within_1.25": float(np.mean([one.within for one in some])),
+        "within_tolerance": float(np.mean(missing <= tolerance)),
+        "coverage_1sd": float(np.mean(np.abs(error) <= spread)),
+        "coverage_2sd": float(np.mean(np.abs(error) <= 2 * spread)),
+    }
+
+
+def _print_table(everything: list[Answer], console: Console) -> None:
+    table = Table(box=None)
+    for name in ("type", "basis", "n", "|error| mm", "relative", "< 1.25", "in tolerance"):
+        table.add_column(name, justify="left" if name in ("type", "basis") else "right")
+    for name in ("1 sd", "2 sd"):
+        table.add_column(name, justify="right")
+    groups: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+    for one in everything:
+        groups[one.type, one.basis].append(one)
+        groups[one.type, "= trusted" if trusted(one.basis) else "= self-consistency"].append(one)
+    for kind, basis in sorted(groups, key=lambda key: (TYPES.index(key[0]), key[1])):
+        s = summary(groups[kind, basis])
+        table.add_row(
+            kind,
+            basis,
+            str(s["n"]),
+            f"{1000 * s['median_abs_m']:.1f}",
+            f"{100 * s['median_rel']:.1f} %",
+            f"{100 * s['within_1.25']:.0f} %",
+            f"{100 * s['within_tolerance']:.0f} %",
+            f"{100 * s['coverage_1sd']:.0f} %",
+            f"{100 * s['coverage_2sd']:.0f} %",
+        )
+    console.print(table)
+
+
+def main() -> None:
+    """Score every folder of DIR."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--each", action="store_true", help="print every question")
+    arguments = parser.parse_args()
+    console = Console(width=120)
+    everything: list[Answer] = []
+    folders = sorted(path.parent for path in arguments.directory.glob("*/questions.json"))
+    if not folders:
+        parser.error(f"{arguments.directory} holds no folder with a questions.json")
+    for folder in folders:
+        known = json.loads((folder / "questions.json").read_text())
+        found = measured_frame(folder, known)
+        for one in found.values():
+            if one.warnings:
+                codes = ", ".join(code.value for code in one.warnings)
+                console.print(f"{folder.name}: {one.label}: {codes}", style="dim")
+        for answer in answers(known, found):
+            everything.append(answer)
+            if arguments.each:
+                mark = " " if answer.within else "x"
+                console.print(
+                    f"{mark} {folder.name} {answer.type} {answer.targets} ({answer.basis}): "
+                    f"{answer.value:.4f} ± {answer.std_dev:.4f}, true {answer.truth:.4f}"
+                )
+    _print_table(everything, console)
+    sound = [answer for answer in everything if trusted(answer.basis)]
+    document: dict[str, Any] = {
+        kind: summary([answer for answer in sound if answer.type == kind])
+        for kind in TYPES
+        if any(answer.type == kind for answer in sound)
+    }
+    document["coverage_1sd"] = summary(sound)["coverage_1sd"] if sound else None
+    print(json.dumps(without_nan(document), allow_nan=False))
+
+
+if __name__ == "__main__":
+    main()

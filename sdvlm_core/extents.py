@@ -1,0 +1,281 @@
+"""Points of one object over a plane -> its upright box: centre, length, width, height.
+
+Only the side that faces the camera was seen. The silhouette's two ends show where the middle of a
+centrally symmetric thing lies, and the far side is the near one turned about it; what of that would
+have to stand where the camera saw the bare support is dropped again. Works in float64 and in
+coordinates of the plane: moving the scene changes nothing. Knows no pixels, regions or sensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from sdvlm_core.cloud import Mask, Points
+from sdvlm_core.support_plane import Plane
+
+_ENDS = 0.0025  # share of the points beyond which a reading does not decide an extent
+_COLUMNS = 64  # of the silhouette; its ends need this share of the usual readings in a column
+_SOLID = 0.1
+_ROUND = (0.4, 1.3)  # half depth of a round thing in half widths
+_CIRCLE = 0.25  # axes that differ by less are taken for a circle's: most round things are
+_FLATTEST = 0.35  # sine of the view's elevation; below it tops are hardly seen
+_MOST_POINTS = 2500  # more make it slower, not better
+_BINS = 20  # across the silhouette, in which the near outline is taken
+_SIDE = 0.06  # of the silhouette's width: what belongs to its end
+
+
+@dataclass(frozen=True, eq=False)
+class UprightBox:
+    """The box around an object that stands on a plane; metres, optical frame.
+
+    Attributes:
+        centre: (3,) middle of the box.
+        axes: (3, 3) unit rows along length, width and height.
+        size: (3,) length >= width, both horizontal, and height.
+        bottom: height of its lower face over the plane.
+        surface: (M, 3) the points that were seen and the far side that was inferred from them.
+        seen_depth: extent along the horizontal view that was seen.
+        inferred_depth: how much of it was added for the far side.
+        seen_width: extent across the view.
+    """
+
+    centre: Points
+    axes: Points
+    size: Points
+    bottom: float
+    surface: Points
+    seen_depth: float
+    inferred_depth: float
+    seen_width: float
+
+
+def upright_box(
+    points: Points,
+    plane: Plane,
+    rim: float = 0.0,
+    hidden: Callable[[Points], Mask] | None = None,
+    standing: bool = True,
+) -> UprightBox:
+    """The upright box of points (N, 3), N >= 3, metres.
+
+    Args:
+        points: on the object's surface.
+        plane: gives the way up and, with `standing`, where the object ends below.
+        rim: how far a silhouette lies beyond the outermost points, metres: half a pixel.
+        hidden: function (M, 3) points -> (M,) bool, could they exist and not have been seen.
+        standing: the object rests on the plane; without it, it ends at its lowest point.
+    """
+    points = points[:: max(1, len(points) // _MOST_POINTS)]
+    up = np.array(plane.normal)
+    heights = plane.heights(points)
+    lowest, top = _ends(heights)
+    bottom = 0.0 if standing else lowest
+    middle = points.mean(axis=0)
+    view = middle - (middle @ up) * up
+    norm = float(np.linalg.norm(view))
+    # Straight from above there is no horizontal view; any direction will do.
+    if norm < 1e-9:
+        view = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
+    view = view / np.linalg.norm(view)
+    side = np.cross(up, view)
+    flat = np.stack([points @ side, points @ view], axis=1)
+    flat = flat[_inliers(flat)]
+    # A silhouette ends beyond the outermost pixels' centres.
+    wide = float(np.ptp(flat[:, 0]))
+    if wide > 0:
+        across = (flat[:, 0].max() + flat[:, 0].min()) / 2
+        flat[:, 0] = across + (flat[:, 0] - across) * (1 + 2 * rim / wide)
+    # So does its far end, where the pixels are as long as the view is flat.
+    front, deep = float(flat[:, 1].min()), float(np.ptp(flat[:, 1]))
+    if deep > 0:
+        steep = abs(float(middle @ up)) / float(np.linalg.norm(middle))
+        flat[:, 1] = front + (flat[:, 1] - front) * (1 + rim / max(steep, _FLATTEST) / deep)
+    shape = _near_shape(flat)
+    seen = _spread(flat[:, 1])
+    surface, mirrored = _far_side(points, flat, shape, side, view, up, hidden)
+    if shape is not None and shape.half_depth is not None:
+        front = _ends(flat[:, 1])[0]
+        deep = max(seen, 2 * shape.half_depth)
+        length, width, angle = 2 * shape.half_width, deep, 0.0
+        if width > length:
+            length, width, angle = width, length, np.pi / 2
+        centre = np.array([shape.middle[0], front + deep / 2])
+        added = deep - seen
+    else:
+        outline = np.concatenate([flat, mirrored]) if len(mirrored) else flat
+        length, width, angle, centre = _rectangle(outline)
+        added = max(0.0, _spread(outline[:, 1]) - seen)
+    along = np.cos(angle) * side + np.sin(angle) * view
+    height = max(top - bottom, 0.0)
+    base = -plane.offset * up
+    position = centre[0] * side + centre[1] * view + base + (bottom + height / 2) * up
+    return UprightBox(
+        centre=position,
+        axes=np.stack([along, np.cross(up, along), up]),
+        size=np.array([length, width, height]),
+        bottom=bottom,
+        surface=np.concatenate([points, surface]),
+        seen_depth=seen,
+        inferred_depth=added,
+        seen_width=wide,
+    )
+
+
+def _ends(values: Points, share: float = _ENDS) -> tuple[float, float]:
+    """The values (N,) with `share` of all below and above them; no interpolation, for speed."""
+    few = int(share * (len(values) - 1))
+    ordered = np.partition(values, (few, len(values) - 1 - few))
+    return float(ordered[few]), float(ordered[len(values) - 1 - few])
+
+
+def _spread(values: Points) -> float:
+    low, high = _ends(values)
+    return high - low
+
+
+def _inliers(flat: Points) -> Mask:
+    """Without the few that lie outside the ends of a footprint (N, 2).
+
+    Along the view a single mixed reading is far off. Across it an end is sharp to the pixel, but
+    it is the thing's only where some of its height is seen: a lone row of readings is a sensor's.
+    """
+    low, high = _ends(flat[:, 1])
+    kept = (flat[:, 1] >= low) & (flat[:, 1] <= high)
+    left, right = flat[kept, 0].min(), flat[kept, 0].max()
+    if right > left:
+        column = np.minimum(((flat[:, 0] - left) / (right - left) * _COLUMNS), _COLUMNS - 1)
+        column = np.maximum(column, 0).astype(int)
+        counts = np.bincount(column[kept], minlength=_COLUMNS)
+        solid = np.flatnonzero(counts >= _SOLID * np.median(counts[counts > 0]))
+        kept &= (column >= solid[0]) & (column <= solid[-1])
+    return kept if kept.sum() >= 3 else np.ones(len(flat), bool)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shape:
+    """A footprint as its near outline tells: centre (across, deep), half sizes; round or not."""
+
+    middle: Points
+    half_width: float
+    half_depth: float | None  # None: not round
+
+
+def _far_side(
+    points: Points,
+    flat: Points,
+    shape: _Shape | None,
+    side: Points,
+    view: Points,
+    up: Points,
+    hidden: Callable[[Points], Mask] | None,
+) -> tuple[Points, Points]:
+    """The near side turned about the vertical axis through the footprint's middle.
+
+    Returns:
+        (M, 3) points, and the same (M, 2) in the coordinates of the footprint.
+    """
+    nothing = np.empty((0, 3)), np.empty((0, 2))
+    if shape is None:
+        return nothing
+    turned = 2 * shape.middle - np.stack([points @ side, points @ view], axis=1)
+    deepest = flat[:, 1].max()
+    left, right = flat[:, 0].min(), flat[:, 0].max()
+    new = (turned[:, 1] > deepest) & (turned[:, 0] > left) & (turned[:, 0] < right)
+    if not new.any():
+        return nothing
+    turned, heights = turned[new], points[new] @ up
+    surface = turned[:, :1] * side + turned[:, 1:] * view + heights[:, None] * up
+    if hidden is None:
+        return surface, turned
+    possible = hidden(surface)
+    return surface[possible], turned[possible]
+
+
+def _near_shape(flat: Points) -> _Shape | None:
+    """What the near outline of a footprint (N, 2), across and deep, says of the whole.
+
+    The near outline is fitted twice: as half an ellipse with the silhouette as one axis (round
+    things), and as two straight lines (a corner, a face). The ellipse has a centre. For the rest,
+    the two ends of the silhouette of a centrally symmetric convex outline are each other's mirror
+    images about its centre; where an end is a whole face, its middle counts.
+    """
+    left, right = flat[:, 0].min(), flat[:, 0].max()
+    if right <= left:
+        return None
+    tau = (2 * flat[:, 0] - left - right) / (right - left)
+    bins = np.clip(((tau + 1) / 2 * _BINS).astype(int), 0, _BINS - 1)
+    order = np.lexsort((flat[:, 1], bins))
+    counts = np.bincount(bins, minlength=_BINS)
+    starts = np.cumsum(counts) - counts
+    filled = np.flatnonzero(counts >= 3)
+    if len(filled) < 6:
+        return None
+    near = flat[order[starts[filled] + counts[filled] // 20], 1]
+    at = (filled + 0.5) / _BINS * 2 - 1
+    # The nearest reading of a bin of a round thing is at the bin's inner end.
+    at = np.sign(at) * (np.abs(at) - 1 / _BINS)
+    half = (right - left) / 2
+    depth, bulge, residual = _half_ellipse(at, near)
+    if _ROUND[0] * half < bulge < _ROUND[1] * half and residual < 0.8 * _two_lines(at, near):
+        if abs(bulge - half) < _CIRCLE * half:
+            depth, bulge = depth + half - bulge, half
+        return _Shape(np.array([(left + right) / 2, depth]), half, bulge)
+    ends = []
+    for end in (tau < -1 + 2 * _SIDE, tau > 1 - 2 * _SIDE):
+        if not end.any():
+            return None
+        low, high = _ends(flat[end, 1], 0.05)
+        ends.append((low + high) / 2)
+    return _Shape(np.array([(left + right) / 2, sum(ends) / 2]), half, None)
+
+
+def _half_ellipse(at: Points, near: Points) -> tuple[float, float, float]:
+    """Half ellipse through (K,) depths at (K,) in [-1, 1]: its centre's depth, half depth; rms."""
+    system = np.stack([np.ones_like(at), -np.sqrt(1 - at**2)], axis=1)
+    (centre, half), *_ = np.linalg.lstsq(system, near, rcond=None)
+    residual = float(np.sqrt(np.mean((system @ (centre, half) - near) ** 2)))
+    return float(centre), float(half), residual
+
+
+def _two_lines(at: Points, near: Points) -> float:
+    """Residual of the best pair of lines that meet in the point nearest to the viewer."""
+    corner = np.linspace(-1, 1, 9)[:, None]
+    beyond = at - corner
+    system = np.stack(
+        [np.ones_like(beyond), np.maximum(beyond, 0), np.maximum(-beyond, 0)], axis=-1
+    )
+    found = np.linalg.pinv(system) @ near  # one fit per corner (9, 3)
+    left = (system @ found[:, :, None])[..., 0] - near
+    return float(np.sqrt(np.mean(left**2, axis=1)).min())
+
+
+def _rectangle(flat: Points) -> tuple[float, float, float, Points]:
+    """Minimum-area rectangle of (N, 2): length, width, angle of the length, centre."""
+    centred = flat - flat.mean(axis=0)
+    # OpenCV's hull is float32; only its choice of points is used.
+    size = float(np.abs(centred).max()) or 1.0
+    index = cv2.convexHull((centred / size).astype(np.float32), returnPoints=False)[:, 0]
+    hull = centred[index]
+    edges = np.roll(hull, -1, axis=0) - hull
+    long_enough = np.linalg.norm(edges, axis=1) > 0
+    angles = (
+        np.arctan2(edges[long_enough, 1], edges[long_enough, 0]) if long_enough.any() else [0.0]
+    )
+    angles = np.mod(np.asarray(angles, np.float64), np.pi / 2)
+    direction = np.stack([np.cos(angles), np.sin(angles)])  # (2, K)
+    normal = np.stack([-np.sin(angles), np.cos(angles)])
+    a, b = hull @ direction, hull @ normal
+    best = int(np.argmin(np.ptp(a, axis=0) * np.ptp(b, axis=0)))
+    u, v = centred @ direction[:, best], centred @ normal[:, best]
+    (u0, u1), (v0, v1) = _ends(u), _ends(v)
+    centre = (
+        flat.mean(axis=0) + direction[:, best] * (u0 + u1) / 2 + normal[:, best] * (v0 + v1) / 2
+    )
+    angle = float(angles[best])
+    if u1 - u0 >= v1 - v0:
+        return float(u1 - u0), float(v1 - v0), angle, centre
+    return float(v1 - v0), float(u1 - u0), angle + np.pi / 2, centre

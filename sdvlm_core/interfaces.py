@@ -1,0 +1,59 @@
+"""The interfaces of the ROS package `sdvlm`, for bags that are written without ROS.
+
+The text of msg/*.msg without its comments, because an installation by pip has no msg directory; a
+test holds the two equal. Knows nothing of what the fields mean.
+"""
+
+from __future__ import annotations
+
+MEASUREMENT = """\
+uint8 DISTANCE = 0
+uint8 WIDTH = 1
+uint8 HEIGHT = 2
+uint8 LENGTH = 3
+uint8 DEPTH = 4
+uint8 ANGLE = 5
+uint8 COUNT = 6
+uint8 kind
+float64 value
+float64 std_dev
+uint8 LANGUAGE = 0
+uint8 GEOMETRY = 1
+uint8 FUSED = 2
+uint8 source
+string label
+string text
+"""
+
+SPATIAL_ANSWER = """\
+std_msgs/Header header
+string id
+string question
+uint8 OK = 0
+uint8 NO_ANSWER = 1
+uint8 NOT_VISIBLE = 2
+uint8 NO_DEPTH = 3
+uint8 DISAGREEMENT = 4
+uint8 TF_UNAVAILABLE = 5
+uint8 status
+string text
+Measurement[] measurements
+geometry_msgs/Point[] positions
+string[] position_labels
+uint8 UNDECIDED = 0
+uint8 HOLDS = 1
+uint8 DOES_NOT_HOLD = 2
+uint8 verdict
+float32 confidence
+string model_id
+string depth_source
+builtin_interfaces/Duration queue_time
+builtin_interfaces/Duration encode_time
+builtin_interfaces/Duration generate_time
+"""
+
+#: Type name -> definition.
+DEFINITIONS = {
+    "sdvlm/msg/Measurement": MEASUREMENT,
+    "sdvlm/msg/SpatialAnswer": SPATIAL_ANSWER,
+}

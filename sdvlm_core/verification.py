@@ -1,0 +1,189 @@
+"""Language against geometry: is what a model said of an object what the depth image shows?
+
+Finds the objects an answer speaks of (the caller's regions, else the model itself is asked where
+they are, one short question each on the open session), measures them (`geometry`), and sets the
+two side by side. Fuses them only where they agree; a contradiction is reported, never smoothed
+over. Knows answers, sessions and measurements; does not know who asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sdvlm_core import geometry
+from sdvlm_core.answer import SpatialAnswer, Status
+from sdvlm_core.engine import FrameSession
+from sdvlm_core.errors import DepthError, IntrinsicsError
+from sdvlm_core.frame import Region
+from sdvlm_core.geometry import Caution, Measured, Pair, Scene
+from sdvlm_core.measurement import Kind, Measurement, Source
+from sdvlm_core.noise import DEFAULT_SENSOR
+
+#: MSMU's success rule: two lengths agree when neither is so many times the other.
+AGREE = 1.25
+#: Standard deviation of a length that a model gives without one, as a part of it: the rule above.
+_LANGUAGE_SPREAD = AGREE - 1
+#: What these say, nobody should act on: geometry is then shown, and decides nothing.
+UNFIT = frozenset(
+    (
+        Caution.TOO_FEW_POINTS,
+        Caution.TRANSPARENT_OR_REFLECTIVE,
+        Caution.NOTHING_STANDS_OUT,
+        Caution.TRUNCATED,
+    )
+)
+_SIZES = {Kind.LENGTH: "length_m", Kind.WIDTH: "width_m", Kind.HEIGHT: "height_m"}
+
+Locate = Callable[[str], Region | None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number's second opinion.
+
+    Attributes:
+        said: the model's number.
+        seen: geometry's, with `warnings`; None = nothing to measure it by.
+        agree: None = it cannot be told.
+        why: in words, for logs and people.
+    """
+
+    said: Measurement
+    seen: Measurement | None
+    agree: bool | None
+    why: str
+    warnings: tuple[Caution, ...] = ()
+
+
+def verify(
+    session: FrameSession,
+    answer: SpatialAnswer,
+    regions: Sequence[Region] = (),
+    sensor: str = DEFAULT_SENSOR,
+    deadline: float | None = None,
+) -> tuple[SpatialAnswer, tuple[Check, ...]]:
+    """The answer with geometry's measurements beside its own, and what came of each.
+
+    Where the two agree a fused measurement follows; where they do not, the status becomes
+    DISAGREEMENT and both stay. A frame without metric depth or intrinsics is not checked, and says
+    so in the checks.
+
+    Args:
+        regions: where the objects are, by label; what they do not name, the model is asked for.
+        deadline: as in `FrameSession.ask`.
+
+    Raises:
+        QueryError: a region lies outside the image.
+        QueryTimeout, ModelMemoryError: of the questions that locate the objects.
+    """
+    lengths = [m for m in answer.measurements if m.kind is Kind.DISTANCE or m.kind in _SIZES]
+    if not lengths:
+        return answer, ()
+    try:
+        scene = geometry.open_scene(session.frame)
+    except (DepthError, IntrinsicsError) as error:
+        return answer, tuple(Check(m, None, None, str(error)) for m in lengths)
+    found: dict[str, Measured | None] = {}
+
+    def measured(label: str) -> Measured | None:
+        if label not in found:
+            region = _region_of(label, regions) or _asked(session, label, deadline)
+            found[label] = _measured(scene, region, sensor)
+        return found[label]
+
+    checks = tuple(_check(said, measured) for said in lengths)
+    added = [check.seen for check in checks if check.seen is not None]
+    added += [fused(c.said, c.seen) for c in checks if c.agree and c.seen is not None]
+    status = answer.status
+    if any(check.agree is False for check in checks):
+        status = Status.DISAGREEMENT
+    return replace(answer, measurements=(*answer.measurements, *added), status=status), checks
+
+
+def agree(one: float, other: float) -> bool:
+    """MSMU's rule: max(a / b, b / a) < 1.25; never for what is not positive and finite."""
+    if not (one > 0 and other > 0 and math.isfinite(one) and math.isfinite(other)):
+        return False
+    return max(one / other, other / one) < AGREE
+
+
+def fused(said: Measurement, seen: Measurement) -> Measurement:
+    """Both weighed by their inverse variances; the model's is the agreement rule if unknown."""
+    spread = said.std_dev if said.std_dev > 0 else _LANGUAGE_SPREAD * said.value
+    a, b = spread**-2, max(seen.std_dev, 1e-6) ** -2
+    value = (a * said.value + b * seen.value) / (a + b)
+    return replace(seen, value=value, std_dev=(a + b) ** -0.5, source=Source.FUSED)
+
+
+def _region_of(label: str, regions: Sequence[Region]) -> Region | None:
+    """The caller's region of an object; a single one needs no name."""
+    wanted = label.strip().lower()
+    for region in regions:
+        if region.label.strip().lower() == wanted:
+            return region
+    return regions[0] if len(regions) == 1 and not regions[0].label else None
+
+
+def _asked(session: FrameSession, label: str, deadline: float | None) -> Region | None:
+    """Where the model says the object is: MSMU's grounding question on the cached prefix."""
+    if not label:
+        return None
+    said = session.ask(
+        f"What is the coordinate of the {label}?", deadline=deadline, max_new_tokens=32
+    )
+    if not said.image_points:
+        return None
+    u, v = said.image_points[0]
+    frame = session.frame
+    point = (min(u * frame.width, frame.width - 1.0), min(v * frame.height, frame.height - 1.0))
+    return Region(label, point=point)
+
+
+def _measured(scene: Scene, region: Region | None, sensor: str) -> Measured | None:
+    if region is None:
+        return None
+    return geometry.measure_in(scene, [region], sensor)[0][0]
+
+
+def _check(said: Measurement, measured: Callable[[str], Measured | None]) -> Check:
+    if said.kind is Kind.DISTANCE:
+        return _check_distance(said, measured)
+    one = measured(said.label)
+    if one is None:
+        return Check(said, None, None, f"nobody says where the {said.label or 'object'} is")
+    key = _SIZES[said.kind]
+    return _compared(said, getattr(one, key), one.std_dev[key], one.warnings)
+
+
+def _check_distance(said: Measurement, measured: Callable[[str], Measured | None]) -> Check:
+    a, joined, b = said.label.partition(" and ")
+    first = measured(a)
+    if not joined:
+        if first is None:
+            return Check(said, None, None, f"nobody says where the {a or 'object'} is")
+        spread = first.std_dev["camera_distance_m"]
+        return _compared(said, first.camera_distance_m, spread, first.warnings)
+    second = measured(b)
+    if first is None or second is None:
+        return Check(said, None, None, f"nobody says where the {a if first is None else b} is")
+    pair: Pair = geometry.measure_pair(first, second)
+    warnings = tuple(dict.fromkeys((*first.warnings, *second.warnings)))
+    return _compared(said, pair.distance_m, pair.std_dev_m, warnings)
+
+
+def _compared(
+    said: Measurement, value: float, std_dev: float, warnings: tuple[Caution, ...]
+) -> Check:
+    if math.isnan(value):
+        return Check(said, None, None, "nothing could be measured there", warnings)
+    seen = Measurement(said.kind, value, std_dev, Source.GEOMETRY, said.label)
+    unfit = UNFIT.intersection(warnings)
+    if unfit:
+        codes = ", ".join(sorted(code.value for code in unfit))
+        return Check(said, seen, None, f"geometry is not to be trusted here: {codes}", warnings)
+    same = agree(said.value, value)
+    word = "agrees" if same else "disagrees"
+    why = f"geometry {word}: {value:.3f} m ± {std_dev:.3f} m against {said.value:.3f} m"
+    return Check(said, seen, same, why, warnings)

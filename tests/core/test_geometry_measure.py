@@ -1,0 +1,315 @@
+"""What measuring promises: sizes, motion, scale, resolution, holes, made-up and real frames."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sdvlm_core.errors import DepthError, IntrinsicsError, QueryError
+from sdvlm_core.extents import upright_box
+from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
+from sdvlm_core.geometry import Caution, Measured, measure, smallest_gap
+from sdvlm_core.support_plane import Plane
+
+REAL = Path(__file__).parents[3] / "shared" / "realdata"
+real = pytest.mark.skipif(not REAL.exists(), reason="../shared/realdata is absent")
+slow = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+#: Two boxes on a table: middle of the base x, y; half sizes x, y; height. Metres.
+NEAR = (-0.12, -0.05, 0.06, 0.04, 0.10)
+FAR = (0.15, 0.10, 0.05, 0.05, 0.18)
+
+
+def table(
+    scale: float = 1.0, width: int = 320, noise: float = 0.0, things=(NEAR, FAR)
+) -> tuple[RgbdFrame, list[Region]]:
+    """A table seen from 0.9 m at 45 degrees, ray-cast; every length times `scale`."""
+    k = CameraIntrinsics(600.0, 600.0, 319.5, 239.5, 640, 480).scaled(width, width * 3 // 4)
+    v, u = np.mgrid[0 : k.height, 0 : k.width]
+    half = math.sqrt(0.5)
+    turn = np.array([[1.0, 0.0, 0.0], [0.0, -half, half], [0.0, -half, -half]])
+    ray = k.back_project(u, v, 1.0) @ turn.T
+    eye = np.array([0.0, -0.64, 0.64])
+    depth = -eye[2] / ray[..., 2]
+    owner = np.zeros(depth.shape, int)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for index, (x, y, hx, hy, height) in enumerate(things, start=1):
+            low, high = np.array([x - hx, y - hy, 0.0]), np.array([x + hx, y + hy, height])
+            one, other = (low - eye) / ray, (high - eye) / ray
+            enter = np.minimum(one, other).max(axis=-1)
+            hit = (enter < np.maximum(one, other).min(axis=-1)) & (enter < depth)
+            depth[hit], owner[hit] = enter[hit], index
+    depth = depth * scale
+    depth += np.random.default_rng(0).normal(0, noise, depth.shape) if noise else 0
+    regions = []
+    for index in range(1, len(things) + 1):
+        rows, columns = np.nonzero(owner == index)
+        x1, y1, x2, y2 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        slack = 0.08 * (x2 - x1)
+        box = (float(x1 - slack), float(y1 - slack), float(x2 + slack), float(y2 + slack))
+        regions.append(Region(f"thing {index}", box=box))
+    rgb = np.full((k.height, k.width, 3), 128, np.uint8)
+    return RgbdFrame(rgb, depth.astype(np.float32), k), regions
+
+
+def sizes(one: Measured) -> npt.NDArray[np.float64]:
+    return np.array([one.length_m, one.width_m, one.height_m])
+
+
+def test_boxes_on_a_table_have_their_sizes_and_distance():
+    frame, regions = table(width=640, noise=0.001)
+    (near, far), (pair,) = measure(frame, regions)
+    np.testing.assert_allclose(sizes(near), (0.12, 0.08, 0.10), atol=0.006)
+    np.testing.assert_allclose(sizes(far), (0.10, 0.10, 0.18), atol=0.006)
+    true = np.linalg.norm([0.27, 0.15, 0.04])
+    assert pair.distance_m == pytest.approx(true, abs=0.006)
+    assert pair.gap_m == pytest.approx(math.hypot(0.27 - 0.11, 0.15 - 0.09), abs=0.01)
+    assert near.warnings == ()
+
+
+def test_the_position_is_the_middle_of_the_box_in_the_optical_frame():
+    frame, regions = table(width=640)
+    (near, _), _ = measure(frame, regions)
+    x, y, z = NEAR[0], NEAR[1] + 0.64, NEAR[4] / 2 - 0.64
+    half = math.sqrt(0.5)
+    np.testing.assert_allclose(near.position_m, (x, -half * (y + z), half * (y - z)), atol=0.006)
+    assert near.camera_distance_m == pytest.approx(np.linalg.norm(near.position_m))
+
+
+def test_a_point_on_an_object_measures_the_whole_object():
+    frame, regions = table(width=640)
+    x1, y1, x2, y2 = regions[0].box
+    (one,), _ = measure(frame, [Region("it", point=((x1 + x2) / 2, (y1 + y2) / 2))])
+    np.testing.assert_allclose(sizes(one), (0.12, 0.08, 0.10), atol=0.006)
+
+
+def test_a_mask_measures_what_it_covers():
+    frame, regions = table(width=640)
+    x1, y1, x2, y2 = (round(value) for value in regions[0].box)
+    mask = np.zeros((frame.height, frame.width), bool)
+    mask[y1:y2, x1:x2] = True
+    (one,), _ = measure(frame, [Region("it", mask=mask)])
+    np.testing.assert_allclose(sizes(one), (0.12, 0.08, 0.10), atol=0.006)
+
+
+@slow
+@given(st.floats(0.2, 5.0))
+def test_depth_times_s_makes_every_length_s_times_as_long(scale):
+    frame, regions = table()
+    larger = RgbdFrame(frame.rgb, frame.depth * np.float32(scale), frame.intrinsics)
+    found, pairs = measure(frame, regions)
+    scaled, scaled_pairs = measure(larger, regions)
+    for one, other in zip(found, scaled, strict=True):
+        np.testing.assert_allclose(sizes(other), scale * sizes(one), rtol=1e-3)
+        np.testing.assert_allclose(other.position_m, scale * np.array(one.position_m), rtol=1e-3)
+    assert scaled_pairs[0].distance_m == pytest.approx(scale * pairs[0].distance_m, rel=1e-3)
+    assert scaled_pairs[0].gap_m == pytest.approx(scale * pairs[0].gap_m, rel=1e-3)
+
+
+def test_twice_the_resolution_changes_sizes_by_less_than_two_percent():
+    coarse, _ = measure(*table(width=640))
+    fine, _ = measure(*table(width=1280))
+    for one, other in zip(coarse, fine, strict=True):
+        np.testing.assert_allclose(sizes(other), sizes(one), rtol=0.02)
+
+
+def rotation(axis: npt.NDArray[np.float64], angle: float) -> npt.NDArray[np.float64]:
+    axis = axis / np.linalg.norm(axis)
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+
+
+@slow
+@given(
+    st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda axis: np.linalg.norm(axis) > 0.1),
+    st.floats(-3, 3),
+    st.sampled_from(["box", "can", "arc"]),
+)
+def test_turning_scene_and_camera_together_changes_no_size(axis, angle, shape):
+    rng = np.random.default_rng(3)
+    if shape == "box":
+        points = rng.uniform(-1, 1, (2000, 3)) * (0.06, 0.05, 0.04)
+    else:
+        turn = rng.uniform(np.pi, 2 * np.pi if shape == "arc" else 3 * np.pi, 2000)
+        height = rng.uniform(-0.05, 0.05, 2000)
+        points = np.stack([0.03 * np.cos(turn), height, 0.03 * np.sin(turn)], axis=1)
+    points += np.array([0.1, 0.2, 0.8])
+    up = np.array([0.0, -1.0, 0.0])
+    before = upright_box(points, Plane(tuple(up), 0.3, 0.001))
+    turned = rotation(np.array(axis), angle)
+    moved_up = turned @ up
+    after = upright_box(points @ turned.T, Plane(tuple(moved_up), 0.3, 0.001))
+    np.testing.assert_allclose(after.size, before.size, atol=1e-6)
+    np.testing.assert_allclose(after.centre, turned @ before.centre, atol=1e-6)
+
+
+def test_half_a_can_is_completed_to_a_can():
+    turn = np.linspace(np.pi, 2 * np.pi, 200)  # the side that faces the camera
+    heights = np.linspace(0.0, 0.1, 40)
+    angle, height = (part.ravel() for part in np.meshgrid(turn, heights))
+    points = np.stack([0.03 * np.cos(angle), 0.2 - height, 0.8 + 0.03 * np.sin(angle)], axis=1)
+    box = upright_box(points, Plane((0.0, -1.0, 0.0), 0.2, 0.001))
+    np.testing.assert_allclose(box.size, (0.06, 0.06, 0.1), atol=0.002)
+    np.testing.assert_allclose(box.centre, (0, 0.15, 0.8), atol=0.002)
+    assert box.inferred_depth == pytest.approx(0.03, abs=0.002)
+
+
+def test_the_gap_is_between_the_nearest_surfaces():
+    side = np.stack(np.meshgrid(np.linspace(0, 0.1, 60), np.linspace(0, 0.1, 60)), -1)
+    flat = side.reshape(-1, 2)
+    a = np.column_stack([np.zeros(len(flat)), flat])
+    b = np.column_stack([np.full(len(flat), 0.05), flat])
+    assert smallest_gap(a, b) == pytest.approx(0.05, abs=0.001)
+
+
+@slow
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from(["pixels", "rows", "box"]))
+def test_whatever_is_missing_there_is_a_result_or_a_warning(seed, share, pattern):
+    frame, regions = table(width=160)
+    rng = np.random.default_rng(seed)
+    depth = frame.depth.copy()
+    if pattern == "pixels":
+        depth[rng.random(depth.shape) < share] = np.nan
+    elif pattern == "rows":
+        depth[rng.random(depth.shape[0]) < share] = np.inf
+    else:
+        x1, y1, x2, y2 = (round(value) for value in regions[0].box)
+        depth[y1 : y1 + round(share * (y2 - y1)), x1:x2] = np.nan
+    holed = RgbdFrame(frame.rgb, depth, frame.intrinsics)
+    point = Region("point", point=(float(rng.uniform(0, 159)), float(rng.uniform(0, 119))))
+    found, pairs = measure(holed, [*regions, point])
+    assert len(pairs) == 3
+    for one in found:
+        assert one.warnings or np.isfinite(sizes(one)).all()
+        assert not any(value <= 0 for value in one.std_dev.values())
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0, 1.0])
+def test_a_frame_of_nothing_or_of_a_wall_is_warned_about(value):
+    k = CameraIntrinsics(100.0, 100.0, 39.5, 29.5, 80, 60)
+    depth = np.full((60, 80), value, np.float32)
+    frame = RgbdFrame(np.zeros((60, 80, 3), np.uint8), depth, k)
+    (one,), _ = measure(frame, [Region("it", box=(20, 20, 60, 50))])
+    assert one.warnings
+
+
+def test_an_object_cut_by_the_border_is_called_truncated():
+    frame, regions = table(width=640, things=((-0.55, 0.0, 0.1, 0.1, 0.1),))
+    (one,), _ = measure(frame, regions)
+    assert Caution.TRUNCATED in one.warnings
+
+
+def test_an_object_behind_another_is_called_occluded_and_trusted_less():
+    tall, behind = (0.0, -0.02, 0.04, 0.03, 0.15), (0.02, 0.1, 0.10, 0.04, 0.12)
+    frame, regions = table(width=640, things=(tall, behind))
+    (_, one), _ = measure(frame, regions)
+    (free,), _ = measure(*table(width=640, things=(behind,)))
+    assert Caution.OCCLUDED in one.warnings
+    assert Caution.OCCLUDED not in free.warnings
+    assert one.std_dev["length_m"] > 2 * free.std_dev["length_m"]
+
+
+def test_holes_where_the_object_should_be_are_called_transparent():
+    frame, regions = table(width=640)
+    x1, y1, x2, y2 = (round(value) for value in regions[0].box)
+    depth = frame.depth.copy()
+    depth[y1 + 5 : y2 - 5, x1 + 5 : x2 - 5] = np.nan
+    (one,), _ = measure(RgbdFrame(frame.rgb, depth, frame.intrinsics), regions[:1])
+    assert Caution.TRANSPARENT_OR_REFLECTIVE in one.warnings
+
+
+def test_a_point_on_the_bare_table_says_that_nothing_stands_there():
+    frame, _ = table(width=640)
+    (one,), _ = measure(frame, [Region("it", point=(320.0, 430.0))])
+    assert Caution.NOTHING_STANDS_OUT in one.warnings
+
+
+def test_without_a_floor_the_height_is_along_the_image_and_said_so():
+    k = CameraIntrinsics(300.0, 300.0, 79.5, 59.5, 160, 120)
+    v, u = np.mgrid[0:120, 0:160]
+    away = np.hypot(u - k.cx, v - k.cy) / k.fx  # of the axis, at one metre
+    depth = np.full((120, 160), np.nan, np.float32)
+    ball = away < 0.1
+    depth[ball] = 1.1 - np.sqrt(0.1**2 - away[ball] ** 2)
+    frame = RgbdFrame(np.zeros((120, 160, 3), np.uint8), depth, k)
+    (one,), _ = measure(frame, [Region("it", box=(45, 25, 115, 95))])
+    assert Caution.NO_SUPPORT_PLANE in one.warnings
+    assert one.height_m == pytest.approx(0.2, rel=0.15)
+
+
+def test_depth_without_metres_is_refused_and_estimated_metres_are_marked():
+    frame, regions = table()
+    relative = RgbdFrame(
+        frame.rgb, frame.depth, frame.intrinsics, depth_source="estimated_relative"
+    )
+    with pytest.raises(DepthError, match="no metres"):
+        measure(relative, regions)
+    metric = RgbdFrame(frame.rgb, frame.depth, frame.intrinsics, depth_source="estimated_metric")
+    found, _ = measure(metric, regions)
+    assert all(Caution.ESTIMATED_DEPTH in one.warnings for one in found)
+
+
+def test_a_frame_without_depth_or_intrinsics_and_a_region_outside_are_refused():
+    frame, regions = table()
+    with pytest.raises(DepthError):
+        measure(RgbdFrame(frame.rgb, None, frame.intrinsics), regions)
+    with pytest.raises(IntrinsicsError):
+        measure(RgbdFrame(frame.rgb, frame.depth, None), regions)
+    for outside in (Region("it", box=(900, 10, 950, 40)), Region("it", point=(-20.0, 5.0))):
+        with pytest.raises(QueryError, match="outside the 320x240 image"):
+            measure(frame, [outside])
+    with pytest.raises(QueryError, match="realsense"):
+        measure(frame, regions, sensor="crystal ball")
+
+
+@real
+def test_ycb_products_in_real_frames_have_their_heights():
+    ratios = []
+    for path in sorted(REAL.glob("ycb_*/questions.json")):
+        known = json.loads(path.read_text())
+        frame = read_frame(
+            path.parent / known["rgb"],
+            path.parent / known["depth"],
+            path.parent / "intrinsics.json",
+        )
+        asked = {
+            question["targets"][0]: question["answer_m"]
+            for question in known["questions"]
+            if question["type"] == "height" and question["basis"] == "cad+pose"
+        }
+        regions = [
+            Region(item["label"], box=tuple(item["bbox_xyxy"]))
+            for item in known["objects"]
+            if item["label"] in asked
+        ]
+        found, _ = measure(frame, regions)
+        ratios += [one.height_m / asked[one.label] for one in found]
+    assert len(ratios) >= 8
+    assert np.mean(np.abs(np.log(ratios)) < math.log(1.25)) >= 0.9
+    assert np.median(np.abs(np.array(ratios) - 1)) < 0.06
+
+
+@real
+def test_glass_is_warned_about_and_the_case_beside_it_is_not():
+    folder = REAL / "cleargrasp_080"
+    known = json.loads((folder / "questions.json").read_text())
+    frame = read_frame(folder / known["rgb"], folder / known["depth"], folder / "intrinsics.json")
+    asked = [question for question in known["questions"] if "transparent" in question]
+    regions = [
+        Region(question["targets"][0], point=tuple(map(float, question["points_px"][0])))
+        for question in asked
+    ]
+    found, _ = measure(frame, regions)
+    for question, one in zip(asked, found, strict=True):
+        assert (Caution.TRANSPARENT_OR_REFLECTIVE in one.warnings) == question["transparent"]
+        assert bool(one.warnings) == question["transparent"]

@@ -1,0 +1,242 @@
+"""The same bag gives the same answers by `sdvlm replay` and by the live node, bit for bit.
+
+And what makes it so: messages of both libraries decode to the same frames, both pair in the same
+way, and both name refusals alike.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from builtin_interfaces.msg import Duration
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+rosbag2 = pytest.importorskip("rosbags.rosbag2")
+
+from sdvlm.msg import SpatialAnswer  # noqa: E402
+from sdvlm_core import bags as core_bags  # noqa: E402
+from sdvlm_core import error_codes as core_codes  # noqa: E402
+from sdvlm_core import errors  # noqa: E402
+from sdvlm_core.messages import frame_from_messages, nanoseconds  # noqa: E402
+from sdvlm_ros import error_codes, frame_buffer  # noqa: E402
+from tests import bags  # noqa: E402
+from tests.bags import START  # noqa: E402
+from tests.ros.conftest import ROOT, running  # noqa: E402
+from tests.ros.peer import Peer, Response  # noqa: E402
+
+FRAMES = 4
+QUESTIONS = ("Can you measure the height of the pink can?", "Where is the red book in the image?")
+SLOP = 30_000_000
+
+
+@pytest.fixture(scope="module")
+def looks() -> list[tuple[Any, Any]]:
+    """Colour and millimetres of the demo's table, seen from places of its own by each frame."""
+    with core_bags.open_bag(ROOT / "demo" / "table") as reader:
+        topics = core_bags.find_topics(reader)
+        frame = core_bags.decode(next(core_bags.frames(reader, topics, SLOP)))
+    assert frame.depth is not None
+    millimetres = np.nan_to_num(frame.depth * 1000).round().astype(np.uint16)
+    return [
+        (np.roll(frame.rgb, 60 * n, 1), np.roll(millimetres, 60 * n, 1) + np.uint16(100 * n))
+        for n in range(FRAMES)
+    ]
+
+
+def test_the_same_bag_gives_the_same_answers_through_the_command_and_the_node(
+    tmp_path: Path, context: rclpy.Context, looks: list[tuple[Any, Any]]
+) -> None:
+    bag = bags.write_bag(
+        tmp_path / "bag",
+        [
+            r
+            for n, (rgb, depth) in enumerate(looks)
+            for r in bags.frame(n, "compressed", rgb, depth)
+        ],
+    )
+    entries = "".join(f"- question: {question}\n  every: frame\n" for question in QUESTIONS)
+    (tmp_path / "q.yaml").write_text("questions:\n" + entries)
+    # The number of threads decides how sums are split, so it is the same on both sides.
+    one_thread = {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "sdvlm_core.cli", "replay", str(bag)]
+    command += ["--questions", str(tmp_path / "q.yaml"), "--out", str(tmp_path / "out")]
+    offline = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | one_thread, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        online = answers_of_the_node(bag, context, one_thread)
+        _, said = offline.communicate(timeout=60)
+    finally:
+        if offline.poll() is None:
+            offline.send_signal(signal.SIGINT)
+            offline.wait(30)
+    assert offline.returncode == 0, said
+    written = {}
+    with rosbag2.Reader(tmp_path / "out" / "answers") as reader:
+        for connection, _, data in reader.messages():
+            if connection.topic == "/spatial_query/answers":
+                answer = deserialize_message(bytes(data), SpatialAnswer)
+                written[nanoseconds(answer.header.stamp), answer.question] = answer
+    assert len(written) == FRAMES * len(QUESTIONS)
+    assert {key: content(answer) for key, answer in written.items()} == {
+        key: content(answer) for key, answer in online.items()
+    }
+    # That this compares something: the frames differ, and numbers and places were found.
+    assert len({answer.text for answer in written.values()}) > 2
+    assert any(answer.measurements for answer in written.values())
+    assert any(answer.positions for answer in written.values())
+
+
+def answers_of_the_node(
+    bag: Path, context: rclpy.Context, environment: dict[str, str]
+) -> dict[tuple[int, str], SpatialAnswer]:
+    """Stamp and question -> what the live node answers, while the bag waits for it."""
+    remaps = ["-r", "__ns:=/parity"]
+    for topic in (f"{bags.RGB}/compressed", f"{bags.DEPTH}/compressedDepth", bags.INFO):
+        remaps += ["-r", f"{topic}:=/parity{topic}"]
+    parameters = ["-p", "use_sim_time:=true", "-p", "rgb_transport:=compressed"]
+    parameters += ["-p", "depth_transport:=compressedDepth"]
+    player = [str(bag), "--as-fast-as-answered", str(len(QUESTIONS)), "--ros-args", *remaps]
+    answers: dict[tuple[int, str], SpatialAnswer] = {}
+    with (
+        running("sdvlm_ros.node", "--ros-args", *remaps, *parameters, **environment),
+        running("sdvlm_ros.replay", *player) as replay,
+    ):
+        peer = Peer(context, "/parity")
+        assert peer.query.wait_for_service(60.0)
+        deadline = time.monotonic() + 60.0
+        answered = 0
+        while len(answers) < FRAMES * len(QUESTIONS) and replay.poll() is None:
+            assert time.monotonic() < deadline, f"{len(answers)} answers in time"
+            # In turn, so that any two answers about a frame are to both questions.
+            response = peer.ask(QUESTIONS[answered % len(QUESTIONS)])
+            if response.error_code == Response.NONE:
+                answer = response.answer
+                answers[nanoseconds(answer.header.stamp), answer.question] = answer
+                answered += 1
+            else:
+                # Parts of the first frame, or the first tick of the clock, are still on their way.
+                early = (Response.NO_IMAGE, Response.BAD_DEPTH, Response.BAD_CAMERA_INFO)
+                early += (Response.STALE_IMAGE,)
+                assert response.error_code in early, response.error_msg
+    return answers
+
+
+def content(answer: SpatialAnswer) -> bytes:
+    """All bytes of an answer but its id and how long it took."""
+    answer.id = ""
+    answer.queue_time = answer.encode_time = answer.generate_time = Duration()
+    return bytes(serialize_message(answer))
+
+
+@pytest.mark.parametrize("form", ["raw", "compressed"])
+def test_messages_of_both_libraries_decode_to_the_same_frame(
+    looks: list[tuple[Any, Any]], form: str
+) -> None:
+    records = bags.frame(1, form, *looks[1])
+    kinds = {bags.IMAGE: Image, bags.COMPRESSED: CompressedImage, bags.CAMERA_INFO: CameraInfo}
+    live = frame_from_messages(*(deserialize_message(r.data, kinds[r.kind]) for r in records))
+    read = frame_from_messages(*(core_bags.deserialize(r.data, r.kind) for r in records))
+    assert live.rgb.tobytes() == read.rgb.tobytes()
+    assert live.depth is not None
+    assert read.depth is not None
+    assert live.depth.tobytes() == read.depth.tobytes()
+    assert (live.intrinsics, live.stamp_ns, live.frame_id) == (
+        read.intrinsics,
+        read.stamp_ns,
+        read.frame_id,
+    )
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_depth_in_32_bits_decodes_to_the_same_frame_too(quantised: bool) -> None:
+    depth = np.linspace(0.4, 5.0, 48 * 64, dtype=np.float32).reshape(48, 64)
+    depth[3, 4] = np.nan
+    color, _, info = bags.frame(1)
+    if quantised:
+        stored = np.nan_to_num(100.0 / depth + 3.0).astype(np.uint16)
+        png = cv2.imencode(".png", stored)[1].tobytes()
+        packed = struct.pack("<iff", 0, 100.0, 3.0) + png
+        coding = "32FC1; compressedDepth png"
+        message: Any = bags.compressed(packed, coding, START)
+        kind: str = bags.COMPRESSED
+        live_type: Any = CompressedImage
+    else:
+        message, kind, live_type = bags.image(depth, "32FC1", START), bags.IMAGE, Image
+    record = bags.record(bags.DEPTH, kind, message, START)
+    live = frame_from_messages(
+        deserialize_message(color.data, Image),
+        deserialize_message(record.data, live_type),
+        deserialize_message(info.data, CameraInfo),
+    )
+    read = frame_from_messages(
+        *(core_bags.deserialize(r.data, r.kind) for r in (color, record, info))
+    )
+    assert live.depth is not None
+    assert read.depth is not None
+    assert live.depth.tobytes() == read.depth.tobytes()
+
+
+JITTER = st.integers(-50_000_000, 50_000_000)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.just(0), JITTER, JITTER), min_size=1, max_size=12),
+    st.sets(st.integers(0, 11)),
+    st.sets(st.integers(0, 11)),
+)
+def test_a_bag_is_paired_as_the_node_pairs(
+    frames: list[tuple[int, int, int]], no_depth: set[int], no_info: set[int]
+) -> None:
+    """Stamps may be off by more than the slop, messages may be missing."""
+    buffer = frame_buffer.FrameBuffer(100, SLOP, lambda kind: "offered")
+    messages: list[tuple[core_bags.Input, core_bags.Stamped]] = []
+    absent = {core_bags.Input.DEPTH: no_depth, core_bags.Input.INFO: no_info}
+    for number, offsets in enumerate(frames):
+        for kind, offset in zip(core_bags.Input, offsets, strict=True):
+            if number in absent.get(kind, ()):
+                continue
+            stamp_ns = START + number * bags.PERIOD + offset
+            name = f"{kind.value} {number}".encode()
+            messages.append((kind, core_bags.Stamped(stamp_ns, stamp_ns, name, "")))
+            buffer.add(frame_buffer.Input(kind.value), stamp_ns, name)
+    for frame in core_bags.pair(messages, SLOP):
+        partners = frame.depth and frame.info and (frame.depth.data, frame.info.data)
+        code = frame.refusal and int(core_codes.error_code(frame.refusal))
+        assert (partners, code) == paired_live(buffer, frame.color.stamp_ns)
+
+
+def paired_live(buffer: frame_buffer.FrameBuffer, stamp_ns: int) -> tuple[Any, int | None]:
+    """Depth and info of the frame at a stamp, or the code of the refusal."""
+    try:
+        live = buffer.at(stamp_ns)
+    except errors.FrameError as error:
+        return None, error_codes.error_code(error)
+    assert live.depth is not None
+    return (live.depth.data, live.info.data), None
+
+
+def test_codes_in_files_are_those_of_the_service() -> None:
+    assert {int(code): code.name for code in core_codes.ErrorCode} == error_codes.NAMES
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            assert error_codes.error_code(kind("")) == core_codes.error_code(kind(""))
+
+
+def test_the_inputs_have_the_same_names() -> None:
+    assert {kind.value for kind in core_bags.Input} == {kind.value for kind in frame_buffer.Input}

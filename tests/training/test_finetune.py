@@ -1,0 +1,305 @@
+"""Fine-tuning: the same losses on one process or several, interrupted or not; and what it makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+
+pytest.importorskip("training.simulation.renderer", reason="no headless OpenGL here")
+
+from sdvlm_core.checkpoint import load
+from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.image import clip_pixels, square_picture
+from sdvlm_core.model import encoding_settings, grid_cells
+from sdvlm_core.prompt import TEMPLATES, prefix_ids, question_ids
+from tests.tiny_checkpoint import write_tiny_checkpoint
+from training.finetune import rate_factor, run
+from training.finetuning.batches import batches_of, collate, share_of
+from training.finetuning.config import Config, read_config
+from training.finetuning.samples import IGNORED, Prepared, tokens_of
+from training.simulate import read_frames, rgbd_frame
+
+ROOT = Path(__file__).parents[2]
+STEPS = 20
+
+
+def _run(*words: object, **more) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        **more,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(autouse=True)
+def _new_process() -> None:
+    """accelerate keeps its settings for a process; each run here is to be the first of one."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("frames")
+    _run("training.simulate", "--scenes", 24, "--width", 96, "--seed", 4, "--out", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(frames, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("data")
+    _run(
+        "training.build", "--simulated", frames, "--style", "metric", "--per-type", 1,
+        "--test-share", 0, "--workers", 1, "--out", out,
+    )  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("base"), "xyz")
+
+
+@pytest.fixture
+def config(base, data, tmp_path):
+    """A configuration file in a folder of its own; values may be changed."""
+
+    def write(**values) -> Path:
+        stored = {
+            "model": str(base),
+            "data": str(data),
+            "out": str(tmp_path / "out"),
+            "lora_rank": 4,
+            "lora_alpha": 8,
+            "lora_dropout": 0.0,
+            "lora_rate": 2e-2,
+            "projector_rate": 2e-3,
+            "batch": 5,
+            "micro_batch": 2,
+            "epochs": 9,
+            "steps": STEPS,
+            "max_length": 1500,
+            "dtype": "float32",
+            "gradient_checkpointing": False,
+            "save_every": 6,
+        }
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(stored | values))
+        return file
+
+    return write
+
+
+def _losses(out: Path) -> list[float]:
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    return [row["loss"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def alone(base, data, tmp_path_factory) -> dict[float, Path]:
+    """Finished runs of one process, by dropout."""
+    folder = tmp_path_factory.mktemp("alone")
+    found = {}
+    for dropout in (0.0, 0.3):
+        values = Config(
+            model=str(base), data=str(data), out=str(folder / str(dropout)), lora_rank=4,
+            lora_alpha=8, lora_dropout=dropout, lora_rate=2e-2, projector_rate=2e-3, batch=5,
+            micro_batch=2, epochs=9, steps=STEPS, max_length=1500, dtype="float32",
+            gradient_checkpointing=False, save_every=6,
+        )  # fmt: skip
+        run(values)
+        found[dropout] = folder / str(dropout)
+    return found
+
+
+def test_the_loss_falls(alone):
+    losses = _losses(alone[0.0])
+    assert len(losses) == STEPS
+    assert np.mean(losses[-3:]) < losses[0] - 0.2
+
+
+@pytest.mark.parametrize("sharding", ["copy", "zero2", "fsdp"])
+def test_two_processes_reach_the_losses_of_one(alone, config, tmp_path, sharding):
+    _run(
+        "torch.distributed.run", "--nproc-per-node", 2, "--master-port", 29500 + os.getpid() % 400,
+        "-m", "training.finetune", config(), "--sharding", sharding,
+    )  # fmt: skip
+    np.testing.assert_allclose(_losses(tmp_path / "out"), _losses(alone[0.0]), atol=1e-3)
+    # And what was learnt is the same, whole.
+    ours, theirs = (load(str(d / "adapter")).model for d in (tmp_path / "out", alone[0.0]))
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0, msg=name)
+
+
+def test_killed_and_resumed_it_gives_the_same_losses(alone, config, tmp_path):
+    """With dropout, so that the random state has to come back too."""
+    file = config(lora_dropout=0.3)
+    words = [sys.executable, "-m", "training.finetune", str(file)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, **quiet)
+    until = time.monotonic() + 120
+    while not list((tmp_path / "out").glob("state-*")):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    begun = len((tmp_path / "out" / "metrics.jsonl").read_text().splitlines())
+    assert begun < STEPS, "it was not interrupted"
+    run(read_config(file))
+    np.testing.assert_allclose(_losses(tmp_path / "out"), _losses(alone[0.3]), atol=1e-6)
+
+
+def test_the_adapter_answers_and_merged_it_says_the_same(alone, frames, tmp_path):
+    adapter = alone[0.0] / "adapter"
+    _run("training.merge", adapter, tmp_path / "whole")
+    frame = rgbd_frame(next(iter(read_frames(frames))))
+    logits = []
+    for name in (adapter, tmp_path / "whole"):
+        checkpoint = load(str(name), dtype="float32")
+        assert encoding_settings(checkpoint.model.config).kind == "xyz"
+        session = SpatialEngine(checkpoint).open(frame)
+        assert session.ask("How tall is it?", max_new_tokens=4).text is not None
+        logits.append(session.next_token_logits("How tall is it?"))
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
+
+
+def test_only_adapters_and_projector_have_learnt(alone, base):
+    whole = load(str(alone[0.0] / "adapter")).model
+    before = dict(load(str(base)).model.named_parameters())
+    changed = {
+        name for name, value in whole.named_parameters() if not torch.equal(value, before[name])
+    }
+    assert changed
+    for name in changed:
+        assert "multi_modal_projector" in name or ("language_model" in name and "_proj" in name)
+
+
+def test_the_recipe_of_the_paper_runs_with_its_shape_shrunk(base, data, tmp_path):
+    recipe = read_config(ROOT / "training" / "configs" / "msmu_lora_7b.yaml")
+    small = vars(recipe) | {"model": str(base), "data": str(data), "out": str(tmp_path), "batch": 8}
+    run(Config(**small | {"micro_batch": 4, "steps": 2, "lora_rank": 8}))
+    assert all(np.isfinite(_losses(tmp_path)))
+    model = load(str(tmp_path / "adapter")).model
+    assert encoding_settings(model.config).to_mapping()["alignment"] == "reference"
+
+
+def test_a_loss_that_is_no_number_stops_with_the_batch_kept(config, tmp_path, monkeypatch):
+    from training.finetuning import trainee
+
+    forward = trainee.Trainee.forward
+    calls = []
+
+    def broken(self, batch):
+        calls.append(1)
+        return forward(self, batch) * (float("nan") if len(calls) == 7 else 1.0)
+
+    monkeypatch.setattr(trainee.Trainee, "forward", broken)
+    with pytest.raises(FloatingPointError, match="broken-batch-0"):
+        run(read_config(config()))
+    assert (tmp_path / "out" / "broken-batch-0.safetensors").exists()
+
+
+def test_data_without_depth_is_refused_unless_an_estimator_is_named(config, data, tmp_path):
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(next(data.glob("*.parquet")))
+    pq.write_table(table.select(["image", "conversations"]), tmp_path / "train.parquet")
+    from sdvlm_core.errors import DepthError
+
+    with pytest.raises(DepthError, match="key `estimator`"):
+        run(read_config(config(data=str(tmp_path / "train.parquet"))))
+
+
+# Pieces.
+
+TURNS = (("How tall is it?", "0.25 m."), ("Which one?", "The mug."), ("Why?", "Because."))
+
+
+@pytest.mark.parametrize("template", ["raw", "vicuna_v1"])
+def test_a_conversation_is_learnt_on_its_answers_only_and_begins_as_it_is_asked(base, template):
+    tokenizer, form = load(str(base)).tokenizer, TEMPLATES[template]
+    ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, 16, 5000)
+    assert lost == 0
+    asked = prefix_ids(tokenizer, form, 4, 16) + question_ids(tokenizer, form, TURNS[0][0])
+    assert ids[: len(asked)] == asked
+    learnt = tokenizer.decode([label for label in labels if label != IGNORED])
+    end = tokenizer.eos_token
+    assert learnt == f"0.25 m.{end}The mug.{end}Because.{end}"
+    assert all(label in (IGNORED, token) for label, token in zip(labels, ids, strict=True))
+
+
+def test_turns_that_do_not_fit_are_left_out_whole(base):
+    tokenizer, form = load(str(base)).tokenizer, TEMPLATES["raw"]
+    whole = len(tokens_of(tokenizer, form, TURNS, 4, 16, 5000)[0])
+    ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, 16, whole - 1)
+    assert lost == 1
+    assert (ids, labels, 0) == tokens_of(tokenizer, form, TURNS[:2], 4, 16, 5000)
+
+
+def test_every_process_gets_its_part_of_the_same_batches():
+    lengths = np.random.default_rng(0).integers(10, 500, 101).tolist()
+    batches = batches_of(lengths, 8, seed=3, epoch=1)
+    assert len(batches) == 12
+    assert len({number for members in batches for number in members}) == 96
+    assert batches == batches_of(lengths, 8, seed=3, epoch=1) != batches_of(lengths, 8, 3, 2)
+    for members in batches:
+        shares = [share_of(members, process, 3, 2) for process in range(3)]
+        assert len({len(share) for share in shares}) == 1
+        assert sorted(n for share in shares for part in share for n in part) == sorted(members)
+    spread = np.mean([np.ptp([lengths[n] for n in members]) for members in batches])
+    assert spread < 0.5 * np.ptp(lengths)
+
+
+def test_a_prepared_picture_is_what_the_engine_shows_the_tower():
+    rgb = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    empty = np.zeros((4, 3), np.float32)
+    ids = np.array([1, 2], np.int64)
+    sample = Prepared(ids, ids, square_picture(rgb, 56), empty, np.ones(4, bool))
+    np.testing.assert_array_equal(collate([sample], 0)["pixels"][0].numpy(), clip_pixels(rgb, 56))
+
+
+def test_rates_rise_then_fall_to_zero():
+    factors = [rate_factor(step, 100, 0.03) for step in range(100)]
+    assert factors[:3] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert all(a >= b for a, b in pairwise(factors[3:]))
+    assert factors[-1] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rank": 3}, "unknown keys"),
+        ({"batch": "many"}, "batch must be int"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"dtype": "int8"}, "dtype is one of"),
+        ({"encoding": {"kind": "magic"}}, "depth_encoding.kind"),
+        ({"gradient_checkpointing": 1}, "must be bool"),
+    ],
+)
+def test_a_configuration_with_a_mistake_is_refused_by_name(config, change, message):
+    with pytest.raises(ValueError, match=message):
+        read_config(config(**change))
+
+
+def test_the_grid_of_a_tiny_model_is_what_the_data_was_prepared_for(base):
+    assert grid_cells(load(str(base)).model.config) == 4

@@ -1,0 +1,141 @@
+"""A trained row -> its answers about frames it never saw, as they are or under a control.
+
+Knows how a row is asked and where answers lie; what is asked and how it is scored is that of
+`training.evaluate`, what a control shows is in `training.evaluation.controls`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from sdvlm_core.checkpoint import load as load_checkpoint
+from sdvlm_core.frame import RgbdFrame
+from training.ablation.data import RowData
+from training.ablation.model import DepthTokens, answer, new_model, prefix_of
+from training.ablation.rows import Row, inputs_of
+from training.evaluate import questions_of
+from training.evaluation.score import score
+from training.nano.frames import PICTURE, TrainingFrames
+from training.nano.tower import tower_features
+from training.simulate import read_frames, rgbd_frame
+from training.simulation.world import SimulatedFrame
+
+
+@cache
+def _frames(directory: Path) -> list[SimulatedFrame]:
+    # The same frames that training would use: those with any depth.
+    return [frame for frame in read_frames(directory) if frame.depth_mm.any()]
+
+
+def shown(control: str, frame: RgbdFrame, other: RgbdFrame, seed: int) -> RgbdFrame:
+    """The frame with what a control puts in the place of its depth or intrinsics."""
+    depth, k = frame.depth, frame.intrinsics
+    assert depth is not None
+    assert k is not None
+    assert other.depth is not None
+    name, _, value = control.partition(":")
+    if name in ("own", "blind"):
+        return frame
+    if name == "wrong_intrinsics":
+        wrong = replace(k, fx=1.5 * k.fx, fy=1.5 * k.fy)
+        return replace(frame, intrinsics=wrong)
+    if name == "shuffled":
+        size = (frame.width, frame.height)
+        changed = cv2.resize(other.depth, size, interpolation=cv2.INTER_NEAREST)
+    elif name == "constant":
+        changed = np.full_like(depth, 1.0)
+    elif name == "inverted":
+        # What was nearest is farthest, over the same range.
+        changed = np.nanmin(depth) + np.nanmax(depth) - depth
+    elif name == "noise":
+        noise = np.random.default_rng(seed).normal(0, float(value), depth.shape)
+        changed = np.maximum(depth + noise, 0.01).astype(np.float32)
+    else:
+        raise ValueError(f"no such control: {control}")
+    return replace(frame, depth=changed)
+
+
+def _data(row: Row, directory: Path, control: str) -> RowData:
+    """The test frames as a row sees them under a control."""
+    frames = _frames(directory)
+    views = [rgbd_frame(frame) for frame in frames]
+    inputs = [
+        inputs_of(row, shown(control, view, views[(at + 1) % len(views)], at))
+        for at, view in enumerate(views)
+    ]
+    count = len(frames)
+    if control == "blind":
+        grey = np.full((1, PICTURE, PICTURE, 3), 128, np.uint8)
+        features = tower_features(_tower(), grey).expand(count, -1, -1)
+    else:
+        features = load_file(directory / "colour.safetensors")["features"]
+    pictures = None
+    if row.extra == "image":
+        pictures = tower_features(_tower(), np.stack([i.picture for i in inputs]))
+    nothing = np.zeros(count, np.float32)
+    arrays = TrainingFrames(
+        picture=np.zeros((count, 0), np.uint8),
+        coordinates=np.stack([i.coordinates for i in inputs]),
+        valid=np.stack([i.valid for i in inputs]),
+        owner=np.zeros((count, 0), np.uint8),
+        coverage=np.zeros((count, 0), bool),
+        objects=np.zeros((count, 0), np.float32),
+        focal=nothing,
+        pixels=nothing.astype(np.int32),
+        graphs=[frame.objects for frame in frames],
+    )
+    metres = np.stack([i.metres for i in inputs]) if row.extra == "prompt" else None
+    return RowData(arrays, features, pictures, metres)
+
+
+@cache
+def _tower() -> Any:
+    return load_checkpoint("nano").model.float().model.vision_tower
+
+
+def ask_about(row: Row, weights: Path, directory: Path, control: str, out: Path) -> None:
+    """Write a row's answers about a folder of training.simulate as JSON lines, once."""
+    if out.exists():
+        return
+    tokenizer = load_checkpoint("nano").tokenizer
+    model = new_model(row, len(tokenizer), 0)
+    tensors = load_file(weights)
+    model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("extra.")})
+    model.eval()
+    data = _data(row, directory, control)
+    extra = None
+    if row.extra:
+        extra = DepthTokens(row, tokenizer, model.config.text_config.hidden_size)
+        own = {k.removeprefix("extra."): v for k, v in tensors.items() if k.startswith("extra.")}
+        extra.load_state_dict(own)
+        extra.look_up(data)
+    temporary = out.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as log, torch.inference_mode():
+        for at, frame in enumerate(_frames(directory)):
+            asked = questions_of(frame)
+            if not asked:
+                continue
+            prefix = prefix_of(model, data, extra, at)
+            texts = answer(model, tokenizer, prefix, [question.question for question in asked])
+            for question, text in zip(asked, texts, strict=True):
+                outcome = score(question.question, text, question.reference, question.names)
+                line = {
+                    "frame": frame.scene,
+                    "type": question.type,
+                    "question": question.question,
+                    "answer": text,
+                    "reference": question.reference,
+                    "correct": outcome.correct,
+                    "tokens": prefix.shape[1] - 1,
+                }
+                log.write(json.dumps(line) + "\n")
+    temporary.replace(out)

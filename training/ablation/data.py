@@ -1,0 +1,102 @@
+"""Frames of a `training.simulate` folder -> arrays of every row, computed once and kept beside it.
+
+Knows files; what a row makes of a frame is in `rows`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionModel
+
+from training.ablation.rows import ROWS, Row, inputs_of
+from training.nano.frames import TrainingFrames, load
+from training.nano.tower import tower_features
+from training.simulate import read_shard, rgbd_frame
+
+
+@dataclass(frozen=True, eq=False)
+class RowData:
+    """What one row is trained on.
+
+    frames: with the row's own coordinates and validity; features (N, 144, D) float16 of the colour
+    pictures; pictures (N, 144, D) float16 of the depth pictures of `image`; metres (N, 16) of
+    `prompt`.
+    """
+
+    frames: TrainingFrames
+    features: torch.Tensor
+    pictures: torch.Tensor | None
+    metres: npt.NDArray[np.float32] | None
+
+
+def _prepare(shard: Path) -> Path:
+    cache = shard.with_suffix(".rows.npz")
+    if cache.exists():
+        return cache
+    cv2.setNumThreads(1)
+    # The frames of `nano.frames`: those with any depth.
+    frames = [rgbd_frame(frame) for frame in read_shard(shard) if frame.depth_mm.any()]
+    arrays: dict[str, list[npt.NDArray[np.generic]]] = {}
+    for row in ROWS.values():
+        for frame in frames:
+            for key, value in vars(inputs_of(row, frame)).items():
+                if value is not None:
+                    arrays.setdefault(f"{row.name}.{key}", []).append(value)
+    temporary = cache.with_suffix(".tmp.npz")
+    np.savez(temporary, **{key: np.stack(values) for key, values in arrays.items()})
+    temporary.replace(cache)
+    return cache
+
+
+def prepare(directory: Path, tower: CLIPVisionModel) -> None:
+    """Make every cache that `row_data` reads, once."""
+    shards = sorted(directory.glob("shard-*.parquet"))
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
+        list(track(workers.map(_prepare, shards), "preparing rows", len(shards)))
+    frames = load(directory)
+    _features(directory / "colour.safetensors", tower, frames.picture)
+    _features(directory / "depth.safetensors", tower, _stacked(directory, "image.picture"))
+
+
+def _features(cache: Path, tower: CLIPVisionModel, pictures: npt.NDArray[np.uint8]) -> None:
+    if not cache.exists():
+        temporary = cache.with_suffix(".tmp")
+        save_file({"features": tower_features(tower, pictures)}, temporary)
+        temporary.replace(cache)
+
+
+def _stacked(directory: Path, key: str) -> npt.NDArray[np.generic]:
+    parts = []
+    for cache in sorted(directory.glob("shard-*.rows.npz")):
+        with np.load(cache, allow_pickle=False) as stored:
+            parts.append(stored[key])
+    return np.concatenate(parts)
+
+
+def row_data(directory: Path, row: Row) -> RowData:
+    """The data of a row; call `prepare` before."""
+    from dataclasses import replace
+
+    frames = load(directory)
+    frames = replace(
+        frames,
+        coordinates=_stacked(directory, f"{row.name}.coordinates"),
+        valid=_stacked(directory, f"{row.name}.valid"),
+    )
+    image, prompt = row.extra == "image", row.extra == "prompt"
+    return RowData(
+        frames,
+        load_file(directory / "colour.safetensors")["features"],
+        load_file(directory / "depth.safetensors")["features"] if image else None,
+        _stacked(directory, f"{row.name}.metres") if prompt else None,
+    )

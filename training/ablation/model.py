@@ -1,0 +1,146 @@
+"""A row's model: nano's architecture, and what its depth becomes behind the picture's tokens.
+
+Knows how arrays of `rows` become embeddings, in training (by index of a frame) and in answering.
+Does not know losses, schedules or questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import DynamicCache, PreTrainedTokenizerFast
+
+from sdvlm_core.depth_encoding import encode
+from sdvlm_core.model import DepthEncodedLlava, encoding_settings, fuse
+from sdvlm_core.prompt import TEMPLATES, question_ids
+from training.ablation.data import RowData
+from training.ablation.rows import WORDS, Row, in_words
+from training.nano.__main__ import nano_config
+from training.nano.vocabulary import BOS, EOS, PAD
+
+#: No answer of `metric` style is longer.
+_MAX_NEW = 24
+#: Tokens of the row `prompt`: the word, four for each distance, and room for a few beyond 10 m.
+_PROMPT = 8 + 4 * WORDS * WORDS + 8
+
+
+class DepthTokens(nn.Module):
+    """What of a row's depth follows the picture's tokens: (model, indices) -> (B, E, D)."""
+
+    def __init__(self, row: Row, tokenizer: PreTrainedTokenizerFast, width: int) -> None:
+        super().__init__()
+        self._row, self._tokenizer = row, tokenizer
+        self._data: RowData | None = None
+        self.own = nn.Linear(width, width) if row.extra == "token" else None
+
+    def look_up(self, data: RowData) -> None:
+        """Whose frames the indices are of."""
+        self._data = data
+
+    def forward(self, model: DepthEncodedLlava, chosen: np.ndarray) -> torch.Tensor:
+        """Embeddings (B, E, D) of the frames of these indices."""
+        data = self._data
+        assert data is not None
+        embedding = model.model.language_model.embed_tokens.weight
+        if self._row.extra == "image":
+            assert data.pictures is not None
+            projected = model.model.multi_modal_projector(data.pictures[chosen].float())
+            return fuse(projected, None, encoding_settings(model.config))
+        if self._row.extra == "prompt":
+            assert data.metres is not None
+            texts = [in_words(metres) for metres in data.metres[chosen]]
+            ids = self._tokenizer(texts, add_special_tokens=False, padding=False)["input_ids"]
+            # A missing reading takes two tokens where a number takes four: what is short is padded.
+            rows = [(row + [PAD] * _PROMPT)[:_PROMPT] for row in ids]
+            return F.embedding(torch.tensor(rows), embedding)
+        assert self.own is not None
+        code = encode(
+            torch.from_numpy(data.frames.coordinates[chosen]),
+            torch.from_numpy(data.frames.valid[chosen]),
+            self._row.encoding,
+            embedding.shape[1],
+        )
+        return self.own(code)
+
+
+def new_model(row: Row, vocabulary: int, seed: int) -> DepthEncodedLlava:
+    """Random weights; of a row whose code is not added, the model has no encoding."""
+    torch.manual_seed(seed)
+    config = nano_config(vocabulary)
+    settings = row.encoding.to_mapping()
+    config.depth_encoding = settings | ({"kind": "none"} if row.extra else {})
+    return DepthEncodedLlava(config)
+
+
+def prefix_of(
+    model: DepthEncodedLlava, data: RowData, extra: nn.Module | None, index: int
+) -> torch.Tensor:
+    """Embeddings (1, P, D) before every question about a frame."""
+    settings = encoding_settings(model.config)
+    embedding = model.model.language_model.embed_tokens.weight
+    chosen = np.array([index])
+    code = None
+    if settings.kind != "none":
+        code = encode(
+            torch.from_numpy(data.frames.coordinates[chosen]),
+            torch.from_numpy(data.frames.valid[chosen]),
+            settings,
+            embedding.shape[1],
+        )
+    projected = model.model.multi_modal_projector(data.features[chosen].float())
+    parts = [embedding[BOS].expand(1, 1, -1), fuse(projected, code, settings)]
+    if extra is not None:
+        parts.append(extra(model, chosen))
+    return torch.cat(parts, dim=1)
+
+
+@torch.inference_mode()
+def answer(
+    model: DepthEncodedLlava,
+    tokenizer: PreTrainedTokenizerFast,
+    prefix: torch.Tensor,
+    questions: list[str],
+) -> list[str]:
+    """Greedy answers to all questions about one frame, decoded together."""
+    language, embedding = model.model.language_model, model.model.language_model.embed_tokens
+    cache = DynamicCache(config=model.config.text_config)
+    language(inputs_embeds=prefix, past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(len(questions))
+    ids = [question_ids(tokenizer, TEMPLATES["raw"], question) for question in questions]
+    longest, before = max(map(len, ids)), prefix.shape[1]
+    # Padded at the left, so that the answers begin together.
+    pads = torch.tensor([longest - len(row) for row in ids])
+    step = torch.tensor([[PAD] * (longest - len(row)) + row for row in ids])
+    mask = torch.ones(len(ids), before + longest, dtype=torch.long)
+    mask[:, before:] = torch.arange(longest) >= pads[:, None]
+    places = (before + torch.arange(longest) - pads[:, None]).clamp(min=before)
+    said: list[list[int]] = [[] for _ in ids]
+    done = torch.zeros(len(ids), dtype=torch.bool)
+    for _ in range(_MAX_NEW):
+        out = language(
+            inputs_embeds=embedding(step),
+            past_key_values=cache,
+            attention_mask=mask,
+            position_ids=places,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        chosen = F.linear(out, embedding.weight).argmax(-1)
+        done |= chosen == EOS
+        if done.all():
+            break
+        for row, token in _running(chosen, done):
+            said[row].append(token)
+        step, places = chosen[:, None], places[:, -1:] + 1
+        mask = torch.cat([mask, torch.ones(len(ids), 1, dtype=torch.long)], dim=1)
+    return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in said]
+
+
+def _running(chosen: torch.Tensor, done: torch.Tensor) -> Iterator[tuple[int, int]]:
+    """(row, token) of the answers that go on."""
+    for row, (token, ended) in enumerate(zip(chosen.tolist(), done.tolist(), strict=True)):
+        if not ended:
+            yield row, token

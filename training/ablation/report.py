@@ -1,0 +1,162 @@
+"""Answers of all rows -> the table, with intervals and controls, as markdown, JSON and a picture.
+
+Knows where the answers lie and how to count; does not ask anything.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from safetensors import safe_open
+
+from training.ablation.rows import ROWS
+from training.msmu.questions import TYPES
+
+_DRAWS = 1000
+
+
+def _marks(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(right, asked), each (frames, types)."""
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    frames = sorted({line["frame"] for line in lines})
+    right, asked = (np.zeros((len(frames), len(TYPES))) for _ in range(2))
+    for line in lines:
+        at = frames.index(line["frame"]), TYPES.index(line["type"])
+        right[at] += line["correct"]
+        asked[at] += 1
+    return right, asked
+
+
+def success(file: Path) -> dict[str, Any]:
+    """Macro and per-type success in percent, with 95 % intervals.
+
+    Frames are drawn anew, not questions: answers about one frame are not independent.
+    """
+    right, asked = _marks(file)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(right), size=(_DRAWS, len(right)))
+
+    def percent(r: np.ndarray, a: np.ndarray) -> np.ndarray:
+        return 100 * r.sum(-2) / np.maximum(a.sum(-2), 1)
+
+    point, sample = percent(right, asked), percent(right[drawn], asked[drawn])
+    low, high = np.percentile(sample, [2.5, 97.5], axis=0)
+    macros = np.percentile(sample.mean(-1), [2.5, 97.5])
+    per_type = {
+        kind: {
+            "success": round(point[i], 1),
+            "interval": [round(low[i], 1), round(high[i], 1)],
+            "asked": int(asked[:, i].sum()),
+        }
+        for i, kind in enumerate(TYPES)
+    }
+    return {
+        "macro": round(float(point.mean()), 1),
+        "interval": [round(float(value), 1) for value in macros],
+        "per_type": per_type,
+    }
+
+
+def _parameters(weights: Path) -> int:
+    with safe_open(weights, "pt") as stored:
+        # Tied weights are stored under both names.
+        names = [name for name in stored.keys() if name != "lm_head.weight"]  # noqa: SIM118
+        return sum(int(np.prod(stored.get_slice(name).get_shape())) for name in names)
+
+
+def _step_seconds(journal: Path) -> float:
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    return float(np.median([line["seconds_per_step"] for line in lines]))
+
+
+def write_report(out: Path, config_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Write ablation.json, ablation.md and ablation.png; returns what the first holds."""
+    rows = []
+    for name, seeds in config["rows"].items():
+        for seed in seeds:
+            folder = out / f"{name}-{seed}"
+            first = (folder / "own.jsonl").read_text(encoding="utf-8").split("\n", 1)[0]
+            answers = sorted(folder.glob("*.jsonl"))
+            rows.append(
+                {
+                    "row": name,
+                    "seed": seed,
+                    "says": ROWS[name].says,
+                    "tokens": json.loads(first)["tokens"],
+                    "parameters": _parameters(folder / "model.safetensors"),
+                    "seconds_per_step": _step_seconds(folder / "language.jsonl"),
+                    "shown": {
+                        file.stem: success(file) for file in answers if file.stem != "language"
+                    },
+                }
+            )
+    summary = {"config": config_name, "recipe": config, "rows": rows}
+    text = json.dumps(summary, indent=1) + "\n"
+    for name, data in (
+        ("ablation.json", text.encode()),
+        ("ablation.md", _markdown(rows, config).encode()),
+    ):
+        temporary = out / f"{name}.tmp"
+        temporary.write_bytes(data)
+        temporary.replace(out / name)
+    _plot(rows, config["controls"], out / "ablation.png")
+    return summary
+
+
+def _cell(result: dict[str, Any]) -> str:
+    low, high = result["interval"]
+    return f"{result.get('macro', result.get('success')):.1f} ({low:.0f}-{high:.0f})"
+
+
+def _markdown(rows: list[dict[str, Any]], config: dict[str, Any]) -> str:
+    lines = ["| row | seed | macro | tokens | parameters | s/step |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        lines.append(
+            f"| {row['row']} | {row['seed']} | {_cell(row['shown']['own'])} | {row['tokens']} | "
+            f"{row['parameters']:,} | {row['seconds_per_step']:.2f} |"
+        )
+    lines += ["", f"| row | seed | {' | '.join(TYPES)} |", "|---" * (2 + len(TYPES)) + "|"]
+    for row in rows:
+        cells = [_cell(row["shown"]["own"]["per_type"][kind]) for kind in TYPES]
+        lines.append(f"| {row['row']} | {row['seed']} | {' | '.join(cells)} |")
+    controls = [c for c in config["controls"] if any(c in row["shown"] for row in rows)]
+    lines += ["", f"| row | own | {' | '.join(controls)} |", "|---" * (2 + len(controls)) + "|"]
+    for row in rows:
+        if any(control in row["shown"] for control in controls):
+            shown = [_cell(row["shown"][key]) for key in ("own", *controls)]
+            lines.append(f"| {row['row']} | {' | '.join(shown)} |")
+    for row in rows:
+        if "blind" in row["shown"]:
+            lines += ["", f"Blind (grey picture, row {row['row']}): {_cell(row['shown']['blind'])}"]
+    return "\n".join(lines) + "\n"
+
+
+def _plot(rows: list[dict[str, Any]], controls: list[str], path: Path) -> None:
+    figure = Figure(figsize=(10, 0.32 * len(rows) + 1.2), layout="constrained")
+    axes = figure.add_subplot()
+    for at, row in enumerate(rows):
+        own = row["shown"]["own"]
+        low, high = own["interval"]
+        axes.plot([low, high], [at, at], color="#4878a8", linewidth=2)
+        axes.plot(own["macro"], at, "o", color="#4878a8", label="own depth" if at == 0 else None)
+        for number, control in enumerate(controls):
+            if control in row["shown"]:
+                axes.plot(
+                    row["shown"][control]["macro"],
+                    at,
+                    "x+1234|"[number % 7],
+                    color="#c0764a",
+                    label=control if row["row"] == "xyz" else None,
+                )
+    axes.set_yticks(range(len(rows)), [f"{row['row']}, seed {row['seed']}" for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("macro success, % (95 % interval)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    temporary = path.with_suffix(".tmp")
+    figure.savefig(temporary, format="png", dpi=110)
+    temporary.replace(path)

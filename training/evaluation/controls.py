@@ -1,0 +1,107 @@
+"""What a model is shown in place of the truth, to see what an answer rests on.
+
+A frame -> the frame a control makes of it. Knows frames; does not know models or questions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from sdvlm_core.errors import DepthError, IntrinsicsError
+from sdvlm_core.frame import RgbdFrame
+
+DEPTHS = ("own", "shuffled", "constant", "inverted", "noise", "none")
+INTRINSICS = ("own", "wrong")
+FRAMES = ("own", "shuffled", "blank")
+
+#: Metres of a constant depth; what a focal length is multiplied by when it is wrong.
+CONSTANT_M, WRONG_FOCAL = 1.0, 1.5
+_GREY = 128
+_NEAREST_M = 0.01
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What is shown.
+
+    Attributes:
+        frames: its own, another frame altogether, or a blank: a grey picture, and unless `depth`
+            is none a constant depth, so that only the words are left.
+        depth: its own, another frame's, constant, inverted (near is far, over the same range),
+            with noise, or none.
+        sigma: of the noise, metres; Gaussian.
+        intrinsics: its own, or with a focal length that is wrong; the picture stays.
+    """
+
+    frames: str = "own"
+    depth: str = "own"
+    sigma: float = 0.0
+    intrinsics: str = "own"
+
+    @classmethod
+    def parse(cls, frames: str, depth: str, intrinsics: str) -> Controls:
+        """Read the words of the command line; ValueError on others."""
+        name, _, value = depth.partition(":")
+        for word, known in ((frames, FRAMES), (name, DEPTHS), (intrinsics, INTRINSICS)):
+            if word not in known:
+                raise ValueError(f"{word!r} is not one of {', '.join(known)}")
+        try:
+            sigma = float(value) if name == "noise" else 0.0
+        except ValueError:
+            sigma = math.nan
+        if not (math.isfinite(sigma) and sigma >= 0) or (value and name != "noise"):
+            raise ValueError(f"{depth!r}: noise wants metres, as in noise:0.1, and others nothing")
+        return cls(frames, name, sigma, intrinsics)
+
+
+def shown(frame: RgbdFrame, other: RgbdFrame, controls: Controls, seed: int) -> RgbdFrame:
+    """The frame as a model is to see it.
+
+    Args:
+        other: another frame of the benchmark, which the shuffled controls show.
+        seed: of the noise; each frame its own.
+
+    Raises:
+        DepthError, IntrinsicsError: there is nothing to change.
+    """
+    if controls.frames == "shuffled":
+        frame = other
+    if controls.depth != "none" and controls.frames == "blank":
+        flat = np.full((frame.height, frame.width), CONSTANT_M, np.float32)
+        frame = replace(frame, depth=flat, depth_source="sensor")
+    elif controls.depth != "own":
+        frame = _with_depth(frame, other, controls, seed)
+    if controls.frames == "blank":
+        frame = replace(frame, rgb=np.full_like(frame.rgb, _GREY))
+    if controls.intrinsics == "wrong":
+        k = frame.intrinsics
+        if k is None:
+            raise IntrinsicsError("no intrinsics to make wrong: the benchmark has none")
+        wrong = replace(k, fx=WRONG_FOCAL * k.fx, fy=WRONG_FOCAL * k.fy)
+        frame = replace(frame, intrinsics=wrong)
+    return frame
+
+
+def _with_depth(frame: RgbdFrame, other: RgbdFrame, controls: Controls, seed: int) -> RgbdFrame:
+    if controls.depth == "none":
+        return replace(frame, depth=None)
+    if controls.depth == "constant":
+        flat = np.full((frame.height, frame.width), CONSTANT_M, np.float32)
+        return replace(frame, depth=flat)
+    depth = other.depth if controls.depth == "shuffled" else frame.depth
+    if depth is None:
+        raise DepthError(f"no depth to make {controls.depth}: the benchmark has none")
+    if controls.depth == "shuffled":
+        size = (frame.width, frame.height)
+        changed = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST)
+        return replace(frame, depth=changed, depth_source=other.depth_source)
+    if controls.depth == "inverted":
+        if np.isfinite(depth).any():
+            depth = np.nanmin(depth) + np.nanmax(depth) - depth
+        return replace(frame, depth=depth)
+    noise = np.random.default_rng(seed).normal(0, controls.sigma, depth.shape)
+    return replace(frame, depth=np.maximum(depth + noise, _NEAREST_M).astype(np.float32))

@@ -1,0 +1,1 @@
+"""Fine-tuning of a LLaVA with a depth code on MSMU-style conversations."""
