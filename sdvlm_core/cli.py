@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -30,6 +30,9 @@ from sdvlm_core.document import answer_document
 from sdvlm_core.errors import SdvlmError
 from sdvlm_core.frame import read_frame
 from sdvlm_core.measurement import Measurement
+
+if TYPE_CHECKING:
+    from sdvlm_core.verification import Check
 
 app = typer.Typer(
     name="sdvlm",
@@ -82,6 +85,19 @@ def ask(
         str, typer.Option(help="none, int8, int4 (torchao), bnb-int8, bnb-nf4 (bitsandbytes).")
     ] = "none",
     attention: Annotated[str, typer.Option(help="auto, eager, sdpa, flash_attention_2.")] = "auto",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every length against the depth's geometry.")
+    ] = False,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="LABEL=x1,y1,x2,y2: where an object is, for --verify; repeatable."),
+    ] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(help="LABEL=u,v: the same by a point; repeatable.")
+    ] = None,
+    sensor: Annotated[
+        str, typer.Option(help="For --verify: realsense, kinect, azure_kinect or simulated.")
+    ] = "realsense",
     as_json: AsJson = False,
 ) -> None:
     """Ask one question about one picture with depth, or with an estimate of it if so asked.
@@ -95,7 +111,16 @@ def ask(
 
       sdvlm ask "Which is closer, the cup or the box?" --rgb c.jpg --model sd-vlm-7b \\
         --estimate-depth sd-vlm-7b/depth_estimator --quantization bnb-nf4
+
+      sdvlm ask "How wide is the box?" --rgb c.png --depth d.png --intrinsics k.json --verify \\
+        --region box=210,140,420,380
     """
+    from sdvlm_core.measure_command import parse_region
+
+    regions = [parse_region(text, 4) for text in region or []]
+    regions += [parse_region(text, 2) for text in point or []]
+    if regions and not verify:
+        raise typer.BadParameter("--region and --point are for --verify; give that too")
     with _refusals(as_json):
         # A library that prints must not end up in front of the JSON.
         with redirect_stdout(sys.stderr):
@@ -111,11 +136,35 @@ def ask(
                 from sdvlm_core.depth_estimation import load_estimator
 
                 estimator = load_estimator(estimate_depth, checkpoint.device)
-            answer = SpatialEngine(checkpoint, estimator).open(frame).ask(question)
+            session = SpatialEngine(checkpoint, estimator).open(frame)
+            answer = session.ask(question)
+            checks: tuple[Check, ...] = ()
+            if verify:
+                from sdvlm_core.verification import verify as verified
+
+                answer, checks = verified(session, answer, regions, sensor)
         if as_json:
-            _print_json(answer_document(answer))
+            _print_json(
+                answer_document(answer) | ({"checks": _documents(checks)} if verify else {})
+            )
         else:
             _print_answer(answer)
+            for check in checks:
+                _stderr().print(f"{check.said.kind.name.lower()} {check.said.label}: {check.why}")
+
+
+def _documents(checks: tuple[Check, ...]) -> list[dict[str, Any]]:
+    """What verification found, as plain JSON values."""
+    return [
+        {
+            "kind": check.said.kind.name,
+            "label": check.said.label,
+            "agree": check.agree,
+            "why": check.why,
+            "warnings": [code.value for code in check.warnings],
+        }
+        for check in checks
+    ]
 
 
 @app.command()

@@ -9,13 +9,14 @@ not know ROS, topics, time, or where a message came from.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError
-from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, depth_in_metres
+from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, QueryError
+from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, depth_in_metres
 
 # A message of whatever library made it.
 Message = Any
@@ -142,6 +143,42 @@ def intrinsics_from_message(message: Message) -> CameraIntrinsics:
         width=(roi.width or message.width) // bin_x,
         height=(roi.height or message.height) // bin_y,
     )
+
+
+#: Regions of one request; each costs a few milliseconds.
+MAX_REGIONS = 64
+
+
+def regions_from_messages(messages: Sequence[Message]) -> tuple[Region, ...]:
+    """sdvlm/Region messages -> regions: a mask wins over the roi, a roi without size is a point.
+
+    Raises:
+        QueryError: too many, a label twice, or a mask that is not mono8; names the region.
+    """
+    if len(messages) > MAX_REGIONS:
+        raise QueryError(f"{len(messages)} regions, at most {MAX_REGIONS} are taken")
+    labels = [message.label for message in messages]
+    if len(set(labels)) != len(labels):
+        raise QueryError(f"regions need a label each, got {labels}")
+    return tuple(_region(message) for message in messages)
+
+
+def _region(message: Message) -> Region:
+    mask, roi = message.mask, message.roi
+    if len(mask.data):
+        if mask.encoding != "mono8":
+            raise QueryError(
+                f"the mask of region {message.label!r} is {mask.encoding!r}; mono8 is taken"
+            )
+        try:
+            pixels = _pixels(mask, np.uint8, 1, FrameError)
+        except FrameError as error:
+            raise QueryError(f"the mask of region {message.label!r}: {error}") from error
+        return Region(message.label, mask=pixels[..., 0] > 0)
+    if roi.width == 0 and roi.height == 0:
+        return Region(message.label, point=(float(roi.x_offset), float(roi.y_offset)))
+    x, y = float(roi.x_offset), float(roi.y_offset)
+    return Region(message.label, box=(x, y, x + roi.width, y + roi.height))
 
 
 def is_color(message: Message | None) -> bool:

@@ -7,6 +7,7 @@ node. What reads messages needs no ROS and is only handed on here, for one impor
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,12 @@ from std_msgs.msg import Header
 
 from sdvlm.msg import Latency as LatencyMsg
 from sdvlm.msg import Measurement as MeasurementMsg
+from sdvlm.msg import PairMeasurement, RegionMeasurement
 from sdvlm.msg import SpatialAnswer as SpatialAnswerMsg
+from sdvlm.srv import MeasureRegions
 from sdvlm_core.answer import SpatialAnswer, Timings
 from sdvlm_core.frame import CameraIntrinsics
+from sdvlm_core.geometry import Measured, Pair
 from sdvlm_core.messages import (
     color_from_message,
     depth_from_message,
@@ -40,6 +44,7 @@ __all__ = [
     "image_message",
     "intrinsics_from_message",
     "latency_message",
+    "measured_response",
     "nanoseconds",
     "serialized_stamp_ns",
     "time_message",
@@ -136,4 +141,37 @@ def latency_message(timings: Timings, total: float, stamp_ns: int, frame_id: str
         decode=timings.decode,
         measure=timings.measure,
         total=total,
+    )
+
+
+def measured_response(
+    found: Sequence[Measured], pairs: Sequence[Pair], stamp_ns: int, frame_id: str
+) -> MeasureRegions.Response:
+    """What geometry found -> response, with the stamp of the image it was measured in."""
+    return MeasureRegions.Response(
+        header=Header(stamp=time_message(stamp_ns), frame_id=frame_id),
+        regions=[
+            RegionMeasurement(
+                label=one.label,
+                position=Point(**dict(zip("xyz", one.position_m, strict=True))),
+                camera_distance=one.camera_distance_m,
+                length=one.length_m,
+                width=one.width_m,
+                height=one.height_m,
+                **{f"{key.removesuffix('_m')}_std_dev": v for key, v in one.std_dev.items()},
+                valid_fraction=float(one.valid_fraction),
+                warnings=[code.value for code in one.warnings],
+            )
+            for one in found
+        ],
+        pairs=[
+            PairMeasurement(
+                a=pair.a,
+                b=pair.b,
+                distance=pair.distance_m,
+                gap=pair.gap_m,
+                std_dev=pair.std_dev_m,
+            )
+            for pair in pairs
+        ],
     )

@@ -13,8 +13,9 @@ import sys
 import time
 import traceback
 import uuid
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import rclpy
 from builtin_interfaces.msg import Duration
@@ -32,13 +33,18 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from sdvlm.msg import Latency, SpatialAnswer
-from sdvlm.srv import SpatialQuery
+from sdvlm.srv import MeasureRegions, SpatialQuery
+from sdvlm_core import geometry
+from sdvlm_core.answer import SpatialAnswer as Answer
 from sdvlm_core.errors import QueryError, QueryTimeout, SdvlmError
+from sdvlm_core.frame import Region
+from sdvlm_core.messages import regions_from_messages
 from sdvlm_core.prompt import check_question
 from sdvlm_ros import diagnostics, parameters
 from sdvlm_ros.conversions import (
     answer_message,
     latency_message,
+    measured_response,
     nanoseconds,
     serialized_stamp_ns,
 )
@@ -50,7 +56,7 @@ from sdvlm_ros.transforms import Transforms
 from sdvlm_ros.worker import Job, Reply, Worker, warm_up
 
 if TYPE_CHECKING:
-    from sdvlm_core.engine import SpatialEngine
+    from sdvlm_core.engine import FrameSession, SpatialEngine
 
 
 class SpatialQueryNode(LifecycleNode):
@@ -60,7 +66,8 @@ class SpatialQueryNode(LifecycleNode):
         rgb/image_rect_color, depth_registered/image_rect, rgb/camera_info; with a compressed
         transport the topics image_transport uses, <topic>/compressed and <topic>/compressedDepth.
         With the parameter depth_estimator there is no depth subscription.
-    Services: ~/query (sdvlm/srv/SpatialQuery), ~/capture (std_srvs/srv/Trigger: hold the newest
+    Services: ~/query (sdvlm/srv/SpatialQuery), ~/measure_regions (sdvlm/srv/MeasureRegions: from
+        depth alone, without the model), ~/capture (std_srvs/srv/Trigger: hold the newest
         frame, so that later questions can name its stamp).
     Publishes: ~/answers (sdvlm/msg/SpatialAnswer), ~/latency (sdvlm/msg/Latency),
         /diagnostics at 1 Hz.
@@ -72,6 +79,7 @@ class SpatialQueryNode(LifecycleNode):
         parameters.declare(self)
         self._engine: SpatialEngine | None = None
         self._worker: Worker | None = None
+        self._measurer: Worker | None = None
         self._buffer: FrameBuffer | None = None
         self._subscriptions_by_input: dict[Input, Subscription] = {}
         self._transforms = Transforms(self)
@@ -85,6 +93,13 @@ class SpatialQueryNode(LifecycleNode):
             SpatialQuery,
             "~/query",
             self._on_query,
+            qos_profile=QoSProfile(depth=100),
+            callback_group=ReentrantCallbackGroup(),
+        )
+        self.create_service(
+            MeasureRegions,
+            "~/measure_regions",
+            self._on_measure_regions,
             qos_profile=QoSProfile(depth=100),
             callback_group=ReentrantCallbackGroup(),
         )
@@ -161,7 +176,10 @@ class SpatialQueryNode(LifecycleNode):
         settings = parameters.read(self)
         color = CompressedImage if settings.rgb_transport != "raw" else Image
         depth = CompressedImage if settings.depth_transport != "raw" else Image
-        self._worker = Worker(self._engine, settings.queue_size, color, depth)
+        size = settings.queue_size
+        self._worker = Worker(self._engine.open, "sdvlm_model", size, color, depth)
+        # Geometry does not wait for the model.
+        self._measurer = Worker(geometry.open_scene, "sdvlm_geometry", size, color, depth)
         topics = {
             Input.COLOR: (color, "rgb/image_rect_color", settings.rgb_transport),
             Input.DEPTH: (depth, "depth_registered/image_rect", settings.depth_transport),
@@ -206,9 +224,10 @@ class SpatialQueryNode(LifecycleNode):
         for subscription in self._subscriptions_by_input.values():
             self.destroy_subscription(subscription)
         self._subscriptions_by_input = {}
-        if self._worker is not None:
-            self._worker.close()
-        self._worker = self._buffer = None
+        for worker in (self._worker, self._measurer):
+            if worker is not None:
+                worker.close()
+        self._worker = self._measurer = self._buffer = None
 
     # What arrives.
 
@@ -256,24 +275,22 @@ class SpatialQueryNode(LifecycleNode):
     ) -> SpatialQuery.Response:
         arrived = time.monotonic()
         try:
-            reply = await self._ask(request, arrived)
-            answer, stamp_ns, frame_id = reply.answer, reply.stamp_ns, reply.frame_id
+            question = check_question(request.question)
+            regions = regions_from_messages(request.regions)
+            if regions and not request.verify:
+                raise QueryError("regions say what to verify by: set verify too, or leave them out")
+            sensor = self.get_parameter("sensor").value
+            work = partial(_answer, question, regions, sensor if request.verify else None)
+            reply = await self._done(self._worker, work, request, arrived)
+            timings = replace(reply.result.timings, queue=reply.queue, encode=reply.encode)
+            answer = replace(reply.result, timings=timings)
+            stamp_ns, frame_id = reply.stamp_ns, reply.frame_id
             response.answer = answer_message(answer, stamp_ns, frame_id, uuid.uuid4().hex)
             if request.target_frame:
                 timeout = self.get_parameter("tf_timeout").value
                 await self._transforms.apply(response.answer, request.target_frame, timeout)
         except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
-            self._failed += 1
-            response.error_code = error_code(error)
-            response.error_msg = str(error) or type(error).__name__
-            self._last_error = f"{NAMES[response.error_code]}: {response.error_msg}"
-            # A planner that asks in a loop must not fill the log.
-            self.get_logger().warning(
-                f"question refused, {self._last_error}", throttle_duration_sec=1.0
-            )
-            if response.error_code == SpatialQuery.Response.UNKNOWN:
-                self.get_logger().error("".join(traceback.format_exception(error)))
-            return response
+            return self._refused(response, error)
         total = time.monotonic() - arrived
         self._answered += 1
         self._latency = {**asdict(answer.timings), "total": total}
@@ -281,14 +298,48 @@ class SpatialQueryNode(LifecycleNode):
         self._latencies.publish(latency_message(answer.timings, total, stamp_ns, frame_id))
         return response
 
-    async def _ask(self, request: SpatialQuery.Request, arrived: float) -> Reply:
-        """Choose the frame now, have it answered by the worker, and wait without blocking."""
-        worker = self._worker
+    async def _on_measure_regions(
+        self, request: MeasureRegions.Request, response: MeasureRegions.Response
+    ) -> MeasureRegions.Response:
+        arrived = time.monotonic()
+        try:
+            regions = regions_from_messages(request.regions)
+            if not regions:
+                raise QueryError("no regions to measure")
+            sensor = self.get_parameter("sensor").value
+            work = partial(_measure, regions, sensor)
+            reply = await self._done(self._measurer, work, request, arrived)
+            found, pairs = reply.result
+            response = measured_response(found, pairs, reply.stamp_ns, reply.frame_id)
+            if request.target_frame:
+                timeout = self.get_parameter("tf_timeout").value
+                await self._transforms.apply_to_regions(response, request.target_frame, timeout)
+        except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
+            return self._refused(response, error)
+        return response
+
+    def _refused(self, response: Any, error: Exception) -> Any:
+        """The response with the code and the text of what went wrong."""
+        self._failed += 1
+        response.error_code = error_code(error)
+        response.error_msg = str(error) or type(error).__name__
+        self._last_error = f"{NAMES[response.error_code]}: {response.error_msg}"
+        # A planner that asks in a loop must not fill the log.
+        self.get_logger().warning(f"request refused, {self._last_error}", throttle_duration_sec=1.0)
+        if response.error_code == SpatialQuery.Response.UNKNOWN:
+            self.get_logger().error("".join(traceback.format_exception(error)))
+        return response
+
+    async def _done(
+        self,
+        worker: Worker | None,
+        work: Any,
+        request: SpatialQuery.Request | MeasureRegions.Request,
+        arrived: float,
+    ) -> Reply:
+        """Choose the frame now, have the work done by a worker, and wait without blocking."""
         if worker is None:
             raise ModelNotReadyError(self._why_not_ready())
-        question = check_question(request.question)
-        if request.regions or request.verify:
-            raise QueryError("regions and verify are not supported by this version of the node")
         frame = self._frame(request)
         timeout = _seconds(request.timeout, "timeout") or self.get_parameter("timeout").value
         promise: Promise[Reply] = Promise(
@@ -296,7 +347,7 @@ class SpatialQueryNode(LifecycleNode):
             timeout,
             lambda: QueryTimeout(f"no answer within {timeout:g} s; {worker.waiting} are waiting"),
         )
-        job = Job(question, frame, arrived + timeout, arrived, promise.settle)
+        job = Job(work, frame, arrived + timeout, arrived, promise.settle)
         try:
             worker.submit(job)
         except SdvlmError as refusal:
@@ -306,7 +357,7 @@ class SpatialQueryNode(LifecycleNode):
         finally:
             job.cancel.set()  # nobody listens any more, however it ended
 
-    def _frame(self, request: SpatialQuery.Request) -> RawFrame:
+    def _frame(self, request: SpatialQuery.Request | MeasureRegions.Request) -> RawFrame:
         buffer = self._buffer
         assert buffer is not None
         buffer.slop_ns = round(self.get_parameter("sync_slop").value * 1e9)
@@ -355,6 +406,28 @@ class SpatialQueryNode(LifecycleNode):
         name = f"{self.get_fully_qualified_name()}: questions"
         message.status = [diagnostics.status(name, health, self._buffer)]
         self._diagnostics.publish(message)
+
+
+def _answer(
+    question: str,
+    regions: tuple[Region, ...],
+    sensor: str | None,
+    session: FrameSession,
+    job: Job,
+) -> Answer:
+    """The model's answer; with a sensor, verified against that sensor's geometry."""
+    answer = session.ask(question, deadline=job.deadline, cancel=job.cancel)
+    if sensor is None:
+        return answer
+    from sdvlm_core.verification import verify
+
+    return verify(session, answer, regions, sensor, job.deadline)[0]
+
+
+def _measure(
+    regions: tuple[Region, ...], sensor: str, scene: geometry.Scene, _: Job
+) -> tuple[tuple[geometry.Measured, ...], tuple[geometry.Pair, ...]]:
+    return geometry.measure_in(scene, regions, sensor)
 
 
 def _seconds(duration: Duration, name: str) -> float:

@@ -12,6 +12,8 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
+from sdvlm_core.noise import DEFAULT_SENSOR, SENSORS, sensor_noise
+
 RGB_TRANSPORTS = ("raw", "compressed")
 DEPTH_TRANSPORTS = ("raw", "compressedDepth")
 
@@ -30,6 +32,7 @@ class Settings:
     autostart: bool
     rgb_transport: str
     depth_transport: str
+    sensor: str
     buffer_size: int
     sync_slop: float
     queue_size: int
@@ -84,6 +87,10 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     "autostart": (True, _text("Configure and activate at start, without a lifecycle manager.")),
     "rgb_transport": ("raw", _text(f"Colour arrives as: {', '.join(RGB_TRANSPORTS)}.")),
     "depth_transport": ("raw", _text(f"Depth arrives as: {', '.join(DEPTH_TRANSPORTS)}.")),
+    "sensor": (
+        DEFAULT_SENSOR,
+        _text(f"The depth camera, for the uncertainty of measurements: {', '.join(SENSORS)}."),
+    ),
     "buffer_size": (8, _count("Undecoded messages kept for each input.", 1, 300)),
     "queue_size": (8, _count("Questions that may wait; beyond it they are refused.", 1, 1000)),
     "sync_slop": (0.03, _seconds("How far apart the stamps of one frame may be.", 0.0, 10.0)),
@@ -104,6 +111,7 @@ def read(node: Node) -> Settings:
 
     Raises:
         ValueError: a transport that does not exist; says which there are.
+        QueryError: a sensor that does not exist.
     """
     settings = Settings(**{name: node.get_parameter(name).value for name in PARAMETERS})
     if settings.rgb_transport not in RGB_TRANSPORTS:
@@ -112,4 +120,5 @@ def read(node: Node) -> Settings:
         raise ValueError(
             f"depth_transport is {settings.depth_transport!r}, not in {DEPTH_TRANSPORTS}"
         )
+    sensor_noise(settings.sensor)  # raises on a name that does not exist
     return settings

@@ -14,6 +14,7 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 
 from sdvlm.msg import SpatialAnswer
+from sdvlm.srv import MeasureRegions
 from sdvlm_ros.error_codes import TransformError
 from sdvlm_ros.promise import Promise
 
@@ -46,6 +47,24 @@ class Transforms:
             for point in answer.positions
         ]
         answer.header = Header(stamp=header.stamp, frame_id=target_frame)
+
+    async def apply_to_regions(
+        self, response: MeasureRegions.Response, target_frame: str, timeout: float
+    ) -> None:
+        """Move the regions' positions into `target_frame`, in place; lengths stay what they are.
+
+        Raises:
+            TransformError: the response is as it was.
+        """
+        header = response.header
+        if target_frame == header.frame_id:
+            return
+        move = self._point_transform()
+        transform = await self._lookup(target_frame, header, timeout)
+        for region in response.regions:
+            moved = move(PointStamped(header=header, point=region.position), transform)
+            region.position = moved.point
+        response.header = Header(stamp=header.stamp, frame_id=target_frame)
 
     def _point_transform(self) -> Any:
         """tf2's own function for points; starts to listen at the first call."""

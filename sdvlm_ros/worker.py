@@ -1,8 +1,8 @@
-"""Worker: the one thread that owns the model, behind a queue that is bounded.
+"""Worker: one thread that owns what frames are opened with, behind a queue that is bounded.
 
-Decodes the messages, opens the frame (again only if it is another one), asks, and hands the
-outcome to the job's `done`. Knows the engine and conversions; does not know nodes, services or
-clocks other than `time.monotonic`.
+Decodes the messages, opens the frame (again only if it is another one), does the job's work on it,
+and hands the outcome to the job's `done`. The model has one worker, geometry another. Knows
+conversions; does not know nodes, services or clocks other than `time.monotonic`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.errors import (
     ModelMemoryError,
     QueryCanceled,
@@ -31,33 +30,43 @@ from sdvlm_ros.conversions import frame_from_messages
 from sdvlm_ros.frame_buffer import RawFrame
 
 if TYPE_CHECKING:
-    from sdvlm_core.engine import FrameSession, SpatialEngine
+    from sdvlm_core.engine import SpatialEngine
 
 
 class QueueFullError(SdvlmError):
-    """More questions are waiting than the node accepts."""
+    """More requests are waiting than the node accepts."""
+
+
+class Opened(Protocol):
+    """A frame made ready: a FrameSession, or a geometry.Scene."""
+
+    @property
+    def frame(self) -> RgbdFrame: ...
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer and the frame it is about."""
+    """What a job's work gave, and the frame it is about; seconds of waiting and of opening it."""
 
-    answer: SpatialAnswer
+    result: Any
     stamp_ns: int
     frame_id: str
+    queue: float
+    encode: float
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One question on its way.
+    """One piece of work on its way.
 
     Attributes:
+        work: what to do with the opened frame; it minds the job's deadline and cancel itself.
         deadline, arrived: `time.monotonic()` seconds.
         done: called once, from the worker's thread, with the reply or the reason for none.
-        cancel: set it to have the job dropped, even in the middle of its answer.
+        cancel: set it to have the job dropped, even in the middle of its work.
     """
 
-    question: str
+    work: Callable[[Any, Job], Any]
     frame: RawFrame
     deadline: float
     arrived: float
@@ -69,25 +78,27 @@ class Worker:
     """Runs jobs one after the other on a thread of its own.
 
     Args:
-        engine: used by this thread only, from now on.
+        open_frame: called by this thread only, from now on, for every other frame.
+        name: of the thread.
         capacity: jobs that may wait.
         color_type, depth_type: of the serialized messages.
     """
 
     def __init__(
         self,
-        engine: SpatialEngine,
+        open_frame: Callable[[RgbdFrame], Opened],
+        name: str,
         capacity: int,
         color_type: type[Image] | type[CompressedImage] = Image,
         depth_type: type[Image] | type[CompressedImage] = Image,
     ) -> None:
-        self._engine = engine
+        self._open_frame = open_frame
         self._color_type, self._depth_type = color_type, depth_type
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=capacity)
         self._closing = threading.Event()
         self._running: Job | None = None
-        self._opened: tuple[RawFrame, FrameSession] | None = None
-        self._thread = threading.Thread(target=self._run, name="sdvlm_worker", daemon=True)
+        self._opened: tuple[RawFrame, Opened] | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     @property
@@ -105,12 +116,12 @@ class Worker:
             self._jobs.put_nowait(job)
         except queue.Full:
             raise QueueFullError(
-                f"{self._jobs.maxsize} questions are waiting already (parameter queue_size); "
+                f"{self._jobs.maxsize} requests are waiting already (parameter queue_size); "
                 "ask again later"
             ) from None
 
     def close(self) -> None:
-        """Cancel everything, wait for the thread, and let go of the model and its caches."""
+        """Cancel everything, wait for the thread, and let go of what it owns."""
         self._closing.set()
         running = self._running
         if running is not None:
@@ -124,7 +135,7 @@ class Worker:
             self._running = job
             # Any failure belongs to the one who asked, and the thread lives on.
             try:
-                outcome: Reply | Exception = self._answer(job)
+                outcome: Reply | Exception = self._work(job)
             except Exception as error:  # noqa: BLE001
                 if not isinstance(error, (QueryError, QueryTimeout, QueryCanceled)):
                     self._opened = None  # nobody knows what state its cache is in
@@ -132,28 +143,28 @@ class Worker:
             self._running = None
             job.done(outcome)
 
-    def _answer(self, job: Job) -> Reply:
+    def _work(self, job: Job) -> Reply:
         started = time.monotonic()
         if job.cancel.is_set() or self._closing.is_set():
             raise QueryCanceled("canceled before it was answered")
         if started > job.deadline:
-            raise QueryTimeout("the deadline passed while it was waiting for the model")
-        session = self._session(job.frame)
-        opened = time.monotonic()
-        answer = session.ask(job.question, deadline=job.deadline, cancel=job.cancel)
-        # Next to nothing for a second question about a frame: the first one paid.
-        timings = replace(answer.timings, queue=started - job.arrived, encode=opened - started)
-        frame = session.frame
-        return Reply(replace(answer, timings=timings), frame.stamp_ns, frame.frame_id)
+            raise QueryTimeout("the deadline passed while it was waiting")
+        opened = self._open(job.frame)
+        # Next to nothing for a second request about a frame: the first one paid.
+        ready = time.monotonic()
+        result = job.work(opened, job)
+        frame = opened.frame
+        waited, encode = started - job.arrived, ready - started
+        return Reply(result, frame.stamp_ns, frame.frame_id, waited, encode)
 
-    def _session(self, raw: RawFrame) -> FrameSession:
-        """The open session of this very frame, else a new one."""
+    def _open(self, raw: RawFrame) -> Opened:
+        """This very frame as it was opened last, else opened anew."""
         if self._opened is not None and _same(self._opened[0], raw):
             return self._opened[1]
         self._opened = None  # free the old cache before the new one is made
-        session = self._engine.open(self._decode(raw))
-        self._opened = (raw, session)
-        return session
+        opened = self._open_frame(self._decode(raw))
+        self._opened = (raw, opened)
+        return opened
 
     def _decode(self, raw: RawFrame) -> RgbdFrame:
         try:

@@ -193,7 +193,6 @@ def test_a_question_that_cannot_be_asked_is_an_invalid_query(
 
 
 def test_what_this_node_cannot_do_yet_is_refused_and_not_ignored(peer: Peer) -> None:
-    assert peer.ask(verify=True).error_code == Response.INVALID_QUERY
     assert peer.ask(regions=[Region(label="mug")]).error_code == Response.INVALID_QUERY
 
 

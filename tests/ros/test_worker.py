@@ -48,7 +48,7 @@ def engine() -> Engine:
 
 @pytest.fixture
 def worker(engine: Engine) -> Iterator[Worker]:
-    worker = Worker(engine, capacity=2)
+    worker = Worker(engine.open, "worker", capacity=2)
     yield worker
     engine.go.set()
     worker.close()
@@ -68,7 +68,11 @@ def submit(
 ) -> queue.Queue[Reply | Exception]:
     outcomes: queue.Queue[Reply | Exception] = queue.Queue()
     now = time.monotonic()
-    worker.submit(Job(question, frame, now + seconds, now, outcomes.put))
+
+    def work(session: Engine, job: Job) -> SpatialAnswer:
+        return session.ask(question, deadline=job.deadline, cancel=job.cancel)
+
+    worker.submit(Job(work, frame, now + seconds, now, outcomes.put))
     return outcomes
 
 
@@ -122,7 +126,7 @@ def test_the_queue_is_bounded_and_says_so(worker: Worker, engine: Engine) -> Non
 
 
 def test_closing_cancels_what_runs_and_what_waits(engine: Engine) -> None:
-    worker = Worker(engine, capacity=2)
+    worker = Worker(engine.open, "worker", capacity=2)
     engine.go.clear()
     frame = raw_frame()
     outcomes = [submit(worker, frame)]

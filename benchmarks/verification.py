@@ -1,0 +1,77 @@
+"""`python benchmarks/verification.py DIR`: does verification tell nano's right answers from wrong?
+
+DIR is a folder of training.simulate. Asks the scale and distance questions of the benchmark, lets
+nano place the objects itself, and prints the 2x2 table of (right, wrong) against (agree,
+disagree), with those that could not be judged, then one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from sdvlm_core.checkpoint import load
+from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.verification import verify
+from training.evaluate import questions_of
+from training.evaluation.score import score
+from training.simulate import read_frames, rgbd_frame
+
+_TYPES = ("scale_estimation", "absolute_distance", "refer_obj_estimation")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--limit", type=int, default=200, help="Frames.")
+    options = parser.parse_args()
+    engine = SpatialEngine(load(options.model))
+    table: Counter[tuple[str, str]] = Counter()
+    frames = list(read_frames(options.directory, options.limit))
+    for frame in track(frames, "asking", console=Console(stderr=True)):
+        asked = [question for question in questions_of(frame) if question.type in _TYPES]
+        if not asked:
+            continue
+        session = engine.open(rgbd_frame(frame))
+        for question in asked:
+            answer = session.ask(question.question)
+            right = score(
+                question.question, answer.text, question.reference, question.names
+            ).correct
+            _, checks = verify(session, answer, sensor="simulated")
+            verdicts = {check.agree for check in checks}
+            if False in verdicts:
+                word = "disagree"
+            elif verdicts == {True}:
+                word = "agree"
+            else:
+                word = "undecided"
+            table["right" if right else "wrong", word] += 1
+    for truth in ("right", "wrong"):
+        counts = "  ".join(f"{w} {table[truth, w]:5}" for w in ("agree", "disagree", "undecided"))
+        print(f"{truth:6} {counts}")
+    agreeing = table["right", "agree"] + table["wrong", "agree"]
+    wrong = sum(table["wrong", word] for word in ("agree", "disagree", "undecided"))
+    judged = wrong - table["wrong", "undecided"]
+    print(
+        json.dumps(
+            {
+                "asked": sum(table.values()),
+                "right_among_agreeing": round(table["right", "agree"] / max(1, agreeing), 3),
+                "wrong_caught": round(table["wrong", "disagree"] / max(1, wrong), 3),
+                "wrong_caught_where_judged": round(table["wrong", "disagree"] / max(1, judged), 3),
+                "table": {f"{truth}_{word}": n for (truth, word), n in sorted(table.items())},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""A number is fused with geometry's only where the two agree; a contradiction is shown."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from sdvlm_core.answer import SpatialAnswer, Status
+from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
+from sdvlm_core.geometry import Caution
+from sdvlm_core.measurement import Kind, Measurement, Source
+from sdvlm_core.verification import agree, fused, verify
+from tests.training import scans
+
+SIZE = (320, 240)
+K = np.array([[290.0, 0, 160.0], [0, 290.0, 120.0], [0, 0, 1]])
+POSE = scans.POSES[0]
+
+
+def _frame() -> RgbdFrame:
+    rgb, depth = scans.picture(POSE, scans.pinhole_rays(K, *SIZE))
+    depth = np.where(depth > 0, depth, np.nan).astype(np.float32)
+    return RgbdFrame(rgb, depth, CameraIntrinsics(290, 290, 160, 120, *SIZE))
+
+
+def _box(block: scans.Block) -> tuple[float, float, float, float]:
+    """Around the block in the picture, a little loose."""
+    corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, -1).T * block.sides
+    camera = (corners @ block.turn.T + block.centre - POSE[:3, 3]) @ POSE[:3, :3]
+    uv = camera[:, :2] / camera[:, 2:] * 290 + (160, 120)
+    (x1, y1), (x2, y2) = uv.min(0) - 3, uv.max(0) + 3
+    return float(x1), float(y1), float(x2), float(y2)
+
+
+def _middle(block: scans.Block) -> tuple[float, float]:
+    x1, y1, x2, y2 = _box(block)
+    return (x1 + x2) / 2, (y1 + y2) / 2
+
+
+@dataclass
+class Session:
+    """Stands in for a model whose sense of place a test must choose."""
+
+    frame: RgbdFrame
+    places: dict[str, tuple[float, float]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def ask(self, question: str, **_: object) -> SpatialAnswer:
+        self.asked.append(question)
+        name = question.removeprefix("What is the coordinate of the ").rstrip("?")
+        if name not in self.places:
+            return SpatialAnswer(question, f"There is no {name} in the image.")
+        u, v = self.places[name]
+        return SpatialAnswer(question, "", image_points=((u / SIZE[0], v / SIZE[1]),))
+
+
+def _said(kind: Kind, value: float, label: str) -> SpatialAnswer:
+    return SpatialAnswer("?", "...", measurements=(Measurement(kind, value, label=label),))
+
+
+RED = Region("red chair", box=_box(scans.RED))
+
+
+def test_a_right_number_is_confirmed_and_fused():
+    answer, (check,) = verify(Session(_frame()), _said(Kind.HEIGHT, 1.0, "red chair"), [RED])
+    assert check.agree is True
+    said, seen, both = answer.measurements
+    assert [m.source for m in (said, seen, both)] == [
+        Source.LANGUAGE,
+        Source.GEOMETRY,
+        Source.FUSED,
+    ]
+    assert seen.value == pytest.approx(scans.RED.sides[2], rel=0.05)
+    assert min(said.value, seen.value) < both.value < max(said.value, seen.value)
+    assert both.std_dev < seen.std_dev
+    assert abs(both.value - seen.value) < abs(both.value - said.value)
+    assert answer.status is Status.OK
+
+
+def test_a_wrong_number_is_contradicted_and_both_are_shown():
+    answer, (check,) = verify(Session(_frame()), _said(Kind.HEIGHT, 2.0, "red chair"), [RED])
+    assert check.agree is False
+    assert "disagrees" in check.why
+    assert answer.status is Status.DISAGREEMENT
+    assert [m.source for m in answer.measurements] == [Source.LANGUAGE, Source.GEOMETRY]
+
+
+def test_without_a_region_the_model_is_asked_once_for_each_place():
+    frame = _frame()
+    places = {"red chair": _middle(scans.RED), "blue chair": _middle(scans.BLUE)}
+    true = math.dist(scans.RED.centre, scans.BLUE.centre)
+    session = Session(frame, places)
+    answer = replace(
+        _said(Kind.DISTANCE, true, "red chair and blue chair"),
+        measurements=(
+            Measurement(Kind.DISTANCE, true, label="red chair and blue chair"),
+            Measurement(Kind.HEIGHT, 0.9, label="red chair"),
+        ),
+    )
+    verified, checks = verify(session, answer)
+    assert [check.agree for check in checks] == [True, True]
+    assert verified.measurements[2].value == pytest.approx(true, rel=0.05)
+    assert session.asked == [
+        "What is the coordinate of the red chair?",
+        "What is the coordinate of the blue chair?",
+    ]
+
+
+def test_an_object_nobody_can_place_is_not_judged():
+    answer, (check,) = verify(Session(_frame()), _said(Kind.WIDTH, 0.5, "piano"))
+    assert check.agree is None
+    assert check.why == "nobody says where the piano is"
+    assert len(answer.measurements) == 1
+    assert answer.status is Status.OK
+
+
+def test_geometry_that_is_not_to_be_trusted_decides_nothing():
+    cut = Region("sofa", box=(0.0, *_box(scans.CUT)[1:]))
+    answer, (check,) = verify(Session(_frame()), _said(Kind.LENGTH, 9.0, "sofa"), [cut])
+    assert check.agree is None
+    assert Caution.TRUNCATED in check.warnings
+    assert answer.status is Status.OK
+    assert answer.measurements[-1].source is Source.GEOMETRY
+
+
+@pytest.mark.parametrize("missing", ["depth", "intrinsics"])
+def test_a_frame_that_cannot_be_measured_in_says_so(missing):
+    frame = replace(_frame(), **{missing: None})
+    answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, 1.0, "red chair"), [RED])
+    assert check.agree is None
+    assert missing in check.why
+    assert len(answer.measurements) == 1
+
+
+def test_an_answer_without_lengths_costs_nothing():
+    session = Session(_frame())
+    answer = SpatialAnswer("?", "Yes.", measurements=(Measurement(Kind.COUNT, 2.0, label="x"),))
+    assert verify(session, answer) == (answer, ())
+    assert session.asked == []
+
+
+def test_numbers_agree_by_the_benchmarks_rule():
+    assert agree(1.0, 1.24)
+    assert agree(1.24, 1.0)
+    assert not agree(1.0, 1.25)
+    assert not agree(0.0, 0.0)
+    assert not agree(math.nan, 1.0)
+
+
+def test_fusing_weighs_by_inverse_variance():
+    said = Measurement(Kind.WIDTH, 1.0, std_dev=0.1)
+    seen = Measurement(Kind.WIDTH, 1.2, std_dev=0.1, source=Source.GEOMETRY, label="box")
+    both = fused(said, seen)
+    assert both.value == pytest.approx(1.1)
+    assert both.std_dev == pytest.approx(0.1 / math.sqrt(2))
+    assert (both.source, both.label) == (Source.FUSED, "box")

@@ -1,0 +1,135 @@
+"""~/measure_regions and verified questions, of the real node over real DDS."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import rclpy
+from sensor_msgs.msg import Image, RegionOfInterest
+
+from sdvlm.msg import Measurement, Region, SpatialAnswer
+from sdvlm.srv import MeasureRegions
+from sdvlm_core.geometry import measure
+from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
+from sdvlm_ros.conversions import camera_info_message, image_message
+from tests.core.test_verification import RED, SIZE, _box, _frame
+from tests.ros.conftest import running
+from tests.ros.peer import DEPTH, INFO, RGB, Peer, Response
+from tests.training import scans
+
+_stamps = itertools.count(1)
+BLUE_BOX = [round(side) for side in _box(scans.BLUE)]
+RED_BOX = [round(side) for side in RED.box]
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    context = rclpy.Context()
+    rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
+    with running("sdvlm_ros.node", "--ros-args", "-p", "model:=nano", "-p", "sensor:=simulated"):
+        peer = Peer(context)
+        peer.connect()
+        yield peer
+    context.try_shutdown()
+
+
+@pytest.fixture
+def shown(peer: Peer) -> int:
+    """The stamp of a frame that the node has."""
+    frame = _frame()
+    stamp_ns = time.time_ns() + next(_stamps)
+    depth = np.nan_to_num(frame.depth, nan=0.0).astype(np.float32)
+    messages = {
+        RGB: image_message(frame.rgb, "rgb8", stamp_ns, "optical"),
+        DEPTH: image_message(depth, "32FC1", stamp_ns, "optical"),
+        INFO: camera_info_message(frame.intrinsics, stamp_ns, "optical"),
+    }
+    assert peer.ask_about(messages, stamp_ns).error_code == Response.NONE
+    return stamp_ns
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[SpatialClient]:
+    with SpatialClient() as client:
+        client.wait_for_node()
+        yield client
+
+
+def test_regions_are_measured_as_the_core_measures_them(peer, client, shown):
+    response = client.measure({"red": RED_BOX, "blue": BLUE_BOX}, stamp_ns=shown)
+    assert response.header.frame_id == "optical"
+    assert response.header.stamp.sec * 10**9 + response.header.stamp.nanosec == shown
+    from sdvlm_core.frame import Region as CoreRegion
+
+    regions = [
+        CoreRegion(label, box=tuple(map(float, box)))
+        for label, box in (("red", RED_BOX), ("blue", BLUE_BOX))
+    ]
+    found, pairs = measure(_frame(), regions, "simulated")
+    for one, other in zip(response.regions, found, strict=True):
+        assert (one.label, one.height, one.length) == (other.label, other.height_m, other.length_m)
+        assert one.height_std_dev == other.std_dev["height_m"]
+        assert list(one.warnings) == [code.value for code in other.warnings]
+    assert response.regions[0].height == pytest.approx(scans.RED.sides[2], rel=0.05)
+    assert (response.pairs[0].a, response.pairs[0].distance) == ("red", pairs[0].distance_m)
+
+
+def test_a_point_and_a_mask_are_regions_too(peer, client, shown):
+    x1, y1, x2, y2 = RED_BOX
+    point = Region(label="red")
+    point.roi = RegionOfInterest(x_offset=(x1 + x2) // 2, y_offset=(y1 + y2) // 2)
+    mask = Region(label="mask")
+    pixels = np.zeros(SIZE[::-1], np.uint8)
+    pixels[y1:y2, x1:x2] = 255
+    mask.mask = Image(
+        height=SIZE[1], width=SIZE[0], encoding="mono8", step=SIZE[0], data=pixels.tobytes()
+    )
+    request = MeasureRegions.Request(regions=[point, mask])
+    request.stamp.sec, request.stamp.nanosec = divmod(shown, 10**9)
+    caller = peer.node.create_client(MeasureRegions, "spatial_query/measure_regions")
+    future = caller.call_async(request)
+    peer.spin_until(future.done, 20.0, "a response")
+    response = future.result()
+    assert response.error_code == Response.NONE, response.error_msg
+    assert response.regions[0].height == pytest.approx(scans.RED.sides[2], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("regions", "text"),
+    [
+        ({}, "no regions"),
+        ({"far": (5000, 10, 5100, 50)}, "far"),
+        ({"a": (9, 9)} | {str(n): (1, 1) for n in range(80)}, "at most 64"),
+    ],
+)
+def test_regions_that_cannot_be_measured_are_refused_by_name(client, shown, regions, text):
+    with pytest.raises(SpatialQueryFailed, match=text) as refused:
+        client.measure(regions, stamp_ns=shown)
+    assert refused.value.code == Response.INVALID_QUERY
+    assert client.measure({"red": RED_BOX}, stamp_ns=shown).regions[0].label == "red"
+
+
+def test_a_verified_answer_has_geometrys_number_beside_its_own(client, shown):
+    answer = client.ask(
+        "How tall is the red box?", verify=True, regions={"red box": RED_BOX}, stamp_ns=shown
+    )
+    said, seen = answer.measurements[:2]
+    assert (said.source, seen.source) == (Measurement.LANGUAGE, Measurement.GEOMETRY)
+    assert seen.value == pytest.approx(scans.RED.sides[2], rel=0.05)
+    agree = max(said.value / seen.value, seen.value / said.value) < 1.25
+    assert answer.status == (SpatialAnswer.OK if agree else SpatialAnswer.DISAGREEMENT)
+    assert len(answer.measurements) == (3 if agree else 2)
+
+
+def test_without_regions_the_model_places_the_object_itself(client, shown):
+    answer = client.ask("How tall is the red box?", verify=True, stamp_ns=shown)
+    assert answer.measurements[0].source == Measurement.LANGUAGE
+
+
+def test_regions_without_verify_are_refused(client, shown):
+    with pytest.raises(SpatialQueryFailed, match="set verify"):
+        client.ask("How tall is it?", regions={"it": RED_BOX}, stamp_ns=shown)
