@@ -49,8 +49,9 @@ $(STAMPS)/checkout: $(STAMPS)/packages setup.py setup.cfg pyproject.toml
 demo: setup
 	$(VENV)/bin/python demo/run.py
 
+# Two files of tests at a time, one thread each: numerical libraries wait for each other otherwise.
 test: setup
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -25,14 +25,12 @@ from safetensors.torch import load_file, save_file
 
 from sdvlm_core.checkpoint import load as load_checkpoint
 from training import simulate
-from training.ablation.asking import ask_about
+from training.ablation.asking import BLIND, ask_about
 from training.ablation.data import prepare, row_data
 from training.ablation.model import DepthTokens, new_model
 from training.ablation.report import write_report
 from training.ablation.rows import ROWS
 from training.nano.language import train_language
-
-BLIND = "blind"
 
 
 @dataclass(frozen=True)
@@ -106,16 +104,21 @@ def _train(
     return weights
 
 
-def _run(out: Path, config: Config, name: str, seed: int, threads: int) -> str:
-    """Train a row and ask it everything; returns what was run."""
-    base = out / f"base-{seed}" / "model.safetensors"
-    weights = _train(out, config, name, seed, config.steps, base, threads)
+def _answers(out: Path, config: Config, name: str, seed: int) -> dict[str, Path]:
+    """Where a row's answers lie, by control."""
     controls = ["own"]
     if seed == 0:
         controls += config.controls if ROWS[name].sees_depth else []
         controls += [BLIND] if config.blind and name == "none" else []
-    for control in controls:
-        ask_about(ROWS[name], weights, out / "test", control, weights.parent / f"{control}.jsonl")
+    return {control: out / f"{name}-{seed}" / f"{control}.jsonl" for control in controls}
+
+
+def _run(out: Path, config: Config, name: str, seed: int, threads: int) -> str:
+    """Train a row and ask it everything; returns what was run."""
+    base = out / f"base-{seed}" / "model.safetensors"
+    weights = _train(out, config, name, seed, config.steps, base, threads)
+    for control, file in _answers(out, config, name, seed).items():
+        ask_about(ROWS[name], weights, out / "test", control, file)
     return f"{name}-{seed}"
 
 
@@ -140,7 +143,12 @@ def ablate(
     for name, recipe in (("train", config.train), ("test", config.test)):
         prepare(_frames(out, name, recipe), tower)
     threads = max(1, (os.cpu_count() or 1) // workers)
-    runs = [(name, seed) for name, seeds in config.rows.items() for seed in seeds]
+    runs = [
+        (name, seed)
+        for name, seeds in config.rows.items()
+        for seed in seeds
+        if not all(file.exists() for file in _answers(out, config, name, seed).values())
+    ]
     context = multiprocessing.get_context("spawn")
     # One task a process: what a training leaves in memory is gone with it.
     with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:

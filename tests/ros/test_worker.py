@@ -119,7 +119,7 @@ def test_the_queue_is_bounded_and_says_so(worker: Worker, engine: Engine) -> Non
     while worker.waiting:
         assert first.empty()
     waiting = [submit(worker, frame) for _ in range(2)]
-    with pytest.raises(QueueFullError, match="2 questions are waiting"):
+    with pytest.raises(QueueFullError, match="2 requests are waiting"):
         submit(worker, frame)
     engine.go.set()
     assert all(isinstance(one.get(timeout=5), Reply) for one in (first, *waiting))

@@ -7,27 +7,28 @@ Knows how a row is asked and where answers lie; what is asked and how it is scor
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from sdvlm_core.checkpoint import load as load_checkpoint
-from sdvlm_core.frame import RgbdFrame
 from training.ablation.data import RowData
 from training.ablation.model import DepthTokens, answer, new_model, prefix_of
 from training.ablation.rows import Row, inputs_of
 from training.evaluate import questions_of
+from training.evaluation.controls import Controls, shown
 from training.evaluation.score import score
 from training.nano.frames import PICTURE, TrainingFrames
 from training.nano.tower import tower_features
 from training.simulate import read_frames, rgbd_frame
 from training.simulation.world import SimulatedFrame
+
+#: The control that leaves only the words.
+BLIND = "blind"
 
 
 @cache
@@ -36,44 +37,24 @@ def _frames(directory: Path) -> list[SimulatedFrame]:
     return [frame for frame in read_frames(directory) if frame.depth_mm.any()]
 
 
-def shown(control: str, frame: RgbdFrame, other: RgbdFrame, seed: int) -> RgbdFrame:
-    """The frame with what a control puts in the place of its depth or intrinsics."""
-    depth, k = frame.depth, frame.intrinsics
-    assert depth is not None
-    assert k is not None
-    assert other.depth is not None
-    name, _, value = control.partition(":")
-    if name in ("own", "blind"):
-        return frame
-    if name == "wrong_intrinsics":
-        wrong = replace(k, fx=1.5 * k.fx, fy=1.5 * k.fy)
-        return replace(frame, intrinsics=wrong)
-    if name == "shuffled":
-        size = (frame.width, frame.height)
-        changed = cv2.resize(other.depth, size, interpolation=cv2.INTER_NEAREST)
-    elif name == "constant":
-        changed = np.full_like(depth, 1.0)
-    elif name == "inverted":
-        # What was nearest is farthest, over the same range.
-        changed = np.nanmin(depth) + np.nanmax(depth) - depth
-    elif name == "noise":
-        noise = np.random.default_rng(seed).normal(0, float(value), depth.shape)
-        changed = np.maximum(depth + noise, 0.01).astype(np.float32)
-    else:
-        raise ValueError(f"no such control: {control}")
-    return replace(frame, depth=changed)
+def _controls(control: str) -> Controls:
+    """A word of the configuration as what `training.evaluation.controls` does."""
+    if control == "wrong_intrinsics":
+        return Controls.parse("own", "own", "wrong")
+    # The grey picture of `blind` has features of its own below; its row sees no depth.
+    return Controls.parse("own", "own" if control == BLIND else control, "own")
 
 
 def _data(row: Row, directory: Path, control: str) -> RowData:
     """The test frames as a row sees them under a control."""
-    frames = _frames(directory)
+    frames, controls = _frames(directory), _controls(control)
     views = [rgbd_frame(frame) for frame in frames]
     inputs = [
-        inputs_of(row, shown(control, view, views[(at + 1) % len(views)], at))
+        inputs_of(row, shown(view, views[(at + 1) % len(views)], controls, at))
         for at, view in enumerate(views)
     ]
     count = len(frames)
-    if control == "blind":
+    if control == BLIND:
         grey = np.full((1, PICTURE, PICTURE, 3), 128, np.uint8)
         features = tower_features(_tower(), grey).expand(count, -1, -1)
     else:

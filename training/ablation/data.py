@@ -5,21 +5,18 @@ Knows files; what a row makes of a frame is in `rows`.
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.progress import track
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModel
 
 from training.ablation.rows import ROWS, Row, inputs_of
-from training.nano.frames import TrainingFrames, load
+from training.nano.frames import TrainingFrames, each_once, load
 from training.nano.tower import tower_features
 from training.simulate import read_shard, rgbd_frame
 
@@ -61,8 +58,7 @@ def _prepare(shard: Path) -> Path:
 def prepare(directory: Path, tower: CLIPVisionModel) -> None:
     """Make every cache that `row_data` reads, once."""
     shards = sorted(directory.glob("shard-*.parquet"))
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
-        list(track(workers.map(_prepare, shards), "preparing rows", len(shards)))
+    each_once(_prepare, shards, ".rows.npz")
     frames = load(directory)
     _features(directory / "colour.safetensors", tower, frames.picture)
     _features(directory / "depth.safetensors", tower, _stacked(directory, "image.picture"))
@@ -85,8 +81,6 @@ def _stacked(directory: Path, key: str) -> npt.NDArray[np.generic]:
 
 def row_data(directory: Path, row: Row) -> RowData:
     """The data of a row; call `prepare` before."""
-    from dataclasses import replace
-
     frames = load(directory)
     frames = replace(
         frames,

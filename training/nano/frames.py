@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +146,17 @@ def _prepare(shard: Path) -> Path:
     return cache
 
 
+def each_once(prepare: Callable[[Path], Path], shards: list[Path], suffix: str) -> list[Path]:
+    """The cache of every shard, made in parallel where it is not there yet."""
+    missing = [shard for shard in shards if not shard.with_suffix(suffix).exists()]
+    if missing:
+        context = multiprocessing.get_context("spawn")
+        workers = min(os.cpu_count() or 1, len(missing))
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            list(track(pool.map(prepare, missing), "preparing shards", len(missing)))
+    return [shard.with_suffix(suffix) for shard in shards]
+
+
 def load(directory: Path, limit: int | None = None) -> TrainingFrames:
     """Prepare (in parallel, once) and load the frames of a `training.simulate` folder.
 
@@ -152,9 +165,7 @@ def load(directory: Path, limit: int | None = None) -> TrainingFrames:
     shards = sorted(directory.glob("shard-*.parquet"))[:limit]
     if not shards:
         read_frames(directory)  # raises, saying what to do
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(mp_context=context) as workers:
-        caches = list(track(workers.map(_prepare, shards), "preparing shards", len(shards)))
+    caches = each_once(_prepare, shards, ".npz")
     parts: dict[str, list[Any]] = {name: [] for name in (*_names, "graphs")}
     for cache in caches:
         with np.load(cache, allow_pickle=False) as stored:
