@@ -16,7 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # `training` is used from the checkout
 SCENES, WIDTH, ROUNDS = 48, 640, 3
 
 
@@ -49,16 +52,15 @@ def main() -> None:
             "--out", data,
         )  # fmt: skip
         checkpoint = load("nano", "cpu", "float32")
-        settings, cells = (
-            encoding_settings(checkpoint.model.config),
-            grid_cells(checkpoint.model.config),
-        )
+        settings = encoding_settings(checkpoint.model.config)
+        cells = grid_cells(checkpoint.model.config)
         config = Config("nano", str(data), name, gradient_checkpointing=False, dtype="float32")
         samples, questions = {}, {}
         for turns in ("packed", "single"):
             how = Preparation("nano", settings, "", turns, 4096, "train")
             samples[turns] = Samples(prepare(data, folder, how, checkpoint))
-            questions[turns] = sum(1 for _ in _answers(samples[turns]))
+            chosen = samples[turns]
+            questions[turns] = sum(_ends(chosen[i].labels) for i in range(len(chosen)))
         trainee = Trainee(checkpoint, config)
         optimizer = torch.optim.AdamW(trainee.groups(config))
 
@@ -110,17 +112,10 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def _ends(labels: object) -> int:
+def _ends(labels: np.ndarray) -> int:
     """Answers in a conversation: runs of labels that count."""
-    import numpy as np
-
-    learnt = np.asarray(labels) >= 0
+    learnt = labels >= 0
     return int((learnt[1:] & ~learnt[:-1]).sum())
-
-
-def _answers(samples: object) -> object:
-    for number in range(len(samples)):  # type: ignore[arg-type]
-        yield from range(_ends(samples[number].labels))  # type: ignore[index]
 
 
 if __name__ == "__main__":

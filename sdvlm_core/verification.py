@@ -34,6 +34,9 @@ UNFIT = frozenset(
         Caution.TRUNCATED,
     )
 )
+#: A point with one of these lies beside its object, within a few hundredths of the image.
+_MISSED = frozenset((Caution.TOO_FEW_POINTS, Caution.NOTHING_STANDS_OUT))
+_RINGS, _AROUND = (0.02, 0.04), 8
 _SIZES = {Kind.LENGTH: "length_m", Kind.WIDTH: "width_m", Kind.HEIGHT: "height_m"}
 
 Locate = Callable[[str], Region | None]
@@ -89,8 +92,12 @@ def verify(
 
     def measured(label: str) -> Measured | None:
         if label not in found:
-            region = _region_of(label, regions) or _asked(session, label, deadline)
-            found[label] = _measured(scene, region, sensor)
+            region = _region_of(label, regions)
+            if region is not None:
+                found[label] = _measured(scene, region, sensor)
+            else:
+                point = _asked(session, label, deadline)
+                found[label] = point and _near(scene, label, point, sensor)
         return found[label]
 
     checks = tuple(_check(said, measured) for said in lengths)
@@ -126,8 +133,8 @@ def _region_of(label: str, regions: Sequence[Region]) -> Region | None:
     return regions[0] if len(regions) == 1 and not regions[0].label else None
 
 
-def _asked(session: FrameSession, label: str, deadline: float | None) -> Region | None:
-    """Where the model says the object is: MSMU's grounding question on the cached prefix."""
+def _asked(session: FrameSession, label: str, deadline: float | None) -> tuple[float, float] | None:
+    """Pixel where the model says the object is: MSMU's grounding question on the cached prefix."""
     if not label:
         return None
     said = session.ask(
@@ -137,13 +144,32 @@ def _asked(session: FrameSession, label: str, deadline: float | None) -> Region 
         return None
     u, v = said.image_points[0]
     frame = session.frame
-    point = (min(u * frame.width, frame.width - 1.0), min(v * frame.height, frame.height - 1.0))
-    return Region(label, point=point)
+    return u * (frame.width - 1), v * (frame.height - 1)
 
 
-def _measured(scene: Scene, region: Region | None, sensor: str) -> Measured | None:
-    if region is None:
-        return None
+def _near(scene: Scene, label: str, at: tuple[float, float], sensor: str) -> Measured:
+    """What stands at a pixel that a model named, or next to it: it may have missed by a little.
+
+    Where nothing stands out there, rings around it are tried, the nearest first.
+    """
+    width, height = scene.frame.width, scene.frame.height
+    first = _measured(scene, Region(label, point=at), sensor)
+    if not _MISSED.intersection(first.warnings):
+        return first
+    for radius in _RINGS:
+        for step in range(_AROUND):
+            angle = 2 * math.pi * step / _AROUND
+            u = at[0] + radius * max(width, height) * math.cos(angle)
+            v = at[1] + radius * max(width, height) * math.sin(angle)
+            if not (0 <= u <= width - 1 and 0 <= v <= height - 1):
+                continue
+            found = _measured(scene, Region(label, point=(u, v)), sensor)
+            if not _MISSED.intersection(found.warnings):
+                return found
+    return first
+
+
+def _measured(scene: Scene, region: Region, sensor: str) -> Measured:
     return geometry.measure_in(scene, [region], sensor)[0][0]
 
 
