@@ -106,6 +106,8 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing_half_written(tmp_path, serv
         [sys.executable, "-m", "sdvlm_core.cli", "download", NAME],
         stderr=subprocess.DEVNULL,
         env=_environment(tmp_path, server),
+        # A shell that runs the tests in the background has them ignore SIGINT, and this inherits.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert server.stalled.wait(60)
     running.send_signal(number)
