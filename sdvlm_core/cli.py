@@ -45,6 +45,27 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
+# Options of several commands.
+Rgb = Annotated[Path, typer.Option(help="Colour image, 8 bit.")]
+DepthScale = Annotated[float, typer.Option(help="Metres per unit of the depth image.")]
+Model = Annotated[str, typer.Option(help="nano, a model directory, or a name that was downloaded.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..., balanced.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")]
+Quantization = Annotated[
+    str, typer.Option(help="none, int8, int4 (torchao), bnb-int8, bnb-nf4 (bitsandbytes).")
+]
+Attention = Annotated[str, typer.Option(help="auto, eager, sdpa, flash_attention_2.")]
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option(help="LABEL=x1,y1,x2,y2 in pixels: an object's box; any number of times."),
+]
+Points = Annotated[
+    list[str] | None, typer.Option(help="LABEL=u,v: the object there; any number of times.")
+]
+Sensor = Annotated[
+    str, typer.Option(help="The depth camera: realsense, kinect, azure_kinect or simulated.")
+]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -64,40 +85,29 @@ def _root(
 @app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="In words, in English.")],
-    rgb: Annotated[Path, typer.Option(help="Colour image, 8 bit.")],
+    rgb: Rgb,
     depth: Annotated[
         Path | None, typer.Option(help="Depth of the same pixels: uint16 PNG, 0 = none.")
     ] = None,
     intrinsics: Annotated[
         Path | None, typer.Option(help='JSON with "fx", "fy", "cx", "cy", "width", "height".')
     ] = None,
-    depth_scale: Annotated[float, typer.Option(help="Metres per unit of the depth image.")] = 0.001,
-    model: Annotated[
-        str, typer.Option(help="nano, a model directory, or a name that was downloaded.")
-    ] = "nano",
+    depth_scale: DepthScale = 0.001,
+    model: Model = "nano",
     estimate_depth: Annotated[
         str | None,
         typer.Option(help="A depth estimator, directory or name, for a picture without depth."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..., balanced.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")] = "auto",
-    quantization: Annotated[
-        str, typer.Option(help="none, int8, int4 (torchao), bnb-int8, bnb-nf4 (bitsandbytes).")
-    ] = "none",
-    attention: Annotated[str, typer.Option(help="auto, eager, sdpa, flash_attention_2.")] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantization: Quantization = "none",
+    attention: Attention = "auto",
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every length against the depth's geometry.")
     ] = False,
-    region: Annotated[
-        list[str] | None,
-        typer.Option(help="LABEL=x1,y1,x2,y2: where an object is, for --verify; repeatable."),
-    ] = None,
-    point: Annotated[
-        list[str] | None, typer.Option(help="LABEL=u,v: the same by a point; repeatable.")
-    ] = None,
-    sensor: Annotated[
-        str, typer.Option(help="For --verify: realsense, kinect, azure_kinect or simulated.")
-    ] = "realsense",
+    region: Boxes = None,
+    point: Points = None,
+    sensor: Sensor = "realsense",
     as_json: AsJson = False,
 ) -> None:
     """Ask one question about one picture with depth, or with an estimate of it if so asked.
@@ -115,10 +125,10 @@ def ask(
       sdvlm ask "How wide is the box?" --rgb c.png --depth d.png --intrinsics k.json --verify \\
         --region box=210,140,420,380
     """
-    from sdvlm_core.measure_command import parse_region
+    from sdvlm_core.measure_command import check_sensor, parse_regions
 
-    regions = [parse_region(text, 4) for text in region or []]
-    regions += [parse_region(text, 2) for text in point or []]
+    check_sensor(sensor)
+    regions = parse_regions(region, point)
     if regions and not verify:
         raise typer.BadParameter("--region and --point are for --verify; give that too")
     with _refusals(as_json):
@@ -169,21 +179,15 @@ def _documents(checks: tuple[Check, ...]) -> list[dict[str, Any]]:
 
 @app.command()
 def measure(
-    rgb: Annotated[Path, typer.Option(help="Colour image, 8 bit.")],
+    rgb: Rgb,
     depth: Annotated[Path, typer.Option(help="Depth of the same pixels: uint16 PNG, 0 = none.")],
     intrinsics: Annotated[
         Path, typer.Option(help='JSON with "fx", "fy", "cx", "cy", "width", "height".')
     ],
-    region: Annotated[
-        list[str] | None, typer.Option(help="LABEL=x1,y1,x2,y2 in pixels; any number of times.")
-    ] = None,
-    point: Annotated[
-        list[str] | None, typer.Option(help="LABEL=u,v: the object there; any number of times.")
-    ] = None,
-    depth_scale: Annotated[float, typer.Option(help="Metres per unit of the depth image.")] = 0.001,
-    sensor: Annotated[
-        str, typer.Option(help="realsense, kinect, azure_kinect or simulated.")
-    ] = "realsense",
+    region: Boxes = None,
+    point: Points = None,
+    depth_scale: DepthScale = 0.001,
+    sensor: Sensor = "realsense",
     draw: Annotated[
         Path | None, typer.Option(help="Write the picture with everything drawn in.")
     ] = None,
@@ -202,24 +206,19 @@ def measure(
     """
     from sdvlm_core import geometry
     from sdvlm_core.measure_command import (
+        check_sensor,
         measurement_document,
-        parse_region,
+        parse_regions,
         print_measured,
         write_drawing,
     )
-    from sdvlm_core.noise import SENSORS
 
-    if sensor not in SENSORS:
-        raise typer.BadParameter(f"--sensor is one of {', '.join(SENSORS)}, not {sensor!r}")
-    regions = [parse_region(text, 4) for text in region or []]
-    regions += [parse_region(text, 2) for text in point or []]
+    check_sensor(sensor)
+    regions = parse_regions(region, point)
     if not regions:
         raise typer.BadParameter(
             "give at least one --region LABEL=x1,y1,x2,y2 or --point LABEL=u,v"
         )
-    labels = [one.label for one in regions]
-    if len(set(labels)) < len(labels):
-        raise typer.BadParameter(f"labels must differ, got {', '.join(labels)}")
     with _refusals(as_json):
         scene = geometry.open_scene(read_frame(rgb, depth, intrinsics, depth_scale))
         found, pairs = geometry.measure_in(scene, regions, sensor)
@@ -236,9 +235,7 @@ def replay_recording(
     bag: Annotated[Path, typer.Argument(help="A ROS 2 bag: its directory, an .mcap or a .db3.")],
     questions: Annotated[Path, typer.Option(help="YAML, as below.")],
     out: Annotated[Path, typer.Option(help="Directory to write, or to go on with.")],
-    model: Annotated[
-        str, typer.Option(help="nano, a model directory, or a name that was downloaded.")
-    ] = "nano",
+    model: Model = "nano",
     estimate_depth: Annotated[
         str | None,
         typer.Option(help="A depth estimator, directory or name, for a bag without depth."),
@@ -259,12 +256,10 @@ def replay_recording(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many answers and errors in all.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..., balanced.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")] = "auto",
-    quantization: Annotated[
-        str, typer.Option(help="none, int8, int4 (torchao), bnb-int8, bnb-nf4 (bitsandbytes).")
-    ] = "none",
-    attention: Annotated[str, typer.Option(help="auto, eager, sdpa, flash_attention_2.")] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantization: Quantization = "none",
+    attention: Attention = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Ask questions about a recorded bag, without ROS; answers are those the live node gives.

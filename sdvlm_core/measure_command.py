@@ -20,6 +20,27 @@ from sdvlm_core.document import without_nan
 from sdvlm_core.errors import QueryError, SdvlmError
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry import Measured, Pair, Scene
+from sdvlm_core.noise import SENSORS
+
+
+def check_sensor(name: str) -> None:
+    """Raises typer.BadParameter for a sensor without a preset."""
+    if name not in SENSORS:
+        raise typer.BadParameter(f"--sensor is one of {', '.join(SENSORS)}, not {name!r}")
+
+
+def parse_regions(boxes: list[str] | None, points: list[str] | None) -> list[Region]:
+    """The regions of --region and --point, with a label of its own each.
+
+    Raises:
+        typer.BadParameter: one is malformed, or a label comes twice.
+    """
+    regions = [parse_region(text, 4) for text in boxes or []]
+    regions += [parse_region(text, 2) for text in points or []]
+    labels = [region.label for region in regions]
+    if len(set(labels)) < len(labels):
+        raise typer.BadParameter(f"labels must differ, got {', '.join(labels)}")
+    return regions
 
 
 def parse_region(text: str, numbers: int) -> Region:

@@ -9,6 +9,7 @@ over. Knows answers, sessions and measurements; does not know who asked.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -39,8 +40,6 @@ _MISSED = frozenset((Caution.TOO_FEW_POINTS, Caution.NOTHING_STANDS_OUT))
 _RINGS, _AROUND = (0.02, 0.04), 8
 _SIZES = {Kind.LENGTH: "length_m", Kind.WIDTH: "width_m", Kind.HEIGHT: "height_m"}
 
-Locate = Callable[[str], Region | None]
-
 
 @dataclass(frozen=True)
 class Check:
@@ -66,6 +65,7 @@ def verify(
     regions: Sequence[Region] = (),
     sensor: str = DEFAULT_SENSOR,
     deadline: float | None = None,
+    cancel: threading.Event | None = None,
 ) -> tuple[SpatialAnswer, tuple[Check, ...]]:
     """The answer with geometry's measurements beside its own, and what came of each.
 
@@ -75,11 +75,11 @@ def verify(
 
     Args:
         regions: where the objects are, by label; what they do not name, the model is asked for.
-        deadline: as in `FrameSession.ask`.
+        deadline, cancel: as in `FrameSession.ask`.
 
     Raises:
         QueryError: a region lies outside the image.
-        QueryTimeout, ModelMemoryError: of the questions that locate the objects.
+        QueryTimeout, QueryCanceled, ModelMemoryError: of the questions that locate the objects.
     """
     lengths = [m for m in answer.measurements if m.kind is Kind.DISTANCE or m.kind in _SIZES]
     if not lengths:
@@ -96,7 +96,7 @@ def verify(
             if region is not None:
                 found[label] = _measured(scene, region, sensor)
             else:
-                point = _asked(session, label, deadline)
+                point = _asked(session, label, deadline, cancel)
                 found[label] = point and _near(scene, label, point, sensor)
         return found[label]
 
@@ -133,13 +133,14 @@ def _region_of(label: str, regions: Sequence[Region]) -> Region | None:
     return regions[0] if len(regions) == 1 and not regions[0].label else None
 
 
-def _asked(session: FrameSession, label: str, deadline: float | None) -> tuple[float, float] | None:
+def _asked(
+    session: FrameSession, label: str, deadline: float | None, cancel: threading.Event | None
+) -> tuple[float, float] | None:
     """Pixel where the model says the object is: MSMU's grounding question on the cached prefix."""
     if not label:
         return None
-    said = session.ask(
-        f"What is the coordinate of the {label}?", deadline=deadline, max_new_tokens=32
-    )
+    question = f"What is the coordinate of the {label}?"
+    said = session.ask(question, deadline=deadline, cancel=cancel, max_new_tokens=32)
     if not said.image_points:
         return None
     u, v = said.image_points[0]

@@ -13,15 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from sdvlm_core.error_codes import StaleFrameError
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError
 
 
 class NoImageError(FrameError):
     """No colour image has arrived, or none near the stamp that was asked for."""
-
-
-class StaleImageError(FrameError):
-    """The newest image is older than the caller accepts."""
 
 
 class Input(Enum):
@@ -222,7 +219,7 @@ def check_age(frame: RawFrame, now_ns: int, max_age_ns: int) -> None:
     """Refuse a frame that is older than `max_age_ns` at `now_ns`, or as far in the future.
 
     Raises:
-        StaleImageError: says the age, and what usually makes it so.
+        StaleFrameError: says the age, and what usually makes it so.
     """
     age_ns = now_ns - frame.color.stamp_ns
     if abs(age_ns) <= max_age_ns:
@@ -236,4 +233,4 @@ def check_age(frame: RawFrame, now_ns: int, max_age_ns: int) -> None:
         reason = (
             f"it is {age_ns / 1e9:.3f} s old: has the camera stopped, or is use_sim_time wrong?"
         )
-    raise StaleImageError(f"the newest image cannot be used, {reason} ({limit})")
+    raise StaleFrameError(f"the newest image cannot be used, {reason} ({limit})")

@@ -421,7 +421,7 @@ def _answer(
         return answer
     from sdvlm_core.verification import verify
 
-    return verify(session, answer, regions, sensor, job.deadline)[0]
+    return verify(session, answer, regions, sensor, job.deadline, job.cancel)[0]
 
 
 def _measure(

@@ -31,6 +31,7 @@ from training.ablation.model import DepthTokens, new_model
 from training.ablation.report import write_report
 from training.ablation.rows import ROWS
 from training.nano.language import train_language
+from training.processes import stop
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,7 @@ def ablate(
             for count, future in enumerate(as_completed(pending), start=1):
                 typer.echo(f"{future.result()} done, {count} of {len(runs)}", err=True)
         except BaseException:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+            stop(pool)
             raise
     summary = write_report(out, config_file.name, vars(config))
     typer.echo((out / "ablation.md").read_text(encoding="utf-8"), err=True)

@@ -52,6 +52,7 @@ from training.msmu.shards import (
     write_shard,
 )
 from training.msmu.statistics import write_page
+from training.processes import stop
 
 MANIFEST, PLAN = "manifest.json", "plan.json"
 #: Of the file formats and of the generator; another one does not go on in the same folder.
@@ -163,7 +164,7 @@ def build(
         bar = progress.add_task("scenes", total=total, rate="")
         progress.advance(bar, total - sum(len(task.scenes) for task in missing))
         asked = 0
-        with _executor(ray, workers) as run:
+        with _executor(ray, workers, out) as run:
             for task, report in run(missing, recipe, out):
                 asked += sum(report.questions.values())
                 progress.advance(bar, len(task.scenes))
@@ -193,6 +194,12 @@ def _roles(models: Path | None) -> dict[str, Role]:
         raise typer.BadParameter(f"--models: {error}") from error
 
 
+def _remove_leftovers(out: Path) -> None:
+    """Remove what an interrupted run had not finished."""
+    for leftover in out.glob(".*.tmp"):
+        leftover.unlink()
+
+
 def _check_plan(out: Path, recipe: Recipe, tasks: list[Task]) -> None:
     """Refuse to mix two recipes, or two sets of scenes, in one folder."""
     out.mkdir(parents=True, exist_ok=True)
@@ -206,8 +213,7 @@ def _check_plan(out: Path, recipe: Recipe, tasks: list[Task]) -> None:
             raise typer.BadParameter(
                 f"{out} was begun with another {' and '.join(differing)}; choose another --out"
             )
-    for leftover in out.glob(".*.tmp"):
-        leftover.unlink()
+    _remove_leftovers(out)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
@@ -218,7 +224,7 @@ Run = Callable[[list[Task], Recipe, Path], Results]
 
 
 @contextmanager
-def _executor(address: str | None, workers: int) -> Iterator[Run]:
+def _executor(address: str | None, workers: int, out: Path) -> Iterator[Run]:
     """What runs tasks: processes of this machine, or a Ray cluster."""
     if address is not None:
         with _ray_executor(address, workers) as run:
@@ -246,9 +252,8 @@ def _executor(address: str | None, workers: int) -> Iterator[Run]:
         yield run
         pool.shutdown()
     except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+        stop(pool)
+        _remove_leftovers(out)
         raise
 
 

@@ -37,6 +37,7 @@ from rich.progress import (
 )
 
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, depth_in_metres
+from training.processes import stop
 from training.simulation.world import SimulatedFrame, make_frame
 
 SHARD_SCENES = 64
@@ -137,6 +138,12 @@ def _write_shard(directory: Path, shard: int, seed: int, scenes: int, width: int
     return len(rows)
 
 
+def _remove_leftovers(directory: Path) -> None:
+    """Remove what an interrupted run had not finished."""
+    for leftover in directory.glob("shard-*.tmp"):
+        leftover.unlink()
+
+
 def _check_manifest(directory: Path, wanted: dict[str, int]) -> None:
     """Refuse to mix two recipes in one folder; the number of scenes may grow."""
     path = directory / MANIFEST
@@ -151,8 +158,7 @@ def _check_manifest(directory: Path, wanted: dict[str, int]) -> None:
         if found["scenes"] % SHARD_SCENES and found["scenes"] != wanted["scenes"]:
             # The last shard was a partial one and would hide the scenes that belong in it now.
             shard_path(directory, found["scenes"] // SHARD_SCENES).unlink(missing_ok=True)
-    for leftover in directory.glob("shard-*.tmp"):
-        leftover.unlink()
+    _remove_leftovers(directory)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(wanted, indent=1) + "\n")
     temporary.replace(path)
@@ -203,7 +209,8 @@ def simulate(
                 speed = progress.tasks[0].speed
                 progress.update(task, rate=f"{speed:.0f}/s" if speed else "")
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stop(pool)
+            _remove_leftovers(out)
             raise
     typer.echo(f"{scenes} frames in {out} ({len(missing)} of {len(shards)} shards rendered now)")
 

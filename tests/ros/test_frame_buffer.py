@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdvlm_core.error_codes import StaleFrameError
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_ros.frame_buffer import (
     FrameBuffer,
     Input,
     NoImageError,
     RawFrame,
-    StaleImageError,
     Stamped,
     check_age,
 )
@@ -171,7 +171,7 @@ def test_an_image_of_exactly_max_age_is_taken() -> None:
     [(0, r"header\.stamp is 0"), (90, r"10\.000 s old"), (200, r"100\.000 s in the future")],
 )
 def test_a_stale_image_says_its_age_and_the_usual_reason(stamp_s: int, text: str) -> None:
-    with pytest.raises(StaleImageError, match=text):
+    with pytest.raises(StaleFrameError, match=text):
         check_age(frame_at(stamp_s * 10**9), now_ns=100 * 10**9, max_age_ns=10**9)
 
 

@@ -357,6 +357,29 @@ def test_killed_three_times_it_ends_with_the_same_bytes(simulated, tmp_path):
     assert not list(out.glob(".*"))
 
 
+def test_sigterm_ends_it_at_once_and_leaves_nothing_half_written(simulated, tmp_path):
+    out = tmp_path / "out"
+    words = ["training.build", "--simulated", simulated, "--out", out, "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *map(str, words)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 60
+    while not list(out.glob(".*.tmp")):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert not list(out.glob(".*"))
+    # Python's own resource tracker goes a moment after.
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < until:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+
+
 def test_a_ray_cluster_gives_the_same_rows(simulated, tmp_path):
     pytest.importorskip("ray")
     words = ("training.build", "--simulated", simulated, "--seed", 1, "--out")

@@ -6,8 +6,6 @@ Does not know losses, schedules or questions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import nn
@@ -19,11 +17,10 @@ from sdvlm_core.model import DepthEncodedLlava, encoding_settings, fuse
 from sdvlm_core.prompt import TEMPLATES, question_ids
 from training.ablation.data import RowData
 from training.ablation.rows import WORDS, Row, in_words
+from training.evaluation.predict import decode
 from training.nano.__main__ import nano_config
-from training.nano.vocabulary import BOS, EOS, PAD
+from training.nano.vocabulary import BOS, PAD
 
-#: No answer of `metric` style is longer.
-_MAX_NEW = 24
 #: Tokens of the row `prompt`: the word, four for each distance, and room for a few beyond 10 m.
 _PROMPT = 8 + 4 * WORDS * WORDS + 8
 
@@ -106,41 +103,9 @@ def answer(
     questions: list[str],
 ) -> list[str]:
     """Greedy answers to all questions about one frame, decoded together."""
-    language, embedding = model.model.language_model, model.model.language_model.embed_tokens
     cache = DynamicCache(config=model.config.text_config)
-    language(inputs_embeds=prefix, past_key_values=cache, use_cache=True)
+    model.model.language_model(inputs_embeds=prefix, past_key_values=cache, use_cache=True)
     cache.batch_repeat_interleave(len(questions))
-    ids = [question_ids(tokenizer, TEMPLATES["raw"], question) for question in questions]
-    longest, before = max(map(len, ids)), prefix.shape[1]
-    # Padded at the left, so that the answers begin together.
-    pads = torch.tensor([longest - len(row) for row in ids])
-    step = torch.tensor([[PAD] * (longest - len(row)) + row for row in ids])
-    mask = torch.ones(len(ids), before + longest, dtype=torch.long)
-    mask[:, before:] = torch.arange(longest) >= pads[:, None]
-    places = (before + torch.arange(longest) - pads[:, None]).clamp(min=before)
-    said: list[list[int]] = [[] for _ in ids]
-    done = torch.zeros(len(ids), dtype=torch.bool)
-    for _ in range(_MAX_NEW):
-        out = language(
-            inputs_embeds=embedding(step),
-            past_key_values=cache,
-            attention_mask=mask,
-            position_ids=places,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-        chosen = F.linear(out, embedding.weight).argmax(-1)
-        done |= chosen == EOS
-        if done.all():
-            break
-        for row, token in _running(chosen, done):
-            said[row].append(token)
-        step, places = chosen[:, None], places[:, -1:] + 1
-        mask = torch.cat([mask, torch.ones(len(ids), 1, dtype=torch.long)], dim=1)
-    return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in said]
-
-
-def _running(chosen: torch.Tensor, done: torch.Tensor) -> Iterator[tuple[int, int]]:
-    """(row, token) of the answers that go on."""
-    for row, (token, ended) in enumerate(zip(chosen.tolist(), done.tolist(), strict=True)):
-        if not ended:
-            yield row, token
+    form = TEMPLATES["raw"]
+    ids = [question_ids(tokenizer, form, question) for question in questions]
+    return decode(model, tokenizer, form, cache, prefix.shape[1], ids, torch.device("cpu"))

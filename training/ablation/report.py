@@ -14,51 +14,12 @@ from matplotlib.figure import Figure
 from safetensors import safe_open
 
 from training.ablation.rows import ROWS
+from training.evaluation.report import summarise
 from training.msmu.questions import TYPES
 
-_DRAWS = 1000
 
-
-def _marks(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(right, asked), each (frames, types)."""
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    frames = sorted({line["frame"] for line in lines})
-    right, asked = (np.zeros((len(frames), len(TYPES))) for _ in range(2))
-    for line in lines:
-        at = frames.index(line["frame"]), TYPES.index(line["type"])
-        right[at] += line["correct"]
-        asked[at] += 1
-    return right, asked
-
-
-def success(file: Path) -> dict[str, Any]:
-    """Macro and per-type success in percent, with 95 % intervals.
-
-    Frames are drawn anew, not questions: answers about one frame are not independent.
-    """
-    right, asked = _marks(file)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(right), size=(_DRAWS, len(right)))
-
-    def percent(r: np.ndarray, a: np.ndarray) -> np.ndarray:
-        return 100 * r.sum(-2) / np.maximum(a.sum(-2), 1)
-
-    point, sample = percent(right, asked), percent(right[drawn], asked[drawn])
-    low, high = np.percentile(sample, [2.5, 97.5], axis=0)
-    macros = np.percentile(sample.mean(-1), [2.5, 97.5])
-    per_type = {
-        kind: {
-            "success": round(point[i], 1),
-            "interval": [round(low[i], 1), round(high[i], 1)],
-            "asked": int(asked[:, i].sum()),
-        }
-        for i, kind in enumerate(TYPES)
-    }
-    return {
-        "macro": round(float(point.mean()), 1),
-        "interval": [round(float(value), 1) for value in macros],
-        "per_type": per_type,
-    }
+def _success(file: Path) -> dict[str, Any]:
+    return summarise([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
 
 
 def _parameters(weights: Path) -> int:
@@ -90,7 +51,7 @@ def write_report(out: Path, config_name: str, config: dict[str, Any]) -> dict[st
                     "parameters": _parameters(folder / "model.safetensors"),
                     "seconds_per_step": _step_seconds(folder / "language.jsonl"),
                     "shown": {
-                        file.stem: success(file) for file in answers if file.stem != "language"
+                        file.stem: _success(file) for file in answers if file.stem != "language"
                     },
                 }
             )
@@ -107,9 +68,11 @@ def write_report(out: Path, config_name: str, config: dict[str, Any]) -> dict[st
     return summary
 
 
-def _cell(result: dict[str, Any]) -> str:
-    low, high = result["interval"]
-    return f"{result.get('macro', result.get('success')):.1f} ({low:.0f}-{high:.0f})"
+def _cell(result: dict[str, Any], kind: str = "macro") -> str:
+    """A percentage with its interval, of one type or of their mean."""
+    low, high = result["intervals"][kind]
+    value = result["macro"] if kind == "macro" else result["per_type"][kind]["success"]
+    return f"{value:.1f} ({low:.0f}-{high:.0f})"
 
 
 def _markdown(rows: list[dict[str, Any]], config: dict[str, Any]) -> str:
@@ -121,7 +84,8 @@ def _markdown(rows: list[dict[str, Any]], config: dict[str, Any]) -> str:
         )
     lines += ["", f"| row | seed | {' | '.join(TYPES)} |", "|---" * (2 + len(TYPES)) + "|"]
     for row in rows:
-        cells = [_cell(row["shown"]["own"]["per_type"][kind]) for kind in TYPES]
+        own = row["shown"]["own"]
+        cells = [_cell(own, kind) if kind in own["per_type"] else "-" for kind in TYPES]
         lines.append(f"| {row['row']} | {row['seed']} | {' | '.join(cells)} |")
     controls = [c for c in config["controls"] if any(c in row["shown"] for row in rows)]
     lines += ["", f"| row | own | {' | '.join(controls)} |", "|---" * (2 + len(controls)) + "|"]
@@ -140,7 +104,7 @@ def _plot(rows: list[dict[str, Any]], controls: list[str], path: Path) -> None:
     axes = figure.add_subplot()
     for at, row in enumerate(rows):
         own = row["shown"]["own"]
-        low, high = own["interval"]
+        low, high = own["intervals"]["macro"]
         axes.plot([low, high], [at, at], color="#4878a8", linewidth=2)
         axes.plot(own["macro"], at, "o", color="#4878a8", label="own depth" if at == 0 else None)
         for number, control in enumerate(controls):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -156,14 +156,16 @@ def chat_judge(
         JudgeError: the client library or the key is missing.
     """
     try:
-        ask = Endpoint(url, model, cache, key_variable=key_variable, per_minute=per_minute)
+        ask = Endpoint(
+            url,
+            model,
+            cache,
+            key_variable=key_variable,
+            per_minute=per_minute,
+            json_mode=True,
+        )
     except EndpointError as error:
         raise JudgeError(str(error)) from error
-    # JSON mode, which is only of use here. The library keeps this object for the client's life.
-    requests = ask._client.chat.completions.with_raw_response
-    requests.create = partial(  # type: ignore[assignment,method-assign]
-        requests.create, response_format={"type": "json_object"}
-    )
 
     def judge(item: Item, answer: str) -> str:
         if item.rule == "factor":

@@ -21,7 +21,7 @@ from sdvlm_core.engine import MAX_NEW_TOKENS, SpatialEngine
 from sdvlm_core.errors import ModelMemoryError, SdvlmError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.image import clip_pixels
-from sdvlm_core.prompt import check_question, prefix_ids, question_ids
+from sdvlm_core.prompt import Template, check_question, prefix_ids, question_ids
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,11 @@ def _decode(
 ) -> list[str]:
     checkpoint = engine.checkpoint
     model, device, tokenizer = checkpoint.model, checkpoint.device, checkpoint.tokenizer
-    form, end, image = (
-        checkpoint.prompt_template,
-        tokenizer.eos_token_id,
-        model.config.image_token_id,
-    )
-
+    form = checkpoint.prompt_template
     features = encoded[0]
     features.pooler_output = [item for one in encoded for item in one.pooler_output]
-    prefix = prefix_ids(tokenizer, form, image, features.pooler_output[0].shape[0])
+    tokens = features.pooler_output[0].shape[0]
+    prefix = prefix_ids(tokenizer, form, model.config.image_token_id, tokens)
     cache = DynamicCache(config=model.config.text_config)
     model(
         input_ids=torch.tensor([prefix] * len(encoded), device=device),
@@ -111,8 +107,27 @@ def _decode(
         logits_to_keep=1,
     )
     cache.batch_select_indices(torch.tensor(owner, device=device))
+    return decode(model, tokenizer, form, cache, len(prefix), ids, device)
 
-    longest, before = max(map(len, ids)), len(prefix)
+
+@torch.inference_mode()
+def decode(
+    model: Any,
+    tokenizer: Any,
+    form: Template,
+    cache: DynamicCache,
+    before: int,
+    ids: list[list[int]],
+    device: torch.device,
+) -> list[str]:
+    """Greedy answers to questions that follow a prefix each.
+
+    Args:
+        cache: of the prefixes, one batch row a question, each `before` tokens long.
+        ids: of the questions.
+    """
+    end, image = tokenizer.eos_token_id, model.config.image_token_id
+    longest = max(map(len, ids))
     pads = torch.tensor([longest - len(row) for row in ids], device=device)
     step = torch.tensor([[end] * (longest - len(row)) + row for row in ids], device=device)
     mask = torch.ones(len(ids), before + longest, dtype=torch.long, device=device)

@@ -70,6 +70,7 @@ class Endpoint:
         timeout: float = 120.0,
         retries: int = 5,
         max_tokens: int = 512,
+        json_mode: bool = False,
         prompt_price: float = 0.0,
         completion_price: float = 0.0,
     ) -> None:
@@ -84,6 +85,7 @@ class Endpoint:
             timeout: seconds without a byte.
             retries: of one request, after 429, 5xx, timeouts and broken connections.
             max_tokens: of an answer.
+            json_mode: the server holds the model to one JSON object.
             prompt_price, completion_price: of a million tokens; 0 = unknown.
 
         Raises:
@@ -97,6 +99,9 @@ class Endpoint:
         if key_variable and not self._key:
             raise EndpointError(f"the environment variable {key_variable} holds no key")
         self._model, self._max_tokens, self._cache = model, max_tokens, cache
+        self._more: dict[str, Any] = {}
+        if json_mode:
+            self._more["response_format"] = {"type": "json_object"}
         self._prices = (prompt_price / 1e6, completion_price / 1e6)
         self._spacing = 60.0 / per_minute if per_minute > 0 else 0.0
         self._free_at = 0.0
@@ -132,7 +137,7 @@ class Endpoint:
 
     def _digest(self, prompt: str, pictures: Sequence[bytes]) -> str:
         parts = [hashlib.sha256(picture).hexdigest() for picture in pictures]
-        whole = json.dumps([self._model, prompt, parts, self._max_tokens])
+        whole = json.dumps([self._model, prompt, parts, self._max_tokens, self._more])
         return hashlib.sha256(whole.encode()).hexdigest()
 
     def _pace(self, _request: object) -> None:
@@ -156,6 +161,7 @@ class Endpoint:
                 messages=[{"role": "user", "content": content if pictures else prompt}],
                 max_tokens=self._max_tokens,
                 temperature=0,
+                **self._more,
             )
         except OpenAIError as error:
             raise EndpointError(self._without_key(str(error))[:_MAX_REASON]) from None
