@@ -1,7 +1,8 @@
 """Muon for the matrices of a small transformer: momentum, then the nearest orthogonal matrix.
 
-Batches matrices of one shape, in float32: many small bfloat16 products are slow on a CPU, and
-torch.optim.Muon takes one matrix at a time. Everything that is no matrix belongs to AdamW.
+Batches matrices of one shape (torch.optim.Muon takes one at a time), in bfloat16 as its author
+does: a fifth of the time of float32 on one AVX-512 core (54 against 290 ms for nano's language
+model). Everything that is no matrix belongs to AdamW.
 
 Sources: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the scale
 that lets AdamW's learning rates be used is from Liu et al., arXiv 2502.16982.
@@ -24,11 +25,12 @@ def orthogonalise(batch: torch.Tensor) -> torch.Tensor:
     """(N, R, C) -> about the nearest matrices with all singular values one (0.7 to 1.2)."""
     tall = batch.shape[1] > batch.shape[2]
     x = batch.transpose(1, 2) if tall else batch
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
     a, b, c = _COEFFICIENTS
     for _ in range(_STEPS):
         gram = x @ x.transpose(1, 2)
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.to(batch.dtype)
     return x.transpose(1, 2) if tall else x
 
 
