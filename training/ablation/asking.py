@@ -33,8 +33,7 @@ BLIND = "blind"
 
 @cache
 def _frames(directory: Path) -> list[SimulatedFrame]:
-    # The same frames that training would use: those with any depth.
-    return [frame for frame in read_frames(directory) if frame.depth_mm.any()]
+    return list(read_frames(directory))
 
 
 def _controls(control: str) -> Controls:

@@ -108,4 +108,5 @@ def answer(
     cache.batch_repeat_interleave(len(questions))
     form = TEMPLATES["raw"]
     ids = [question_ids(tokenizer, form, question) for question in questions]
-    return decode(model, tokenizer, form, cache, prefix.shape[1], ids, torch.device("cpu"))
+    said = decode(model, tokenizer, form, cache, prefix.shape[1], ids, torch.device("cpu"))
+    return [decoded.text for decoded in said]
