@@ -85,11 +85,6 @@ class _Generated:
     decode: float = 0.0
 
 
-def has_depth(frame: RgbdFrame) -> bool:
-    """Whether the frame has a depth image with a reading in it."""
-    return frame.depth is not None and bool((frame.depth > 0).any())
-
-
 class SpatialEngine:
     """A loaded model that opens frames; with an estimator, also frames that have no depth."""
 
@@ -137,7 +132,7 @@ class SpatialEngine:
         """
         model = self.checkpoint.model
         settings = encoding_settings(model.config)
-        if settings.kind == "none" or (settings.optional and not has_depth(frame)):
+        if settings.kind == "none" or (settings.optional and frame.depth is None):
             return None
         if frame.depth is None:
             raise DepthError(
@@ -359,8 +354,8 @@ class FrameSession:
             status = Status.NOT_VISIBLE
         elif not text:
             status = Status.NO_ANSWER
-        seen = has_depth(self.frame)
-        if status is Status.OK and self._wants_depth and not seen:
+        blind = self.frame.depth is None
+        if status is Status.OK and self._wants_depth and blind:
             status = Status.NO_DEPTH
         measurements = measurement.measurements(question, reading)
         return SpatialAnswer(
@@ -379,7 +374,7 @@ class FrameSession:
                 ),
             ),
             model_id=self._checkpoint.model_id,
-            depth_source=self.frame.depth_source if seen else "",
+            depth_source="" if blind else self.frame.depth_source,
             timings=Timings(
                 encode=self._encode_seconds,
                 prefill=generated.prefill,

@@ -100,8 +100,8 @@ def make_nano(
 ) -> None:
     """Train nano and write it to OUT/model; run again to go on after an interruption.
 
-    Example, on two cores: torchrun --standalone --nproc-per-node 2 -m training.nano --data runs/sim \\
-    --out runs/nano --base nano --rate 0.5
+    Example, on two cores: torchrun --standalone --nproc-per-node 2 -m training.nano \\
+    --data runs/sim --out runs/nano --base nano --rate 0.5
     """
     parallel.start()
     process, world = parallel.place()
