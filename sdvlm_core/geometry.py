@@ -18,8 +18,6 @@ from itertools import combinations
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
 from sdvlm_core.answer import Position
 from sdvlm_core.cloud import Cloud, Mask, Points, make_cloud
@@ -27,6 +25,7 @@ from sdvlm_core.extents import UprightBox, upright_box
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
 from sdvlm_core.regions import ObjectPixels, find_object
+from sdvlm_core.robust import median
 from sdvlm_core.support_plane import Plane, find_support_planes
 
 # Half the window's side, as a part of the image's width, with a floor in pixels: at 640 pixels
@@ -76,6 +75,7 @@ _HIDDEN = 0.15  # of its width: standard deviation of an unseen extent that dese
 _INFERRED = 0.25  # of the inferred depth: how far it is trusted
 _CUT = 1.0  # of a size, per share of the outline that is hidden
 _PAST = 0.02  # of the distance: how much further a reading must be to have gone past a point
+_MOST_POINTS = 2500  # of an object; more make it slower, not better
 _COARSE, _FINE = 200, 4000  # points of a surface, between which the gap is sought
 
 
@@ -185,7 +185,7 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
             (Caution.TOO_FEW_POINTS, *warnings),
         )
     points = surface_points(scene.cloud, pixels)
-    pixel = pixels.step * scene.cloud.pitch * float(np.median(points[:, 2]))
+    pixel = pixels.step * scene.cloud.pitch * median(points[:, 2])
     box = upright_box(
         points, pixels.plane, 0.5 * pixel, _unseen(scene.cloud), standing=pixels.plane.seen
     )
@@ -236,7 +236,7 @@ def uncertainty(
     camera's calibration, what may be hidden behind the seen side, and what an occluder or the
     image's border hides.
     """
-    z = float(np.median(points[:, 2]))
+    z = median(points[:, 2])
     reading, edge = noise.reading(z), noise.edge * pixel
     length, width, height = (float(value) for value in box.size)
     up = box.axes[2]
@@ -271,12 +271,13 @@ def uncertainty(
 
 
 def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
-    """The object's points (N, 3), their scatter evened out over as many pixels as it is wide.
+    """Some of the object's points (N, 3), their scatter evened out over as wide a patch as it is.
 
     A bilateral filter over the object alone: neither its background nor its own steps mix in.
     """
-    points = cloud.points(pixels.rows, pixels.columns)
-    z = float(np.median(points[:, 2]))
+    some = slice(None, None, max(1, len(pixels.rows) // _MOST_POINTS))
+    points = cloud.points(pixels.rows[some], pixels.columns[some])
+    z = median(points[:, 2])
     scatter = float(cloud.scatter(np.float32(z)))
     radius = min(round(scatter / (cloud.pitch * pixels.step * z)), _MOST_SMOOTHING)
     if radius < 1:
@@ -285,8 +286,8 @@ def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     rows, columns = (pixels.rows - top) // pixels.step, (pixels.columns - left) // pixels.step
     patch = np.zeros((rows.max() + 1, columns.max() + 1), np.float32)
     patch[rows, columns] = cloud.depth[pixels.rows, pixels.columns]
-    even = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)[rows, columns]
-    return points * (even / points[:, 2])[:, None]
+    even = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)
+    return points * (even[rows[some], columns[some]] / points[:, 2])[:, None]
 
 
 def _unseen(cloud: Cloud) -> Callable[[Points], Mask]:
@@ -322,14 +323,15 @@ def smallest_gap(a: Points, b: Points) -> float:
 
     Found between a few points of each first, then between all that are close to those.
     """
-    some_a, some_b = _thinned(a, _COARSE), _thinned(b, _COARSE)
-    apart = cdist(some_a, some_b)
+    middle = a[0]  # near both, so that squares lose no digits
+    some_a, some_b = _thinned(a, _COARSE) - middle, _thinned(b, _COARSE) - middle
+    apart = _squared_distances(some_a, some_b)
     nearest_a, nearest_b = np.unravel_index(int(np.argmin(apart)), apart.shape)
-    a = _closest(_thinned(a, _FINE), some_b[nearest_b])
-    b = _closest(_thinned(b, _FINE), some_a[nearest_a])
-    distances = np.sort(cKDTree(a).query(b)[0])
+    a = _closest(_thinned(a, _FINE) - middle, some_b[nearest_b])
+    b = _closest(_thinned(b, _FINE) - middle, some_a[nearest_a])
+    nearest = np.sort(_squared_distances(a, b).min(axis=0))
     # The very nearest two readings are the noisiest.
-    return float(distances[:3].mean())
+    return float(np.sqrt(np.maximum(nearest[:3], 0.0)).mean())
 
 
 def _thinned(points: Points, most: int) -> Points:
@@ -339,5 +341,13 @@ def _thinned(points: Points, most: int) -> Points:
 def _closest(points: Points, to: Points) -> Points:
     if len(points) <= _COARSE:
         return points
-    distances = ((points - to) ** 2).sum(axis=1)
+    distances = _squared_distances(points, to[None])[:, 0]
     return points[np.argpartition(distances, _COARSE)[:_COARSE]]
+
+
+def _squared_distances(a: Points, b: Points) -> Points:
+    """(N, M) between points (N, 3) and (M, 3); for so few, a product beats any tree."""
+    squares: Points = a @ (-2 * b.T)
+    squares += np.einsum("ij,ij->i", a, a)[:, None]
+    squares += np.einsum("ij,ij->i", b, b)
+    return squares
