@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from sdvlm_core.cloud import Mask, Points
 from sdvlm_core.robust import ends, extent, median
@@ -24,6 +25,7 @@ _ROUND = (0.4, 1.3)  # half depth of a round thing in half widths
 _CIRCLE = 0.25  # axes that differ by less are taken for a circle's: most round things are
 _FLATTEST = 0.35  # sine of the view's elevation; below it tops are hardly seen
 _BINS = 20  # across the silhouette, in which the near outline is taken
+_CORNERS = np.array([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]) / 2.0
 _SIDE = 0.06  # of the silhouette's width: what belongs to its end
 
 
@@ -50,6 +52,22 @@ class UprightBox:
     seen_depth: float
     inferred_depth: float
     seen_width: float
+
+    @property
+    def corners(self) -> Points:
+        """(8, 3) metres; bit 0, 1, 2 of the index is the far end of length, width, height."""
+        return self.centre + (_CORNERS * self.size) @ self.axes
+
+    @property
+    def nearest_corner(self) -> int:
+        """The lower corner nearest to the camera, where the three sizes are shown."""
+        return int(np.argmin(np.linalg.norm(self.corners[:4], axis=1)))
+
+    @property
+    def orientation(self) -> tuple[float, float, float, float]:
+        """Quaternion (x, y, z, w) that turns the optical frame's axes into the box's."""
+        x, y, z, w = Rotation.from_matrix(self.axes.T).as_quat()
+        return float(x), float(y), float(z), float(w)
 
 
 def upright_box(

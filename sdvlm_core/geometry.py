@@ -96,6 +96,8 @@ class Caution(str, Enum):
 class Measured:
     """One region's object: metres in the colour optical frame; NaN = unknown, never 0.
 
+    Without enough readings there is no `box` and there are no `pixels`.
+
     `std_dev` has the keys position_m (each axis), camera_distance_m, length_m, width_m, height_m.
     """
 
@@ -108,6 +110,7 @@ class Measured:
     std_dev: dict[str, float]
     valid_fraction: float
     warnings: tuple[Caution, ...]
+    region: Region
     box: UprightBox | None = None
     pixels: ObjectPixels | None = None
 
@@ -183,6 +186,7 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
             dict.fromkeys(STD_DEV_KEYS, math.nan),
             pixels.valid_fraction,
             (Caution.TOO_FEW_POINTS, *warnings),
+            region,
         )
     points = surface_points(scene.cloud, pixels)
     pixel = pixels.step * scene.cloud.pitch * median(points[:, 2])
@@ -204,6 +208,7 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         std_dev,
         pixels.valid_fraction,
         warnings,
+        region,
         box,
         pixels,
     )

@@ -193,3 +193,10 @@ def plane_outline(cloud: Cloud, plane: Plane) -> list[npt.NDArray[np.int32]]:
     contours, _ = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
     least = 0.01 * cloud.depth.size
     return [contour[:, 0] for contour in contours if cv2.contourArea(contour) >= least]
+
+
+def points_on(cloud: Cloud, plane: Plane, outline: npt.NDArray[np.int32]) -> Points:
+    """Where the rays of pixels (M, 2) that show a plane meet it, (M, 3) metres."""
+    columns, rows = outline.T
+    rays = np.stack([cloud.ray_x[columns], cloud.ray_y[rows], np.ones(len(outline))], axis=1)
+    return rays * (-plane.offset / (rays @ np.array(plane.normal)))[:, None]
