@@ -53,6 +53,7 @@ from sdvlm_ros.frame_buffer import FrameBuffer, Input, RawFrame, check_age
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.promise import Promise
 from sdvlm_ros.transforms import Transforms
+from sdvlm_ros.visualization import Visualization
 from sdvlm_ros.worker import Job, Reply, Worker, warm_up
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class SpatialQueryNode(LifecycleNode):
     Services: ~/query (sdvlm/srv/SpatialQuery), ~/measure_regions (sdvlm/srv/MeasureRegions: from
         depth alone, without the model), ~/capture (std_srvs/srv/Trigger: hold the newest
         frame, so that later questions can name its stamp).
-    Publishes: ~/answers (sdvlm/msg/SpatialAnswer), ~/latency (sdvlm/msg/Latency),
+    Publishes: ~/answers (sdvlm/msg/SpatialAnswer), ~/latency (sdvlm/msg/Latency), ~/markers and
+        ~/annotated_image (see `sdvlm_ros.visualization`),
         /diagnostics at 1 Hz.
     Parameters: see `sdvlm_ros.parameters`.
     """
@@ -83,6 +85,7 @@ class SpatialQueryNode(LifecycleNode):
         self._buffer: FrameBuffer | None = None
         self._subscriptions_by_input: dict[Input, Subscription] = {}
         self._transforms = Transforms(self)
+        self._visualization = Visualization(self)
         self._configure_error = ""
         self._last_error = ""
         self._answered = self._failed = 0
@@ -227,6 +230,7 @@ class SpatialQueryNode(LifecycleNode):
         for worker in (self._worker, self._measurer):
             if worker is not None:
                 worker.close()
+        self._visualization.close()
         self._worker = self._measurer = self._buffer = None
 
     # What arrives.
@@ -280,7 +284,8 @@ class SpatialQueryNode(LifecycleNode):
             if regions and not request.verify:
                 raise QueryError("regions say what to verify by: set verify too, or leave them out")
             sensor = self.get_parameter("sensor").value
-            work = partial(_answer, question, regions, sensor if request.verify else None)
+            by = sensor if request.verify else None
+            work = partial(_answer, question, regions, by, self._visualization)
             reply = await self._done(self._worker, work, request, arrived)
             timings = replace(reply.result.timings, queue=reply.queue, encode=reply.encode)
             answer = replace(reply.result, timings=timings)
@@ -307,7 +312,7 @@ class SpatialQueryNode(LifecycleNode):
             if not regions:
                 raise QueryError("no regions to measure")
             sensor = self.get_parameter("sensor").value
-            work = partial(_measure, regions, sensor)
+            work = partial(_measure, regions, sensor, self._visualization)
             reply = await self._done(self._measurer, work, request, arrived)
             found, pairs = reply.result
             response = measured_response(found, pairs, reply.stamp_ns, reply.frame_id)
@@ -412,6 +417,7 @@ def _answer(
     question: str,
     regions: tuple[Region, ...],
     sensor: str | None,
+    visualization: Visualization,
     session: FrameSession,
     job: Job,
 ) -> Answer:
@@ -421,13 +427,21 @@ def _answer(
         return answer
     from sdvlm_core.verification import verify
 
-    return verify(session, answer, regions, sensor, job.deadline, job.cancel)[0]
+    answer, checks = verify(session, answer, regions, sensor, job.deadline, job.cancel)
+    visualization.show_checks(session.frame, checks)
+    return answer
 
 
 def _measure(
-    regions: tuple[Region, ...], sensor: str, scene: geometry.Scene, _: Job
+    regions: tuple[Region, ...],
+    sensor: str,
+    visualization: Visualization,
+    scene: geometry.Scene,
+    _: Job,
 ) -> tuple[tuple[geometry.Measured, ...], tuple[geometry.Pair, ...]]:
-    return geometry.measure_in(scene, regions, sensor)
+    found, pairs = geometry.measure_in(scene, regions, sensor)
+    visualization.show(scene.frame, found, pairs)
+    return found, pairs
 
 
 def _seconds(duration: Duration, name: str) -> float:
