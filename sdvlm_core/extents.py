@@ -26,6 +26,7 @@ _CIRCLE = 0.25  # axes that differ by less are taken for a circle's: most round 
 _FLATTEST = 0.35  # sine of the view's elevation; below it tops are hardly seen
 _BINS = 20  # across the silhouette, in which the near outline is taken
 _CORNERS = np.array([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]) / 2.0
+_STRAY = 0.1  # of the length: readings that far outside the box are of something else
 _SIDE = 0.06  # of the silhouette's width: what belongs to its end
 
 
@@ -38,7 +39,8 @@ class UprightBox:
         axes: (3, 3) unit rows along length, width and height.
         size: (3,) length >= width, both horizontal, and height.
         bottom: height of its lower face over the plane.
-        surface: (M, 3) the points that were seen and the far side that was inferred from them.
+        surface: (M, 3) the points that were seen and the far side that was inferred from them,
+            without the few far outside the box: mixed readings reach to what is behind.
         seen_depth: extent along the horizontal view that was seen.
         inferred_depth: how much of it was added for the far side.
         seen_width: extent across the view.
@@ -130,12 +132,14 @@ def upright_box(
     height = max(top - bottom, 0.0)
     base = -plane.offset * up
     position = centre[0] * side + centre[1] * view + base + (bottom + height / 2) * up
+    axes, size = np.stack([along, np.cross(up, along), up]), np.array([length, width, height])
+    surface = np.concatenate([points, far])
     return UprightBox(
         centre=position,
-        axes=np.stack([along, np.cross(up, along), up]),
-        size=np.array([length, width, height]),
+        axes=axes,
+        size=size,
         bottom=bottom,
-        surface=np.concatenate([points, far]),
+        surface=surface[_inside(surface - position, axes, size / 2 + _STRAY * length)],
         seen_depth=seen,
         inferred_depth=added,
         seen_width=wide,
@@ -158,6 +162,14 @@ def _inliers(flat: Points) -> Mask:
         solid = np.flatnonzero(counts >= _SOLID * median(counts[counts > 0]))
         kept &= (column >= solid[0]) & (column <= solid[-1])
     return kept if kept.sum() >= 3 else np.ones(len(flat), bool)
+
+
+def _inside(points: Points, axes: Points, half: Points) -> Mask:
+    """Which of (N, 3), from a box's centre, lie within its half sizes (3,) along its axes."""
+    inside = np.ones(len(points), bool)
+    for axis, most in zip(axes, half, strict=True):
+        inside &= np.abs(points @ axis) <= most
+    return inside if inside.any() else ~inside
 
 
 @dataclass(frozen=True, eq=False)
