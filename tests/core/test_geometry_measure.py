@@ -115,6 +115,21 @@ def test_half_a_can_is_completed_to_a_can():
     assert box.inferred_depth == pytest.approx(0.03, abs=0.002)
 
 
+def test_a_few_mixed_readings_on_the_way_to_the_background_do_not_shorten_a_gap():
+    side = np.stack(np.meshgrid(np.linspace(-0.05, 0.05, 60), np.linspace(0, 0.1, 60)), -1)
+    face = side.reshape(-1, 2)
+    plane = Plane((0.0, -1.0, 0.0), 0.2, 0.001)
+    near = np.column_stack([face[:, 0], 0.2 - face[:, 1], np.full(len(face), 0.8)])
+    stray = np.array([(0.05, 0.15, z) for z in (1.05, 1.1, 1.15, 1.19)])
+    far = near + np.array([0.0, 0.0, 0.4])
+    clean, mixed = (
+        smallest_gap(upright_box(points, plane).surface, upright_box(far, plane).surface)
+        for points in (near, np.concatenate([near, stray]))
+    )
+    assert clean == pytest.approx(0.4, abs=0.05)
+    assert mixed == pytest.approx(clean, abs=0.01)
+
+
 def test_the_gap_is_between_the_nearest_surfaces():
     side = np.stack(np.meshgrid(np.linspace(0, 0.1, 60), np.linspace(0, 0.1, 60)), -1)
     flat = side.reshape(-1, 2)
