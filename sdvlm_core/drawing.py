@@ -182,7 +182,7 @@ def _text(
     x, y = _free_place(at, (across, down), picture.shape, taken)
     taken.append((x, y, x + across, y + down))
     ground = picture[y : y + down, x : x + across]
-    ground[:] = (ground * 0.35).astype(np.uint8)
+    ground[:] = (ground * 0.2).astype(np.uint8)
     for index, line in enumerate(lines):
         left = x + pad
         for word, colour in line:
