@@ -42,13 +42,13 @@ def answer(
     session: FrameSession,
     job: Job,
     on_text: Callable[[str], None] | None = None,
-    on_verify: Callable[[], None] = lambda: None,
+    on_verify: Callable[[str], None] = lambda _: None,
 ) -> SpatialAnswer:
     """The model's answer, verified where the question says so.
 
     Args:
         on_text: called with the whole text so far whenever there is more of it.
-        on_verify: called between the answer and its verification.
+        on_verify: called with the answer's text before it is verified.
     """
     how: dict[str, Any] = {
         "deadline": job.deadline,
@@ -64,7 +64,7 @@ def answer(
         return found
     from sdvlm_core.verification import verify
 
-    on_verify()
+    on_verify(found.text)
     return verify(session, found, question.regions, question.sensor, job.deadline, job.cancel)[0]
 
 
