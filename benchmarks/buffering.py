@@ -59,7 +59,7 @@ class Camera:
         self.values: dict[str, str] = {}
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         noise = np.random.default_rng(0)
-        self._messages = [
+        self.messages = [
             image_message(noise.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8), "rgb8", 0, "cam"),
             image_message(noise.integers(500, 5000, (HEIGHT, WIDTH), np.uint16), "16UC1", 0, "cam"),
             camera_info_message(CameraIntrinsics(600, 600, 319.5, 239.5, WIDTH, HEIGHT), 0, "cam"),
@@ -76,15 +76,21 @@ class Camera:
             int(self.values.get(f"{k} received", 0)) for k in ("colour", "depth", "camera_info")
         ]
 
+    def publish(self) -> int:
+        """One frame; its stamp, nanoseconds."""
+        stamp_ns = time.time_ns()
+        stamp = time_message(stamp_ns)
+        for publisher, message in zip(self.publishers, self.messages, strict=True):
+            message.header.stamp = stamp
+            publisher.publish(message)
+        self.sent += 1
+        return stamp_ns
+
     def spin(self) -> None:
         """One turn: what is due is published, what has arrived is taken."""
         ahead = self._due - time.monotonic()
         if ahead <= 0:
-            stamp = time_message(time.time_ns())
-            for publisher, message in zip(self.publishers, self._messages, strict=True):
-                message.header.stamp = stamp
-                publisher.publish(message)
-            self.sent += 1
+            self.publish()
             self._due = max(self._due + 1 / RATE, time.monotonic() - 1 / RATE)
         else:
             self.executor.spin_once(timeout_sec=ahead)

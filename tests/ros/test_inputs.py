@@ -193,11 +193,13 @@ def test_a_publisher_whose_qos_does_not_suit_is_named_with_the_parameter_to_set(
 
 def test_a_topic_of_another_name_or_type_is_found_and_told(context: rclpy.Context) -> None:
     node, inputs = opened(context, rgb_transport="compressed")
-    peer = Peer(context, "/offers")
+    # Another participant: one alone cannot have two types of one topic.
+    elsewhere = rclpy.Context()
+    rclpy.init(context=elsewhere, signal_handler_options=rclpy.SignalHandlerOptions.NO)
+    peer = Peer(elsewhere, "/offers")
     peer.node.create_publisher(Image, f"{RGB}/compressed", 10)
     peer.node.create_publisher(Image, "camera/depth/image_raw", 10)
     peer.node.destroy_publisher(peer.publishers[DEPTH])
-    peer.executor.add_node(node)
     peer.spin_until(lambda: "set rgb_transport" in inputs.problem(), 20.0, "the type")
     assert "sensor_msgs/msg/CompressedImage is read" in inputs.problem()
     peer.spin_until(
@@ -210,3 +212,4 @@ def test_a_topic_of_another_name_or_type_is_found_and_told(context: rclpy.Contex
     )
     inputs.close()
     node.destroy_node()
+    elsewhere.try_shutdown()
