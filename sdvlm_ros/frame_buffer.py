@@ -176,7 +176,8 @@ class FrameBuffer:
         except FrameError as error:
             return str(error)
         silent = [kind for kind in self.inputs if (self.silence(kind) or 0.0) > patience]
-        return "; ".join(self.describe(kind) for kind in silent)
+        described = "; ".join(self.describe(kind) for kind in silent)
+        return f"has the driver stopped? {described}" if silent else ""
 
     def describe(self, kind: Input) -> str:
         """One input in words: rate, silence, and what is offered."""

@@ -157,9 +157,7 @@ class SpatialQueryNode(LifecycleNode):
         since = self._wrong_since = (self._wrong_since or now) if problem else None
         # Not at once: discovery takes its time.
         if since is not None and now - since > SILENT:
-            self.get_logger().warning(
-                f"no frame can be made: {problem}", throttle_duration_sec=REMINDER
-            )
+            self.get_logger().warning(f"no new frame: {problem}", throttle_duration_sec=REMINDER)
         health = diagnostics.Health(
             state=self._state_label(),
             model_id=self._engine.model_id if self._engine is not None else "",

@@ -66,6 +66,8 @@ def run(make: Callable[[], Served], args: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         pass  # the other way to end
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # it ends already
         if node is not None:
             node.close()
             node.destroy_node()

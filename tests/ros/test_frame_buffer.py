@@ -158,10 +158,12 @@ def test_the_problem_is_empty_while_frames_come_and_is_not_counted(
     add(buffer, 0)
     assert buffer.problem(2.0) == ""
     assert buffer.counters[Input.COLOR].paired == 0
+    clock.now += 0.5
     add(buffer, 500, Input.DEPTH)
     clock.now += 3.0
     add(buffer, 500, Input.COLOR, Input.INFO)
-    assert buffer.problem(2.0) == "depth: 0.0 Hz, last 3.00 s ago; offer of depth"
+    stopped = "has the driver stopped? depth: 2.0 Hz, last 3.00 s ago; offer of depth"
+    assert buffer.problem(2.0) == stopped
 
 
 @given(

@@ -64,7 +64,7 @@ def watched(tiny_model: Path) -> Iterator[Watched]:
     context.try_shutdown()
     assert output.count("depth has frame_id 'depth_optical' but colour 'optical'") == 1
     assert output.count("camera_info has lens distortion (plumb_bob)") == 1
-    assert "no frame can be made: no depth to answer from" in output
+    assert "no new frame: no depth to answer from" in output
 
 
 def test_before_anything_is_wrong_the_missing_input_is_named_with_its_cure(
