@@ -17,6 +17,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -113,6 +115,26 @@ def wait_until_active(camera: Camera, node: subprocess.Popen[bytes]) -> None:
         camera.executor.spin_once(timeout_sec=0.05)
 
 
+@contextmanager
+def node_and_camera(model: str) -> Iterator[tuple[subprocess.Popen[bytes], Camera]]:
+    """An active node in its own process, and a camera whose topics it hears; both end after it.
+
+    Raises:
+        RuntimeError: the node did not become active.
+    """
+    command = [sys.executable, "-m", "sdvlm_ros.node", "--ros-args", "-p", f"model:={model}"]
+    node = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
+    rclpy.init()
+    try:
+        camera = Camera()
+        wait_until_active(camera, node)
+        yield node, camera
+    finally:
+        node.terminate()
+        node.wait(30)
+        rclpy.try_shutdown()
+
+
 def measure(camera: Camera, pid: int, seconds: float, questions: int) -> dict[str, float]:
     """Idle for `seconds`, then ask; the figures by name."""
     while min(camera.received()) < RATE:  # discovery is over
@@ -163,20 +185,12 @@ def main() -> int:
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--model", default="nano")
     chosen = parser.parse_args()
-    command = [sys.executable, "-m", "sdvlm_ros.node", "--ros-args", "-p", f"model:={chosen.model}"]
-    node = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
-    rclpy.init()
     try:
-        camera = Camera()
-        wait_until_active(camera, node)
-        figures = measure(camera, node.pid, chosen.seconds, chosen.questions)
+        with node_and_camera(chosen.model) as (node, camera):
+            figures = measure(camera, node.pid, chosen.seconds, chosen.questions)
     except RuntimeError as error:
         print(f"buffering: {error}", file=sys.stderr)
         return 1
-    finally:
-        node.terminate()
-        node.wait(30)
-        rclpy.try_shutdown()
     for name, value in figures.items():
         print(f"{name.replace('_', ' '):24}{value:>10}")
     print(json.dumps({"benchmark": "buffering", "model": chosen.model, **figures}))

@@ -16,17 +16,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 # Sets the ROS domain and the Fast DDS profile before rclpy reads them.
-from buffering import HEIGHT, ROOT, WIDTH, Camera, wait_until_active
+from buffering import HEIGHT, WIDTH, Camera, node_and_camera
 
 # isort: split
 import numpy as np
-import rclpy
 
 from sdvlm.msg import SpatialAnswer
 from sdvlm.srv import SpatialQuery
@@ -126,27 +124,19 @@ def main() -> int:
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--model", default="nano")
     chosen = parser.parse_args()
-    command = [sys.executable, "-m", "sdvlm_ros.node", "--ros-args", "-p", f"model:={chosen.model}"]
-    node = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
-    rclpy.init()
     try:
-        camera = Camera()
-        engine = SpatialEngine(load(chosen.model))
-        wait_until_active(camera, node)
-        for _ in range(30):
-            camera.spin()
-        ways = {
-            "new frame": quiet(camera, engine, chosen.questions, again=False),
-            "same frame": quiet(camera, engine, chosen.questions, again=True),
-            "stream 30 Hz": streaming(camera, engine, chosen.questions),
-        }
+        with node_and_camera(chosen.model) as (_, camera):
+            engine = SpatialEngine(load(chosen.model))
+            for _ in range(30):
+                camera.spin()
+            ways = {
+                "new frame": quiet(camera, engine, chosen.questions, again=False),
+                "same frame": quiet(camera, engine, chosen.questions, again=True),
+                "stream 30 Hz": streaming(camera, engine, chosen.questions),
+            }
     except RuntimeError as error:
         print(f"node_latency: {error}", file=sys.stderr)
         return 1
-    finally:
-        node.terminate()
-        node.wait(30)
-        rclpy.try_shutdown()
     load_average = os.getloadavg()[0]
     print(f"{WIDTH}x{HEIGHT}, {chosen.questions} questions, load average {load_average:.1f}; ms")
     print(f"{'':14}" + "".join(f"{part:>20}" for part in ways["new frame"].parts))

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -27,11 +26,10 @@ from pathlib import Path
 from typing import Any
 
 # Sets the ROS domain and the Fast DDS profile before rclpy reads them.
-from buffering import ROOT, Camera, wait_until_active
+from buffering import Camera, node_and_camera
 
 # isort: split
 import numpy as np
-import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 
@@ -170,26 +168,17 @@ def main() -> int:
     parser.add_argument("--cycles", type=int, default=50)
     parser.add_argument("--model", default="nano")
     chosen = parser.parse_args()
-    command = [sys.executable, "-m", "sdvlm_ros.node", "--ros-args", "-p", f"model:={chosen.model}"]
-    node = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
-    rclpy.init()
     figures: dict[str, Any] = {"benchmark": "soak", "model": chosen.model}
     try:
-        camera = Camera()
-        wait_until_active(camera, node)
-        for _ in range(60):
-            camera.spin()
-        figures |= questions(camera, node.pid, chosen.questions)
-        figures |= cycles(camera, node.pid, chosen.cycles)
-        node.terminate()
-        figures["exit_status"] = node.wait(30)
+        with node_and_camera(chosen.model) as (node, camera):
+            for _ in range(60):
+                camera.spin()
+            figures |= questions(camera, node.pid, chosen.questions)
+            figures |= cycles(camera, node.pid, chosen.cycles)
     except RuntimeError as error:
         print(f"soak: {error}", file=sys.stderr)
         return 1
-    finally:
-        if node.poll() is None:
-            node.kill()
-        rclpy.try_shutdown()
+    figures["exit_status"] = node.returncode
     figures["load_average"] = round(os.getloadavg()[0], 2)
     for name, value in figures.items():
         print(f"{name.replace('_', ' '):24}{value!s:>40}")
