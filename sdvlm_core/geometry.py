@@ -23,6 +23,7 @@ from sdvlm_core.answer import Position
 from sdvlm_core.cloud import Cloud, Mask, Points, make_cloud
 from sdvlm_core.extents import UprightBox, upright_box
 from sdvlm_core.frame import Region, RgbdFrame
+from sdvlm_core.gap import smallest_gap
 from sdvlm_core.noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
 from sdvlm_core.regions import ObjectPixels, find_object
 from sdvlm_core.robust import median
@@ -76,7 +77,6 @@ _INFERRED = 0.25  # of the inferred depth: how far it is trusted
 _CUT = 1.0  # of a size, per share of the outline that is hidden
 _PAST = 0.02  # of the distance: how much further a reading must be to have gone past a point
 _MOST_POINTS = 2500  # of an object; more make it slower, not better
-_COARSE, _FINE = 200, 4000  # points of a surface, between which the gap is sought
 
 
 class Caution(str, Enum):
@@ -321,38 +321,3 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     gap = smallest_gap(a.box.surface, b.box.surface)
     spread = math.hypot(a.std_dev["position_m"], b.std_dev["position_m"])
     return Pair(a.label, b.label, distance, gap, spread)
-
-
-def smallest_gap(a: Points, b: Points) -> float:
-    """Distance between the nearest parts of two surfaces (N, 3) and (M, 3), metres.
-
-    Found between a few points of each first, then between all that are close to those.
-    """
-    middle = a[0]  # near both, so that squares lose no digits
-    some_a, some_b = _thinned(a, _COARSE) - middle, _thinned(b, _COARSE) - middle
-    apart = _squared_distances(some_a, some_b)
-    nearest_a, nearest_b = np.unravel_index(int(np.argmin(apart)), apart.shape)
-    a = _closest(_thinned(a, _FINE) - middle, some_b[nearest_b])
-    b = _closest(_thinned(b, _FINE) - middle, some_a[nearest_a])
-    nearest = np.sort(_squared_distances(a, b).min(axis=0))
-    # The very nearest two readings are the noisiest.
-    return float(np.sqrt(np.maximum(nearest[:3], 0.0)).mean())
-
-
-def _thinned(points: Points, most: int) -> Points:
-    return points[:: max(1, len(points) // most)]
-
-
-def _closest(points: Points, to: Points) -> Points:
-    if len(points) <= _COARSE:
-        return points
-    distances = _squared_distances(points, to[None])[:, 0]
-    return points[np.argpartition(distances, _COARSE)[:_COARSE]]
-
-
-def _squared_distances(a: Points, b: Points) -> Points:
-    """(N, M) between points (N, 3) and (M, 3); for so few, a product beats any tree."""
-    squares: Points = a @ (-2 * b.T)
-    squares += np.einsum("ij,ij->i", a, a)[:, None]
-    squares += np.einsum("ij,ij->i", b, b)
-    return squares

@@ -13,7 +13,8 @@ import pytest
 from sdvlm_core.errors import DepthError, IntrinsicsError, QueryError
 from sdvlm_core.extents import upright_box
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
-from sdvlm_core.geometry import Caution, Measured, measure, smallest_gap
+from sdvlm_core.gap import smallest_gap
+from sdvlm_core.geometry import Caution, Measured, measure
 from sdvlm_core.support_plane import Plane
 
 REAL = Path(__file__).parents[3] / "shared" / "realdata"

@@ -16,7 +16,8 @@ from scipy.spatial.transform import Rotation
 
 from sdvlm_core.extents import upright_box
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry import Caution, Measured, measure, smallest_gap
+from sdvlm_core.gap import smallest_gap
+from sdvlm_core.geometry import Caution, Measured, measure
 from sdvlm_core.support_plane import Plane
 from tests.core.test_geometry_measure import camera, sizes, table
 
