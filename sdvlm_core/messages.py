@@ -101,20 +101,21 @@ def _check_registered(
     rgb: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32] | None, intrinsics: CameraIntrinsics
 ) -> None:
     """Refuse three sizes that are not one, naming all three."""
-    color_size, info_size = rgb.shape[1::-1], (intrinsics.width, intrinsics.height)
-    depth_size = color_size if depth is None else depth.shape[1::-1]
-    if color_size == depth_size == info_size:
-        return
-    named = {"colour": color_size, "depth": depth_size, "camera_info": info_size}
-    if depth is None:
-        del named["depth"]
-    sizes = ", ".join(f"{name} is {width}x{height}" for name, (width, height) in named.items())
-    if depth_size != color_size:
+    height, width = rgb.shape[:2]
+    color_text, info_text = f"{width}x{height}", f"{intrinsics.width}x{intrinsics.height}"
+    depth_text = color_text if depth is None else f"{depth.shape[1]}x{depth.shape[0]}"
+    if depth_text != color_text:
         raise DepthError(
-            f"{sizes}: register depth to the colour camera (RealSense: align_depth.enable, "
-            "OpenNI: depth_registration)"
+            f"depth is {depth_text} but colour is {color_text} (and camera_info is {info_text}); "
+            "register depth to the colour camera (RealSense: align_depth.enable, OpenNI: "
+            "depth_registration)"
         )
-    raise IntrinsicsError(f"{sizes}: give the camera_info that belongs to the colour image")
+    if info_text != color_text:
+        also = "" if depth is None else f" (and depth is {depth_text})"
+        raise IntrinsicsError(
+            f"camera_info is {info_text} but colour is {color_text}{also}; give the camera_info "
+            "that belongs to the colour image"
+        )
 
 
 def color_from_message(message: Message) -> npt.NDArray[np.uint8]:

@@ -123,7 +123,7 @@ def test_sizes_that_differ_are_refused_naming_all_three(watched: Watched) -> Non
     small = image_message(np.ones((24, 32), np.float32), "32FC1", stamp_ns, "optical")
     response = watched.peer.ask_about(frame(stamp_ns, depth=small), stamp_ns)
     assert response.error_code == Response.BAD_DEPTH
-    sizes = f"colour is {WIDTH}x{HEIGHT}, depth is 32x24, camera_info is {WIDTH}x{HEIGHT}"
+    sizes = f"depth is 32x24 but colour is {WIDTH}x{HEIGHT} (and camera_info is {WIDTH}x{HEIGHT})"
     assert sizes in response.error_msg
 
 
