@@ -57,8 +57,9 @@ class Timings:
 class SpatialAnswer:
     """An answer about one frame.
 
-    `confidence` is the geometric mean probability of the tokens that carry the answer's numbers
-    (of all answer tokens where it has none), in [0, 1]; NaN = not available.
+    `confidence` is how likely the answer is right, in [0, 1], where the model is calibrated
+    (`confidence.Calibration`); else the geometric mean probability of the tokens that carry the
+    answer's numbers (of all its tokens where it has none). NaN = not available.
     `image_points` are (u, v) normalised to [0, 1] of the colour image; `positions` are the same
     points in 3-D where depth and intrinsics allow it.
     """

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, LlavaConfig
 from sdvlm_core import hub
 from sdvlm_core.convert import read_json
 from sdvlm_core.errors import CheckpointError
-from sdvlm_core.model import DepthEncodedLlava, encoding_settings
+from sdvlm_core.model import DepthEncodedLlava, calibration, encoding_settings
 from sdvlm_core.placement import Placement, resolve
 from sdvlm_core.prompt import Template, template
 
@@ -91,7 +91,8 @@ def load_model(directory: Path, placement: Placement) -> DepthEncodedLlava:
     _refuse_release(directory)
     try:
         config = LlavaConfig.from_pretrained(directory, local_files_only=True)
-        encoding_settings(config)  # a bad encoding fails here, not at the first frame
+        # What is bad in them fails here, not at the first frame.
+        encoding_settings(config), calibration(config)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory} does not load as a LLaVA model: {error}") from error
     model: DepthEncodedLlava = load_strictly(

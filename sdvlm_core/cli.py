@@ -24,7 +24,7 @@ from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
 from sdvlm_core import __version__
-from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.answer import SpatialAnswer, Status
 from sdvlm_core.document import UNITS as _UNITS
 from sdvlm_core.document import answer_document
 from sdvlm_core.errors import SdvlmError
@@ -505,9 +505,17 @@ def _print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document, allow_nan=False, ensure_ascii=False))
 
 
+_STATUSES = {
+    Status.NO_DEPTH: "answered from the looks of things alone; give --depth to have it measured",
+    Status.DISAGREEMENT: "the depth image says something else",
+}
+
+
 def _print_answer(answer: SpatialAnswer) -> None:
     console = Console()
     console.print(escape(answer.text) or "[yellow](no words)[/]", style="bold")
+    if answer.status in _STATUSES:
+        console.print(f"  [yellow]{answer.status.name}: {_STATUSES[answer.status]}[/]")
     for measurement in answer.measurements:
         console.print("  " + escape(_in_words(measurement)))
     for point in answer.positions:

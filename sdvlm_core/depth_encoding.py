@@ -61,6 +61,8 @@ class EncodingSettings:
         gain: what the code is multiplied by before it is added; 1.0 in the paper.
         normalize_features: bring each projected feature to unit variance first, so that small
             features are not drowned by a code of norm sqrt(channels / 2); False in the paper.
+        optional: the model was trained to answer without depth, too; then a frame without any is
+            answered from colour alone, and the answer says so.
 
     Raises:
         CheckpointError: a value is not one of the above.
@@ -71,6 +73,7 @@ class EncodingSettings:
     orientation: Orientation = "direct"
     gain: float = 1.0
     normalize_features: bool = False
+    optional: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

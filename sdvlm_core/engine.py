@@ -20,14 +20,14 @@ import cv2
 import torch
 from transformers import DynamicCache
 
-from sdvlm_core import geometry, measurement
+from sdvlm_core import confidence, geometry, measurement
 from sdvlm_core.answer import Position, SpatialAnswer, Status, Timings, Verdict
 from sdvlm_core.checkpoint import Checkpoint
 from sdvlm_core.depth_encoding import encode, pool
 from sdvlm_core.errors import DepthError, ModelMemoryError, QueryCanceled, QueryError, QueryTimeout
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.image import clip_pixels
-from sdvlm_core.model import encoding_settings, grid_cells
+from sdvlm_core.model import calibration, encoding_settings, grid_cells
 from sdvlm_core.prompt import check_question, prefix_ids, question_ids
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ class SpatialEngine:
     def open(self, frame: RgbdFrame) -> FrameSession:
         """Encode a frame once; the session answers any number of questions about it.
 
+        A model whose encoding says `optional` answers about a frame without depth too; the answers
+        then have the status NO_DEPTH and no `depth_source`.
+
         Raises:
             DepthError: the model's encoding needs depth and the frame has no usable reading.
             IntrinsicsError: the encoding needs intrinsics and the frame has none.
@@ -120,14 +123,16 @@ class SpatialEngine:
         return with_estimated_depth(frame, self.estimator)
 
     def depth_code(self, frame: RgbdFrame) -> torch.Tensor | None:
-        """The code (1, tokens, channels) float32 that the frame's depth adds; None = no encoding.
+        """The code (1, tokens, channels) float32 that the frame's depth adds.
+
+        None: the model has no encoding, or the frame no depth and the model learnt to do without.
 
         Raises:
             DepthError, IntrinsicsError: as `open`.
         """
         model = self.checkpoint.model
         settings = encoding_settings(model.config)
-        if settings.kind == "none":
+        if settings.kind == "none" or (settings.optional and frame.depth is None):
             return None
         if frame.depth is None:
             raise DepthError(
@@ -185,6 +190,8 @@ class FrameSession:
         self._prefix_length = prefix_length
         self._encode_seconds = encode_seconds
         self._busy = False
+        self._calibration = calibration(checkpoint.model.config)
+        self._wants_depth = encoding_settings(checkpoint.model.config).kind != "none"
 
     @property
     def prefix_tokens(self) -> int:
@@ -347,6 +354,9 @@ class FrameSession:
             status = Status.NOT_VISIBLE
         elif not text:
             status = Status.NO_ANSWER
+        blind = self.frame.depth is None
+        if status is Status.OK and self._wants_depth and blind:
+            status = Status.NO_DEPTH
         measurements = measurement.measurements(question, reading)
         return SpatialAnswer(
             question=question,
@@ -356,11 +366,15 @@ class FrameSession:
             positions=self._positions(reading.image_points),
             verdict=verdict,
             status=status,
-            confidence=_confidence(
-                [tokenizer.decode([token]) for token in generated.ids], generated.probabilities
+            confidence=self._calibration(
+                confidence.kind_of(reading, measurements),
+                confidence.raw(
+                    [tokenizer.decode([token]) for token in generated.ids],
+                    generated.probabilities,
+                ),
             ),
             model_id=self._checkpoint.model_id,
-            depth_source=self.frame.depth_source if self.frame.depth is not None else "",
+            depth_source="" if blind else self.frame.depth_source,
             timings=Timings(
                 encode=self._encode_seconds,
                 prefill=generated.prefill,
@@ -391,16 +405,3 @@ def _drawing(sampling: Sampling | None, device: torch.device) -> Callable[[torch
         return int(torch.multinomial(scaled.softmax(-1), 1, generator=generator))
 
     return draw
-
-
-def _confidence(pieces: list[str], probabilities: list[float]) -> float:
-    """Geometric mean probability of the tokens with digits, else of all; NaN without tokens."""
-    numbers = [p for piece, p in zip(pieces, probabilities, strict=True) if _has_digit(piece)]
-    chosen = numbers or probabilities
-    if not chosen:
-        return math.nan
-    return math.exp(sum(math.log(max(p, 1e-12)) for p in chosen) / len(chosen))
-
-
-def _has_digit(piece: str) -> bool:
-    return any(character.isdigit() for character in piece)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
+from sdvlm_core.confidence import Calibration
 from sdvlm_core.depth_encoding import EncodingSettings
 
 
@@ -18,6 +19,11 @@ def encoding_settings(config: LlavaConfig) -> EncodingSettings:
     """The model's depth encoding; a LLaVA that names none has none."""
     stored = getattr(config, "depth_encoding", None)
     return EncodingSettings.from_mapping(stored) if stored else EncodingSettings(kind="none")
+
+
+def calibration(config: LlavaConfig) -> Calibration:
+    """What the model's confidence is worth; without a calibration it is taken as it is."""
+    return Calibration.from_mapping(getattr(config, "calibration", None) or {})
 
 
 def grid_cells(config: LlavaConfig) -> int:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 import yaml
@@ -30,7 +31,7 @@ from training.ablation.data import prepare, row_data
 from training.ablation.model import DepthTokens, new_model
 from training.ablation.report import write_report
 from training.ablation.rows import ROWS
-from training.nano.language import train_language
+from training.nano.language import Recipe, train_language
 from training.processes import stop
 
 
@@ -94,8 +95,12 @@ def _train(
         model.load_state_dict(load_file(base), strict=False)
     rate = config.rate if base else 1.0
     # Rows of one seed see the same questions; the base sees others.
-    order = seed if base is None else 1000 + seed
-    train_language(model, tokenizer, data.frames, data.features, steps, folder, order, extra, rate)
+    recipe = Recipe(steps, seed=seed if base is None else 1000 + seed, rate=rate)
+
+    def see(chosen: np.ndarray) -> torch.Tensor:
+        return data.features[chosen].float()
+
+    train_language(model, tokenizer, data.frames, see, recipe, folder, extra)
     tensors = {key: value.clone() for key, value in model.state_dict().items()}
     if extra is not None:
         tensors |= {f"extra.{key}": value.clone() for key, value in extra.state_dict().items()}

@@ -7,7 +7,7 @@ answered in batches, a line of JSON per answer, resumable. Then every answer is 
 goes on from the same answers.
 
 What is where in OUT: answers.jsonl (what the model said), judged.jsonl (the same, judged and
-marked), judgements/ (a chat judge's replies), scores.json, report.md.
+marked), judgements/ (a chat judge's replies), scores.json, report.md, reliability.png.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from training.evaluation.controls import Controls
 from training.evaluation.items import Benchmark, BenchmarkError, Item, Picture
 from training.evaluation.judges import Embedding, Judge, JudgeError, chat_judge, rules_judge
 from training.evaluation.official import Similarity, official
+from training.evaluation.reliability import plot, refusals, reliability
 from training.evaluation.report import markdown, summarise
 from training.evaluation.score import strict
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["ANSWERS", "PER_TYPE", "SCORES", "evaluate", "questions_of", "summarise"]
 
 ANSWERS, JUDGED, SCORES, REPORT = "answers.jsonl", "judged.jsonl", "scores.json", "report.md"
+RELIABILITY = "reliability.png"
 JUDGES = ("rules", "minilm", "openai")
 
 
@@ -121,6 +123,16 @@ def _print_table(summary: dict[str, Any]) -> None:
     table.add_row("macro", str(summary["asked"]), *cells)
     console = Console(stderr=True)
     console.print(table)
+    for name, part in summary["reliability"].items():
+        console.print(
+            f"confidence, {name}: calibration error {part['ece']:.3f}, {part['answers']} answers",
+            highlight=False,
+        )
+    for name, part in summary["refusals"].items():
+        console.print(
+            f"refused, {name}: {part['refused']} of {part['asked']} ({part['percent']} %)",
+            highlight=False,
+        )
     for why, number in summary["failures"].items():
         console.print(f"{number} x {why} (counted as wrong)", highlight=False)
 
@@ -224,6 +236,8 @@ def evaluate(
         "official": summarise(judged, source.types, source.divisor, "official"),
         "failures": dict(failures),
         "asked": len(judged),
+        "reliability": reliability(judged),
+        "refusals": refusals(judged),
         "judge": {"name": judge, "model": judge_model, "minilm": str(minilm) if minilm else None},
         **run,
     }
@@ -233,6 +247,7 @@ def evaluate(
         summary, source.types, with_published=source.name == "msmu", name=Path(model).name
     )
     _write(out / REPORT, report)
+    plot(summary["reliability"], out / RELIABILITY)
     _print_table(summary)
     sys.stdout.write(json.dumps(summary) + "\n")
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.answer import SpatialAnswer, Status
 from sdvlm_core.checkpoint import load
+from sdvlm_core.confidence import KINDS
 from sdvlm_core.engine import Sampling, SpatialEngine
 from sdvlm_core.errors import (
     DepthError,
@@ -78,6 +79,29 @@ def test_depth_changes_the_answer_of_a_depth_encoded_model(engine):
     deeper = dataclasses.replace(frame, depth=frame.depth * 1.5)
     first, second = (engine.open(f).next_token_logits("How tall is it?") for f in (frame, deeper))
     assert (first - second).abs().nan_to_num().max() > 1e-4
+
+
+def test_a_model_that_learnt_to_do_without_depth_does_and_says_so(tmp_path):
+    checkpoint = load(str(write_tiny_checkpoint(tmp_path)))
+    checkpoint.model.config.depth_encoding["optional"] = True
+    engine, frame = SpatialEngine(checkpoint), _frame()
+    seen, unseen = (
+        engine.open(f).ask("How tall is it?", max_new_tokens=4)
+        for f in (frame, dataclasses.replace(frame, depth=None))
+    )
+    assert (seen.status, seen.depth_source) == (Status.OK, "sensor")
+    assert (unseen.status, unseen.depth_source) == (Status.NO_DEPTH, "")
+    # A depth image without a reading is a broken sensor, not a missing one.
+    with pytest.raises(DepthError, match="no valid reading"):
+        engine.open(dataclasses.replace(frame, depth=np.full((48, 64), np.nan, np.float32)))
+
+
+def test_a_calibrated_model_tells_calibrated_confidence(tmp_path):
+    checkpoint = load(str(write_tiny_checkpoint(tmp_path)))
+    curve = {"raw": [0.5], "right": [0.25]}
+    checkpoint.model.config.calibration = dict.fromkeys(KINDS, curve)
+    answer = SpatialEngine(checkpoint).open(_frame()).ask("How tall is it?", max_new_tokens=4)
+    assert answer.confidence == 0.25
 
 
 def test_a_model_without_encoding_answers_without_depth(tmp_path):

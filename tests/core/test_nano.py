@@ -22,7 +22,8 @@ def test_nano_is_small_and_made_of_the_classes_of_the_large_models():
 
 def test_nano_comes_with_its_command_and_its_scores():
     card = json.loads((NANO_DIRECTORY / "training.json").read_text())
-    assert any("training.nano" in command for command in card["commands"])
+    commands = [command for training in card["trainings"] for command in training["commands"]]
+    assert any("training.nano" in command for command in commands)
     assert card["scores"]["own"]["macro"] > card["scores"]["shuffled_frames"]["macro"]
 
 

@@ -65,8 +65,8 @@ def test_questions_decoded_together_are_answered_as_the_engine_answers_them(fram
     for at, frame in enumerate(read_frames(frames)):
         questions = [question.question for question in questions_of(frame)]
         session = engine.open(rgbd_frame(frame))
-        prefix = prefix_of(checkpoint.model, data, None, at)
-        texts = answer(checkpoint.model, checkpoint.tokenizer, prefix, questions)
+        prefix = prefix_of(checkpoint.model, data, None, np.array([at]))
+        (texts,) = answer(checkpoint.model, checkpoint.tokenizer, prefix, [questions])
         asked += len(questions)
         same += sum(session.ask(q).text == text for q, text in zip(questions, texts, strict=True))
     # The tower's features are kept in half precision: a tie may fall the other way.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from training.ablation.rows import Row, inputs_of
 from training.evaluate import questions_of
 from training.evaluation.controls import Controls, shown
 from training.evaluation.score import score
+from training.msmu.questions import Question
 from training.nano.frames import PICTURE, TrainingFrames
 from training.nano.tower import tower_features
 from training.simulate import read_frames, rgbd_frame
@@ -29,12 +30,13 @@ from training.simulation.world import SimulatedFrame
 
 #: The control that leaves only the words.
 BLIND = "blind"
+#: Frames asked about together.
+TOGETHER = 8
 
 
 @cache
 def _frames(directory: Path) -> list[SimulatedFrame]:
-    # The same frames that training would use: those with any depth.
-    return [frame for frame in read_frames(directory) if frame.depth_mm.any()]
+    return list(read_frames(directory))
 
 
 def _controls(control: str) -> Controls:
@@ -101,22 +103,34 @@ def ask_about(row: Row, weights: Path, directory: Path, control: str, out: Path)
         extra.look_up(data)
     temporary = out.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as log, torch.inference_mode():
-        for at, frame in enumerate(_frames(directory)):
-            asked = questions_of(frame)
-            if not asked:
-                continue
-            prefix = prefix_of(model, data, extra, at)
-            texts = answer(model, tokenizer, prefix, [question.question for question in asked])
-            for question, text in zip(asked, texts, strict=True):
-                outcome = score(question.question, text, question.reference, question.names)
-                line = {
-                    "frame": frame.scene,
-                    "type": question.type,
-                    "question": question.question,
-                    "answer": text,
-                    "reference": question.reference,
-                    "correct": outcome.correct,
-                    "tokens": prefix.shape[1] - 1,
-                }
-                log.write(json.dumps(line) + "\n")
+        asked = [(at, frame, questions_of(frame)) for at, frame in enumerate(_frames(directory))]
+        asked = [entry for entry in asked if entry[2]]
+        for first in range(0, len(asked), TOGETHER):
+            together = asked[first : first + TOGETHER]
+            prefix = prefix_of(model, data, extra, np.array([at for at, *_ in together]))
+            questions = [[q.question for q in own] for *_, own in together]
+            texts = answer(model, tokenizer, prefix, questions)
+            _write(log, together, texts, prefix.shape[1] - 1)
     temporary.replace(out)
+
+
+def _write(
+    log: TextIO,
+    together: list[tuple[int, SimulatedFrame, list[Question]]],
+    texts: list[list[str]],
+    tokens: int,
+) -> None:
+    """A line for every answer, with what is true and whether it is right."""
+    for (_, frame, asked), said in zip(together, texts, strict=True):
+        for question, text in zip(asked, said, strict=True):
+            outcome = score(question.question, text, question.reference, question.names)
+            line = {
+                "frame": frame.scene,
+                "type": question.type,
+                "question": question.question,
+                "answer": text,
+                "reference": question.reference,
+                "correct": outcome.correct,
+                "tokens": tokens,
+            }
+            log.write(json.dumps(line) + "\n")

@@ -36,29 +36,28 @@ class RowData:
     metres: npt.NDArray[np.float32] | None
 
 
-def _prepare(shard: Path) -> Path:
-    cache = shard.with_suffix(".rows.npz")
-    if cache.exists():
-        return cache
+def _cache(shard: Path) -> Path:
+    return shard.with_suffix(".rows.npz")
+
+
+def _prepare(shard: Path) -> None:
     cv2.setNumThreads(1)
-    # The frames of `nano.frames`: those with any depth.
-    frames = [rgbd_frame(frame) for frame in read_shard(shard) if frame.depth_mm.any()]
+    frames = [rgbd_frame(frame) for frame in read_shard(shard)]
     arrays: dict[str, list[npt.NDArray[np.generic]]] = {}
     for row in ROWS.values():
         for frame in frames:
             for key, value in vars(inputs_of(row, frame)).items():
                 if value is not None:
                     arrays.setdefault(f"{row.name}.{key}", []).append(value)
-    temporary = cache.with_suffix(".tmp.npz")
+    temporary = shard.with_suffix(".tmp.npz")
     np.savez(temporary, **{key: np.stack(values) for key, values in arrays.items()})
-    temporary.replace(cache)
-    return cache
+    temporary.replace(_cache(shard))
 
 
 def prepare(directory: Path, tower: CLIPVisionModel) -> None:
     """Make every cache that `row_data` reads, once."""
     shards = sorted(directory.glob("shard-*.parquet"))
-    each_once(_prepare, shards, ".rows.npz")
+    each_once(_prepare, [(shard,) for shard in shards if not _cache(shard).exists()])
     frames = load(directory)
     _features(directory / "colour.safetensors", tower, frames.picture)
     _features(directory / "depth.safetensors", tower, _stacked(directory, "image.picture"))

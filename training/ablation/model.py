@@ -74,12 +74,11 @@ def new_model(row: Row, vocabulary: int, seed: int) -> DepthEncodedLlava:
 
 
 def prefix_of(
-    model: DepthEncodedLlava, data: RowData, extra: nn.Module | None, index: int
+    model: DepthEncodedLlava, data: RowData, extra: nn.Module | None, chosen: np.ndarray
 ) -> torch.Tensor:
-    """Embeddings (1, P, D) before every question about a frame."""
+    """Embeddings (B, P, D) before every question about the frames of these indices (B,)."""
     settings = encoding_settings(model.config)
     embedding = model.model.language_model.embed_tokens.weight
-    chosen = np.array([index])
     code = None
     if settings.kind != "none":
         code = encode(
@@ -89,7 +88,7 @@ def prefix_of(
             embedding.shape[1],
         )
     projected = model.model.multi_modal_projector(data.features[chosen].float())
-    parts = [embedding[BOS].expand(1, 1, -1), fuse(projected, code, settings)]
+    parts = [embedding[BOS].expand(len(chosen), 1, -1), fuse(projected, code, settings)]
     if extra is not None:
         parts.append(extra(model, chosen))
     return torch.cat(parts, dim=1)
@@ -100,12 +99,14 @@ def answer(
     model: DepthEncodedLlava,
     tokenizer: PreTrainedTokenizerFast,
     prefix: torch.Tensor,
-    questions: list[str],
-) -> list[str]:
-    """Greedy answers to all questions about one frame, decoded together."""
+    questions: list[list[str]],
+) -> list[list[str]]:
+    """Greedy answers to the questions about each frame of a prefix (B, P, D), decoded together."""
     cache = DynamicCache(config=model.config.text_config)
     model.model.language_model(inputs_embeds=prefix, past_key_values=cache, use_cache=True)
-    cache.batch_repeat_interleave(len(questions))
+    owner = [at for at, asked in enumerate(questions) for _ in asked]
+    cache.batch_select_indices(torch.tensor(owner))
     form = TEMPLATES["raw"]
-    ids = [question_ids(tokenizer, form, question) for question in questions]
-    return decode(model, tokenizer, form, cache, prefix.shape[1], ids, torch.device("cpu"))
+    ids = [question_ids(tokenizer, form, question) for asked in questions for question in asked]
+    said = iter(decode(model, tokenizer, form, cache, prefix.shape[1], ids, torch.device("cpu")))
+    return [[next(said).text for _ in asked] for asked in questions]

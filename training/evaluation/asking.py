@@ -7,6 +7,7 @@ where rows are kept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,11 @@ def _batches(
         yield waiting
 
 
+def _number(value: float) -> float | None:
+    """For JSON, which has no NaN."""
+    return None if math.isnan(value) else round(value, 5)
+
+
 def answered(
     pictures: Iterable[Picture], model: Model, controls: Controls, done: set[str], batch: int
 ) -> Iterator[dict[str, Any]]:
@@ -128,6 +134,9 @@ def answered(
                     "expected": item.answer,
                     "depth_source": frame.depth_source if frame.depth is not None else "",
                     "seconds": round(answer.seconds, 4),
+                    "kind": answer.kind,
+                    "raw_confidence": _number(answer.raw),
+                    "confidence": _number(answer.confidence),
                 }
                 if answer.error:
                     row["failed"] = answer.error

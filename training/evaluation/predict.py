@@ -17,20 +17,39 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from sdvlm_core import confidence, measurement
+from sdvlm_core.confidence import Calibration
 from sdvlm_core.engine import MAX_NEW_TOKENS, SpatialEngine
 from sdvlm_core.errors import ModelMemoryError, SdvlmError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.image import clip_pixels
+from sdvlm_core.model import calibration
 from sdvlm_core.prompt import Template, check_question, prefix_ids, question_ids
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said; `error` says why it said nothing. Seconds are the batch's, shared out."""
+    """What a model said; `error` says why it said nothing. Seconds are the batch's, shared out.
+
+    `kind`, `raw` and `confidence` are those of `sdvlm_core.confidence`, before and after
+    calibration; NaN where nothing was said.
+    """
 
     text: str
     seconds: float = 0.0
     error: str = ""
+    kind: str = ""
+    raw: float = math.nan
+    confidence: float = math.nan
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The text of an answer, its tokens' texts, and the probability each was given."""
+
+    text: str
+    pieces: list[str]
+    probabilities: list[float]
 
 
 def answer_all(
@@ -57,15 +76,23 @@ def answer_all(
         encoded.append(features)
     if rows:
         try:
-            texts = _decode(engine, encoded, [row[2] for row in rows], [row[3] for row in rows])
+            said = _decode(engine, encoded, [row[2] for row in rows], [row[3] for row in rows])
         except torch.OutOfMemoryError as error:
             raise ModelMemoryError(
                 f"out of memory with {len(rows)} questions together; give a smaller --batch"
             ) from error
         each = (time.perf_counter() - started) / len(rows)
-        for (at, number, *_), text in zip(rows, texts, strict=True):
-            answers[at][number] = Answer(text, each)
+        trust = calibration(engine.checkpoint.model.config)
+        for (at, number, *_), decoded in zip(rows, said, strict=True):
+            answers[at][number] = _answer(asked[at][1][number], decoded, trust, each)
     return answers  # type: ignore[return-value]
+
+
+def _answer(question: str, decoded: Decoded, trust: Calibration, seconds: float) -> Answer:
+    reading = measurement.parse(decoded.text)
+    kind = confidence.kind_of(reading, measurement.measurements(question, reading))
+    raw = confidence.raw(decoded.pieces, decoded.probabilities)
+    return Answer(decoded.text, seconds, "", kind, raw, trust(kind, raw))
 
 
 def _refusal(error: SdvlmError) -> Answer:
@@ -90,7 +117,7 @@ def _encode(engine: SpatialEngine, frame: RgbdFrame) -> Any:
 @torch.inference_mode()
 def _decode(
     engine: SpatialEngine, encoded: list[Any], owner: list[int], ids: list[list[int]]
-) -> list[str]:
+) -> list[Decoded]:
     checkpoint = engine.checkpoint
     model, device, tokenizer = checkpoint.model, checkpoint.device, checkpoint.tokenizer
     form = checkpoint.prompt_template
@@ -119,7 +146,7 @@ def decode(
     before: int,
     ids: list[list[int]],
     device: torch.device,
-) -> list[str]:
+) -> list[Decoded]:
     """Greedy answers to questions that follow a prefix each.
 
     Args:
@@ -134,6 +161,7 @@ def decode(
     mask[:, before:] = torch.arange(longest, device=device) >= pads[:, None]
     places = (before + torch.arange(longest, device=device) - pads[:, None]).clamp(min=before)
     said: list[list[int]] = [[] for _ in ids]
+    believed: list[list[float]] = [[] for _ in ids]
     done = [False] * len(ids)
     for _ in range(MAX_NEW_TOKENS):
         logits = model(
@@ -148,15 +176,23 @@ def decode(
         logits = logits.float().to(device)
         logits[:, image] = -math.inf
         logits[:, len(tokenizer) :] = -math.inf
-        chosen = logits.argmax(-1)
-        for row, token in enumerate(chosen.tolist()):
+        likeliest = logits.softmax(-1).max(-1)
+        chosen = likeliest.indices
+        pairs = zip(chosen.tolist(), likeliest.values.tolist(), strict=True)
+        for row, (token, probability) in enumerate(pairs):
             done[row] = done[row] or token == end
             if not done[row]:
                 said[row].append(token)
+                believed[row].append(probability)
                 done[row] = bool(form.stop) and form.stop in tokenizer.decode(said[row])
         if all(done):
             break
         step, places = chosen[:, None], places[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(ids), 1)], dim=1)
-    texts = [tokenizer.decode(row, skip_special_tokens=True) for row in said]
-    return [(text.split(form.stop, 1)[0] if form.stop else text).strip() for text in texts]
+    answers = []
+    for row, probabilities in zip(said, believed, strict=True):
+        text = tokenizer.decode(row, skip_special_tokens=True)
+        text = (text.split(form.stop, 1)[0] if form.stop else text).strip()
+        pieces = [tokenizer.decode([token]) for token in row]
+        answers.append(Decoded(text, pieces, probabilities))
+    return answers

@@ -1,31 +1,39 @@
 """`python -m training.nano`: make nano from simulated frames, in two resumable stages.
 
-    python -m training.simulate --scenes 40000 --seed 101 --width 256 --out runs/sim
-    python -m training.nano --data runs/sim --out runs/nano
+    python -m training.simulate --scenes 163840 --seed 202 --width 256 --out runs/sim
+    torchrun --standalone --nproc-per-node 2 -m training.nano --data runs/sim --out runs/nano
 
 Stage 1 trains the vision tower on what each patch shows (`tower`), stage 2 trains projector and
-language model on questions (`language`). The result is a directory that `sdvlm ask --model` loads.
+language model on questions (`language`). The result is a directory that `sdvlm ask --model` loads;
+`training.calibrate` then teaches it what its confidence is worth, `training.nano.install` scores
+it and puts it into the package.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
-from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedTokenizerFast
 
+from sdvlm_core.checkpoint import load as load_checkpoint
 from sdvlm_core.model import DepthEncodedLlava
-from training.nano.frames import CELLS, ENCODING, PICTURE, load
-from training.nano.language import train_language
-from training.nano.tower import tower_features, train_tower
+from training.nano import parallel
+from training.nano.batches import FEW
+from training.nano.frames import CELLS, ENCODING, PICTURE, TrainingFrames, load
+from training.nano.language import Recipe, train_language
+from training.nano.tower import normalise, train_tower
 from training.nano.vocabulary import BOS, EOS, IMAGE, PAD, corpus, train_tokenizer
 
 SEED = 0
 _CORPUS_FRAMES = 3000
+#: Of the frames, so that nano answers without depth, too.
+WITHOUT_DEPTH = 0.12
 
 
 def nano_config(vocabulary: int) -> LlavaConfig:
@@ -63,36 +71,68 @@ def nano_config(vocabulary: int) -> LlavaConfig:
     return config
 
 
+def _start(
+    base: str | None, frames: TrainingFrames
+) -> tuple[DepthEncodedLlava, PreTrainedTokenizerFast]:
+    """The model to train and its tokenizer: new ones, or those of a model to go on from."""
+    torch.manual_seed(SEED)
+    if base is not None:
+        checkpoint = load_checkpoint(base, "cpu", "float32")
+        checkpoint.model.config.calibration = None  # it was that of the old weights
+        return checkpoint.model.requires_grad_(True), checkpoint.tokenizer
+    graphs = zip(frames.graphs[:_CORPUS_FRAMES], frames.pixels.tolist(), strict=False)
+    tokenizer = train_tokenizer(corpus(graphs))
+    return DepthEncodedLlava(nano_config(len(tokenizer))), tokenizer
+
+
 def make_nano(
     data: Annotated[Path, typer.Option(help="A folder of training.simulate.")],
     out: Annotated[Path, typer.Option(help="Folder for states, logs and the model.")],
-    tower_steps: Annotated[int, typer.Option(min=1, help="Batches of 20 frames.")] = 2000,
-    steps: Annotated[int, typer.Option(min=1, help="Batches of 8 frames x 27 questions.")] = 2100,
+    tower_steps: Annotated[int, typer.Option(min=0, help="Batches of 40 frames.")] = 4000,
+    steps: Annotated[int, typer.Option(min=0, help="Batches of 32 frames x 12 questions.")] = 5120,
     shards: Annotated[int | None, typer.Option(min=1, help="Use only the first so many.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Go on from this model (nano, or a directory).")
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(min=0.01, help="Factor on the learning rates; below 1 with --base.")
+    ] = 1.0,
 ) -> None:
-    """Train nano and write it to OUT/model; run again to go on after an interruption."""
+    """Train nano and write it to OUT/model; run again to go on after an interruption.
+
+    Example, on two cores: torchrun --standalone --nproc-per-node 2 -m training.nano \\
+    --data runs/sim --out runs/nano --base nano --rate 0.5
+    """
+    parallel.start()
+    process, world = parallel.place()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     out.mkdir(parents=True, exist_ok=True)
+    if process > 0:
+        parallel.wait()  # the first one prepares the frames
     frames = load(data, shards)
-    graphs = zip(frames.graphs[:_CORPUS_FRAMES], frames.pixels.tolist(), strict=False)
-    tokenizer = train_tokenizer(corpus(graphs))
-    torch.manual_seed(SEED)
-    model = DepthEncodedLlava(nano_config(len(tokenizer)))
-    typer.echo(f"{len(frames)} frames, {model.num_parameters():,} parameters", err=True)
-    tower, stored = model.model.vision_tower, out / "tower"
+    if process == 0:
+        parallel.wait()
+    model, tokenizer = _start(base, frames)
+    if process == 0:
+        typer.echo(f"{len(frames)} frames, {model.num_parameters():,} parameters", err=True)
+    tower = model.model.vision_tower
     # torch's fused attention is half as fast as plain products for this size on a CPU.
     tower.set_attn_implementation("eager")
-    if stored.exists():
-        tower.load_state_dict(type(tower).from_pretrained(stored).state_dict())
-    else:
-        train_tower(tower, frames, tower_steps, out, SEED)
-        tower.save_pretrained(stored)
+    train_tower(tower, frames, tower_steps, out, SEED, rate)
     # The tower must see in training what float16 weights will see in use.
     tower.half().float().requires_grad_(False)
-    cached = out / "features.safetensors"
-    if not cached.exists():
-        save_file({"features": tower_features(tower, frames.picture)}, cached)
-    features = load_file(cached)["features"]
-    train_language(model, tokenizer, frames, features, steps, out, SEED)
+
+    @torch.inference_mode()
+    def see(chosen: np.ndarray) -> torch.Tensor:
+        pixels = normalise(torch.from_numpy(frames.picture[chosen]))
+        with torch.autocast("cpu", torch.bfloat16):
+            return tower(pixels).last_hidden_state[:, 1:].float()
+
+    model.config.depth_encoding = ENCODING.to_mapping()
+    recipe = Recipe(steps, 32, FEW, WITHOUT_DEPTH, rate, SEED)
+    train_language(model, tokenizer, frames, see, recipe, out)
+    if process > 0:
+        return
     unfinished = out / "model.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
     model.half().save_pretrained(unfinished)

@@ -6,7 +6,9 @@ model.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +21,10 @@ from training.nano.frames import CELLS, OBJECT_FIELDS, TrainingFrames
 from training.nano.vocabulary import EOS, PAD
 from training.simulation.catalogue import CATEGORIES, COLOURS
 
-#: Questions per frame and type; the numbers are what costs most to learn.
-WANTED = dict.fromkeys(TYPES, 3) | {"existence": 4, "scale_estimation": 4, "absolute_distance": 4}
+#: Questions per frame and type; the numbers are what costs most to learn. Many where frames are
+#: few, few where there are more frames than time.
+MANY = dict.fromkeys(TYPES, 3) | {"existence": 4, "scale_estimation": 4, "absolute_distance": 4}
+FEW = dict.fromkeys(TYPES, 1) | {"existence": 2, "scale_estimation": 2, "absolute_distance": 3}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 #: Loss weight of a digit by its place after the first significant one: the last is noise.
 _DIGIT_WEIGHTS = (1.5, 0.6, 0.15)
@@ -39,7 +43,9 @@ class Batch:
     predicting the token there; kinds (B, R, L) int64: index in TYPES, -1 = padding;
     frames (B,): indices into the data; look_at (M, 3) int64: b, r, l of a token that should look
     at `cells` (M, 144) bool; by_place (M,) bool: because it ends a coordinate, not a name;
-    facts (M, 15) float32: the row of the object it names, NaN where it names none or several.
+    facts (M, 15) float32: the row of the object it names, NaN where it names none or several;
+    ends (Q, 3) int64: b, r, l of a question's last token, of those answered by one number;
+    values (Q,) float32: its logarithm; shown (B,) bool: the frame's depth is shown.
     """
 
     ids: torch.Tensor
@@ -52,6 +58,9 @@ class Batch:
     cells: torch.Tensor
     by_place: torch.Tensor
     facts: torch.Tensor
+    ends: torch.Tensor
+    values: torch.Tensor
+    shown: torch.Tensor
 
 
 def answer_weights(answer: str, spans: list[tuple[int, int]]) -> list[float]:
@@ -124,15 +133,20 @@ def make_batch(
     chosen: np.ndarray,
     tokenizer: PreTrainedTokenizerFast,
     rng: np.random.Generator,
+    wanted: Mapping[str, int] = MANY,
+    without_depth: float = 0.0,
 ) -> Batch:
-    """Fresh questions about the chosen frames."""
+    """Fresh questions about the chosen frames.
+
+    `without_depth`: the share of frames whose depth is not shown.
+    """
     between = TEMPLATES["raw"].between
     encode = tokenizer.backend_tokenizer.encode_batch
     layouts = []
     for index in chosen:
         pixels = int(frames.pixels[index])
         view = make_view(frames.graphs[index], pixels, list(COLOURS), CATEGORIES)
-        asked = ask_all(view, rng, WANTED)
+        asked = ask_all(view, rng, dict(wanted))
         heads = encode([between + q.question for q in asked], add_special_tokens=False)
         tails = encode([q.answer for q in asked], add_special_tokens=False)
         pairs = [p for p in zip(asked, heads, tails, strict=True) if _length(p) <= ROW]
@@ -143,6 +157,7 @@ def make_batch(
     segments, kinds = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
     weights = np.zeros(shape, np.float32)
     look_at, cells, by_place, facts = [], [], [], []
+    finals, values = [], []
     for b, (pairs, layout) in enumerate(layouts):
         for number, ((question, head, tail), (row, first)) in enumerate(
             zip(pairs, layout, strict=True)
@@ -154,6 +169,9 @@ def make_batch(
             segments[b, row, first : end + 1] = number
             kinds[b, row, first : end + 1] = TYPES.index(question.type)
             weights[b, row, start : end + 1] = [*answer_weights(question.answer, tail.offsets), 1]
+            if isinstance(question.reference, float):
+                finals.append((b, row, start - 1))
+                values.append(math.log(max(question.reference, 0.01)))
             ends = {span[1] - len(between): place for place, span in enumerate(head.offsets)}
             for stop, mask, fact in _focus(question, frames, int(chosen[b])):
                 if stop in ends:
@@ -168,6 +186,9 @@ def make_batch(
         torch.from_numpy(np.array(cells, bool).reshape(-1, CELLS * CELLS)),
         torch.tensor(by_place, dtype=torch.bool),
         torch.from_numpy(np.array(facts, np.float32).reshape(-1, OBJECT_FIELDS)),
+        torch.tensor(finals, dtype=torch.int64).reshape(-1, 3),
+        torch.tensor(values, dtype=torch.float32),
+        torch.from_numpy(rng.random(len(chosen)) >= without_depth),
     )
 
 

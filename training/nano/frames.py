@@ -1,7 +1,8 @@
-"""Simulated frames -> arrays nano trains on, computed once per shard and kept beside the data.
+"""Simulated frames -> arrays nano trains on, computed once and kept beside the data, on disk.
 
-Knows what the tower and the projector are supervised with: what each image token looks at. Does
-not know questions or models.
+Knows what the tower and the projector are supervised with: what each image token looks at. The
+arrays are memory maps: any number of frames, shared by the processes that train. Does not know
+questions or models.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import json
 import math
 import multiprocessing
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 from rich.progress import track
 
 from sdvlm_core.depth_encoding import EncodingSettings, pool
@@ -28,7 +31,7 @@ from training.simulation.catalogue import CATEGORIES, COLOURS
 from training.simulation.world import SimulatedFrame
 
 PICTURE, CELLS, MAX_OBJECTS = 192, 12, 8
-ENCODING = EncodingSettings(kind="xyz", gain=1.0, normalize_features=True)
+ENCODING = EncodingSettings(kind="xyz", gain=1.0, normalize_features=True, optional=True)
 #: A token looks at an object that covers at least this part of its cell.
 COVERED = 0.12
 _FINE = 96  # side of the mask the coverage is counted on
@@ -36,7 +39,22 @@ _FINE = 96  # side of the mask the coverage is counted on
 #: log of length, width, height as they would appear in canvas units at the centre's depth,
 #: X, Y, Z of the centre in metres, log of length, width, height in metres.
 OBJECT_FIELDS = 15
-_names = ("picture", "coordinates", "valid", "owner", "coverage", "objects", "focal", "pixels")
+_TOKENS = CELLS * CELLS
+#: Longest scene graph as JSON, bytes.
+_GRAPH = 8192
+_FIELDS: dict[str, tuple[tuple[int, ...], Any]] = {
+    "picture": ((PICTURE, PICTURE, 3), np.uint8),
+    "coordinates": ((_TOKENS, 3), np.float32),
+    "valid": ((_TOKENS,), np.bool_),
+    "owner": ((_TOKENS,), np.uint8),
+    "coverage": ((MAX_OBJECTS, _TOKENS), np.bool_),
+    "objects": ((MAX_OBJECTS, OBJECT_FIELDS), np.float32),
+    "focal": ((), np.float32),
+    "pixels": ((), np.int32),
+    "graphs": ((), f"S{_GRAPH}"),
+}
+#: Folder of the arrays; `_DONE` has a 1 for every shard that is in them.
+_FOLDER, _DONE = "prepared", "done.npy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +65,7 @@ class TrainingFrames:
     owner (N, 144) uint8: the object most of whose cell it is, 0 = none;
     coverage (N, 8, 144) bool; objects (N, 8, 15) float32, NaN rows = none;
     focal (N,) float32: focal length over canvas side; pixels (N,) int32: of the image;
-    graphs: the scene graphs.
+    graphs: the scene graphs. A frame whose depth has no reading at all is nowhere valid.
     """
 
     picture: npt.NDArray[np.uint8]
@@ -58,10 +76,25 @@ class TrainingFrames:
     objects: npt.NDArray[np.float32]
     focal: npt.NDArray[np.float32]
     pixels: npt.NDArray[np.int32]
-    graphs: list[list[dict[str, Any]]]
+    graphs: Sequence[list[dict[str, Any]]]
 
     def __len__(self) -> int:
         return len(self.graphs)
+
+
+class _Graphs(Sequence[Any]):
+    """Scene graphs (N,) of JSON bytes, read when they are looked at."""
+
+    def __init__(self, stored: npt.NDArray[np.bytes_]) -> None:
+        self._stored = stored
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [json.loads(text) for text in self._stored[at]]
+        return json.loads(self._stored[at])
 
 
 def _coverage(frame: SimulatedFrame) -> npt.NDArray[np.float32]:
@@ -104,57 +137,77 @@ def _object_rows(frame: SimulatedFrame) -> npt.NDArray[np.float32]:
     return rows
 
 
-def _arrays(frame: SimulatedFrame) -> dict[str, Any]:
+def _grid(frame: SimulatedFrame) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    if not frame.depth_mm.any():
+        return np.zeros((_TOKENS, 3), np.float32), np.zeros(_TOKENS, bool)
     camera = rgbd_frame(frame)
     assert camera.depth is not None
+    grid = pool(camera.depth, frame.intrinsics, ENCODING, CELLS)
+    return grid.coordinates, grid.valid
+
+
+def _arrays(frame: SimulatedFrame) -> dict[str, Any]:
     k = frame.intrinsics
-    grid = pool(camera.depth, k, ENCODING, CELLS)
+    coordinates, valid = _grid(frame)
     coverage = _coverage(frame)
     owner = np.where(coverage.max(axis=0) >= COVERED, coverage.argmax(axis=0) + 1, 0)
     covered = coverage >= COVERED
     # A thing smaller than that still has the cell it covers most.
     small = ~covered.any(axis=1) & (coverage.max(axis=1) > 0)
     covered[small, coverage.argmax(axis=1)[small]] = True
+    graph = json.dumps(frame.objects, separators=(",", ":")).encode()
+    if len(graph) > _GRAPH:
+        raise ValueError(f"the scene graph of frame {frame.scene} has {len(graph)} bytes")
     return {
         "picture": square_picture(frame.rgb, PICTURE),
-        "coordinates": grid.coordinates,
-        "valid": grid.valid,
+        "coordinates": coordinates,
+        "valid": valid,
         "owner": owner.astype(np.uint8),
         "coverage": covered,
         "objects": _object_rows(frame),
         "focal": np.float32(k.fx / max(k.width, k.height)),
         "pixels": np.int32(k.width * k.height),
+        "graphs": graph,
     }
 
 
-def _prepare(shard: Path) -> Path:
-    cache = shard.with_suffix(".npz")
-    if cache.exists():
-        return cache
+def _prepare(shard: Path, number: int, first: int) -> None:
+    """Write shard number `number` into the arrays, from row `first` on."""
     cv2.setNumThreads(1)
-    frames = []
-    for frame in read_shard(shard):
-        # A frame whose depth has no reading at all teaches nothing about depth.
-        if frame.depth_mm.any():
-            frames.append(frame)
-    rows = [_arrays(frame) for frame in frames]
-    arrays = {name: np.stack([row[name] for row in rows]) for name in _names}
-    arrays["graphs"] = np.array([json.dumps(frame.objects) for frame in frames])
-    temporary = cache.with_suffix(".tmp.npz")
-    np.savez(temporary, **arrays)
-    temporary.replace(cache)
-    return cache
+    folder = shard.parent / _FOLDER
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in _FIELDS}
+    for at, frame in enumerate(read_shard(shard), start=first):
+        for name, value in _arrays(frame).items():
+            arrays[name][at] = value
+    for array in arrays.values():
+        array.flush()
+    np.load(folder / _DONE, mmap_mode="r+")[number] = 1
 
 
-def each_once(prepare: Callable[[Path], Path], shards: list[Path], suffix: str) -> list[Path]:
-    """The cache of every shard, made in parallel where it is not there yet."""
-    missing = [shard for shard in shards if not shard.with_suffix(suffix).exists()]
-    if missing:
+def _allocate(folder: Path, counts: list[int]) -> None:
+    """Empty arrays for so many frames, unless they are there already."""
+    stored = folder / _DONE
+    if stored.exists():
+        frames = len(np.load(folder / "focal.npy", mmap_mode="r"))
+        if (len(np.load(stored)), frames) == (len(counts), sum(counts)):
+            return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, (shape, kind) in _FIELDS.items():
+        np.lib.format.open_memmap(
+            folder / f"{name}.npy", "w+", np.dtype(kind), (sum(counts), *shape)
+        )
+    np.save(stored, np.zeros(len(counts), np.uint8))
+
+
+def each_once(prepare: Callable[..., Any], tasks: list[tuple[Any, ...]]) -> None:
+    """Call `prepare` with each of the tasks' arguments, in parallel."""
+    if tasks:
         context = multiprocessing.get_context("spawn")
-        workers = min(os.cpu_count() or 1, len(missing))
+        workers = min(os.cpu_count() or 1, len(tasks))
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            list(track(pool.map(prepare, missing), "preparing shards", len(missing)))
-    return [shard.with_suffix(suffix) for shard in shards]
+            done = pool.map(prepare, *zip(*tasks, strict=True))
+            list(track(done, "preparing shards", len(tasks)))
 
 
 def load(directory: Path, limit: int | None = None) -> TrainingFrames:
@@ -165,11 +218,18 @@ def load(directory: Path, limit: int | None = None) -> TrainingFrames:
     shards = sorted(directory.glob("shard-*.parquet"))[:limit]
     if not shards:
         read_frames(directory)  # raises, saying what to do
-    caches = each_once(_prepare, shards, ".npz")
-    parts: dict[str, list[Any]] = {name: [] for name in (*_names, "graphs")}
-    for cache in caches:
-        with np.load(cache, allow_pickle=False) as stored:
-            for name in parts:
-                parts[name].append(stored[name])
-    graphs = [json.loads(text) for part in parts.pop("graphs") for text in part]
-    return TrainingFrames(**{k: np.concatenate(v) for k, v in parts.items()}, graphs=graphs)
+    counts = [pq.read_metadata(shard).num_rows for shard in shards]
+    folder = directory / _FOLDER
+    _allocate(folder, counts)
+    firsts = np.cumsum([0, *counts[:-1]]).tolist()
+    done = np.load(folder / _DONE)
+    each_once(
+        _prepare,
+        [
+            (shard, number, first)
+            for number, (shard, first) in enumerate(zip(shards, firsts, strict=True))
+            if not done[number]
+        ],
+    )
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _FIELDS}
+    return TrainingFrames(**{**arrays, "graphs": _Graphs(arrays["graphs"])})

@@ -1,7 +1,8 @@
-"""`python -m training.nano.install`: put a trained nano into the package, with its scores.
+"""`python -m training.nano.install`: put a trained, calibrated nano into the package, scored.
 
-Measures it on frames of seeds that training never saw, alone and with the controls, and writes
-model, tokenizer and `training.json` (commands, data, scores) to sdvlm_core/assets/nano.
+Measures it on frames of seeds that neither training nor calibration saw, as they are and under
+every control, and writes model, tokenizer, `training.json` (everything, for machines), README.md
+(the model card, from the same figures) and reliability.png to sdvlm_core/assets/nano.
 """
 
 from __future__ import annotations
@@ -14,20 +15,30 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sdvlm_core.checkpoint import NANO_DIRECTORY
+from training.evaluate import RELIABILITY
+from training.nano.card import model_card
+from training.nano.progress import EVERY
 from training.simulate import SHARD_SCENES
 
-SCENES, SEED = 200, 9001
+SCENES, SEEDS = 500, (9001, 9002)
+#: What is shown in place of the truth, by the name the card uses; only of the first seed.
 _CONTROLS = {
     "own": [],
     "shuffled_frames": ["--frames", "shuffled"],
     "shuffled_depth": ["--depth", "shuffled"],
+    "constant_depth": ["--depth", "constant"],
+    "noise_0.1_m": ["--depth", "noise:0.1"],
+    "wrong_intrinsics": ["--intrinsics", "wrong"],
+    "no_depth": ["--depth", "none"],
+    "blank": ["--frames", "blank"],
 }
 _FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json")
+_KEPT = ("macro", "per_type", "intervals", "asked", "reliability", "refusals")
 
 
 def _run(module: str, *arguments: str) -> str:
@@ -37,54 +48,82 @@ def _run(module: str, *arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=alone).stdout
 
 
-def _stage(log: Path) -> dict[str, float]:
-    """Steps and wall-clock minutes of a training stage, from its journal."""
+def _stage(log: Path, processes: int) -> dict[str, Any]:
+    """Steps, wall-clock minutes and CPU minutes of all processes of a stage, from its journal."""
+    if not log.exists():
+        return {"steps": 0, "minutes": 0.0, "cpu_minutes": 0.0}
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    seconds = sum(line["seconds_per_step"] for line in lines) * 50
-    return {"steps": lines[-1]["step"], "minutes": round(seconds / 60, 1), "last": lines[-1]}
+    wall = EVERY * sum(line["seconds_per_step"] for line in lines)
+    busy = EVERY * processes * sum(line["cpu_seconds_per_step"] for line in lines)
+    return {
+        "steps": lines[-1]["step"],
+        "minutes": round(wall / 60, 1),
+        "cpu_minutes": round(busy / 60, 1),
+        "last": lines[-1],
+    }
 
 
 def install(
     run: Annotated[Path, typer.Option(help="The --out folder of training.nano.")],
     data: Annotated[Path, typer.Option(help="The --data folder it was trained on.")],
     work: Annotated[Path, typer.Option(help="Folder for test frames and answers.")],
+    command: Annotated[str, typer.Option(help="The training.nano command, for the card.")],
     shards: Annotated[int | None, typer.Option(help="As it was trained; default: all.")] = None,
+    processes: Annotated[int, typer.Option(help="As it was trained.")] = 2,
+    onto: Annotated[
+        bool, typer.Option(help="It went on from the nano that is installed now.")
+    ] = True,
 ) -> None:
     """Score the model in RUN/model and install it as nano."""
     model = run / "model"
-    frames = work / f"frames-{SEED}"
-    _run("training.simulate", f"--scenes={SCENES}", f"--seed={SEED}", f"--out={frames}")
+    for seed in SEEDS:
+        frames = work / f"frames-{seed}"
+        _run("training.simulate", f"--scenes={SCENES}", f"--seed={seed}", f"--out={frames}")
 
-    def measure(name: str) -> dict:
-        model_and_data = (f"--model={model}", f"--benchmark={frames}", f"--out={work / name}")
-        printed = _run("training.evaluate", *model_and_data, *_CONTROLS[name])
+    def measure(name: str, seed: int) -> dict[str, Any]:
+        out = work / f"{name}-{seed}"
+        printed = _run(
+            "training.evaluate", f"--model={model}", f"--benchmark={work / f'frames-{seed}'}",
+            f"--out={out}", *_CONTROLS[name],
+        )  # fmt: skip
         summary = json.loads(printed.splitlines()[-1])
-        return {key: summary[key] for key in ("macro", "per_type", "asked")}
+        return {key: summary[key] for key in _KEPT}
 
+    tasks = [(name, SEEDS[0]) for name in _CONTROLS] + [("own", seed) for seed in SEEDS[1:]]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        scores = dict(zip(_CONTROLS, pool.map(measure, _CONTROLS), strict=True))
+        measured = list(pool.map(lambda task: measure(*task), tasks))
+    scores = {name: found for (name, _), found in zip(tasks, measured, strict=False)}
+    scores |= {
+        f"own_seed_{seed}": found
+        for (_, seed), found in zip(
+            tasks[len(_CONTROLS) :], measured[len(_CONTROLS) :], strict=True
+        )
+    }
     recipe = json.loads((data / "simulation.json").read_text())
     shards = shards or len(list(data.glob("shard-*.parquet")))
-    stages = {stage: _stage(run / f"{stage}.jsonl") for stage in ("tower", "language")}
-    card = {
+    stored = NANO_DIRECTORY / "training.json"
+    earlier = json.loads(stored.read_text())["trainings"] if onto else []
+    training = {
         "commands": [
             f"python -m training.simulate --scenes {shards * SHARD_SCENES} --seed {recipe['seed']} "
             f"--width {recipe['width']} --out DATA",
-            f"python -m training.nano --data DATA --out RUN --shards {shards} "
-            f"--tower-steps {stages['tower']['steps']} --steps {stages['language']['steps']}",
+            command,
         ],
         "frames": shards * SHARD_SCENES,
-        "stages": stages,
+        "stages": {s: _stage(run / f"{s}.jsonl", processes) for s in ("tower", "language")},
         "machine": f"{platform.machine()}, {platform.python_version()}, two CPU cores, no GPU",
-        "scored_on": f"python -m training.simulate --scenes {SCENES} --seed {SEED} --out DATA",
+    }
+    document = {
+        "trainings": [*earlier, training],
+        "scored_on": f"python -m training.simulate --scenes {SCENES} --seed {SEEDS[0]} --out DATA",
         "scores": scores,
     }
-    NANO_DIRECTORY.mkdir(parents=True, exist_ok=True)
     for name in (*_FILES, "tokenizer_config.json"):
         shutil.copyfile(model / name, NANO_DIRECTORY / name)
-    text = json.dumps(card, indent=1) + "\n"
-    (NANO_DIRECTORY / "training.json").write_text(text, encoding="utf-8")
-    typer.echo({name: entry["macro"] for name, entry in card["scores"].items()})
+    shutil.copyfile(work / f"own-{SEEDS[0]}" / RELIABILITY, NANO_DIRECTORY / RELIABILITY)
+    stored.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (NANO_DIRECTORY / "README.md").write_text(model_card(document), encoding="utf-8")
+    typer.echo({name: entry["macro"] for name, entry in scores.items()})
 
 
 if __name__ == "__main__":

@@ -1,24 +1,24 @@
-"""Stage 2: the language model learns to look, then to measure, on cached tower features.
+"""Stage 2: the language model learns to look, then to measure; the tower is not touched.
 
-The loss on answers alone leaves a small model guessing blindly for hours; three extra losses,
-gone after training, show it the way:
+The loss on answers alone leaves a small model guessing blindly for hours; extra losses, gone
+after training, show it the way:
     align    a token's projected feature scores highest against its own colour and category words;
     look     two heads of an early layer look from an object's name to the object's tokens;
-    facts    a linear read-out of the name's state gives the object's position and size.
+    facts    a linear read-out of the name's state gives the object's position and size;
+    value    a linear read-out of a question's end gives the number that is asked for.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
@@ -26,21 +26,48 @@ from transformers import PreTrainedTokenizerFast
 from sdvlm_core.depth_encoding import encode
 from sdvlm_core.model import DepthEncodedLlava, encoding_settings, fuse
 from training.msmu.questions import TYPES
-from training.nano.batches import Batch, make_batch
+from training.nano.batches import MANY, Batch, make_batch
 from training.nano.frames import TrainingFrames
 from training.nano.muon import cosine, optimisers, set_rate, split
 from training.nano.packed import packed_forward
+from training.nano.parallel import average_gradients, place
 from training.nano.progress import Journal
+from training.nano.state import load as load_state
+from training.nano.state import save as save_state
+from training.nano.tower import chosen_frames
 from training.nano.vocabulary import BOS, word_id
 from training.simulation.catalogue import CATEGORIES, COLOURS
 
-BATCH, WARMUP = 8, 100
+WARMUP = 100
 MATRIX_RATE, RATE = 2e-3, 1e-3
 LOOK_LAYER, LOOK_HEADS, FACTS_LAYER = 1, 2, 2
 #: A coordinate has to be read digit by digit before it can be looked at: later.
 PLACE_LAYER = 3
-_WEIGHTS = {"answer": 1.0, "align": 0.3, "look": 0.3, "facts": 0.5, "focal": 0.2}
+#: Late enough for two facts to have met, early enough for the answer to be written from it.
+VALUE_LAYER = 3
+_WEIGHTS = {"answer": 1.0, "align": 0.3, "look": 0.3, "facts": 0.5, "value": 0.3, "focal": 0.2}
 SAVE_EVERY = 250
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and on what the language model is trained.
+
+    Attributes:
+        steps: of them; the learning rate goes down over all.
+        batch: frames in a step, over all processes.
+        wanted: questions per frame and type.
+        without_depth: share of frames whose depth is not shown.
+        rate: factor on the learning rates; below 1 to go on from trained weights.
+        seed: of the order of frames, the questions and the new weights.
+    """
+
+    steps: int
+    batch: int = 8
+    wanted: Mapping[str, int] = field(default_factory=lambda: MANY)
+    without_depth: float = 0.0
+    rate: float = 1.0
+    seed: int = 0
 
 
 class _Readout(nn.Module):
@@ -51,6 +78,7 @@ class _Readout(nn.Module):
         self.extra = extra
         self.facts = nn.Linear(width, 11)
         self.focal = nn.Linear(width, 1)
+        self.value = nn.Linear(width, 1)
 
 
 def _fact_targets(rows: torch.Tensor) -> torch.Tensor:
@@ -81,7 +109,7 @@ def _losses(
     readout: _Readout,
     batch: Batch,
     frames: TrainingFrames,
-    features: torch.Tensor,
+    seen: torch.Tensor,
     words: dict[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
     settings = encoding_settings(model.config)
@@ -92,13 +120,13 @@ def _losses(
     if settings.kind != "none":
         code = encode(
             torch.from_numpy(frames.coordinates[chosen]),
-            torch.from_numpy(frames.valid[chosen]),
+            torch.from_numpy(frames.valid[chosen]) & batch.shown.unsqueeze(1),
             settings,
             embedding.shape[1],
         )
     projector = model.model.multi_modal_projector
     with torch.autocast("cpu", torch.bfloat16):
-        projected = projector(features[chosen].float()).float()
+        projected = projector(seen).float()
     image = fuse(projected, code, settings)
     prefix = [embedding[BOS].expand(len(chosen), 1, -1), image]
     if readout.extra is not None:
@@ -110,7 +138,7 @@ def _losses(
         batch.places,
         batch.segments,
         torch.bfloat16,
-        hidden_of=(FACTS_LAYER,),
+        hidden_of=(FACTS_LAYER, VALUE_LAYER),
         attention_of=(LOOK_LAYER, PLACE_LAYER),
     )
     weights = batch.weights[:, :, 1:]
@@ -142,6 +170,9 @@ def _losses(
     known = batch.facts.isfinite().all(dim=1) & ~batch.by_place
     told = readout.facts(state[b, row, at][known])
     losses["facts"] = F.smooth_l1_loss(told, _fact_targets(batch.facts[known]), beta=0.1)
+    b, row, at = batch.ends.T
+    value = readout.value(packed.hidden[VALUE_LAYER][b, row, at]).squeeze(-1)
+    losses["value"] = F.smooth_l1_loss(value, batch.values, beta=0.1)
     first = (batch.places == 0) & (batch.segments >= 0)
     focal = torch.from_numpy(frames.focal[chosen]).log().view(-1, 1, 1).expand(first.shape)
     seen = readout.focal(state[first]).squeeze(-1)
@@ -160,20 +191,21 @@ def _prefetched(
     frames: TrainingFrames,
     tokenizer: PreTrainedTokenizerFast,
     steps: range,
-    seed: int,
+    recipe: Recipe,
 ) -> Iterator[Batch]:
-    """Batches of the given steps, one ahead; each depends on (seed, step) only."""
+    """This process's part of the given steps' batches, made ahead; each hangs on its step only."""
     queue: Queue[Batch | Exception] = Queue(maxsize=3)
-    per_epoch = len(frames) // BATCH
+    process, world = place()
 
     def produce() -> None:
         try:
             for step in steps:
-                epoch, place = divmod(step, per_epoch)
-                order = np.random.default_rng([seed, 1, epoch]).permutation(len(frames))
-                chosen = np.sort(order[place * BATCH : (place + 1) * BATCH])
-                rng = np.random.default_rng([seed, 2, step])
-                queue.put(make_batch(frames, chosen, tokenizer, rng))
+                chosen = chosen_frames(len(frames), recipe.batch, step, recipe.seed)
+                rng = np.random.default_rng([recipe.seed, 2, step, process])
+                own = np.sort(chosen[process::world])
+                queue.put(
+                    make_batch(frames, own, tokenizer, rng, recipe.wanted, recipe.without_depth)
+                )
         except Exception as error:  # noqa: BLE001 - handed to the consumer, which raises it
             queue.put(error)
 
@@ -185,70 +217,22 @@ def _prefetched(
         yield item
 
 
-def _save_state(
-    path: Path,
-    model: DepthEncodedLlava,
-    readout: _Readout,
-    members: Sequence[torch.optim.Optimizer],
-    step: int,
-) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"readout.{name}": value for name, value in readout.state_dict().items()}
-    for number, member in enumerate(members):
-        for index, state in member.state_dict()["state"].items():
-            prefix = f"optimiser.{number}.{index}"
-            tensors |= {f"{prefix}.{name}": value for name, value in state.items()}
-    # Tied weights are one tensor under two names.
-    unique = {name: value.clone() for name, value in tensors.items()}
-    temporary = path.with_suffix(".tmp")
-    save_file(unique, temporary, metadata={"step": json.dumps(step)})
-    temporary.replace(path)
-
-
-def _load_state(
-    path: Path,
-    model: DepthEncodedLlava,
-    readout: _Readout,
-    members: Sequence[torch.optim.Optimizer],
-) -> int:
-    from safetensors import safe_open
-
-    tensors = load_file(path)
-
-    def part(prefix: str) -> dict[str, torch.Tensor]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-    model.load_state_dict(part("model."))
-    readout.load_state_dict(part("readout."))
-    for number, member in enumerate(members):
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in part(f"optimiser.{number}.").items():
-            index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = value
-        member.load_state_dict({**member.state_dict(), "state": state})
-    with safe_open(path, "pt") as stored:
-        return int(json.loads(stored.metadata()["step"]))
-
-
 def train_language(
     model: DepthEncodedLlava,
     tokenizer: PreTrainedTokenizerFast,
     frames: TrainingFrames,
-    features: torch.Tensor,
-    steps: int,
+    see: Callable[[np.ndarray], torch.Tensor],
+    recipe: Recipe,
     out: Path,
-    seed: int = 0,
     extra: nn.Module | None = None,
-    rate: float = 1.0,
 ) -> None:
     """Train projector and language model in place; goes on from `out`/language.state if there.
 
     Args:
-        features: (N, 144, D) of the tower.
+        see: indices of frames (B,) -> features (B, 144, D) float32 of the tower.
         extra: (model, indices of frames (B,)) -> embeddings (B, E, D) that follow the picture's.
-        rate: factor on the learning rates; below 1 to go on from trained weights.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     readout = _Readout(model.config.text_config.hidden_size, extra)
     llava = model.model
     matrices, others = (
@@ -258,25 +242,28 @@ def train_language(
         )
     )
     others += readout.parameters()
-    members = optimisers(matrices, others, rate * MATRIX_RATE, rate * RATE)
-    state = out / "language.state"
-    done = _load_state(state, model, readout, members) if state.exists() else 0
+    members = optimisers(matrices, others, recipe.rate * MATRIX_RATE, recipe.rate * RATE)
+    process, _ = place()
+    state, modules = out / "language.state", {"model": model, "readout": readout}
+    done, steps = load_state(state, modules, members), recipe.steps
     words = {
         "category": torch.tensor([word_id(tokenizer, word) for word in CATEGORIES]),
         "colour": torch.tensor([word_id(tokenizer, word) for word in COLOURS]),
     }
-    with Journal(out / "language.jsonl", "language", steps, done) as journal:
-        batches = _prefetched(frames, tokenizer, range(done, steps), seed)
+    with Journal(out / "language.jsonl", "language", steps, done, quiet=process > 0) as journal:
+        batches = _prefetched(frames, tokenizer, range(done, steps), recipe)
         for step, batch in enumerate(batches, start=done):
             set_rate(members, cosine(step, steps, min(WARMUP, max(1, steps // 8))))
-            losses = _losses(model, readout, batch, frames, features, words)
+            losses = _losses(model, readout, batch, frames, see(batch.frames), words)
             loss = torch.stack([_WEIGHTS[name] * losses[name] for name in _WEIGHTS]).sum()
             loss.backward()
+            average_gradients([*matrices, *others])
             nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
             for member in members:
                 member.step()
                 member.zero_grad()
             journal.step(losses)
-            if (step + 1) % SAVE_EVERY == 0:
-                _save_state(state, model, readout, members, step + 1)
-    _save_state(state, model, readout, members, steps)
+            if process == 0 and (step + 1) % SAVE_EVERY == 0:
+                save_state(state, modules, members, step + 1)
+    if process == 0:
+        save_state(state, modules, members, steps)

@@ -15,20 +15,27 @@ EVERY = 50
 
 
 class Journal:
-    """Averages losses and writes them to a JSON-lines file; use as a context manager."""
+    """Averages losses and writes them to a JSON-lines file; use as a context manager.
 
-    def __init__(self, path: Path, name: str, steps: int, done: int = 0) -> None:
-        self._file = path.open("a", encoding="utf-8")
+    `quiet`: of the processes that train together all but the first only look out for bad values.
+    Seconds are those of one process; CPU seconds too.
+    """
+
+    def __init__(
+        self, path: Path, name: str, steps: int, done: int = 0, *, quiet: bool = False
+    ) -> None:
+        self._file = None if quiet else path.open("a", encoding="utf-8")
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, int] = defaultdict(int)
         self._done = done
-        self._since = time.perf_counter()
+        self._since, self._cpu = time.perf_counter(), time.process_time()
         self._progress = Progress(
             TextColumn(name),
             *Progress.get_default_columns()[1:2],
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
+            disable=quiet,
         )
         self._task = self._progress.add_task(name, total=steps, completed=done, note="")
 
@@ -43,7 +50,8 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def step(self, values: dict[str, torch.Tensor]) -> None:
         """Record one step's values; a value that is not finite stops the training."""
@@ -57,12 +65,19 @@ class Journal:
         if self._done % EVERY == 0:
             means = {name: round(self._sums[name] / self._counts[name], 4) for name in self._sums}
             seconds = (time.perf_counter() - self._since) / EVERY
-            line = {"step": self._done, "seconds_per_step": round(seconds, 3), **means}
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            busy = (time.process_time() - self._cpu) / EVERY
+            line = {
+                "step": self._done,
+                "seconds_per_step": round(seconds, 3),
+                "cpu_seconds_per_step": round(busy, 3),
+                **means,
+            }
+            if self._file is not None:
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()
             self._sums.clear()
             self._counts.clear()
-            self._since = time.perf_counter()
+            self._since, self._cpu = time.perf_counter(), time.process_time()
             self._progress.update(
                 self._task, note=" ".join(f"{k} {v:.3g}" for k, v in means.items())
             )

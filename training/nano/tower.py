@@ -7,7 +7,6 @@ freezes CLIP. Uses colour only: depth enters after the projector.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,14 @@ from transformers import CLIPVisionModel
 from sdvlm_core.image import CLIP_MEAN, CLIP_STD
 from training.nano.frames import CELLS, TrainingFrames
 from training.nano.muon import cosine, optimisers, set_rate, split
+from training.nano.parallel import average_gradients, place
 from training.nano.progress import Journal
+from training.nano.state import load as load_state
+from training.nano.state import save as save_state
 from training.simulation.catalogue import CATEGORIES, COLOURS
 
-BATCH, WARMUP = 20, 50
+#: Frames in a step, over all processes.
+BATCH, WARMUP, SAVE_EVERY = 40, 100, 250
 MATRIX_RATE, RATE = 2e-3, 1e-3
 #: Columns of an object's row that a token regresses: centre, box size, apparent size.
 REGRESSED = slice(2, 9)
@@ -52,13 +55,14 @@ class _Heads(nn.Module):
         self.regression = nn.Linear(width, REGRESSED.stop - REGRESSED.start)
 
 
-def _batches(count: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    order = np.array([], np.int64)
-    for _ in range(steps):
-        if len(order) < BATCH:
-            order = np.concatenate([order, rng.permutation(count)])
-        chosen, order = order[:BATCH], order[BATCH:]
-        yield np.sort(chosen)
+def chosen_frames(count: int, batch: int, step: int, seed: int) -> np.ndarray:
+    """Indices (batch,) of the frames of a step: every frame once an epoch, in an order of its own.
+
+    Depends on its arguments only, so that a run goes on where it stopped.
+    """
+    epoch, place = divmod(step, max(1, count // batch))
+    order = np.random.default_rng([seed, 1, epoch]).permutation(count)
+    return order[place * batch : (place + 1) * batch]
 
 
 def _losses(
@@ -93,18 +97,30 @@ _WEIGHTS = {"category": 1.0, "colour": 1.0, "box": 8.0, "apparent": 2.0}
 
 
 def train_tower(
-    tower: CLIPVisionModel, frames: TrainingFrames, steps: int, out: Path, seed: int = 0
+    tower: CLIPVisionModel,
+    frames: TrainingFrames,
+    steps: int,
+    out: Path,
+    seed: int = 0,
+    rate: float = 1.0,
 ) -> None:
-    """Train in place for `steps` batches of 20; one line of losses every 50 steps."""
+    """Train in place for `steps` batches; goes on from `out`/tower.state if there.
+
+    `rate`: factor on the learning rates; below 1 to go on from trained weights.
+    """
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    jitter = torch.Generator().manual_seed(seed)
     heads = _Heads(tower.config.hidden_size)
     matrices, others = split(tower)
     others += heads.parameters()
-    members = optimisers(matrices, others, MATRIX_RATE, RATE)
-    with Journal(out / "tower.jsonl", "tower", steps) as journal:
-        for step, chosen in enumerate(_batches(len(frames), steps, rng)):
+    members = optimisers(matrices, others, rate * MATRIX_RATE, rate * RATE)
+    process, world = place()
+    state, modules = out / "tower.state", {"tower": tower, "heads": heads}
+    done = load_state(state, modules, members)
+    with Journal(out / "tower.jsonl", "tower", steps, done, quiet=process > 0) as journal:
+        for step in range(done, steps):
+            chosen = np.sort(chosen_frames(len(frames), BATCH, step, seed)[process::world])
+            own = np.random.SeedSequence([seed, step, process]).generate_state(1)
+            jitter = torch.Generator().manual_seed(int(own[0]))
             pixels = normalise(torch.from_numpy(frames.picture[chosen]), jitter)
             owner = torch.from_numpy(frames.owner[chosen]).long()
             objects = torch.from_numpy(frames.objects[chosen])
@@ -114,12 +130,17 @@ def train_tower(
             loss = sum(_WEIGHTS[name] * value for name, value in losses.items())
             assert isinstance(loss, torch.Tensor)
             loss.backward()
+            average_gradients([*matrices, *others])
             nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
             set_rate(members, cosine(step, steps, WARMUP))
             for member in members:
                 member.step()
                 member.zero_grad()
             journal.step(losses)
+            if process == 0 and (step + 1) % SAVE_EVERY == 0:
+                save_state(state, modules, members, step + 1)
+    if process == 0:
+        save_state(state, modules, members, steps)
 
 
 @torch.inference_mode()
