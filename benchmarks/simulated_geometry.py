@@ -7,7 +7,7 @@ Frames carry the simulator's sensor: noise, quantisation, holes, lost edges. The
 visible boxes made loose as a detector's are: every side moved out by up to a tenth of the box.
 Objects are told apart by what of them shows: `clear` (more than 90 % of the silhouette), `part`
 (60 to 90 %), `heavy` (20 to 60 %), `cut` by the image's border. Things with fewer than 100 pixels
-are left out. Pairs count as the worse of the two.
+are left out. Pairs count as the worse of the two; of gaps only those over 10 mm count.
 
 Prints shares within ratio 1.25 with the coverage of 1 std_dev, by occlusion and by category (of
 what is clear), and one JSON line: the same by type for `clear` and for all but `cut`.
@@ -34,11 +34,13 @@ from rich.table import Table
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry import measure_pair, measure_region, open_scene
 from sdvlm_core.noise import sensor_noise
-from training.simulate import read_frames, rgbd_frame
+from training.simulate import MANIFEST, read_frames, rgbd_frame
+from training.simulation.gaps import true_gaps
 from training.simulation.world import SimulatedFrame
 
 SHOWN = ("clear", "part", "heavy", "cut")
-TYPES = ("height", "size", "length", "width", "camera_distance", "distance")
+TYPES = ("height", "size", "length", "width", "camera_distance", "distance", "gap")
+_LEAST_GAP = 0.01  # metres; a ratio says nothing of things that touch
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ def how_shown(entry: dict[str, Any]) -> str:
     return "clear" if seen > 0.9 else "part" if seen > 0.6 else "heavy"
 
 
-def measured(frame: SimulatedFrame) -> list[Answer]:
-    """Every object and pair of one frame."""
+def measured(frame: SimulatedFrame, seed: int) -> list[Answer]:
+    """Every object and pair of one frame of a seed."""
     rng = np.random.default_rng(frame.scene)
     scene, noise = open_scene(rgbd_frame(frame)), sensor_noise("simulated")
     found, answers = [], []
@@ -100,12 +102,16 @@ def measured(frame: SimulatedFrame) -> list[Answer]:
             Answer(kind, entry["category"], how_shown(entry), truth, value, one.std_dev[key])
             for kind, (truth, value, key) in truths.items()
         ]
+    gaps = true_gaps(seed, frame.scene)
     for (entry_a, a), (entry_b, b) in combinations(found, 2):
         worse = max(how_shown(entry_a), how_shown(entry_b), key=SHOWN.index)
         apart = np.subtract(entry_a["centre_camera_m"], entry_b["centre_camera_m"])
         pair = measure_pair(a, b)
         truth = float(np.linalg.norm(apart))
         answers.append(Answer("distance", "pair", worse, truth, pair.distance_m, pair.std_dev_m))
+        gap = gaps[entry_a["instance"], entry_b["instance"]]
+        if gap > _LEAST_GAP:
+            answers.append(Answer("gap", "pair", worse, gap, pair.gap_m, pair.std_dev_m))
     return answers
 
 
@@ -144,11 +150,12 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="what training.simulate wrote")
     parser.add_argument("--frames", type=int, default=500, help="at most so many")
     arguments = parser.parse_args()
+    seed = json.loads((arguments.directory / MANIFEST).read_text())["seed"]
     frames = read_frames(arguments.directory, arguments.frames)
     console = Console(stderr=True)
     everything: list[Answer] = []
     for frame in track(frames, "frames", total=arguments.frames, console=console):
-        everything += measured(frame)
+        everything += measured(frame, seed)
     by_shown: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     by_category: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     for one in everything:

@@ -223,7 +223,7 @@ def measure(
         scene = geometry.open_scene(read_frame(rgb, depth, intrinsics, depth_scale))
         found, pairs = geometry.measure_in(scene, regions, sensor)
         if draw is not None:
-            write_drawing(draw, scene, regions, found, pairs)
+            write_drawing(draw, scene, found, pairs)
         if as_json:
             _print_json(measurement_document(found, pairs))
         else:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import RgbdFrame
+from sdvlm_core.robust import MAD, median
 
 Points = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -118,8 +119,8 @@ def _scatter_parameters(depth: DepthImage) -> tuple[float, float]:
     bend = np.abs(left[read] - 2 * z + right[read])
     order = np.argsort(z)
     slices = np.array_split(order, _SLICES)
-    squares = np.array([float(np.median(z[part])) ** 2 for part in slices])
-    scatter = np.array([1.4826 / np.sqrt(6) * float(np.median(bend[part])) for part in slices])
+    squares = np.array([median(z[part]) ** 2 for part in slices])
+    scatter = np.array([MAD / np.sqrt(6) * median(bend[part]) for part in slices])
     if np.ptp(squares) < 1e-3 * squares.max():
         return float(scatter.mean()), 0.0
     slope = float(np.polyfit(squares, scatter, 1)[0])

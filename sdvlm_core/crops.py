@@ -6,6 +6,7 @@ Knows boxes, masks and pixels; does not know what is in them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -29,6 +30,11 @@ class Crop:
     depth: DepthImage
     inside: Mask  # the region itself
     box: tuple[int, int, int, int]  # of the region, in pixels of the image
+
+    @cached_property
+    def read(self) -> Mask:
+        """Where there is a reading."""
+        return self.depth > 0
 
     @property
     def rows(self) -> slice:

@@ -14,67 +14,67 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.cloud import Points
-from sdvlm_core.frame import Region
-from sdvlm_core.geometry import Measured, Pair, Scene
-from sdvlm_core.support_plane import plane_outline
+from sdvlm_core.cloud import Cloud, Points
+from sdvlm_core.geometry import Measured, Pair
+from sdvlm_core.support_plane import Plane, plane_outline
 
 Picture = npt.NDArray[np.uint8]
 Rectangle = tuple[int, int, int, int]
 
 # RGB. Length, width, height as RViz colours x, y, z.
-_AXES = ((255, 70, 70), (80, 230, 80), (90, 150, 255))
-_REGION, _OUTLINE, _SUPPORT, _PAIR = (
+AXES = ((255, 70, 70), (80, 230, 80), (90, 150, 255))
+_REGION, _OUTLINE, SUPPORT, PAIR = (
     (255, 255, 255),
     (255, 220, 0),
     (0, 200, 200),
     (255, 120, 255),
 )
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_CORNERS = np.array([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]) / 2.0
 
 
 def draw_measurements(
-    scene: Scene,
-    regions: Sequence[Region],
-    found: Sequence[Measured],
-    pairs: Sequence[Pair] = (),
+    rgb: Picture, cloud: Cloud, found: Sequence[Measured], pairs: Sequence[Pair] = ()
 ) -> Picture:
-    """A copy (H, W, 3) uint8 RGB of the scene's picture with everything drawn in.
+    """A copy (H, W, 3) uint8 RGB of a picture with everything drawn in.
 
     Args:
-        scene: what was measured in.
-        regions: as they were asked for, in the order of `found`.
+        rgb: the colour image, (H, W, 3) uint8.
+        cloud: its depth.
         found: what `measure` returned.
-        pairs: drawn as lines between the centres with the distance beside them; few are
-            readable, so pass those of interest.
+        pairs: drawn as lines between the centres with the distance beside them; only a single
+            one, because lines between all of many objects hide the picture.
     """
-    picture = scene.frame.rgb.copy()
-    scale = max(0.5, scene.frame.width / 640)
-    _support(picture, scene, found)
-    for region, one in zip(regions, found, strict=True):
-        _outline(picture, region, one, scale)
+    picture = rgb.copy()
+    scale = max(0.5, cloud.width / 640)
+    for plane in supports(found):
+        for outline in plane_outline(cloud, plane):
+            cv2.polylines(picture, [outline.astype(np.int32)], True, SUPPORT, 1, cv2.LINE_AA)
     for one in found:
-        _box(picture, scene, one, scale)
+        _outline(picture, one, scale)
+    for one in found:
+        _box(picture, cloud, one, scale)
     taken: list[Rectangle] = []
     by_label = {one.label: one for one in found}
-    for pair in pairs:
-        _pair(picture, scene, by_label[pair.a], by_label[pair.b], pair, scale, taken)
+    for pair in shown_pairs(pairs):
+        _pair(picture, cloud, by_label[pair.a], by_label[pair.b], pair, scale, taken)
     for one in found:
         _caption(picture, one, scale, taken)
     return picture
 
 
-def _support(picture: Picture, scene: Scene, found: Sequence[Measured]) -> None:
-    planes = {one.pixels.plane for one in found if one.pixels is not None}
-    for plane in planes:
-        if not plane.seen:
-            continue
-        for outline in plane_outline(scene.cloud, plane):
-            cv2.polylines(picture, [outline.astype(np.int32)], True, _SUPPORT, 1, cv2.LINE_AA)
+def supports(found: Sequence[Measured]) -> list[Plane]:
+    """The planes that were seen under objects, each once, in the order of the objects."""
+    planes = [one.pixels.plane for one in found if one.pixels is not None]
+    return [plane for plane in dict.fromkeys(planes) if plane.seen]
 
 
-def _outline(picture: Picture, region: Region, one: Measured, scale: float) -> None:
+def shown_pairs(pairs: Sequence[Pair]) -> list[Pair]:
+    """The only pair, if it was measured."""
+    return [pair for pair in pairs if len(pairs) == 1 and not math.isnan(pair.distance_m)]
+
+
+def _outline(picture: Picture, one: Measured, scale: float) -> None:
+    region = one.region
     if region.box is not None:
         x1, y1, x2, y2 = (round(value) for value in region.box)
         cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _REGION, 1)
@@ -85,70 +85,76 @@ def _outline(picture: Picture, region: Region, one: Measured, scale: float) -> N
         return
     mask = np.zeros(picture.shape[:2], np.uint8)
     mask[one.pixels.rows, one.pixels.columns] = 1
+    if one.pixels.step > 1:  # every so many pixels were looked at: what lies between them too
+        mask = cv2.dilate(mask, np.ones((one.pixels.step, one.pixels.step), np.uint8))
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     kept = [contour for contour in contours if cv2.contourArea(contour) > 20]
     cv2.drawContours(picture, kept, -1, _OUTLINE, 1, cv2.LINE_AA)
 
 
-def _projected(scene: Scene, points: Points) -> npt.NDArray[np.int32] | None:
+def _projected(cloud: Cloud, points: Points) -> npt.NDArray[np.int32] | None:
     """Pixels (M, 2) of points in front of the camera; None if one is not."""
     if not (np.isfinite(points).all() and (points[:, 2] > 0.01).all()):
         return None
-    u, v = scene.cloud.pixels(points)
+    u, v = cloud.pixels(points)
     # Far outside the image is far enough: OpenCV counts in 16 bits when it clips lines.
     return np.clip(np.round(np.stack([u, v], axis=1)), -8000, 8000).astype(np.int32)
 
 
-def _box(picture: Picture, scene: Scene, one: Measured, scale: float) -> None:
+def _box(picture: Picture, cloud: Cloud, one: Measured, scale: float) -> None:
     """The upright box: thin edges, and the three that meet at its nearest lower corner thick."""
     if one.box is None or not one.box.size.all():
         return
-    corners = one.box.centre + (_CORNERS * one.box.size) @ one.box.axes
-    pixels = _projected(scene, corners)
+    pixels, nearest = _projected(cloud, one.box.corners), one.box.nearest_corner
     if pixels is None:
         return
-    nearest = int(np.argmin(np.linalg.norm(corners[:4], axis=1)))
     for start in range(8):
         for axis in range(3):
             end = start ^ (1 << axis)
             if start < end and nearest not in (start, end):
                 ends = (pixels[start].tolist(), pixels[end].tolist())
                 cv2.line(picture, *ends, (200, 200, 200), 1, cv2.LINE_AA)
-    for axis, colour in enumerate(_AXES):
+    for axis, colour in enumerate(AXES):
         ends = (pixels[nearest].tolist(), pixels[nearest ^ (1 << axis)].tolist())
         cv2.line(picture, *ends, colour, max(2, round(2 * scale)), cv2.LINE_AA)
 
 
 def _pair(
     picture: Picture,
-    scene: Scene,
+    cloud: Cloud,
     a: Measured,
     b: Measured,
     pair: Pair,
     scale: float,
     taken: list[Rectangle],
 ) -> None:
-    ends = _projected(scene, np.array([a.position_m, b.position_m]))
+    ends = _projected(cloud, np.array([a.position_m, b.position_m]))
     if ends is None:
         return
-    cv2.line(picture, ends[0].tolist(), ends[1].tolist(), _PAIR, 1, cv2.LINE_AA)
-    words = [(length_text(pair.distance_m, pair.std_dev_m), _PAIR)]
+    cv2.line(picture, ends[0].tolist(), ends[1].tolist(), PAIR, 1, cv2.LINE_AA)
+    words = [(length_text(pair.distance_m, pair.std_dev_m), PAIR)]
     middle = ends.mean(axis=0).astype(int)
     _text(picture, [words], (int(middle[0]), int(middle[1])), scale, taken)
 
 
 def _caption(picture: Picture, one: Measured, scale: float, taken: list[Rectangle]) -> None:
-    x1, y1, _, _ = one.pixels.box if one.pixels is not None else (4, 4, 0, 0)
+    corner = one.region.box or one.region.point or (4.0, 4.0)
+    x1, y1 = one.pixels.box[:2] if one.pixels is not None else map(round, corner[:2])
     lines = [[(one.label, (255, 255, 255))]]
-    if one.box is not None:
-        sizes = (("L", one.length_m), ("W", one.width_m), ("H", one.height_m))
-        for (name, value), key, colour in zip(
-            sizes, ("length_m", "width_m", "height_m"), _AXES, strict=True
-        ):
-            lines.append([(f"{name} {length_text(value, one.std_dev[key])}", colour)])
+    lines += [[(words, colour)] for words, colour in zip(size_texts(one), AXES, strict=False)]
     for code in one.warnings:
         lines.append([(code.value.replace("_", " "), (255, 190, 60))])
     _text(picture, lines, (x1, y1), scale, taken)
+
+
+def size_texts(one: Measured) -> list[str]:
+    """Length, width and height in words; empty where they are not known."""
+    if one.box is None:
+        return []
+    sizes = {"L": "length_m", "W": "width_m", "H": "height_m"}
+    return [
+        f"{name} {length_text(getattr(one, key), one.std_dev[key])}" for name, key in sizes.items()
+    ]
 
 
 def length_text(value: float, std_dev: float) -> str:
@@ -176,7 +182,7 @@ def _text(
     x, y = _free_place(at, (across, down), picture.shape, taken)
     taken.append((x, y, x + across, y + down))
     ground = picture[y : y + down, x : x + across]
-    ground[:] = (ground * 0.35).astype(np.uint8)
+    ground[:] = (ground * 0.2).astype(np.uint8)
     for index, line in enumerate(lines):
         left = x + pad
         for word, colour in line:

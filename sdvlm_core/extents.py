@@ -13,18 +13,20 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from sdvlm_core.cloud import Mask, Points
+from sdvlm_core.robust import ends, extent, median
 from sdvlm_core.support_plane import Plane
 
-_ENDS = 0.0025  # share of the points beyond which a reading does not decide an extent
 _COLUMNS = 64  # of the silhouette; its ends need this share of the usual readings in a column
 _SOLID = 0.1
 _ROUND = (0.4, 1.3)  # half depth of a round thing in half widths
 _CIRCLE = 0.25  # axes that differ by less are taken for a circle's: most round things are
 _FLATTEST = 0.35  # sine of the view's elevation; below it tops are hardly seen
-_MOST_POINTS = 2500  # more make it slower, not better
 _BINS = 20  # across the silhouette, in which the near outline is taken
+_CORNERS = np.array([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]) / 2.0
+_STRAY = 0.1  # of the length: readings that far outside the box are of something else
 _SIDE = 0.06  # of the silhouette's width: what belongs to its end
 
 
@@ -37,7 +39,8 @@ class UprightBox:
         axes: (3, 3) unit rows along length, width and height.
         size: (3,) length >= width, both horizontal, and height.
         bottom: height of its lower face over the plane.
-        surface: (M, 3) the points that were seen and the far side that was inferred from them.
+        surface: (M, 3) the points that were seen and the far side that was inferred from them,
+            without the few far outside the box: mixed readings reach to what is behind.
         seen_depth: extent along the horizontal view that was seen.
         inferred_depth: how much of it was added for the far side.
         seen_width: extent across the view.
@@ -51,6 +54,22 @@ class UprightBox:
     seen_depth: float
     inferred_depth: float
     seen_width: float
+
+    @property
+    def corners(self) -> Points:
+        """(8, 3) metres; bit 0, 1, 2 of the index is the far end of length, width, height."""
+        return self.centre + (_CORNERS * self.size) @ self.axes
+
+    @property
+    def nearest_corner(self) -> int:
+        """The lower corner nearest to the camera, where the three sizes are shown."""
+        return int(np.argmin(np.linalg.norm(self.corners[:4], axis=1)))
+
+    @property
+    def orientation(self) -> tuple[float, float, float, float]:
+        """Quaternion (x, y, z, w) that turns the optical frame's axes into the box's."""
+        x, y, z, w = Rotation.from_matrix(self.axes.T).as_quat()
+        return float(x), float(y), float(z), float(w)
 
 
 def upright_box(
@@ -69,10 +88,9 @@ def upright_box(
         hidden: function (M, 3) points -> (M,) bool, could they exist and not have been seen.
         standing: the object rests on the plane; without it, it ends at its lowest point.
     """
-    points = points[:: max(1, len(points) // _MOST_POINTS)]
     up = np.array(plane.normal)
     heights = plane.heights(points)
-    lowest, top = _ends(heights)
+    lowest, top = ends(heights)
     bottom = 0.0 if standing else lowest
     middle = points.mean(axis=0)
     view = middle - (middle @ up) * up
@@ -82,8 +100,9 @@ def upright_box(
         view = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
     view = view / np.linalg.norm(view)
     side = np.cross(up, view)
-    flat = np.stack([points @ side, points @ view], axis=1)
-    flat = flat[_inliers(flat)]
+    frame = np.stack([side, view, up])
+    upright = points @ frame.T  # across, deep, up
+    flat = upright[_inliers(upright), :2]
     # A silhouette ends beyond the outermost pixels' centres.
     wide = float(np.ptp(flat[:, 0]))
     if wide > 0:
@@ -95,10 +114,10 @@ def upright_box(
         steep = abs(float(middle @ up)) / float(np.linalg.norm(middle))
         flat[:, 1] = front + (flat[:, 1] - front) * (1 + rim / max(steep, _FLATTEST) / deep)
     shape = _near_shape(flat)
-    seen = _spread(flat[:, 1])
-    surface, mirrored = _far_side(points, flat, shape, side, view, up, hidden)
+    seen = extent(flat[:, 1])
+    far, mirrored = _far_side(upright, flat, shape, frame, hidden)
     if shape is not None and shape.half_depth is not None:
-        front = _ends(flat[:, 1])[0]
+        front = ends(flat[:, 1])[0]
         deep = max(seen, 2 * shape.half_depth)
         length, width, angle = 2 * shape.half_width, deep, 0.0
         if width > length:
@@ -108,33 +127,23 @@ def upright_box(
     else:
         outline = np.concatenate([flat, mirrored]) if len(mirrored) else flat
         length, width, angle, centre = _rectangle(outline)
-        added = max(0.0, _spread(outline[:, 1]) - seen)
+        added = max(0.0, extent(outline[:, 1]) - seen)
     along = np.cos(angle) * side + np.sin(angle) * view
     height = max(top - bottom, 0.0)
     base = -plane.offset * up
     position = centre[0] * side + centre[1] * view + base + (bottom + height / 2) * up
+    axes, size = np.stack([along, np.cross(up, along), up]), np.array([length, width, height])
+    surface = np.concatenate([points, far])
     return UprightBox(
         centre=position,
-        axes=np.stack([along, np.cross(up, along), up]),
-        size=np.array([length, width, height]),
+        axes=axes,
+        size=size,
         bottom=bottom,
-        surface=np.concatenate([points, surface]),
+        surface=surface[_inside(surface - position, axes, size / 2 + _STRAY * length)],
         seen_depth=seen,
         inferred_depth=added,
         seen_width=wide,
     )
-
-
-def _ends(values: Points, share: float = _ENDS) -> tuple[float, float]:
-    """The values (N,) with `share` of all below and above them; no interpolation, for speed."""
-    few = int(share * (len(values) - 1))
-    ordered = np.partition(values, (few, len(values) - 1 - few))
-    return float(ordered[few]), float(ordered[len(values) - 1 - few])
-
-
-def _spread(values: Points) -> float:
-    low, high = _ends(values)
-    return high - low
 
 
 def _inliers(flat: Points) -> Mask:
@@ -143,16 +152,24 @@ def _inliers(flat: Points) -> Mask:
     Along the view a single mixed reading is far off. Across it an end is sharp to the pixel, but
     it is the thing's only where some of its height is seen: a lone row of readings is a sensor's.
     """
-    low, high = _ends(flat[:, 1])
+    low, high = ends(flat[:, 1])
     kept = (flat[:, 1] >= low) & (flat[:, 1] <= high)
     left, right = flat[kept, 0].min(), flat[kept, 0].max()
     if right > left:
         column = np.minimum(((flat[:, 0] - left) / (right - left) * _COLUMNS), _COLUMNS - 1)
         column = np.maximum(column, 0).astype(int)
         counts = np.bincount(column[kept], minlength=_COLUMNS)
-        solid = np.flatnonzero(counts >= _SOLID * np.median(counts[counts > 0]))
+        solid = np.flatnonzero(counts >= _SOLID * median(counts[counts > 0]))
         kept &= (column >= solid[0]) & (column <= solid[-1])
     return kept if kept.sum() >= 3 else np.ones(len(flat), bool)
+
+
+def _inside(points: Points, axes: Points, half: Points) -> Mask:
+    """Which of (N, 3), from a box's centre, lie within its half sizes (3,) along its axes."""
+    inside = np.ones(len(points), bool)
+    for axis, most in zip(axes, half, strict=True):
+        inside &= np.abs(points @ axis) <= most
+    return inside if inside.any() else ~inside
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,34 +182,28 @@ class _Shape:
 
 
 def _far_side(
-    points: Points,
+    upright: Points,
     flat: Points,
     shape: _Shape | None,
-    side: Points,
-    view: Points,
-    up: Points,
+    frame: Points,
     hidden: Callable[[Points], Mask] | None,
 ) -> tuple[Points, Points]:
-    """The near side turned about the vertical axis through the footprint's middle.
+    """The near side (N, 3), in the frame's axes, turned about the footprint's vertical middle.
 
     Returns:
         (M, 3) points, and the same (M, 2) in the coordinates of the footprint.
     """
-    nothing = np.empty((0, 3)), np.empty((0, 2))
     if shape is None:
-        return nothing
-    turned = 2 * shape.middle - np.stack([points @ side, points @ view], axis=1)
-    deepest = flat[:, 1].max()
-    left, right = flat[:, 0].min(), flat[:, 0].max()
-    new = (turned[:, 1] > deepest) & (turned[:, 0] > left) & (turned[:, 0] < right)
-    if not new.any():
-        return nothing
-    turned, heights = turned[new], points[new] @ up
-    surface = turned[:, :1] * side + turned[:, 1:] * view + heights[:, None] * up
-    if hidden is None:
-        return surface, turned
-    possible = hidden(surface)
-    return surface[possible], turned[possible]
+        return np.empty((0, 3)), np.empty((0, 2))
+    across, deep = (2 * shape.middle[axis] - upright[:, axis] for axis in (0, 1))
+    left, right, deepest = flat[:, 0].min(), flat[:, 0].max(), flat[:, 1].max()
+    new = (deep > deepest) & (across > left) & (across < right)
+    turned = np.stack([across[new], deep[new], upright[new, 2]], axis=1)
+    far = turned @ frame
+    if hidden is not None and len(far):
+        possible = hidden(far)
+        far, turned = far[possible], turned[possible]
+    return far, turned[:, :2]
 
 
 def _near_shape(flat: Points) -> _Shape | None:
@@ -208,13 +219,15 @@ def _near_shape(flat: Points) -> _Shape | None:
         return None
     tau = (2 * flat[:, 0] - left - right) / (right - left)
     bins = np.clip(((tau + 1) / 2 * _BINS).astype(int), 0, _BINS - 1)
-    order = np.lexsort((flat[:, 1], bins))
     counts = np.bincount(bins, minlength=_BINS)
     starts = np.cumsum(counts) - counts
     filled = np.flatnonzero(counts >= 3)
     if len(filled) < 6:
         return None
-    near = flat[order[starts[filled] + counts[filled] // 20], 1]
+    # Sorted by bin, then by depth: a bin's own range of one key, because one sort is the fastest.
+    front, deep = float(flat[:, 1].min()), float(np.ptp(flat[:, 1])) * 1.001 or 1.0
+    keys = np.sort(bins + (flat[:, 1] - front) / deep)
+    near = front + deep * (keys[starts[filled] + counts[filled] // 20] - filled)
     at = (filled + 0.5) / _BINS * 2 - 1
     # The nearest reading of a bin of a round thing is at the bin's inner end.
     at = np.sign(at) * (np.abs(at) - 1 / _BINS)
@@ -224,21 +237,23 @@ def _near_shape(flat: Points) -> _Shape | None:
         if abs(bulge - half) < _CIRCLE * half:
             depth, bulge = depth + half - bulge, half
         return _Shape(np.array([(left + right) / 2, depth]), half, bulge)
-    ends = []
+    middles = []
     for end in (tau < -1 + 2 * _SIDE, tau > 1 - 2 * _SIDE):
         if not end.any():
             return None
-        low, high = _ends(flat[end, 1], 0.05)
-        ends.append((low + high) / 2)
-    return _Shape(np.array([(left + right) / 2, sum(ends) / 2]), half, None)
+        low, high = ends(flat[end, 1], 0.05)
+        middles.append((low + high) / 2)
+    return _Shape(np.array([(left + right) / 2, sum(middles) / 2]), half, None)
 
 
 def _half_ellipse(at: Points, near: Points) -> tuple[float, float, float]:
     """Half ellipse through (K,) depths at (K,) in [-1, 1]: its centre's depth, half depth; rms."""
-    system = np.stack([np.ones_like(at), -np.sqrt(1 - at**2)], axis=1)
-    (centre, half), *_ = np.linalg.lstsq(system, near, rcond=None)
-    residual = float(np.sqrt(np.mean((system @ (centre, half) - near) ** 2)))
-    return float(centre), float(half), residual
+    arc = np.sqrt(1 - at**2)
+    bent, apart = arc - arc.mean(), near - near.mean()
+    half = -float(bent @ apart) / float(bent @ bent)
+    residual = apart + half * bent
+    centre = float(near.mean()) + half * float(arc.mean())
+    return centre, half, float(np.sqrt(residual @ residual / len(near)))
 
 
 def _two_lines(at: Points, near: Points) -> float:
@@ -255,7 +270,8 @@ def _two_lines(at: Points, near: Points) -> float:
 
 def _rectangle(flat: Points) -> tuple[float, float, float, Points]:
     """Minimum-area rectangle of (N, 2): length, width, angle of the length, centre."""
-    centred = flat - flat.mean(axis=0)
+    middle = flat[0]
+    centred = flat - middle
     # OpenCV's hull is float32; only its choice of points is used.
     size = float(np.abs(centred).max()) or 1.0
     index = cv2.convexHull((centred / size).astype(np.float32), returnPoints=False)[:, 0]
@@ -271,10 +287,8 @@ def _rectangle(flat: Points) -> tuple[float, float, float, Points]:
     a, b = hull @ direction, hull @ normal
     best = int(np.argmin(np.ptp(a, axis=0) * np.ptp(b, axis=0)))
     u, v = centred @ direction[:, best], centred @ normal[:, best]
-    (u0, u1), (v0, v1) = _ends(u), _ends(v)
-    centre = (
-        flat.mean(axis=0) + direction[:, best] * (u0 + u1) / 2 + normal[:, best] * (v0 + v1) / 2
-    )
+    (u0, u1), (v0, v1) = ends(u), ends(v)
+    centre = middle + direction[:, best] * (u0 + u1) / 2 + normal[:, best] * (v0 + v1) / 2
     angle = float(angles[best])
     if u1 - u0 >= v1 - v0:
         return float(u1 - u0), float(v1 - v0), angle, centre

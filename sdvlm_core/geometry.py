@@ -18,15 +18,15 @@ from itertools import combinations
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
 from sdvlm_core.answer import Position
 from sdvlm_core.cloud import Cloud, Mask, Points, make_cloud
 from sdvlm_core.extents import UprightBox, upright_box
 from sdvlm_core.frame import Region, RgbdFrame
+from sdvlm_core.gap import smallest_gap
 from sdvlm_core.noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
 from sdvlm_core.regions import ObjectPixels, find_object
+from sdvlm_core.robust import median
 from sdvlm_core.support_plane import Plane, find_support_planes
 
 # Half the window's side, as a part of the image's width, with a floor in pixels: at 640 pixels
@@ -76,7 +76,7 @@ _HIDDEN = 0.15  # of its width: standard deviation of an unseen extent that dese
 _INFERRED = 0.25  # of the inferred depth: how far it is trusted
 _CUT = 1.0  # of a size, per share of the outline that is hidden
 _PAST = 0.02  # of the distance: how much further a reading must be to have gone past a point
-_COARSE, _FINE = 200, 4000  # points of a surface, between which the gap is sought
+_MOST_POINTS = 2500  # of an object; more make it slower, not better
 
 
 class Caution(str, Enum):
@@ -96,6 +96,8 @@ class Caution(str, Enum):
 class Measured:
     """One region's object: metres in the colour optical frame; NaN = unknown, never 0.
 
+    Without enough readings there is no `box` and there are no `pixels`.
+
     `std_dev` has the keys position_m (each axis), camera_distance_m, length_m, width_m, height_m.
     """
 
@@ -108,6 +110,7 @@ class Measured:
     std_dev: dict[str, float]
     valid_fraction: float
     warnings: tuple[Caution, ...]
+    region: Region
     box: UprightBox | None = None
     pixels: ObjectPixels | None = None
 
@@ -183,9 +186,10 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
             dict.fromkeys(STD_DEV_KEYS, math.nan),
             pixels.valid_fraction,
             (Caution.TOO_FEW_POINTS, *warnings),
+            region,
         )
     points = surface_points(scene.cloud, pixels)
-    pixel = pixels.step * scene.cloud.pitch * float(np.median(points[:, 2]))
+    pixel = pixels.step * scene.cloud.pitch * median(points[:, 2])
     box = upright_box(
         points, pixels.plane, 0.5 * pixel, _unseen(scene.cloud), standing=pixels.plane.seen
     )
@@ -204,6 +208,7 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         std_dev,
         pixels.valid_fraction,
         warnings,
+        region,
         box,
         pixels,
     )
@@ -236,7 +241,7 @@ def uncertainty(
     camera's calibration, what may be hidden behind the seen side, and what an occluder or the
     image's border hides.
     """
-    z = float(np.median(points[:, 2]))
+    z = median(points[:, 2])
     reading, edge = noise.reading(z), noise.edge * pixel
     length, width, height = (float(value) for value in box.size)
     up = box.axes[2]
@@ -271,12 +276,13 @@ def uncertainty(
 
 
 def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
-    """The object's points (N, 3), their scatter evened out over as many pixels as it is wide.
+    """Some of the object's points (N, 3), their scatter evened out over as wide a patch as it is.
 
     A bilateral filter over the object alone: neither its background nor its own steps mix in.
     """
-    points = cloud.points(pixels.rows, pixels.columns)
-    z = float(np.median(points[:, 2]))
+    some = slice(None, None, max(1, len(pixels.rows) // _MOST_POINTS))
+    points = cloud.points(pixels.rows[some], pixels.columns[some])
+    z = median(points[:, 2])
     scatter = float(cloud.scatter(np.float32(z)))
     radius = min(round(scatter / (cloud.pitch * pixels.step * z)), _MOST_SMOOTHING)
     if radius < 1:
@@ -285,8 +291,8 @@ def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     rows, columns = (pixels.rows - top) // pixels.step, (pixels.columns - left) // pixels.step
     patch = np.zeros((rows.max() + 1, columns.max() + 1), np.float32)
     patch[rows, columns] = cloud.depth[pixels.rows, pixels.columns]
-    even = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)[rows, columns]
-    return points * (even / points[:, 2])[:, None]
+    even = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)
+    return points * (even[rows[some], columns[some]] / points[:, 2])[:, None]
 
 
 def _unseen(cloud: Cloud) -> Callable[[Points], Mask]:
@@ -315,29 +321,3 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     gap = smallest_gap(a.box.surface, b.box.surface)
     spread = math.hypot(a.std_dev["position_m"], b.std_dev["position_m"])
     return Pair(a.label, b.label, distance, gap, spread)
-
-
-def smallest_gap(a: Points, b: Points) -> float:
-    """Distance between the nearest parts of two surfaces (N, 3) and (M, 3), metres.
-
-    Found between a few points of each first, then between all that are close to those.
-    """
-    some_a, some_b = _thinned(a, _COARSE), _thinned(b, _COARSE)
-    apart = cdist(some_a, some_b)
-    nearest_a, nearest_b = np.unravel_index(int(np.argmin(apart)), apart.shape)
-    a = _closest(_thinned(a, _FINE), some_b[nearest_b])
-    b = _closest(_thinned(b, _FINE), some_a[nearest_a])
-    distances = np.sort(cKDTree(a).query(b)[0])
-    # The very nearest two readings are the noisiest.
-    return float(distances[:3].mean())
-
-
-def _thinned(points: Points, most: int) -> Points:
-    return points[:: max(1, len(points) // most)]
-
-
-def _closest(points: Points, to: Points) -> Points:
-    if len(points) <= _COARSE:
-        return points
-    distances = ((points - to) ** 2).sum(axis=1)
-    return points[np.argpartition(distances, _COARSE)[:_COARSE]]

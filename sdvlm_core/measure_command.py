@@ -71,7 +71,6 @@ def parse_region(text: str, numbers: int) -> Region:
 def write_drawing(
     path: Path,
     scene: Scene,
-    regions: list[Region],
     found: tuple[Measured, ...],
     pairs: tuple[Pair, ...],
 ) -> None:
@@ -84,8 +83,7 @@ def write_drawing(
 
     from sdvlm_core.drawing import draw_measurements
 
-    # Lines between all of many objects hide the picture.
-    picture = draw_measurements(scene, regions, found, pairs if len(pairs) <= 1 else ())
+    picture = draw_measurements(scene.frame.rgb, scene.cloud, found, pairs)
     try:
         written = cv2.imwrite(str(path), picture[..., ::-1])
     except cv2.error:

@@ -57,6 +57,19 @@ def serialized_stamp_ns(data: bytes) -> int:
     return int(seconds) * 1_000_000_000 + int(nanosec)
 
 
+def serialized_frame_id(data: bytes) -> str:
+    """The header's frame_id of a serialized message that begins with a Header; "" = not set.
+
+    Raises:
+        FrameError: the message is too short to hold a header.
+    """
+    if len(data) < 16:
+        raise FrameError(f"a serialized message of {len(data)} bytes holds no header")
+    (length,) = struct.unpack_from("<I" if data[1] & 1 else ">I", data, 12)
+    # CDR counts the terminating zero.
+    return data[16 : 16 + max(0, length - 1)].decode("utf-8", errors="replace")
+
+
 def frame_from_messages(color: Message, depth: Message | None, info: Message) -> RgbdFrame:
     """One frame of its messages, with the colour image's stamp and frame_id.
 
@@ -68,6 +81,7 @@ def frame_from_messages(color: Message, depth: Message | None, info: Message) ->
     rgb = color_from_message(color)
     metres = depth_from_message(depth) if depth is not None else None
     intrinsics = intrinsics_from_message(info)
+    _check_registered(rgb, metres, intrinsics)
     frame = RgbdFrame(
         rgb=rgb,
         depth=metres,
@@ -81,6 +95,27 @@ def frame_from_messages(color: Message, depth: Message | None, info: Message) ->
             "sensor covered, too close, or its depth stream off?"
         )
     return frame
+
+
+def _check_registered(
+    rgb: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32] | None, intrinsics: CameraIntrinsics
+) -> None:
+    """Refuse three sizes that are not one, naming all three."""
+    height, width = rgb.shape[:2]
+    color_text, info_text = f"{width}x{height}", f"{intrinsics.width}x{intrinsics.height}"
+    depth_text = color_text if depth is None else f"{depth.shape[1]}x{depth.shape[0]}"
+    if depth_text != color_text:
+        raise DepthError(
+            f"depth is {depth_text} but colour is {color_text} (and camera_info is {info_text}); "
+            "register depth to the colour camera (RealSense: align_depth.enable, OpenNI: "
+            "depth_registration)"
+        )
+    if info_text != color_text:
+        also = "" if depth is None else f" (and depth is {depth_text})"
+        raise IntrinsicsError(
+            f"camera_info is {info_text} but colour is {color_text}{also}; give the camera_info "
+            "that belongs to the colour image"
+        )
 
 
 def color_from_message(message: Message) -> npt.NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from sdvlm_core.cloud import Cloud, DepthImage
 from sdvlm_core.crops import Crop
+from sdvlm_core.robust import MAD, median
 from sdvlm_core.support_plane import Plane
 
 RISE = 0.004  # of the distance: the least height over the support that is not the support
@@ -20,40 +21,49 @@ _BELOW = 0.005  # of the distance: what is lower than twice this is under a plan
 _AROUND_POINT = 0.15  # of the image's width: where a point's support is looked for
 
 
-def support_under(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Plane | None:
+def support_under(
+    cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]
+) -> tuple[Plane | None, DepthImage | None]:
     """The surface that a region's object stands on, of those the frame has and levels above.
 
     Seen around the lower half of the region, where a thing touches what carries it.
+
+    Returns:
+        The plane, and the heights over it of all of the crop; None, None where there is none.
     """
-    if not planes:
-        return None
+    plane = _plane_under(cloud, crop, planes) if planes else None
+    if plane is None:
+        return None, None
+    return plane, plane.height_image(cloud, crop.rows, crop.columns)
+
+
+def _plane_under(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Plane | None:
     middle = (crop.own_box[1] + crop.own_box[3]) // 2
-    around = (~crop.inside) & (crop.depth > 0)
+    around = (~crop.inside) & crop.read
     around[:middle] = False
-    if around.sum() < SPECK:
+    if np.count_nonzero(around) < SPECK:
         return _seen_elsewhere(cloud, crop, planes)
-    z = crop.depth[around]
-    heights = [plane.height_image(cloud, crop.rows, crop.columns) for plane in planes]
-    on = [
-        np.abs(h[around]) < np.maximum(3 * p.spread, 0.01) * z
-        for h, p in zip(heights, planes, strict=True)
-    ]
-    # A surface that most of the region lies below stands before the object, not under it.
-    inside = crop.inside & (crop.depth > 0)
-    shares = [
-        part.mean() if _mostly_above(h[inside], crop.depth[inside]) else 0.0
-        for part, h in zip(on, heights, strict=True)
-    ]
-    best = int(np.argmax(shares))
-    if shares[best] < 0.5 * _RING_SHARE:
+    inside = crop.inside & crop.read
+    z, own_z = crop.depth[around], crop.depth[inside]
+    best, best_share, best_plane = None, 0.0, planes[0]
+    for plane in planes:
+        heights = plane.height_image(cloud, crop.rows, crop.columns)
+        near = heights[around]
+        on = np.abs(near) < np.float32(max(3 * plane.spread, 0.01)) * z
+        share = np.count_nonzero(on) / on.size
+        # A surface that most of the region lies below stands before the object, not under it.
+        if share > best_share and _mostly_above(heights[inside], own_z):
+            best, best_share, best_plane = (heights, near[on], z[on]), share, plane
+    if best is None or best_share < 0.5 * _RING_SHARE:
         return _seen_elsewhere(cloud, crop, planes)
-    plane = _refined_near(planes[best], heights[best][around][on[best]], z[on[best]])
-    moved = heights[best] + np.float32(plane.offset - planes[best].offset)
-    return _raised_level(crop, moved, plane)
+    heights, near, z = best
+    refined = _refined_near(best_plane, near, z)
+    heights += np.float32(refined.offset - best_plane.offset)
+    return _raised_level(crop, heights, refined)
 
 
 def _mostly_above(heights: DepthImage, z: DepthImage) -> bool:
-    return len(heights) == 0 or float(np.mean(heights < -2 * _BELOW * z)) < 0.5
+    return bool(np.count_nonzero(heights < np.float32(-2 * _BELOW) * z) <= 0.5 * len(heights))
 
 
 def _seen_elsewhere(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Plane | None:
@@ -67,7 +77,7 @@ def _seen_elsewhere(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Plan
     for plane in planes:
         height = plane.height_image(cloud, everywhere, everywhere)
         on = outside & (np.abs(height) < np.maximum(3 * plane.spread, 0.01) * z)
-        if on.sum() > _ELSEWHERE * z.size:
+        if np.count_nonzero(on) > _ELSEWHERE * z.size:
             return plane
     return None
 
@@ -76,8 +86,8 @@ def _refined_near(plane: Plane, heights: DepthImage, z: DepthImage) -> Plane:
     """The plane moved to the readings near a region: depth cameras bend planes."""
     if len(heights) < SPECK:
         return plane
-    middle = float(np.median(heights))
-    spread = 1.4826 * float(np.median(np.abs(heights - middle) / z))
+    middle = median(heights)
+    spread = MAD * median(np.abs(heights - np.float32(middle)) / z)
     return plane.raised(middle, max(spread, 1e-6))
 
 
@@ -90,20 +100,22 @@ def _raised_level(crop: Crop, height: DepthImage, plane: Plane) -> Plane:
     x1, y1, x2, y2 = crop.own_box
     deep, inset = max(3, (y2 - y1) // 8), (x2 - x1) // 5
     under = (slice(y2, y2 + deep), slice(x1 + inset, x2 - inset))
-    read = crop.depth[under] > 0
-    if read.sum() < max(SPECK, 0.5 * read.size):
+    read = crop.read[under]
+    if np.count_nonzero(read) < max(SPECK, 0.5 * read.size):
         return plane
-    level = float(np.median(height[under][read]))
-    rise = max(NEAR_RISE * plane.spread, RISE) * float(np.median(crop.depth[under][read]))
-    flat = np.abs(height[under][read] - level) < rise
-    inside = height[crop.inside & (crop.depth > 0)]
-    if level < 2 * rise or flat.mean() < 0.7 or not len(inside):
+    below = height[under][read]
+    level = median(below)
+    rise = max(NEAR_RISE * plane.spread, RISE) * median(crop.depth[under][read])
+    flat = np.abs(below - level) < rise
+    if level < 2 * rise or np.count_nonzero(flat) < 0.7 * flat.size:
         return plane
+    inside = height[crop.inside & crop.read]
     # Over the edge of a nearer surface the object shows below that surface's level.
-    between = np.mean((inside > rise) & (inside < level - 2 * rise))
-    if np.mean(inside > level + 2 * rise) < 0.25 or between > 0.1:
+    between = np.count_nonzero((inside > rise) & (inside < level - 2 * rise))
+    above = np.count_nonzero(inside > level + 2 * rise)
+    if not len(inside) or above < 0.25 * len(inside) or between > 0.1 * len(inside):
         return plane
-    return plane.raised(float(np.median(height[under][read][flat])))
+    return plane.raised(median(below[flat]))
 
 
 def support_of_point(

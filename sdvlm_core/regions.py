@@ -1,9 +1,9 @@
 """Which pixels of a region are the object: not its support, its background, or a neighbour.
 
-A box is a detector's: loose, cutting through neighbours. Depth is split where it jumps, the
-support plane is taken away, and among the pieces the one that fills the box's middle and stays
-inside it is the object. A point grows into the piece it lies on, over depth and colour.
-Does not know what an object is called, nor measures it.
+A box is a detector's: loose, cutting through neighbours. The support plane is taken away, depth
+is split where it jumps, and one of the pieces is the object (`pieces`). A point grows into the
+piece it lies on, over depth and colour. Says what was seen around the object. Does not know what
+it is called, nor measures it.
 """
 
 from __future__ import annotations
@@ -13,30 +13,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects
-from scipy.spatial import cKDTree
 
-from sdvlm_core.cloud import Cloud, Mask
+from sdvlm_core.cloud import Cloud, DepthImage, Mask
 from sdvlm_core.crops import Crop, crop_around, crop_region, thinning
 from sdvlm_core.errors import QueryError
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.region_support import NEAR_RISE, RISE, SPECK, support_of_point, support_under
+from sdvlm_core.pieces import STEP, object_in_box, split
+from sdvlm_core.region_support import NEAR_RISE, RISE, support_of_point, support_under
 from sdvlm_core.support_plane import Plane, no_plane
 
-Labels = npt.NDArray[np.int32]
-
-# A step in depth from one pixel to the next is a border between things if it exceeds this part
-# of the distance plus what a surface seen at about 76 degrees makes: 4 pixels' pitch per pixel.
-_STEP, _SLOPE = 0.008, 4.0
-_NOISE = 6.0  # in standard deviations: the range of nine readings of one surface stays below it
-_STEP_PARTS = (1.0, 0.5, 0.25)  # tried one after the other, until the object stays in its box
-_WHOLE = 0.9  # the part of it that does
-_INSIDE = 0.7  # the part of a piece that must lie in the box for it to belong to it
-# Pieces of one thing (holes, self-occlusion) are this close: in parts of the distance, or of the
-# smaller piece's own size.
-_BRIDGE, _BRIDGE_SIZE = 0.02, 0.2
+_NOTHING = np.finfo(np.float32).max  # what OpenCV takes for the depth beyond a border
 _LARGE = 0.1  # of the image: pieces that take up more are cut by colour as well
-_CENTRED = 0.3  # of a box's sides: how far from its middle a thing's pixels weigh
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,182 +67,25 @@ def find_object(
     if region.point is not None:
         return _grown(frame, cloud, planes, region)
     crop = crop_region(cloud, region)
-    plane = support_under(cloud, crop, planes)
-    raised = _raised(cloud, crop, plane)
+    plane, height = support_under(cloud, crop, planes)
+    raised = _raised(crop, plane, height)
     if region.mask is not None:
-        mask = crop.inside & (raised if (raised & crop.inside).any() else crop.depth > 0)
-        mask &= _pieces(cloud, crop, raised) > 0
+        mask = crop.inside & (raised if (raised & crop.inside).any() else crop.read)
+        mask &= split(cloud, crop, raised) > 0
     else:
-        mask = _inside_box(cloud, crop, raised, plane)
-    return _described(cloud, crop, plane, mask)
+        mask = object_in_box(cloud, crop, raised, plane, height)
+    return _described(cloud, crop, plane, height, mask)
 
 
-def _raised(cloud: Cloud, crop: Crop, plane: Plane | None) -> Mask:
+def _height(cloud: Cloud, crop: Crop, plane: Plane | None) -> DepthImage | None:
+    return None if plane is None else plane.height_image(cloud, crop.rows, crop.columns)
+
+
+def _raised(crop: Crop, plane: Plane | None, height: DepthImage | None) -> Mask:
     """What stands out of the support; every reading where there is none."""
-    read = crop.depth > 0
-    if plane is None:
-        return read
-    height = plane.height_image(cloud, crop.rows, crop.columns)
-    return read & (height > max(NEAR_RISE * plane.spread, RISE) * crop.depth)
-
-
-def _inside_box(cloud: Cloud, crop: Crop, raised: Mask, plane: Plane | None) -> Mask:
-    """The object of a box among what is raised over its support.
-
-    A piece that goes on far outside is one with a neighbour that nearly touches it: smaller
-    steps are tried as borders, and if none helps, the box itself is the border.
-    """
-    first: tuple[Labels, int] | None = None
-    for part in _STEP_PARTS:
-        labels = _pieces(cloud, crop, raised, part)
-        main, share = _main_piece(crop, labels)
-        if main and share >= _WHOLE:
-            return _with_its_parts(cloud, crop, labels, main)
-        first = first or (labels, main)
-    assert first is not None
-    labels, main = first
-    mask = (labels == main) & (main > 0)
-    if plane is not None and mask.any():
-        rest = mask & ~_standing_on(cloud, crop, mask, plane)
-        if (rest & crop.inside).sum() > 0.25 * (mask & crop.inside).sum():
-            mask = rest
-    clipped: Mask = mask & crop.inside
-    return clipped
-
-
-def _pieces(cloud: Cloud, crop: Crop, wanted: Mask, part: float = 1.0) -> Labels:
-    """Connected pieces of the wanted pixels, split where depth jumps (0 = none).
-
-    `part` of the usual step makes a border.
-
-    Pixels beside a jump mix two depths. They are left out, then given back to a piece that they
-    agree with; those in between belong to nothing.
-    """
-    kernel, depth = np.ones((3, 3), np.uint8), crop.depth
-    # Specks without a reading inside a surface must not cut it; at a silhouette the hole takes
-    # the far side's depth, where the shadow of an active sensor lies.
-    filled = np.where(depth > 0, depth, cv2.dilate(depth, kernel))
-    far = cv2.dilate(filled, kernel)
-    near = cv2.erode(np.where(filled > 0, filled, np.float32(np.inf)), kernel)
-    slope = np.float32(part * _SLOPE * cloud.pitch * crop.step)
-    step = np.float32(part * _STEP)
-    noise = np.float32(_NOISE) * cloud.scatter(depth)
-    jump = far - near > step * near + 2 * slope * near + noise
-    whole = wanted & ~jump
-    if whole.sum() < 0.3 * wanted.sum():
-        whole = wanted  # as thin as the jumps on both its sides
-    _, labels = cv2.connectedComponents(whole.astype(np.uint8), connectivity=8)
-    for _ in range(2):
-        spare = wanted & (labels == 0)
-        if not spare.any():
-            break
-        offered = cv2.dilate(labels.astype(np.uint16), kernel).astype(np.int32)
-        low = cv2.erode(np.where(labels > 0, depth, np.float32(np.inf)), kernel)
-        high = cv2.dilate(np.where(labels > 0, depth, np.float32(0)), kernel)
-        slack = (0.5 * step + slope) * depth + 0.5 * noise
-        agrees = spare & (offered > 0) & (depth > low - slack) & (depth < high + slack)
-        labels = np.where(agrees, offered, labels)
-    return labels
-
-
-def _main_piece(crop: Crop, labels: Labels) -> tuple[int, float]:
-    """The piece that fills the middle of the box and ends where it does; its share inside.
-
-    0 where there is none.
-    """
-    x1, y1, x2, y2 = crop.own_box
-    rows = np.arange(labels.shape[0])[:, None]
-    columns = np.arange(labels.shape[1])
-    across = (columns - (x1 + x2 - 1) / 2) / (x2 - x1)
-    down = (rows - (y1 + y2 - 1) / 2) / (y2 - y1)
-    spread = 2 * _CENTRED**2
-    centred = np.exp(-(across**2) / spread) * np.exp(-(down**2) / spread) * crop.inside
-    total, share = _shares(crop, labels)
-    # A detector draws its box around the thing: a piece with the same outline is the thing.
-    # What shows through a chair, or stands before a box, has another one.
-    weight: npt.NDArray[np.float64] = np.bincount(
-        labels.ravel(), weights=centred.ravel(), minlength=len(total)
-    ) * (share**2 * _outline_match(crop, labels))
-    weight[total < SPECK] = 0.0
-    weight[0] = 0.0
-    main = int(np.argmax(weight))
-    return (main, float(share[main])) if weight[main] > 0 else (0, 0.0)
-
-
-def _shares(crop: Crop, labels: Labels) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Pixels of every label, and the part of them inside the region."""
-    total = np.bincount(labels.ravel())
-    within = np.bincount(labels.ravel(), weights=crop.inside.ravel(), minlength=len(total))
-    return total, within / np.maximum(total, 1)
-
-
-def _with_its_parts(cloud: Cloud, crop: Crop, labels: Labels, main: int) -> Mask:
-    """The main piece with the others in the box that belong to it."""
-    total, share = _shares(crop, labels)
-    mask = labels == main
-    others = [
-        int(label)
-        for label in np.flatnonzero((share > _INSIDE) & (total >= SPECK))
-        if label not in (0, main) and total[label] > 0.01 * total[main]
-    ]
-    return _bridged(cloud, crop, labels, mask, others) if others else mask
-
-
-def _standing_on(cloud: Cloud, crop: Crop, mask: Mask, plane: Plane) -> Mask:
-    """The pixels of a piece that stand on its level top and go on outside the region."""
-    height = plane.height_image(cloud, crop.rows, crop.columns)
-    within = height[mask & crop.inside]
-    rise = max(NEAR_RISE * plane.spread, RISE) * float(np.median(crop.depth[mask]))
-    counts, edges = np.histogram(within, bins=np.arange(rise, within.max() + 2 * rise, rise))
-    lid = float(edges[int(np.argmax(counts))]) + rise / 2
-    above = mask & (height > lid + 2 * rise)
-    goes_on = above.any() and (above & ~crop.inside).sum() > 0.3 * above.sum()
-    level = np.mean(np.abs(within - lid) < rise) > 0.25
-    return above if goes_on and level else np.zeros_like(mask)
-
-
-def _outline_match(crop: Crop, labels: Labels) -> npt.NDArray[np.float64]:
-    """Intersection over union of every label's bounding box with the region's box."""
-    x1, y1, x2, y2 = crop.own_box
-    match = np.zeros(int(labels.max()) + 1)
-    for label, found in enumerate(find_objects(labels), start=1):
-        if found is None:
-            continue
-        (top, bottom), (left, right) = ((part.start, part.stop) for part in found)
-        across, down = min(right, x2) - max(left, x1), min(bottom, y2) - max(top, y1)
-        if across > 0 and down > 0:
-            both = across * down
-            match[label] = both / ((bottom - top) * (right - left) + (x2 - x1) * (y2 - y1) - both)
-    return match
-
-
-def _bridged(cloud: Cloud, crop: Crop, labels: Labels, mask: Mask, others: list[int]) -> Mask:
-    """The main piece with those of the others that are close to it in space.
-
-    Close is most of the piece, not its edge: a mixed pixel reaches from a chair to the wall.
-    """
-    main = _sample(cloud, crop, mask)
-    tree = cKDTree(main)
-    reach = float(np.linalg.norm(np.ptp(main, axis=0)))
-    for label in others:
-        piece = labels == label
-        points = _sample(cloud, crop, piece)
-        distance = tree.query(points)[0]
-        z = float(np.median(points[:, 2]))
-        nearest = float(np.sort(distance)[: max(3, len(distance) // 50)].mean())
-        own = min(reach, float(np.linalg.norm(np.ptp(points, axis=0))))
-        limit = max(_BRIDGE * z + 2 * float(cloud.scatter(np.float32(z))), _BRIDGE_SIZE * own)
-        if nearest < limit and np.quantile(distance, 0.9) < reach:
-            mask = mask | piece
-    return mask
-
-
-def _sample(cloud: Cloud, crop: Crop, mask: Mask) -> npt.NDArray[np.float64]:
-    rows, columns = np.nonzero(mask)
-    thin = max(1, len(rows) // 300)
-    return cloud.points(
-        rows[::thin] * crop.step + crop.top, columns[::thin] * crop.step + crop.left
-    )
+    if plane is None or height is None:
+        return crop.read
+    return crop.read & (height > np.float32(max(NEAR_RISE * plane.spread, RISE)) * crop.depth)
 
 
 def _grown(
@@ -282,8 +112,8 @@ def _grown(
     thinned = cloud.depth[::step, ::step]
     whole = Crop(0, 0, step, thinned, np.ones(thinned.shape, bool), everything)
     plane = support_of_point(cloud, planes, row, column)
-    raised = _raised(cloud, whole, plane)
-    labels = _pieces(cloud, whole, raised)
+    raised = _raised(whole, plane, _height(cloud, whole, plane))
+    labels = split(cloud, whole, raised)
     near = slice(around[1] // step, around[3] // step + 1)
     found = labels[near, around[0] // step : around[2] // step + 1]
     readings = (thinned[near, around[0] // step : around[2] // step + 1] > 0).sum()
@@ -291,7 +121,7 @@ def _grown(
     small = crop_around(cloud, around)
     if len(found) < max(1, 0.2 * readings):
         nothing = np.zeros(small.depth.shape, bool)
-        return _described(cloud, small, plane, nothing)
+        return _described(cloud, small, plane, _height(cloud, small, plane), nothing)
     mask = labels == int(np.bincount(found).argmax())
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
     if w * h > _LARGE * mask.size:
@@ -306,16 +136,17 @@ def _grown(
     # What was found is a hint as good as a detector's box: the support is looked at again from
     # near, and parts that a hole or a fold cut off are joined.
     crop = crop_around(cloud, box)
-    near_plane = support_under(cloud, crop, planes)
-    object_mask = _inside_box(cloud, crop, _raised(cloud, crop, near_plane), near_plane)
+    near_plane, height = support_under(cloud, crop, planes)
+    raised = _raised(crop, near_plane, height)
+    object_mask = object_in_box(cloud, crop, raised, near_plane, height)
     rows, columns = (
         np.minimum(np.arange(part.start, part.stop, part.step) // step, most - 1)
         for part, most in zip((crop.rows, crop.columns), mask.shape, strict=True)
     )
     seed = mask[np.ix_(rows, columns)]
-    if (object_mask & seed).sum() > 0.5 * seed.sum():
-        return _described(cloud, crop, near_plane, object_mask)
-    return _described(cloud, crop, plane, seed)
+    if np.count_nonzero(object_mask & seed) > 0.5 * np.count_nonzero(seed):
+        return _described(cloud, crop, near_plane, height, object_mask)
+    return _described(cloud, crop, plane, _height(cloud, crop, plane), seed)
 
 
 def _of_one_colour(rgb: npt.NDArray[np.uint8], mask: Mask, row: int, column: int) -> Mask:
@@ -332,22 +163,20 @@ def _of_one_colour(rgb: npt.NDArray[np.uint8], mask: Mask, row: int, column: int
     return same
 
 
-def _described(cloud: Cloud, crop: Crop, plane: Plane | None, mask: Mask) -> ObjectPixels:
+def _described(
+    cloud: Cloud, crop: Crop, plane: Plane | None, height: DepthImage | None, mask: Mask
+) -> ObjectPixels:
     """What can be said about the object and its region before it is measured."""
-    read = crop.depth > 0
     x1, y1, x2, y2 = crop.own_box
-    inner = np.zeros_like(crop.inside)
     inset_x, inset_y = (x2 - x1) // 4, (y2 - y1) // 4
-    inner[y1 + inset_y : y2 - inset_y, x1 + inset_x : x2 - inset_x] = True
-    inner &= crop.inside
+    inner = (slice(y1 + inset_y, y2 - inset_y), slice(x1 + inset_x, x2 - inset_x))
     behind = 0.0
-    if plane is not None:
-        height = plane.height_image(cloud, crop.rows, crop.columns)
-        low = read & (height < -max(NEAR_RISE * plane.spread, 2 * RISE) * crop.depth)
-        behind = float(_enclosed(low, crop.inside).sum() / max(1, crop.inside.sum()))
+    if plane is not None and height is not None:
+        deepest = np.float32(-max(NEAR_RISE * plane.spread, 2 * RISE))
+        behind = _enclosed(crop.read & (height < deepest * crop.depth), crop.inside)
     on_support = not mask.any()
     if on_support:
-        mask = crop.inside & read
+        mask = crop.inside & crop.read
     rows, columns = np.nonzero(mask)
     rows, columns = rows * crop.step + crop.top, columns * crop.step + crop.left
     near = 1 + crop.step // 2
@@ -362,8 +191,8 @@ def _described(cloud: Cloud, crop: Crop, plane: Plane | None, mask: Mask) -> Obj
         columns=columns,
         plane=plane if plane is not None else no_plane(),
         box=crop.box,
-        valid_fraction=float(read[crop.inside].mean()) if crop.inside.any() else 0.0,
-        missing=float(1 - read[inner].mean()) if inner.any() else 0.0,
+        valid_fraction=_part(crop.read, crop.inside),
+        missing=_part(~crop.read[inner], crop.inside[inner]),
         behind=behind,
         occluded=0.0 if on_support else _occluded_share(cloud, crop, mask),
         truncated=bool(cut),
@@ -372,14 +201,24 @@ def _described(cloud: Cloud, crop: Crop, plane: Plane | None, mask: Mask) -> Obj
     )
 
 
-def _enclosed(mask: Mask, inside: Mask) -> Mask:
-    """The pieces of a mask that lie almost wholly in a region; a floor beyond a table goes on."""
+def _part(mask: Mask, inside: Mask) -> float:
+    """The part of a region that a mask covers; 0 of an empty region."""
+    return float(np.count_nonzero(mask & inside) / max(1, int(np.count_nonzero(inside))))
+
+
+def _enclosed(mask: Mask, inside: Mask) -> float:
+    """The pieces of a mask that lie almost wholly in a region, as a part of the region.
+
+    A floor beyond a table goes on.
+    """
+    if not (mask & inside).any():
+        return 0.0
     _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     total = np.bincount(labels.ravel())
-    within = np.bincount(labels.ravel(), weights=inside.ravel(), minlength=len(total))
+    within = np.bincount(labels[inside], minlength=len(total))
     enclosed = within > 0.8 * total
     enclosed[0] = False
-    return enclosed[labels]
+    return float(total[enclosed].sum() / np.count_nonzero(inside))
 
 
 def _occluded_share(cloud: Cloud, crop: Crop, mask: Mask) -> float:
@@ -387,11 +226,14 @@ def _occluded_share(cloud: Cloud, crop: Crop, mask: Mask) -> float:
 
     Looked for a little way off: an active sensor leaves a shadow between the two.
     """
-    reach = 2 * max(1, round(0.012 * cloud.width / crop.step)) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    ring = (cv2.dilate(mask.astype(np.uint8), kernel) > 0) & ~mask
-    nearest = cv2.erode(np.where(mask, crop.depth, np.float32(np.inf)), kernel)
+    radius = max(1, round(0.012 * cloud.width / crop.step))
+    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    around = (slice(max(0, y - radius), y + h + radius), slice(max(0, x - radius), x + w + radius))
+    mask, depth, read = mask[around], crop.depth[around], crop.read[around]
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    nearest = cv2.erode(np.where(mask, depth, _NOTHING), kernel)
+    ring = (nearest < _NOTHING) & ~mask
     if not ring.any():
         return 0.0
-    nearer = ring & (crop.depth > 0) & (crop.depth < nearest - 1.5 * _STEP * crop.depth)
-    return float(nearer.sum() / ring.sum())
+    nearer = ring & read & (depth < nearest - np.float32(1.5 * STEP) * depth)
+    return float(np.count_nonzero(nearer) / np.count_nonzero(ring))

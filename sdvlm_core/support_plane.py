@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.cloud import Cloud, DepthImage, Mask, Points
+from sdvlm_core.robust import MAD, median
 
 #: The image's up axis, for frames without a support plane (REP-103: Y is down).
 IMAGE_UP = (0.0, -1.0, 0.0)
@@ -56,8 +57,12 @@ class Plane:
     def height_image(self, cloud: Cloud, rows: slice, columns: slice) -> DepthImage:
         """Heights above the plane of a part of the image, metres; pointless without a reading."""
         nx, ny, nz = self.normal
-        per_metre = nx * cloud.ray_x[columns] + (ny * cloud.ray_y[rows] + nz)[:, None]
-        return cloud.depth[rows, columns] * per_metre.astype(np.float32) + np.float32(self.offset)
+        across = (nx * cloud.ray_x[columns]).astype(np.float32)
+        down = (ny * cloud.ray_y[rows] + nz).astype(np.float32)
+        heights = across + down[:, None]  # per metre of depth
+        heights *= cloud.depth[rows, columns]
+        heights += np.float32(self.offset)
+        return heights
 
     def raised(self, height: float, spread: float | None = None) -> Plane:
         """The parallel plane `height` metres further up."""
@@ -86,18 +91,21 @@ def find_support_planes(cloud: Cloud) -> tuple[Plane, ...]:
         return ()
     candidates = _hypotheses(grid, usable)
     points = grid[usable]
-    heights = candidates[:, :3].astype(np.float32) @ points.T.astype(np.float32)
+    # To tell which hypothesis has more readings, every other one will do.
+    voters = points[::2].astype(np.float32)
+    heights = candidates[:, :3].astype(np.float32) @ voters.T
     heights += candidates[:, 3:].astype(np.float32)
-    on = (np.abs(heights) < _BAND * points[:, 2]).astype(np.float32)  # (K, N)
+    np.abs(heights, out=heights)
+    on = (heights < np.float32(_BAND) * voters[:, 2]).astype(np.float32)  # (K, N / 2)
     weight = _upright(candidates[:, :3])
     planes: list[Plane] = []
     left = np.ones(len(points), bool)
     for _ in range(_MOST_PLANES):
         if not len(candidates):
             break
-        count = on @ left.astype(np.float32)
+        count = on @ left[::2].astype(np.float32)
         best = int(np.argmax(weight * count))
-        if weight[best] * count[best] == 0 or count[best] < _LEAST_SHARE * len(points):
+        if weight[best] * count[best] == 0 or count[best] < _LEAST_SHARE * len(voters):
             break
         plane = _refined(points[left], candidates[best])
         near = np.abs(plane.heights(points)) < 2 * _BAND * points[:, 2]
@@ -151,11 +159,13 @@ def _refined(points: Points, start: Points) -> Plane:
     """
     normal, offset = start[:3], float(start[3])
     band = _BAND
+    before = np.zeros(len(points), bool)
     for _ in range(5):
         part = (points @ normal + offset) / points[:, 2]
         on = np.abs(part) < band
-        if on.sum() < 10:
+        if np.count_nonzero(on) < 10 or np.array_equal(on, before):
             break
+        before = on
         chosen = points[on]
         weight = 1.0 / chosen[:, 2] ** 2
         centre = (weight[:, None] * chosen).sum(axis=0) / weight.sum()
@@ -164,11 +174,11 @@ def _refined(points: Points, start: Points) -> Plane:
         normal = turned if turned @ normal > 0 else -turned
         offset = -float(normal @ centre)
         left = (chosen @ normal + offset) / chosen[:, 2]
-        spread = 1.4826 * float(np.median(np.abs(left - np.median(left))))
+        spread = MAD * median(np.abs(left - median(left)))
         band = float(np.clip(3 * spread, 0.25 * _BAND, _BAND))
     part = (points @ normal + offset) / points[:, 2]
     left = part[np.abs(part) < _BAND]
-    spread = 1.4826 * float(np.median(np.abs(left))) if left.size else _BAND
+    spread = MAD * median(np.abs(left)) if left.size else _BAND
     return Plane((float(normal[0]), float(normal[1]), float(normal[2])), offset, spread)
 
 
@@ -183,3 +193,10 @@ def plane_outline(cloud: Cloud, plane: Plane) -> list[npt.NDArray[np.int32]]:
     contours, _ = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
     least = 0.01 * cloud.depth.size
     return [contour[:, 0] for contour in contours if cv2.contourArea(contour) >= least]
+
+
+def points_on(cloud: Cloud, plane: Plane, outline: npt.NDArray[np.int32]) -> Points:
+    """Where the rays of pixels (M, 2) that show a plane meet it, (M, 3) metres."""
+    columns, rows = outline.T
+    rays = np.stack([cloud.ray_x[columns], cloud.ray_y[rows], np.ones(len(outline))], axis=1)
+    return rays * (-plane.offset / (rays @ np.array(plane.normal)))[:, None]

@@ -50,6 +50,7 @@ class Check:
         seen: geometry's, with `warnings`; None = nothing to measure it by.
         agree: None = it cannot be told.
         why: in words, for logs and people.
+        objects: those that were measured for it, one or two.
     """
 
     said: Measurement
@@ -57,6 +58,7 @@ class Check:
     agree: bool | None
     why: str
     warnings: tuple[Caution, ...] = ()
+    objects: tuple[Measured, ...] = ()
 
 
 def verify(
@@ -181,7 +183,7 @@ def _check(said: Measurement, measured: Callable[[str], Measured | None]) -> Che
     if one is None:
         return Check(said, None, None, f"nobody says where the {said.label or 'object'} is")
     key = _SIZES[said.kind]
-    return _compared(said, getattr(one, key), one.std_dev[key], one.warnings)
+    return _compared(said, getattr(one, key), one.std_dev[key], (one,))
 
 
 def _check_distance(said: Measurement, measured: Callable[[str], Measured | None]) -> Check:
@@ -191,26 +193,27 @@ def _check_distance(said: Measurement, measured: Callable[[str], Measured | None
         if first is None:
             return Check(said, None, None, f"nobody says where the {a or 'object'} is")
         spread = first.std_dev["camera_distance_m"]
-        return _compared(said, first.camera_distance_m, spread, first.warnings)
+        return _compared(said, first.camera_distance_m, spread, (first,))
     second = measured(b)
     if first is None or second is None:
         return Check(said, None, None, f"nobody says where the {a if first is None else b} is")
     pair: Pair = geometry.measure_pair(first, second)
-    warnings = tuple(dict.fromkeys((*first.warnings, *second.warnings)))
-    return _compared(said, pair.distance_m, pair.std_dev_m, warnings)
+    return _compared(said, pair.distance_m, pair.std_dev_m, (first, second))
 
 
 def _compared(
-    said: Measurement, value: float, std_dev: float, warnings: tuple[Caution, ...]
+    said: Measurement, value: float, std_dev: float, objects: tuple[Measured, ...]
 ) -> Check:
+    warnings = tuple(dict.fromkeys(code for one in objects for code in one.warnings))
     if math.isnan(value):
-        return Check(said, None, None, "nothing could be measured there", warnings)
+        return Check(said, None, None, "nothing could be measured there", warnings, objects)
     seen = Measurement(said.kind, value, std_dev, Source.GEOMETRY, said.label)
     unfit = UNFIT.intersection(warnings)
     if unfit:
         codes = ", ".join(sorted(code.value for code in unfit))
-        return Check(said, seen, None, f"geometry is not to be trusted here: {codes}", warnings)
+        why = f"geometry is not to be trusted here: {codes}"
+        return Check(said, seen, None, why, warnings, objects)
     same = agree(said.value, value)
     word = "agrees" if same else "disagrees"
     why = f"geometry {word}: {value:.3f} m ± {std_dev:.3f} m against {said.value:.3f} m"
-    return Check(said, seen, same, why, warnings)
+    return Check(said, seen, same, why, warnings, objects)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -23,6 +24,7 @@ from sdvlm.msg import PairMeasurement, RegionMeasurement
 from sdvlm.msg import SpatialAnswer as SpatialAnswerMsg
 from sdvlm.srv import MeasureRegions
 from sdvlm_core.answer import SpatialAnswer, Timings
+from sdvlm_core.errors import FrameError
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_core.geometry import Measured, Pair
 from sdvlm_core.messages import (
@@ -31,6 +33,7 @@ from sdvlm_core.messages import (
     frame_from_messages,
     intrinsics_from_message,
     nanoseconds,
+    serialized_frame_id,
     serialized_stamp_ns,
 )
 
@@ -46,9 +49,21 @@ __all__ = [
     "latency_message",
     "measured_response",
     "nanoseconds",
+    "read_serialized",
+    "serialized_frame_id",
     "serialized_stamp_ns",
     "time_message",
 ]
+
+
+def read_serialized(data: bytes, kind: type, what: str, refusal: type[FrameError]) -> Any:
+    """The message of its bytes; raises `refusal`, naming it, if they are not one."""
+    try:
+        return deserialize_message(data, kind)
+    except RuntimeError as error:  # what every middleware's error is
+        raise refusal(
+            f"{what} of {len(data)} bytes is cut short or no {kind.__name__}: {error}"
+        ) from error
 
 
 def time_message(stamp_ns: int) -> Time:

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from sdvlm_ros.frame_buffer import FrameBuffer
-
-# A camera that has been silent this long deserves a warning, whatever its rate; seconds.
-SILENT = 2.0
+from sdvlm_ros.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -25,25 +22,32 @@ class Health:
         state: of the life cycle, in words.
         model_id: "" = no model is loaded.
         configure_error: why the model did not load; "" = it did, or was not tried.
+        problem: why no frame can be made of the inputs, and what to do; "" = one can.
+        notes: what is odd about the frames, though they are used.
         last_error: of the last question that failed; "" = none has.
         answered, failed: questions since the node was started.
         waiting: questions in the queue.
         latency: of the last answer, seconds by stage.
+        resident_bytes, gpu_bytes: memory of the process; None = unknown, or there is no GPU.
     """
 
     state: str
     model_id: str
     configure_error: str
+    problem: str
+    notes: tuple[str, ...]
     last_error: str
     answered: int
     failed: int
     waiting: int
     latency: Mapping[str, float]
+    resident_bytes: int | None
+    gpu_bytes: int | None
 
 
-def status(name: str, health: Health, buffer: FrameBuffer | None) -> DiagnosticStatus:
-    """One status named `name`; `buffer` is None while the node is not active."""
-    level, message = _judge(health, buffer)
+def status(name: str, health: Health, inputs: Inputs | None) -> DiagnosticStatus:
+    """One status named `name`; `inputs` is None while the node is not active."""
+    level, message = _judge(health, inputs is not None)
     values = {
         "state": health.state,
         "model": health.model_id or "none",
@@ -54,8 +58,11 @@ def status(name: str, health: Health, buffer: FrameBuffer | None) -> DiagnosticS
     }
     for stage, seconds in health.latency.items():
         values[f"latency {stage} (s)"] = f"{seconds:.4f}"
-    if buffer is not None:
-        values.update(_inputs(buffer))
+    for where, held in (("resident", health.resident_bytes), ("GPU", health.gpu_bytes)):
+        if held is not None:
+            values[f"{where} memory (MB)"] = f"{held / 1e6:.1f}"
+    if inputs is not None:
+        values.update(_inputs(inputs))
     return DiagnosticStatus(
         level=level,
         name=name,
@@ -65,26 +72,27 @@ def status(name: str, health: Health, buffer: FrameBuffer | None) -> DiagnosticS
     )
 
 
-def _inputs(buffer: FrameBuffer) -> dict[str, str]:
-    values = {}
+def _inputs(inputs: Inputs) -> dict[str, str]:
+    values, buffer = {}, inputs.buffer
     for kind in buffer.inputs:
         counters, silence = buffer.counters[kind], buffer.silence(kind)
         values[f"{kind.value} received"] = str(counters.received)
         values[f"{kind.value} paired"] = str(counters.paired)
         values[f"{kind.value} dropped"] = str(counters.dropped)
+        values[f"{kind.value} QoS mismatches"] = str(inputs.mismatches[kind])
         values[f"{kind.value} rate (Hz)"] = f"{buffer.rate(kind):.2f}"
         silent = "never seen" if silence is None else f"{silence:.3f}"
         values[f"{kind.value} silent for (s)"] = silent
+    values["pairing misses"] = str(buffer.unpaired)
     return values
 
 
-def _judge(health: Health, buffer: FrameBuffer | None) -> tuple[bytes, str]:
+def _judge(health: Health, active: bool) -> tuple[bytes, str]:
     if health.configure_error:
         return DiagnosticStatus.ERROR, f"no model: {health.configure_error}"
-    if buffer is None:
+    if not active:
         return DiagnosticStatus.WARN, f"{health.state}: questions are refused"
-    silent = [kind for kind in buffer.inputs if (buffer.silence(kind) or 0.0) > SILENT]
-    silent += [kind for kind in buffer.inputs if buffer.silence(kind) is None]
-    if silent:
-        return DiagnosticStatus.WARN, "; ".join(buffer.describe(kind) for kind in silent)
+    wrong = [text for text in (health.problem, *health.notes) if text]
+    if wrong:
+        return DiagnosticStatus.WARN, "; ".join(wrong)
     return DiagnosticStatus.OK, "ready"

@@ -80,14 +80,21 @@ class FrameBuffer:
         self.inputs = inputs
         self.counters = {kind: Counters() for kind in inputs}
         self._rings: dict[Input, deque[Stamped]] = {kind: deque(maxlen=capacity) for kind in inputs}
+        #: Colour images that stayed without depth or info while half a ring passed.
+        self.unpaired = 0
         self._held: RawFrame | None = None
+        self._judged = max(1, capacity // 2)
         self._offers = offers
         self._clock = clock
 
     def add(self, kind: Input, stamp_ns: int, data: bytes) -> None:
         """Store one message; this is all that happens at 30 Hz."""
         self.counters[kind].received += 1
-        self._rings[kind].append(Stamped(stamp_ns, self._clock(), data))
+        ring = self._rings[kind]
+        ring.append(Stamped(stamp_ns, self._clock(), data))
+        if kind is Input.COLOR and len(ring) > self._judged:
+            # Whatever belongs to this one is here by now, and has not left its ring yet.
+            self.unpaired += self._pair(ring[-1 - self._judged]) is None
 
     def newest(self) -> RawFrame:
         """The newest colour image with the depth and info that belong to it.
@@ -99,6 +106,10 @@ class FrameBuffer:
         Raises:
             NoImageError, DepthError, IntrinsicsError: an input is missing; says which and why.
         """
+        return self._counted(self.peek())
+
+    def peek(self) -> RawFrame:
+        """As `newest`, but nobody uses the frame, so it is not counted."""
         colors = self._rings[Input.COLOR]
         if not colors:
             raise NoImageError(self._missing(Input.COLOR))
@@ -111,7 +122,7 @@ class FrameBuffer:
                 best = found
         if best is None:
             raise self._unpaired(colors[-1])
-        return self._counted(best[1])
+        return best[1]
 
     def at(self, stamp_ns: int) -> RawFrame:
         """The frame whose colour image is nearest to a stamp: in the rings, or the held one.
@@ -157,6 +168,16 @@ class FrameBuffer:
         """Seconds since the last arrival; None = nothing has arrived."""
         ring = self._rings[kind]
         return self._clock() - ring[-1].arrived if ring else None
+
+    def problem(self, patience: float) -> str:
+        """Why no frame can be made now; "" = one can, and every input came within `patience` s."""
+        try:
+            self.peek()
+        except FrameError as error:
+            return str(error)
+        silent = [kind for kind in self.inputs if (self.silence(kind) or 0.0) > patience]
+        described = "; ".join(self.describe(kind) for kind in silent)
+        return f"has the driver stopped? {described}" if silent else ""
 
     def describe(self, kind: Input) -> str:
         """One input in words: rate, silence, and what is offered."""

@@ -7,30 +7,28 @@ conversions; does not know nodes, services or clocks other than `time.monotonic`
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-import numpy as np
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from sdvlm_core.errors import (
+    DepthError,
+    FrameError,
+    IntrinsicsError,
     ModelMemoryError,
     QueryCanceled,
     QueryError,
     QueryTimeout,
     SdvlmError,
 )
-from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
-from sdvlm_ros.conversions import frame_from_messages
+from sdvlm_core.frame import RgbdFrame
+from sdvlm_ros.conversions import frame_from_messages, read_serialized
 from sdvlm_ros.frame_buffer import RawFrame
-
-if TYPE_CHECKING:
-    from sdvlm_core.engine import SpatialEngine
 
 
 class QueueFullError(SdvlmError):
@@ -64,6 +62,7 @@ class Job:
         deadline, arrived: `time.monotonic()` seconds.
         done: called once, from the worker's thread, with the reply or the reason for none.
         cancel: set it to have the job dropped, even in the middle of its work.
+        turn: called by the worker's thread when the job is no longer waiting.
     """
 
     work: Callable[[Any, Job], Any]
@@ -72,6 +71,7 @@ class Job:
     arrived: float
     done: Callable[[Reply | Exception], None]
     cancel: threading.Event = field(default_factory=threading.Event)
+    turn: Callable[[], None] = lambda: None
 
 
 class Worker:
@@ -94,9 +94,11 @@ class Worker:
     ) -> None:
         self._open_frame = open_frame
         self._color_type, self._depth_type = color_type, depth_type
-        self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=capacity)
-        self._closing = threading.Event()
+        self._capacity = capacity
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
         self._running: Job | None = None
+        self._closing = False
         self._opened: tuple[RawFrame, Opened] | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -104,35 +106,42 @@ class Worker:
     @property
     def waiting(self) -> int:
         """Jobs in the queue, without the one that runs."""
-        return self._jobs.qsize()
+        return len(self._waiting)
 
     def submit(self, job: Job) -> None:
-        """Queue a job.
+        """Queue a job; canceled ones make room.
 
         Raises:
             QueueFullError: at capacity; nothing was queued.
         """
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
+        with self._changed:
+            canceled = [waiting for waiting in self._waiting if waiting.cancel.is_set()]
+            for waiting in canceled:
+                self._waiting.remove(waiting)
+            full = len(self._waiting) >= self._capacity
+            if not full:
+                self._waiting.append(job)
+                self._changed.notify()
+        for waiting in canceled:
+            waiting.done(_canceled())
+        if full:
             raise QueueFullError(
-                f"{self._jobs.maxsize} requests are waiting already (parameter queue_size); "
+                f"{self._capacity} requests are waiting already (parameter queue_size); "
                 "ask again later"
-            ) from None
+            )
 
     def close(self) -> None:
         """Cancel everything, wait for the thread, and let go of what it owns."""
-        self._closing.set()
-        running = self._running
-        if running is not None:
-            running.cancel.set()
-        self._jobs.put(None)  # waits for room, which the canceled jobs make
+        with self._changed:
+            self._closing = True
+            if self._running is not None:
+                self._running.cancel.set()
+            self._changed.notify()
         self._thread.join()
         self._opened = None
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            self._running = job
+        while (job := self._next()) is not None:
             # Any failure belongs to the one who asked, and the thread lives on.
             try:
                 outcome: Reply | Exception = self._work(job)
@@ -140,15 +149,23 @@ class Worker:
                 if not isinstance(error, (QueryError, QueryTimeout, QueryCanceled)):
                     self._opened = None  # nobody knows what state its cache is in
                 outcome = error
-            self._running = None
             job.done(outcome)
+
+    def _next(self) -> Job | None:
+        """The job whose turn it is, when there is one; None = closed, and nothing is left."""
+        with self._changed:
+            self._running = None
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            self._running = self._waiting.popleft() if self._waiting else None
+            return self._running
 
     def _work(self, job: Job) -> Reply:
         started = time.monotonic()
-        if job.cancel.is_set() or self._closing.is_set():
-            raise QueryCanceled("canceled before it was answered")
+        if job.cancel.is_set() or self._closing:
+            raise _canceled()
         if started > job.deadline:
             raise QueryTimeout("the deadline passed while it was waiting")
+        job.turn()
         opened = self._open(job.frame)
         # Next to nothing for a second request about a frame: the first one paid.
         ready = time.monotonic()
@@ -169,9 +186,10 @@ class Worker:
     def _decode(self, raw: RawFrame) -> RgbdFrame:
         try:
             return frame_from_messages(
-                deserialize_message(raw.color.data, self._color_type),
-                raw.depth and deserialize_message(raw.depth.data, self._depth_type),
-                deserialize_message(raw.info.data, CameraInfo),
+                read_serialized(raw.color.data, self._color_type, "a colour image", FrameError),
+                raw.depth
+                and read_serialized(raw.depth.data, self._depth_type, "a depth image", DepthError),
+                read_serialized(raw.info.data, CameraInfo, "camera_info", IntrinsicsError),
             )
         except (MemoryError, TypeError) as error:
             # rclpy's C++ turns a MemoryError into the cause of a TypeError.
@@ -182,14 +200,8 @@ class Worker:
             ) from error
 
 
-def warm_up(engine: SpatialEngine) -> None:
-    """Answer once about an empty scene, so that the first real question does not pay for it."""
-    frame = RgbdFrame(
-        rgb=np.full((48, 64, 3), 128, np.uint8),
-        depth=np.full((48, 64), 1.0, np.float32) if engine.estimator is None else None,
-        intrinsics=CameraIntrinsics(60.0, 60.0, 31.5, 23.5, 64, 48),
-    )
-    engine.open(frame).ask("How far is the wall?", max_new_tokens=2)
+def _canceled() -> QueryCanceled:
+    return QueryCanceled("canceled before it was answered")
 
 
 def _same(one: RawFrame, other: RawFrame) -> bool:

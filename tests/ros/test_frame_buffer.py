@@ -139,6 +139,33 @@ def test_received_and_paired_are_counted_for_each_input(buffer: FrameBuffer) -> 
     assert {counters.paired for counters in buffer.counters.values()} == {1}
 
 
+def test_colour_images_that_stay_without_partner_are_counted_once_each(
+    buffer: FrameBuffer,
+) -> None:
+    for stamp in range(10):
+        add(buffer, stamp * 100)
+    assert buffer.unpaired == 0
+    for stamp in range(10, 20):
+        add(buffer, stamp * 100, Input.COLOR, Input.INFO)
+    # The last two of a ring of four may still get theirs.
+    assert buffer.unpaired == 8
+
+
+def test_the_problem_is_empty_while_frames_come_and_is_not_counted(
+    buffer: FrameBuffer, clock: Clock
+) -> None:
+    assert "no colour to answer from" in buffer.problem(2.0)
+    add(buffer, 0)
+    assert buffer.problem(2.0) == ""
+    assert buffer.counters[Input.COLOR].paired == 0
+    clock.now += 0.5
+    add(buffer, 500, Input.DEPTH)
+    clock.now += 3.0
+    add(buffer, 500, Input.COLOR, Input.INFO)
+    stopped = "has the driver stopped? depth: 2.0 Hz, last 3.00 s ago; offer of depth"
+    assert buffer.problem(2.0) == stopped
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(Input), st.integers(0, 200)), max_size=60),
     st.integers(0, 40),

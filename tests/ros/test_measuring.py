@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import rclpy
 from sensor_msgs.msg import Image, RegionOfInterest
+from visualization_msgs.msg import MarkerArray
 
 from sdvlm.msg import Measurement, Region, SpatialAnswer
 from sdvlm.srv import MeasureRegions
@@ -133,3 +134,45 @@ def test_without_regions_the_model_places_the_object_itself(client, shown):
 def test_regions_without_verify_are_refused(client, shown):
     with pytest.raises(SpatialQueryFailed, match="set verify"):
         client.ask("How tall is it?", regions={"it": RED_BOX}, stamp_ns=shown)
+
+
+def test_what_was_measured_and_verified_is_shown_to_who_subscribes(peer, client, shown):
+    received: dict[type, list] = {MarkerArray: [], Image: []}
+    topics = {MarkerArray: "spatial_query/markers", Image: "spatial_query/annotated_image"}
+    subscriptions = [
+        peer.node.create_subscription(kind, topics[kind], received[kind].append, 5)
+        for kind in received
+    ]
+    peer.spin_until(
+        lambda: all(peer.node.count_publishers(topic) for topic in topics.values()), 20.0, "topics"
+    )
+
+    def show(ask: Callable[[], object]) -> None:
+        # Until the node has seen the subscriptions, it draws nothing.
+        for messages in received.values():
+            messages.clear()
+        deadline = time.monotonic() + 30.0
+        while not all(received.values()):
+            assert time.monotonic() < deadline, "nothing was shown"
+            ask()
+            until = time.monotonic() + 1.0
+            while not all(received.values()) and time.monotonic() < until:
+                peer.executor.spin_once(timeout_sec=0.05)
+        headers = [message.header for message in received[Image]]
+        headers += [m.header for message in received[MarkerArray] for m in message.markers]
+        for header in headers:
+            assert header.stamp.sec * 10**9 + header.stamp.nanosec == shown
+            assert header.frame_id == "optical"
+
+    show(lambda: client.measure({"red": RED_BOX, "blue": BLUE_BOX}, stamp_ns=shown))
+    boxes = [m for m in received[MarkerArray][-1].markers if m.ns == "boxes"]
+    assert len(boxes) == 2
+    show(
+        lambda: client.ask(
+            "How tall is the red box?", verify=True, regions={"red box": RED_BOX}, stamp_ns=shown
+        )
+    )
+    (box,) = [m for m in received[MarkerArray][-1].markers if m.ns == "boxes"]
+    assert box.scale.z == pytest.approx(scans.RED.sides[2], rel=0.05)
+    for subscription in subscriptions:
+        peer.node.destroy_subscription(subscription)

@@ -64,7 +64,11 @@ def raw_frame(stamp_ns: int = 1, metres: float = 1.0) -> RawFrame:
 
 
 def submit(
-    worker: Worker, frame: RawFrame, question: str = "?", seconds: float = 10.0
+    worker: Worker,
+    frame: RawFrame,
+    question: str = "?",
+    seconds: float = 10.0,
+    cancel: threading.Event | None = None,
 ) -> queue.Queue[Reply | Exception]:
     outcomes: queue.Queue[Reply | Exception] = queue.Queue()
     now = time.monotonic()
@@ -72,7 +76,8 @@ def submit(
     def work(session: Engine, job: Job) -> SpatialAnswer:
         return session.ask(question, deadline=job.deadline, cancel=job.cancel)
 
-    worker.submit(Job(work, frame, now + seconds, now, outcomes.put))
+    cancel = cancel or threading.Event()
+    worker.submit(Job(work, frame, now + seconds, now, outcomes.put, cancel))
     return outcomes
 
 
@@ -123,6 +128,40 @@ def test_the_queue_is_bounded_and_says_so(worker: Worker, engine: Engine) -> Non
         submit(worker, frame)
     engine.go.set()
     assert all(isinstance(one.get(timeout=5), Reply) for one in (first, *waiting))
+
+
+def test_a_canceled_job_leaves_its_place_to_another_while_it_waits(
+    worker: Worker, engine: Engine
+) -> None:
+    engine.go.clear()
+    frame, cancel = raw_frame(), threading.Event()
+    first = submit(worker, frame)
+    while worker.waiting:
+        assert first.empty()
+    waiting = [submit(worker, frame), submit(worker, frame, cancel=cancel)]
+    cancel.set()
+    late = submit(worker, frame)
+    assert isinstance(waiting[1].get_nowait(), QueryCanceled), "told before the model is free"
+    engine.go.set()
+    assert all(isinstance(one.get(timeout=5), Reply) for one in (first, waiting[0], late))
+    assert len(engine.opened) == 1
+
+
+def test_a_job_is_told_when_its_turn_comes(worker: Worker, engine: Engine) -> None:
+    engine.go.clear()
+    frame, turns, outcomes = raw_frame(), [], queue.Queue()
+    first = submit(worker, frame)
+    while worker.waiting:
+        assert first.empty()
+    later = time.monotonic() + 10.0
+
+    def work(session: Engine, job: Job) -> int:
+        return len(turns)
+
+    worker.submit(Job(work, frame, later, 0.0, outcomes.put, turn=lambda: turns.append(1)))
+    assert not turns
+    engine.go.set()
+    assert outcomes.get(timeout=5).result == 1
 
 
 def test_closing_cancels_what_runs_and_what_waits(engine: Engine) -> None:

@@ -52,7 +52,9 @@ class SimulatedFrame:
 
 
 @dataclass(frozen=True, eq=False)
-class _Placed:
+class PlacedThing:
+    """A thing with its colour, where it stands and how far it is turned about the vertical."""
+
     thing: Thing
     colour: str
     position: Vector  # base centre in the world
@@ -85,9 +87,9 @@ def _scene_things(rng: np.random.Generator, large: bool) -> list[tuple[Thing, st
 
 def _place(
     things: list[tuple[Thing, str]], radius: float, rng: np.random.Generator
-) -> list[_Placed]:
+) -> list[PlacedThing]:
     """Drop things on a disc without their footprints touching; one that finds no room is left."""
-    placed: list[_Placed] = []
+    placed: list[PlacedThing] = []
     for thing, colour in sorted(things, key=lambda item: -item[0].size[0]):
         reach = math.hypot(thing.size[0], thing.size[1]) / 2
         for _ in range(30):
@@ -99,7 +101,7 @@ def _place(
                 for other in placed
             )
             if clear:
-                placed.append(_Placed(thing, colour, spot, rng.uniform(0, 2 * math.pi)))
+                placed.append(PlacedThing(thing, colour, spot, rng.uniform(0, 2 * math.pi)))
                 break
     return placed
 
@@ -250,7 +252,7 @@ def _silhouette_pixels(
 
 def _describe(
     index: int,
-    placed: _Placed,
+    placed: PlacedThing,
     solids: list[Solid],
     instance: npt.NDArray[np.uint8],
     intrinsics: CameraIntrinsics,
@@ -289,12 +291,18 @@ def _describe(
     return entry
 
 
+def compose(rng: np.random.Generator) -> tuple[bool, float, list[PlacedThing]]:
+    """What a scene's generator decides first: whether its things are large, the radius of the
+    disc they stand on, metres, and the things."""
+    large = bool(rng.random() < 0.5)
+    radius = rng.uniform(0.8, 1.7) if large else rng.uniform(0.25, 0.6)
+    return large, radius, _place(_scene_things(rng, large), radius, rng)
+
+
 def make_frame(renderer: Renderer, seed: int, scene: int, width: int) -> SimulatedFrame:
     """The frame of scene number `scene` of `seed`: the same bytes whoever renders it, whenever."""
     rng = np.random.default_rng([seed, scene])
-    large = bool(rng.random() < 0.5)
-    radius = rng.uniform(0.8, 1.7) if large else rng.uniform(0.25, 0.6)
-    placed = _place(_scene_things(rng, large), radius, rng)
+    large, radius, placed = compose(rng)
     intrinsics = _sample_intrinsics(width, rng)
     pose = _camera(radius, large, intrinsics, rng)
     world_to_camera = np.linalg.inv(pose)

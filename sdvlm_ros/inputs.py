@@ -1,0 +1,228 @@
+"""Inputs: a camera's topics -> FrameBuffer, and in words why no frame comes of them.
+
+Subscribes with the QoS and transport of the settings, counts what the middleware loses or cannot
+match, and looks into the graph for what to do about an input that is missing. Decodes no image;
+does not know who asks for frames.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from functools import partial
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import (
+    QoSCompatibility,
+    QoSPresetProfiles,
+    QoSProfile,
+    qos_check_compatible,
+    qos_policy_name_from_kind,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from sdvlm_core.errors import FrameError, IntrinsicsError
+from sdvlm_ros.conversions import read_serialized, serialized_frame_id, serialized_stamp_ns
+from sdvlm_ros.frame_buffer import FrameBuffer, Input
+from sdvlm_ros.parameters import Settings
+
+# An input that has been silent this long deserves a warning, whatever its rate; seconds.
+SILENT = 2.0
+
+PROFILES = {
+    "sensor_data": QoSPresetProfiles.SENSOR_DATA.value,
+    "reliable": QoSProfile(depth=10),
+    "system_default": QoSPresetProfiles.SYSTEM_DEFAULT.value,
+}
+# Input -> topic, and the beginning of the names of its parameters.
+_TOPICS = {
+    Input.COLOR: ("rgb/image_rect_color", "rgb"),
+    Input.DEPTH: ("depth_registered/image_rect", "depth"),
+    Input.INFO: ("rgb/camera_info", "info"),
+}
+
+
+class Inputs:
+    """The subscriptions of an active node.
+
+    Attributes:
+        buffer: what has arrived.
+        color_type, depth_type: of the serialized images in it.
+        mismatches: publishers whose QoS did not suit, by input, since activation.
+    """
+
+    def __init__(self, node: Node, settings: Settings) -> None:
+        self._node = node
+        self.color_type = Image if settings.rgb_transport == "raw" else CompressedImage
+        self.depth_type = Image if settings.depth_transport == "raw" else CompressedImage
+        kinds = tuple(k for k in Input if k is not Input.DEPTH or not settings.depth_estimator)
+        slop_ns = round(settings.sync_slop * 1e9)
+        self.buffer = FrameBuffer(settings.buffer_size, slop_ns, self._offers, kinds)
+        self.mismatches = dict.fromkeys(kinds, 0)
+        self._said: set[str] = set()
+        self._subscriptions: dict[Input, Subscription] = {}
+        types = {
+            Input.COLOR: self.color_type,
+            Input.DEPTH: self.depth_type,
+            Input.INFO: CameraInfo,
+        }
+        transports = {
+            Input.COLOR: settings.rgb_transport,
+            Input.DEPTH: settings.depth_transport,
+            Input.INFO: "raw",
+        }
+        profiles = {
+            Input.COLOR: settings.rgb_qos,
+            Input.DEPTH: settings.depth_qos,
+            Input.INFO: settings.info_qos,
+        }
+        for kind in kinds:
+            topic = _TOPICS[kind][0]
+            if transports[kind] != "raw":
+                topic = f"{topic}/{transports[kind]}"
+            self._subscriptions[kind] = node.create_subscription(
+                types[kind],
+                topic,
+                partial(self._store, kind),
+                copy(PROFILES[profiles[kind]]),  # overrides are written into it
+                raw=True,  # bytes as they came: making a message of an image is the expensive part
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                event_callbacks=SubscriptionEventCallbacks(
+                    message_lost=partial(self._on_lost, kind),
+                    incompatible_qos=partial(self._on_mismatch, kind),
+                ),
+            )
+        self._warn_of_other_overrides()
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions.values():
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = {}
+
+    def problem(self) -> str:
+        """Why no frame can be made now, and what to do; "" = one can."""
+        return self.buffer.problem(SILENT)
+
+    def notes(self) -> list[str]:
+        """What is odd about the newest frame, though it can be used; each is logged once."""
+        try:
+            frame = self.buffer.peek()
+            info = read_serialized(frame.info.data, CameraInfo, "camera_info", IntrinsicsError)
+        except FrameError:
+            return []  # told by `problem`, and by whoever asks
+        found = []
+        color_id = serialized_frame_id(frame.color.data)
+        if frame.depth is not None:
+            depth_id = serialized_frame_id(frame.depth.data)
+            if depth_id != color_id:
+                found.append(
+                    f"depth has frame_id {depth_id!r} but colour {color_id!r}: is depth registered "
+                    "to the colour camera (RealSense: align_depth.enable, OpenNI: "
+                    "depth_registration)? Lengths and positions are wrong where it is not"
+                )
+        info_id = serialized_frame_id(frame.info.data)
+        if info_id != color_id:
+            found.append(
+                f"camera_info has frame_id {info_id!r} but colour {color_id!r}: it must be the "
+                "colour camera's"
+            )
+        if any(abs(coefficient) > 1e-9 for coefficient in info.d):
+            topic = self._subscriptions[Input.COLOR].topic_name
+            found.append(
+                f"camera_info has lens distortion ({info.distortion_model}) and {topic} is taken "
+                "as rectified: if it is not, rectify it with image_proc and remap to its image_rect"
+            )
+        for note in found:
+            if note not in self._said:
+                self._said.add(note)
+                self._node.get_logger().warning(note)
+        return found
+
+    def _store(self, kind: Input, data: bytes) -> None:
+        try:
+            stamp_ns = serialized_stamp_ns(data)
+        except FrameError as error:
+            self._node.get_logger().warning(f"{kind.value}: {error}", throttle_duration_sec=5.0)
+            return
+        self.buffer.add(kind, stamp_ns, data)
+
+    def _on_lost(self, kind: Input, info: object) -> None:
+        self.buffer.counters[kind].dropped += getattr(info, "total_count_change", 0)
+
+    def _on_mismatch(self, kind: Input, info: object) -> None:
+        self.mismatches[kind] += getattr(info, "total_count_change", 0)
+        policy = qos_policy_name_from_kind(getattr(info, "last_policy_kind", 0)).lower()
+        self._node.get_logger().warning(
+            f"{kind.value}: a publisher's {policy} does not suit the subscription, so nothing "
+            f"arrives from it; {self._offers(kind)}"
+        )
+
+    def _offers(self, kind: Input) -> str:
+        """What the graph offers for an input, and what to do if nothing comes of it."""
+        subscription = self._subscriptions.get(kind)
+        if subscription is None:
+            return "not subscribed"
+        topic = subscription.topic_name
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        if not publishers:
+            return f"nobody publishes {topic}: {self._elsewhere(kind)}"
+        offered = ", ".join(
+            f"{info.node_name} ({info.topic_type}, {info.qos_profile.reliability.name.lower()}, "
+            f"{info.qos_profile.durability.name.lower()})"
+            for info in publishers
+        )
+        return f"{topic} is published by {offered}{self._unsuited(kind, publishers)}"
+
+    def _unsuited(self, kind: Input, publishers: list[TopicEndpointInfo]) -> str:
+        """What keeps all publishers of a topic from being heard; "" = nothing that can be seen."""
+        subscription, name = self._subscriptions[kind], _TOPICS[kind][1]
+        wanted = _type_name(subscription.msg_type)
+        typed = [info for info in publishers if info.topic_type == wanted]
+        if not typed:
+            return f", but {wanted} is read: set {name}_transport, or remap to another topic"
+        mine = subscription.qos_profile
+        reasons = []
+        for info in typed:
+            verdict, reason = qos_check_compatible(info.qos_profile, mine)
+            if verdict != QoSCompatibility.ERROR:
+                return ""
+            reasons.append(reason.strip())
+        return (
+            f", but its QoS does not suit the subscription's ({mine.reliability.name.lower()}, "
+            f"{mine.durability.name.lower()}; {reasons[0]}): set {name}_qos to sensor_data, or "
+            f"qos_overrides.{subscription.topic_name}.subscription"
+        )
+
+    def _elsewhere(self, kind: Input) -> str:
+        """Where an input might be instead."""
+        topic, _ = _TOPICS[kind]
+        wanted = _type_name(self._subscriptions[kind].msg_type)
+        others = sorted(
+            name
+            for name, types in self._node.get_topic_names_and_types()
+            if wanted in types and self._node.count_publishers(name)
+        )
+        found = f" (of that type there are {', '.join(others[:5])})" if others else ""
+        return f"start the camera, or remap {topic} to its topic{found}"
+
+    def _warn_of_other_overrides(self) -> None:
+        """A qos_overrides of a topic that is not subscribed to changes nothing: say so."""
+        unused = [
+            name
+            for name in self._node._parameter_overrides
+            if name.startswith("qos_overrides.") and not self._node.has_parameter(name)
+        ]
+        if unused:
+            topics = ", ".join(s.topic_name for s in self._subscriptions.values())
+            self._node.get_logger().warning(
+                f"{', '.join(unused)} overrides nothing; the topics here are {topics}"
+            )
+
+
+def _type_name(kind: type) -> str:
+    """Image -> sensor_msgs/msg/Image."""
+    return f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"

@@ -1,0 +1,239 @@
+"""The action ~/reason of the real node over real DDS: answers, feedback, cancellation, refusals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+from action_msgs.msg import GoalStatus
+from action_msgs.srv import CancelGoal
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
+from rclpy.action import ActionClient
+from rclpy.parameter import Parameter
+
+from sdvlm.action import SpatialReasoning
+from sdvlm_ros.conversions import duration_message, time_message
+from tests.ros.conftest import running
+from tests.ros.peer import Peer, Response, frame
+
+Feedback = SpatialReasoning.Feedback
+QUESTIONS = ["How far is it?", "How tall is it?", "How many are there?"]
+# The model of these tests never ends by itself: this many tokens take seconds.
+LONG = 1500
+
+
+class Caller:
+    """A client of the action, on a peer's node."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.client = ActionClient(peer.node, SpatialReasoning, "spatial_query/reason")
+        self.feedback: list[tuple[float, Any]] = []
+
+    def send(self, questions: list[str], stamp_ns: int, **fields: Any) -> Any:
+        """The handle of a goal, which is always accepted."""
+        goal = SpatialReasoning.Goal(questions=questions, stamp=time_message(stamp_ns))
+        goal.timeout = duration_message(fields.pop("timeout", 60.0))
+        for name, value in fields.items():
+            setattr(goal, name, value)
+        self.feedback = []
+        sent = self.client.send_goal_async(
+            goal, lambda m: self.feedback.append((time.monotonic(), m.feedback))
+        )
+        self.peer.spin_until(sent.done, 20.0, "the goal's response")
+        assert sent.result().accepted
+        return sent.result()
+
+    def result(self, handle: Any) -> Any:
+        got = handle.get_result_async()
+        self.peer.spin_until(got.done, 60.0, "the result")
+        return got.result()
+
+    def reason(self, questions: list[str], stamp_ns: int, **fields: Any) -> Any:
+        return self.result(self.send(questions, stamp_ns, **fields))
+
+    def cancel(self, handle: Any) -> CancelGoal.Response:
+        canceled = handle.cancel_goal_async()
+        self.peer.spin_until(canceled.done, 20.0, "the cancellation's response")
+        return canceled.result()
+
+    def limit(self, tokens: int) -> None:
+        """Set max_new_tokens, while the node runs."""
+        caller = self.peer.node.create_client(SetParameters, "spatial_query/set_parameters")
+        assert caller.wait_for_service(20.0)
+        parameter = Parameter("max_new_tokens", value=tokens).to_parameter_msg()
+        future = caller.call_async(SetParameters.Request(parameters=[parameter]))
+        self.peer.spin_until(future.done, 20.0, "the parameter")
+        assert future.result().results[0].successful
+
+
+@pytest.fixture(scope="module")
+def caller(tiny_model: Path) -> Iterator[Caller]:
+    context = rclpy.Context()
+    rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
+    arguments = ["-p", f"model:={tiny_model}", "-p", "queue_size:=2", "-r", "__ns:=/reasoning"]
+    with running("sdvlm_ros.node", "--ros-args", *arguments) as process:
+        peer = Peer(context, "/reasoning")
+        peer.connect()
+        caller = Caller(peer)
+        assert caller.client.wait_for_server(20.0)
+        yield caller
+        assert process.poll() is None, "the node did not survive its tests"
+    context.try_shutdown()
+
+
+@pytest.fixture
+def stamp_ns(caller: Caller) -> Iterator[int]:
+    """The stamp of a frame that the node has; answers are short unless a test says otherwise."""
+    caller.limit(12)
+    stamp_ns = time.time_ns()
+    assert caller.peer.ask_about(frame(stamp_ns), stamp_ns).error_code == Response.NONE
+    yield stamp_ns
+    caller.limit(12)
+
+
+def test_several_questions_are_answered_in_order_about_one_frame(
+    caller: Caller, stamp_ns: int
+) -> None:
+    done = caller.reason(QUESTIONS, stamp_ns)
+    assert done.status == GoalStatus.STATUS_SUCCEEDED
+    answers = done.result.answers
+    assert [answer.question for answer in answers] == QUESTIONS
+    stamps = {answer.header.stamp.sec * 10**9 + answer.header.stamp.nanosec for answer in answers}
+    assert stamps == {stamp_ns}
+    assert {answer.header.frame_id for answer in answers} == {"optical"}
+    assert len({answer.id for answer in answers}) == len(QUESTIONS)
+    # The same words as by the service, one question at a time.
+    alone = [caller.peer.ask(question, stamp_ns=stamp_ns).answer.text for question in QUESTIONS]
+    assert [answer.text for answer in answers] == alone
+
+
+def test_feedback_grows_to_the_answer_and_is_rate_limited(caller: Caller, stamp_ns: int) -> None:
+    caller.limit(600)
+    started = time.monotonic()
+    answer = caller.reason(QUESTIONS[:1], stamp_ns).result.answers[0]
+    lasted = time.monotonic() - started
+    told = [feedback for _, feedback in caller.feedback]
+    stages = [feedback.stage for feedback in told]
+    assert stages == sorted(stages)
+    assert {Feedback.WAITING, Feedback.ENCODING, Feedback.ANSWERING} <= set(stages)
+    texts = [feedback.partial_text for feedback in told if feedback.stage == Feedback.ANSWERING]
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    assert 0 < len(texts[-1]) <= 600
+    assert answer.text.startswith(texts[-1].strip())
+    # Ten a second, and one for each stage.
+    assert len(told) <= 10 * lasted + 4
+
+
+def test_a_canceled_goal_ends_within_a_token_and_keeps_what_was_answered(
+    caller: Caller, stamp_ns: int
+) -> None:
+    caller.limit(LONG)
+    handle = caller.send(QUESTIONS, stamp_ns)
+    caller.peer.spin_until(
+        lambda: caller.feedback and caller.feedback[-1][1].partial_text, 20.0, "partial text"
+    )
+    assert caller.cancel(handle).return_code == CancelGoal.Response.ERROR_NONE
+    done = caller.result(handle)
+    assert done.status == GoalStatus.STATUS_CANCELED
+    assert done.result.error_code == Response.CANCELED
+    assert len(done.result.answers) < len(QUESTIONS)
+    # The model is free at once: thousands of tokens would have taken longer than this.
+    caller.limit(3)
+    started = time.monotonic()
+    assert caller.peer.ask(stamp_ns=stamp_ns).error_code == Response.NONE
+    free_after = time.monotonic() - started
+    caller.limit(LONG)
+    started = time.monotonic()
+    assert caller.peer.ask(stamp_ns=stamp_ns).error_code == Response.NONE
+    assert free_after < 0.5 * (time.monotonic() - started)
+
+
+def test_a_goal_that_waits_is_canceled_at_once_and_leaves_its_place(
+    caller: Caller, stamp_ns: int
+) -> None:
+    caller.limit(LONG)
+    running_one = caller.send(QUESTIONS[:1], stamp_ns)
+    caller.peer.spin_until(
+        lambda: caller.feedback[-1:] and caller.feedback[-1][1].stage >= 2, 20.0, "a token"
+    )
+    waiting = [caller.send(QUESTIONS[:1], stamp_ns) for _ in range(2)]
+    refused = caller.reason(QUESTIONS[:1], stamp_ns)
+    assert (refused.status, refused.result.error_code) == (
+        GoalStatus.STATUS_ABORTED,
+        Response.QUEUE_FULL,
+    )
+    assert "queue_size" in refused.result.error_msg
+    for handle in waiting:
+        caller.cancel(handle)
+        assert caller.result(handle).status == GoalStatus.STATUS_CANCELED
+    # The places of the canceled ones are free, though the model is still busy.
+    late = caller.send(QUESTIONS[:1], stamp_ns)
+    caller.cancel(late)
+    assert caller.result(late).result.error_code == Response.CANCELED
+    caller.cancel(running_one)
+    assert caller.result(running_one).status == GoalStatus.STATUS_CANCELED
+
+
+@pytest.mark.parametrize(
+    ("questions", "fields", "code", "text"),
+    [
+        ([], {}, "INVALID_QUERY", "0 questions; 1 to 64"),
+        (["How far is it?", " "], {}, "INVALID_QUERY", "empty"),
+        (["How far is it?"] * 65, {}, "INVALID_QUERY", "65 questions"),
+        (QUESTIONS, {"target_frame": "base_link"}, "TF_ERROR", "tf2"),
+        (QUESTIONS, {"stamp": time_message(10**9)}, "NO_IMAGE", "no colour image within"),
+        (QUESTIONS, {"timeout": duration_message(0.002)}, "TIMEOUT", ""),
+    ],
+)
+def test_a_goal_that_cannot_be_done_is_aborted_with_its_reason(
+    caller: Caller,
+    stamp_ns: int,
+    questions: list[str],
+    fields: dict[str, Any],
+    code: str,
+    text: str,
+) -> None:
+    timeout = fields.pop("timeout", None)
+    goal = {**fields} if timeout is None else {**fields, "timeout": 0.002}
+    done = caller.reason(questions, stamp_ns, **goal)
+    assert done.status == GoalStatus.STATUS_ABORTED
+    assert done.result.error_code == getattr(Response, code), done.result.error_msg
+    assert text in done.result.error_msg
+    assert caller.reason(QUESTIONS, stamp_ns).status == GoalStatus.STATUS_SUCCEEDED
+
+
+def test_verification_is_a_stage_of_its_own(caller: Caller, stamp_ns: int) -> None:
+    done = caller.reason(["How tall is it?"], stamp_ns, verify=True)
+    assert done.status == GoalStatus.STATUS_SUCCEEDED
+    assert Feedback.VERIFYING in {feedback.stage for _, feedback in caller.feedback}
+
+
+def test_deactivation_cancels_a_goal_and_the_next_activation_answers(
+    caller: Caller, stamp_ns: int
+) -> None:
+    caller.limit(LONG)
+    handle = caller.send(QUESTIONS, stamp_ns)
+    caller.peer.spin_until(lambda: len(caller.feedback) > 3, 20.0, "feedback")
+    change = caller.peer.node.create_client(ChangeState, "spatial_query/change_state")
+    assert change.wait_for_service(20.0)
+    for number in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
+        request = ChangeState.Request(transition=Transition(id=number))
+        future = change.call_async(request)
+        caller.peer.spin_until(future.done, 20.0, f"transition {number}")
+        assert future.result().success
+    done = caller.result(handle)
+    assert done.status == GoalStatus.STATUS_ABORTED
+    assert done.result.error_code == Response.CANCELED
+    caller.limit(12)
+    caller.peer.connect()
+    again = time.time_ns()
+    assert caller.peer.ask_about(frame(again), again).error_code == Response.NONE
+    assert caller.reason(QUESTIONS, again).status == GoalStatus.STATUS_SUCCEEDED

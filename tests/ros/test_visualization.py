@@ -1,0 +1,212 @@
+"""Markers and pictures over real DDS: of the right image, all replaced, and only when wanted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
+from visualization_msgs.msg import Marker, MarkerArray
+
+from sdvlm_core.cloud import make_cloud
+from sdvlm_core.drawing import draw_measurements
+from sdvlm_core.frame import Region, RgbdFrame
+from sdvlm_core.geometry import Measured, Pair, measure
+from sdvlm_core.measurement import Kind, Measurement
+from sdvlm_core.verification import Check
+from sdvlm_ros import visualization
+from sdvlm_ros.visualization import LIFETIME, Visualization
+from tests.core.test_geometry_measure import table
+
+Result = tuple[RgbdFrame, tuple[Measured, ...], tuple[Pair, ...]]
+STAMP_NS = 1_700_000_000_123_456_789
+
+
+class Screen:
+    """What a viewer receives; subscribes to the topics it is told to."""
+
+    def __init__(self, context: rclpy.Context, *kinds: type) -> None:
+        self.node = rclpy.create_node("screen", context=context)
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(self.node)
+        self.markers: list[MarkerArray] = []
+        self.pictures: list[Image] = []
+        topics = {MarkerArray: ("markers", self.markers), Image: ("annotated_image", self.pictures)}
+        for kind in kinds:
+            topic, received = topics[kind]
+            self.node.create_subscription(kind, f"shown/{topic}", received.append, 5)
+
+    def wait(self, condition, what: str) -> None:
+        """Spin until it is true, 20 s at most."""
+        for _ in range(400):
+            if condition():
+                return
+            self.executor.spin_once(timeout_sec=0.05)
+        pytest.fail(f"{what} did not happen within 20 s")
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    frame, regions = table(width=640, noise=0.001)
+    frame = replace(frame, stamp_ns=STAMP_NS, frame_id="optical")
+    return frame, *measure(frame, regions)
+
+
+@pytest.fixture
+def shown(context: rclpy.Context) -> Iterator[Visualization]:
+    """The publishers under test, in a node of their own."""
+    shown = Visualization(rclpy.create_node("shown", context=context))
+    yield shown
+    shown.close()
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[RgbdFrame]:
+    """What was done for the topics: every cloud that was made."""
+    made: list[RgbdFrame] = []
+
+    def recorded(frame: RgbdFrame):
+        made.append(frame)
+        return make_cloud(frame)
+
+    monkeypatch.setattr(visualization, "make_cloud", recorded)
+    return made
+
+
+def by_namespace(message: MarkerArray) -> dict[str, list[Marker]]:
+    found: dict[str, list[Marker]] = {}
+    for marker in message.markers[1:]:
+        found.setdefault(marker.ns, []).append(marker)
+    return found
+
+
+def test_a_viewer_gets_markers_and_the_drawn_picture_with_the_frames_stamp(context, shown, result):
+    frame, found, pairs = result
+    screen = Screen(context, MarkerArray, Image)
+    screen.wait(
+        lambda: all(p.get_subscription_count() for p in (shown._markers, shown._images)),
+        "discovery",
+    )
+    shown.show(*result)
+    screen.wait(lambda: screen.markers and screen.pictures, "a message on both topics")
+    (message,), (picture,) = screen.markers, screen.pictures
+    for header in (picture.header, *(marker.header for marker in message.markers)):
+        assert header.stamp.sec * 10**9 + header.stamp.nanosec == STAMP_NS
+        assert header.frame_id == "optical"
+    assert message.markers[0].action == Marker.DELETEALL
+    assert all(marker.action == Marker.ADD for marker in message.markers[1:])
+    assert all(marker.lifetime.sec == LIFETIME for marker in message.markers[1:])
+    names = [(marker.ns, marker.id) for marker in message.markers[1:]]
+    assert len(set(names)) == len(names)
+    assert {ns for ns, _ in names} == {"support", "boxes", "sizes", "labels", "distances"}
+    assert (picture.encoding, picture.width, picture.height) == ("rgb8", 640, 480)
+    pixels = np.frombuffer(picture.data, np.uint8).reshape(480, 640, 3)
+    drawing = draw_measurements(frame.rgb, make_cloud(frame), found, pairs)
+    np.testing.assert_array_equal(pixels, drawing)
+    assert (drawing != frame.rgb).any()
+
+
+def test_markers_stand_where_the_objects_were_measured(result):
+    frame, found, pairs = result
+    message = visualization.marker_array(Image().header, make_cloud(frame), found, pairs)
+    markers = by_namespace(message)
+    for one, solid, sizes, label in zip(
+        found, markers["boxes"], markers["sizes"], markers["labels"], strict=True
+    ):
+        at = solid.pose.position
+        np.testing.assert_allclose((at.x, at.y, at.z), one.position_m)
+        lengths = (one.length_m, one.width_m, one.height_m)
+        np.testing.assert_allclose((solid.scale.x, solid.scale.y, solid.scale.z), lengths)
+        points = np.array([(p.x, p.y, p.z) for p in sizes.points]).reshape(3, 2, 3)
+        np.testing.assert_allclose(np.linalg.norm(np.diff(points, axis=1)[:, 0], axis=1), lengths)
+        # The box's own axes, turned by the marker's quaternion, run along the three sizes.
+        q = solid.pose.orientation
+        x, y, z, w = q.x, q.y, q.z, q.w
+        up = (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y))
+        np.testing.assert_allclose(up, one.box.axes[2], atol=1e-9)
+        words = label.text.split("\n")
+        assert words[0] == one.label
+        assert words[3].startswith(f"H {1000 * one.height_m:.0f} ")
+    plane = found[0].pixels.plane
+    outline = np.array([(p.x, p.y, p.z) for p in markers["support"][0].points])
+    assert np.abs(plane.heights(outline)).max() < 1e-9
+    line, words = markers["distances"]
+    assert len(line.points) == 2
+    assert words.text.startswith(f"{1000 * pairs[0].distance_m:.0f} ")
+
+
+def test_an_object_that_was_not_measured_has_no_marker_but_a_place_in_the_picture(result):
+    frame, _, _ = result
+    depth = np.full_like(frame.depth, np.nan)
+    depth[:40] = 1.0
+    empty = replace(frame, depth=depth)
+    found, pairs = measure(empty, [Region("it", box=(200.0, 200.0, 300.0, 300.0))])
+    message = visualization.marker_array(Image().header, make_cloud(empty), found, pairs)
+    assert "boxes" not in by_namespace(message)
+    assert message.markers[0].action == Marker.DELETEALL
+    assert (draw_measurements(frame.rgb, make_cloud(empty), found) != frame.rgb).any()
+
+
+def test_nothing_is_drawn_until_somebody_subscribes_nor_after_he_left(
+    context, shown, result, drawn
+):
+    shown.show(*result)
+    checks = [Check(Measurement(Kind.HEIGHT, 0.1), None, None, "", objects=(result[1][0],))]
+    shown.show_checks(result[0], checks)
+    assert not [thread for thread in threading.enumerate() if "visualization" in thread.name]
+    assert drawn == []
+    screen = Screen(context, MarkerArray)
+    screen.wait(lambda: shown.wanted, "discovery")
+    shown.show(*result)
+    screen.wait(lambda: screen.markers, "markers")
+    assert drawn == [result[0]]
+    screen.node.destroy_node()
+    screen.wait(lambda: not shown.wanted, "the viewer's leaving")
+    shown.show(*result)
+    shown.close()  # waits for what was begun
+    assert drawn == [result[0]]
+
+
+def test_objects_that_verified_an_answer_are_shown_once_each_with_their_distance(
+    context, shown, result
+):
+    frame, found, _ = result
+    screen = Screen(context, MarkerArray)
+    screen.wait(lambda: shown.wanted, "discovery")
+    said = Measurement(Kind.DISTANCE, 0.3)
+    checks = [
+        Check(said, None, None, "", objects=(found[0], found[1])),
+        Check(said, None, None, "", objects=(found[0],)),
+    ]
+    shown.show_checks(frame, checks)
+    screen.wait(lambda: screen.markers, "markers")
+    markers = by_namespace(screen.markers[0])
+    assert len(markers["boxes"]) == 2
+    assert markers["distances"]
+
+
+def test_a_result_that_cannot_be_drawn_is_logged_and_the_next_one_is_shown(
+    context, shown, result, monkeypatch
+):
+    screen = Screen(context, MarkerArray)
+    screen.wait(lambda: shown.wanted, "discovery")
+    failed = threading.Event()
+    monkeypatch.setattr(shown, "_log", type("Log", (), {"error": lambda *_: failed.set()})())
+    shown.show(replace(result[0], depth=None), *result[1:])
+    assert failed.wait(20.0)
+    shown.show(*result)
+    screen.wait(lambda: screen.markers, "markers")
+
+
+def test_a_closed_visualization_shows_again_when_it_is_told_to(context, shown, result):
+    screen = Screen(context, MarkerArray)
+    screen.wait(lambda: shown.wanted, "discovery")
+    for number in (1, 2):
+        shown.show(*result)
+        screen.wait(lambda number=number: len(screen.markers) == number, "markers")
+        shown.close()
