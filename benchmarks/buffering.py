@@ -106,7 +106,7 @@ def cpu_seconds(pid: int) -> float:
 
 def wait_until_active(camera: Camera, node: subprocess.Popen[bytes]) -> None:
     """Until the node has subscribed; raises RuntimeError when it will not."""
-    deadline = time.monotonic() + 120.0
+    deadline = time.monotonic() + 300.0
     while not all(publisher.get_subscription_count() for publisher in camera.publishers):
         if node.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError("the node did not become active; its log says why")
@@ -131,7 +131,11 @@ def node_and_camera(model: str) -> Iterator[tuple[subprocess.Popen[bytes], Camer
         yield node, camera
     finally:
         node.terminate()
-        node.wait(30)
+        try:
+            node.wait(30)
+        except subprocess.TimeoutExpired:
+            node.kill()
+            node.wait()
         rclpy.try_shutdown()
 
 

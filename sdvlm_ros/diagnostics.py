@@ -25,7 +25,7 @@ class Health:
         problem: why no frame can be made of the inputs, and what to do; "" = one can.
         notes: what is odd about the frames, though they are used.
         last_error: of the last question that failed; "" = none has.
-        answered, failed: questions since the node was started.
+        answered, canceled, failed: questions since the node was started.
         waiting: questions in the queue.
         latency: of the last answer, seconds by stage.
         resident_bytes, gpu_bytes: memory of the process; None = unknown, or there is no GPU.
@@ -38,6 +38,7 @@ class Health:
     notes: tuple[str, ...]
     last_error: str
     answered: int
+    canceled: int
     failed: int
     waiting: int
     latency: Mapping[str, float]
@@ -52,6 +53,7 @@ def status(name: str, health: Health, inputs: Inputs | None) -> DiagnosticStatus
         "state": health.state,
         "model": health.model_id or "none",
         "questions answered": str(health.answered),
+        "questions canceled": str(health.canceled),
         "questions failed": str(health.failed),
         "questions waiting": str(health.waiting),
         "last error": health.last_error or "none",

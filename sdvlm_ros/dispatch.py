@@ -72,7 +72,7 @@ class Dispatcher:
 
     Attributes:
         inputs: of the active node; None = not active.
-        answered, failed: requests since the node was started.
+        answered, canceled, failed: requests since the node was started.
         last_error: code and text of the last request that failed; "" = none has.
         pending: requests that have not been replied to.
     """
@@ -86,7 +86,7 @@ class Dispatcher:
         self._model: Worker | None = None
         self._geometry: Worker | None = None
         self.inputs: Inputs | None = None
-        self.answered = self.failed = self.pending = 0
+        self.answered = self.canceled = self.failed = self.pending = 0
         self.last_error = ""
 
     def start(self, engine: SpatialEngine, settings: Settings) -> None:
@@ -172,9 +172,12 @@ class Dispatcher:
 
     def refused(self, response: Any, error: Exception) -> Any:
         """The response or result with the code and the text of what went wrong."""
-        self.failed += 1
         response.error_code = error_code(error)
         response.error_msg = str(error) or type(error).__name__
+        if isinstance(error, QueryCanceled):  # as somebody wished
+            self.canceled += 1
+            return response
+        self.failed += 1
         self.last_error = f"{NAMES[response.error_code]}: {response.error_msg}"
         logger = self._node.get_logger()
         # A planner that asks in a loop must not fill the log.

@@ -48,6 +48,9 @@ _TOPICS = {
 class Inputs:
     """The subscriptions of an active node.
 
+    Raises:
+        RuntimeError: a QoS override has a value that no policy has; nothing is subscribed to then.
+
     Attributes:
         buffer: what has arrived.
         color_type, depth_type: of the serialized images in it.
@@ -64,37 +67,17 @@ class Inputs:
         self.mismatches = dict.fromkeys(kinds, 0)
         self._said: set[str] = set()
         self._subscriptions: dict[Input, Subscription] = {}
-        types = {
-            Input.COLOR: self.color_type,
-            Input.DEPTH: self.depth_type,
-            Input.INFO: CameraInfo,
+        chosen = {
+            Input.COLOR: (self.color_type, settings.rgb_transport, settings.rgb_qos),
+            Input.DEPTH: (self.depth_type, settings.depth_transport, settings.depth_qos),
+            Input.INFO: (CameraInfo, "raw", settings.info_qos),
         }
-        transports = {
-            Input.COLOR: settings.rgb_transport,
-            Input.DEPTH: settings.depth_transport,
-            Input.INFO: "raw",
-        }
-        profiles = {
-            Input.COLOR: settings.rgb_qos,
-            Input.DEPTH: settings.depth_qos,
-            Input.INFO: settings.info_qos,
-        }
-        for kind in kinds:
-            topic = _TOPICS[kind][0]
-            if transports[kind] != "raw":
-                topic = f"{topic}/{transports[kind]}"
-            self._subscriptions[kind] = node.create_subscription(
-                types[kind],
-                topic,
-                partial(self._store, kind),
-                copy(PROFILES[profiles[kind]]),  # overrides are written into it
-                raw=True,  # bytes as they came: making a message of an image is the expensive part
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                event_callbacks=SubscriptionEventCallbacks(
-                    message_lost=partial(self._on_lost, kind),
-                    incompatible_qos=partial(self._on_mismatch, kind),
-                ),
-            )
+        try:
+            for kind in kinds:
+                self._subscribe(kind, *chosen[kind])
+        except Exception:
+            self.close()
+            raise
         self._warn_of_other_overrides()
 
     def close(self) -> None:
@@ -141,6 +124,21 @@ class Inputs:
                 self._said.add(note)
                 self._node.get_logger().warning(note)
         return found
+
+    def _subscribe(self, kind: Input, message: type, transport: str, qos: str) -> None:
+        topic = _TOPICS[kind][0]
+        self._subscriptions[kind] = self._node.create_subscription(
+            message,
+            topic if transport == "raw" else f"{topic}/{transport}",
+            partial(self._store, kind),
+            copy(PROFILES[qos]),  # overrides are written into it
+            raw=True,  # bytes as they came: making a message of an image is the expensive part
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            event_callbacks=SubscriptionEventCallbacks(
+                message_lost=partial(self._on_lost, kind),
+                incompatible_qos=partial(self._on_mismatch, kind),
+            ),
+        )
 
     def _store(self, kind: Input, data: bytes) -> None:
         try:

@@ -167,6 +167,7 @@ class SpatialQueryNode(LifecycleNode):
             notes=tuple(inputs.notes()) if inputs is not None else (),
             last_error=dispatcher.last_error,
             answered=dispatcher.answered,
+            canceled=dispatcher.canceled,
             failed=dispatcher.failed,
             waiting=dispatcher.waiting,
             latency=self._outputs.latency,

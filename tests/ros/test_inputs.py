@@ -175,6 +175,15 @@ def test_qos_is_chosen_by_name_for_each_input_and_overridden_by_topic(
     node.destroy_node()
 
 
+def test_a_qos_override_that_means_nothing_leaves_no_subscription(context: rclpy.Context) -> None:
+    override = f"qos_overrides./offers/{DEPTH}.subscription.reliability"
+    with pytest.raises(RuntimeError, match="very_reliable"):
+        opened(context, **{override: "very_reliable"})
+    watcher = rclpy.create_node("watcher", context=context)
+    assert not watcher.get_subscriptions_info_by_topic(f"/offers/{RGB}")
+    watcher.destroy_node()
+
+
 def test_a_publisher_whose_qos_does_not_suit_is_named_with_the_parameter_to_set(
     context: rclpy.Context,
 ) -> None:
