@@ -70,7 +70,7 @@ class AsyncSpatialClient:
         )
         self._action = f"{server}/reason"
         self.reasoning = ActionClient(node, SpatialReasoning, self._action, callback_group=group)
-        self._goals: set[ClientGoalHandle] = set()
+        self._goals: list[ClientGoalHandle] = []
 
     async def wait_for_node(self, /, timeout: float = 30.0) -> None:
         """Wait until the node's services are there.
@@ -184,14 +184,14 @@ class AsyncSpatialClient:
                 Code.QUEUE_FULL,
                 "the goal was rejected: too many are waiting, or the node is not active",
             )
-        self._goals.add(handle)
+        self._goals.append(handle)
         try:
             result = (await self._reply(handle.get_result_async(), timeout)).result
         except BaseException:
             handle.cancel_goal_async()  # nobody listens any more
             raise
         finally:
-            self._goals.discard(handle)
+            self._goals.remove(handle)
         if result.error_code != Code.NONE:
             raise SpatialQueryFailed(
                 result.error_code, result.error_msg, answers=tuple(result.answers)
@@ -200,7 +200,7 @@ class AsyncSpatialClient:
 
     def cancel(self) -> int:
         """Ask for the end of every `reason` that runs, without waiting; how many there were."""
-        goals = list(self._goals)
+        goals = self._goals.copy()
         for handle in goals:
             handle.cancel_goal_async()
         return len(goals)

@@ -5,6 +5,7 @@ The clients' side of ~/reason, whose timing must be chosen, talks to an action s
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import subprocess
@@ -36,6 +37,7 @@ from tests.ros.peer import Response
 MUG, BOX, CAN = TABLE
 BOXES = boxes()
 SERVER = "/picking/spatial_query"
+_reasoners = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,19 @@ def test_a_thing_is_located_with_and_without_a_box_in_the_images_frame(client) -
 
 def test_things_are_counted(client) -> None:
     assert client.count("mugs") == 1
+
+
+def test_the_node_reasons_about_several_questions_on_one_frame(client) -> None:
+    heard: list[str] = []
+    questions = ["How tall is the red mug?", "How many mugs are there in the image?"]
+    answers = client.reason(questions, on_feedback=lambda told: heard.append(told.partial_text))
+    assert [answer.question for answer in answers] == questions
+    assert answers[0].header.stamp == answers[1].header.stamp
+    assert answers[0].measurements[0].value == pytest.approx(MUG.size[2], rel=0.25)
+    assert heard
+    with pytest.raises(SpatialQueryFailed, match="empty") as refused:
+        client.reason(["How tall is the red mug?", ""])
+    assert refused.value.code == Response.INVALID_QUERY
 
 
 @pytest.mark.parametrize(
@@ -226,9 +241,13 @@ class Reasoner:
 
     def __init__(self, context: rclpy.Context) -> None:
         self.goals = GoalResponse.ACCEPT
-        self.node = rclpy.create_node("spatial_query", context=context, namespace="/reasoning")
-        ActionServer(
-            self.node,
+        self._closing = threading.Event()
+        # A namespace of its own: the test before may still be leaving the graph.
+        self.name = f"/reasoning_{next(_reasoners)}/spatial_query"
+        namespace, name = self.name.rsplit("/", 1)
+        self._node = rclpy.create_node(name, context=context, namespace=namespace)
+        self._server = ActionServer(
+            self._node,
             SpatialReasoning,
             "~/reason",
             self._execute,
@@ -236,17 +255,25 @@ class Reasoner:
             cancel_callback=lambda _: CancelResponse.ACCEPT,
             callback_group=ReentrantCallbackGroup(),
         )
-        executor = MultiThreadedExecutor(2, context=context)
-        executor.add_node(self.node)
-        self._thread = threading.Thread(target=executor.spin, daemon=True)
+        self._executor = MultiThreadedExecutor(2, context=context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin)
         self._thread.start()
+
+    def close(self) -> None:
+        """End the goals that run, then the server."""
+        self._closing.set()
+        self._executor.shutdown()
+        self._thread.join()
+        self._server.destroy()
+        self._node.destroy_node()
 
     def _execute(self, handle: Any) -> SpatialReasoning.Result:
         result = SpatialReasoning.Result()
         for index, question in enumerate(handle.request.questions):
             for end in range(1, len(question) + 1):
-                if handle.is_cancel_requested:
-                    handle.canceled()
+                if handle.is_cancel_requested or self._closing.is_set():
+                    handle.canceled() if handle.is_cancel_requested else handle.abort()
                     result.error_code, result.error_msg = Response.CANCELED, "as you wish"
                     return result
                 handle.publish_feedback(
@@ -259,13 +286,15 @@ class Reasoner:
 
 
 @pytest.fixture
-def reasoner(context: rclpy.Context) -> Reasoner:
-    return Reasoner(context)
+def reasoner(context: rclpy.Context) -> Iterator[Reasoner]:
+    reasoner = Reasoner(context)
+    yield reasoner
+    reasoner.close()
 
 
 @pytest.fixture
 def asking(reasoner: Reasoner) -> Iterator[SpatialClient]:
-    with SpatialClient("/reasoning/spatial_query") as client:
+    with SpatialClient(reasoner.name) as client:
         yield client
 
 
