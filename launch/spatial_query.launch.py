@@ -79,6 +79,8 @@ def spatial_query_node(context: LaunchContext) -> list[Node]:
             ],
             remappings=remappings,
             ros_arguments=["--log-level", value["log_level"]],
+            # A running question ends at its next token, which a busy machine takes its time for.
+            sigterm_timeout="20",
         )
     ]
 

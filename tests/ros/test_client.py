@@ -236,6 +236,11 @@ def test_the_example_plans_a_pick_from_the_camera_or_says_why_not(
     assert math.dist(position.values(), in_camera(MUG.centre)) < 0.01
 
 
+def test_an_active_node_is_well_in_the_containers_view(client) -> None:
+    command = [sys.executable, "docker/healthcheck.py", SERVER, "--timeout", "20"]
+    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
+
+
 class Reasoner:
     """~/reason as action/SpatialReasoning has it, one character of each question every 20 ms."""
 

@@ -1,4 +1,4 @@
-"""The camera presets are complete; the launch files, where launch is installed, start real things."""
+"""Camera presets are complete; launch files, where launch is installed, start real things."""
 
 from __future__ import annotations
 
