@@ -24,13 +24,14 @@ from std_srvs.srv import Trigger
 
 from sdvlm.action import SpatialReasoning
 from sdvlm.msg import Measurement, SpatialAnswer
+from sdvlm_core.tabletop import TABLE, UP, boxes, in_camera
 from sdvlm_ros.client import (
     AsyncSpatialClient,
     NoMeasurement,
     SpatialClient,
     SpatialQueryFailed,
 )
-from sdvlm_ros.simulated_camera import FRAME_ID, TABLE, UP, boxes, in_camera
+from sdvlm_ros.simulated_camera import FRAME_ID
 from tests.ros.conftest import ROOT, running
 from tests.ros.peer import Response
 
