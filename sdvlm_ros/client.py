@@ -83,13 +83,17 @@ class SpatialClient:
         return self._asking.cancel()
 
     def close(self) -> None:
-        """Leave the ROS graph; callers that still wait get CANCELED. May be called twice."""
+        """Leave the ROS graph, canceling what `reason` does there; may be called twice.
+
+        Callers that still wait get CANCELED.
+        """
         with self._lock:
             abandoned, self._waiting = self._waiting, None
         if abandoned is None:
             return
         for outcome in abandoned:
             self._deliver(outcome, error=_closed())
+        self._asking.cancel()
         self._context.try_shutdown()  # ends the thread's spinning
         if threading.current_thread() is not self._thread:
             self._thread.join()

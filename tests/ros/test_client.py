@@ -247,7 +247,7 @@ class Reasoner:
 
     def __init__(self, context: rclpy.Context) -> None:
         self.goals = GoalResponse.ACCEPT
-        self._closing = threading.Event()
+        self.canceled, self._closing = threading.Event(), threading.Event()
         # A namespace of its own: the test before may still be leaving the graph.
         self.name = f"/reasoning_{next(_reasoners)}/spatial_query"
         namespace, name = self.name.rsplit("/", 1)
@@ -278,8 +278,12 @@ class Reasoner:
         result = SpatialReasoning.Result()
         for index, question in enumerate(handle.request.questions):
             for end in range(1, len(question) + 1):
-                if handle.is_cancel_requested or self._closing.is_set():
-                    handle.canceled() if handle.is_cancel_requested else handle.abort()
+                if handle.is_cancel_requested:
+                    self.canceled.set()
+                    handle.canceled()
+                elif self._closing.is_set():
+                    handle.abort()
+                if not handle.is_active:
                     result.error_code, result.error_msg = Response.CANCELED, "as you wish"
                     return result
                 handle.publish_feedback(
@@ -326,10 +330,13 @@ def test_reasoning_is_canceled_from_feedback_and_keeps_what_was_answered(asking)
     assert asking.cancel() == 0
 
 
-def test_reasoning_that_takes_too_long_is_given_up_and_canceled_in_the_node(asking) -> None:
+def test_reasoning_that_takes_too_long_is_given_up_and_canceled_in_the_node(
+    asking, reasoner
+) -> None:
     with pytest.raises(SpatialQueryFailed, match="no reply from the node within") as late:
         asking.reason(["x" * 500], timeout=0.1)
     assert late.value.code == Response.TIMEOUT
+    assert reasoner.canceled.wait(10.0)
     assert asking.reason(["next"])[0].text == "next"
 
 
@@ -353,7 +360,7 @@ def test_feedback_cannot_wait_for_the_thread_it_runs_on(asking) -> None:
     assert "only cancel() may be called there" in str(raised[0])
 
 
-def test_closing_releases_those_who_wait(asking) -> None:
+def test_closing_releases_those_who_wait_and_cancels_what_they_asked(asking, reasoner) -> None:
     begun, failures = threading.Event(), []
 
     def wait() -> None:
@@ -368,5 +375,6 @@ def test_closing_releases_those_who_wait(asking) -> None:
     asking.close()
     waiting.join(10.0)
     assert failures[0].code == Response.CANCELED
+    assert reasoner.canceled.wait(10.0)
     with pytest.raises(SpatialQueryFailed, match="closed"):
         asking.ask("Is anybody there?")

@@ -133,6 +133,8 @@ def test_the_demo_answers_and_ends_with_its_launch(tmp_path: Path) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # A shell that runs the tests in the background has them ignore SIGINT; this inherits.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         with SpatialClient("/demo/spatial_query") as client:
