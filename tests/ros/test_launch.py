@@ -43,8 +43,8 @@ def test_every_camera_that_the_issue_names_has_a_preset() -> None:
 def described(name: str) -> Any:
     """The launch file's module, as launch would load it."""
     reason = "launch is not installed; it comes with ROS and not as a wheel"
-    pytest.importorskip("launch", reason=reason)
-    pytest.importorskip("launch_ros", reason=reason)
+    pytest.importorskip("launch.actions", reason=reason)  # launch/ is a directory of ours
+    pytest.importorskip("launch_ros.actions", reason=reason)
     packages = pytest.importorskip("ament_index_python.packages")
     try:
         packages.get_package_share_directory("sdvlm")
@@ -59,18 +59,18 @@ def described(name: str) -> Any:
 
 
 def arguments(name: str) -> dict[str, Any]:
+    entities = described(name).generate_launch_description().entities
     from launch.actions import DeclareLaunchArgument
 
-    entities = described(name).generate_launch_description().entities
     return {entity.name: entity for entity in entities if isinstance(entity, DeclareLaunchArgument)}
 
 
 def node_of(**given: str) -> tuple[dict[str, str], dict[str, Any]]:
     """Remappings and parameters of the node that spatial_query.launch.py would start."""
+    module = described("spatial_query")
     from launch import LaunchContext
     from launch_ros.utilities import evaluate_parameters
 
-    module = described("spatial_query")
     context = LaunchContext()
     for name, (default, _) in module.ARGUMENTS.items():
         context.launch_configurations[name] = given.get(name, default)
