@@ -91,9 +91,10 @@ def _turn_z_to(direction: tuple[float, float, float]) -> tuple[float, float, flo
     length = math.hypot(*direction)
     if not length > 0 or not math.isfinite(length):
         raise ValueError(f"up is {direction}; it must be a direction, such as (0, 0, 1)")
-    x, y, z = (part / length for part in direction)
-    if z < -1 + 1e-9:
-        return 1.0, 0.0, 0.0, 0.0  # upside down: half a turn about x
-    # Half of the angle: the sum of both unit vectors, and their cross product.
-    norm = math.sqrt(2 * (1 + z))
-    return -y / norm, x / norm, 0.0, norm / 2
+    x, y, z = direction
+    across = math.hypot(x, y)
+    half = math.atan2(across, z) / 2
+    if across == 0:
+        return (0.0, 0.0, 0.0, 1.0) if z > 0 else (1.0, 0.0, 0.0, 0.0)
+    sine = math.sin(half) / across
+    return -y * sine, x * sine, 0.0, math.cos(half)
