@@ -1,6 +1,8 @@
-"""Starts the spatial query node on a recorded bag, played in a loop with its own clock.
+"""Starts the spatial query node with nano beside the simulated camera: no hardware, no GPU.
 
-    ros2 launch sdvlm demo.launch.py bag:=/path/to/bag
+    ros2 launch sdvlm demo.launch.py rviz:=true
+    ros2 service call /spatial_query/query sdvlm/srv/SpatialQuery \
+        "{question: 'How tall is the red mug?', verify: true}"
 
 Other arguments are those of spatial_query.launch.py, which it includes.
 """
@@ -9,40 +11,26 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The node with use_sim_time, and the player that makes the time."""
+    """The node with the preset of the simulated camera, and that camera."""
     share = Path(get_package_share_directory("sdvlm"))
     value = LaunchConfiguration
     node = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(share / "launch/spatial_query.launch.py")),
-        launch_arguments={"use_sim_time": "true"}.items(),
+        launch_arguments={"camera": "simulated"}.items(),
     )
-    player = Node(
+    camera = Node(
         package="sdvlm",
-        executable="sdvlm_replay",
+        executable="sdvlm_camera",
         namespace=value("namespace"),
         prefix=value("python"),
         output="screen",
-        arguments=[value("bag"), "--loop", "--rate", value("rate")],
-        # A bag's names are absolute; these bring them into the node's namespace.
-        remappings=[
-            ("/rgb/image_rect_color", value("rgb")),
-            ("/depth_registered/image_rect", value("depth")),
-            ("/rgb/camera_info", value("info")),
-        ],
     )
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument("bag", description="A bag's directory."),
-            DeclareLaunchArgument("rate", default_value="1.0", description="Speed of the bag."),
-            # First, because it sets the Fast DDS profile that the player needs too.
-            node,
-            player,
-        ]
-    )
+    # The node first, because it sets the Fast DDS profile that the camera needs too.
+    return LaunchDescription([node, camera])

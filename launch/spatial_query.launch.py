@@ -1,70 +1,115 @@
 """Starts the spatial query node beside a camera.
 
-    ros2 launch sdvlm spatial_query.launch.py model:=nano \
-        rgb:=/camera/color/image_raw info:=/camera/color/camera_info \
-        depth:=/camera/aligned_depth_to_color/image_raw
+    ros2 launch sdvlm spatial_query.launch.py camera:=realsense python:=$HOME/sdvlm_venv/bin/python3
 
-Sets the Fast DDS profile for this node; the camera driver's process needs the same one.
+`camera:=` takes topics, depth noise and transports from config/cameras/; what is given explicitly
+(rgb:=, depth:=, info:=, ...) wins over it, and it over params_file. Sets the Fast DDS profile for
+this node; the camera driver's process needs the same one.
 """
 
 from pathlib import Path
 
+import yaml
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
+
+SHARE = Path(get_package_share_directory("sdvlm"))
+CAMERAS = {path.stem: path for path in sorted((SHARE / "config/cameras").glob("*.yaml"))}
+# Argument -> the node's own topic, and the transport that image_transport appends to its name.
+TOPICS = {
+    "rgb": ("rgb/image_rect_color", "/compressed"),
+    "depth": ("depth_registered/image_rect", "/compressedDepth"),
+    "info": ("rgb/camera_info", ""),
+}
+ARGUMENTS = {
+    "camera": ("", "Preset of topics, depth noise and transports; '' = none."),
+    "rgb": ("", "Colour image, rectified; '' = the preset's."),
+    "depth": ("", "Depth image, registered to colour; '' = the preset's."),
+    "info": ("", "Camera info of the colour image; '' = the preset's."),
+    "rgb_transport": ("", "raw or compressed; '' = the preset's."),
+    "depth_transport": ("", "raw or compressedDepth; '' = the preset's."),
+    "params_file": (str(SHARE / "config/spatial_query.params.yaml"), "Parameters, yaml."),
+    "model": ("", "nano, a directory, or a downloaded name; '' = params_file's."),
+    "use_sim_time": ("false", "Take the time from /clock (simulation, bags)."),
+    "autostart": ("true", "Configure and activate without a lifecycle manager."),
+    "log_level": ("info", "debug, info, warn, error or fatal."),
+    "namespace": ("", "Namespace of the node and its relative topics."),
+    "python": ("", "Interpreter with torch and transformers, if not the system's."),
+    "rviz": ("false", "Show image, markers and answers in RViz."),
+}
+CHOICES = {
+    "camera": ["", *CAMERAS],
+    "rgb_transport": ["", "raw", "compressed"],
+    "depth_transport": ["", "raw", "compressedDepth"],
+    "log_level": ["debug", "info", "warn", "error", "fatal"],
+}
+
+
+def spatial_query_node(context: LaunchContext) -> list[Node]:
+    """The node; here, and not declared, because what is '' comes from the preset."""
+    value = {name: context.launch_configurations[name] for name in ARGUMENTS}
+    preset = {"topics": {}, "parameters": {}}
+    if value["camera"]:
+        preset = yaml.safe_load(CAMERAS[value["camera"]].read_text())
+    explicit = {name: value[name] for name in ("model", "rgb_transport", "depth_transport")}
+    remappings = [("/tf", "tf"), ("/tf_static", "tf_static")]
+    for name, (topic, transport) in TOPICS.items():
+        wanted = value[name] or preset["topics"].get(name, topic)
+        # A remapping is of one name: the compressed topic is another.
+        remappings += [(topic, wanted)]
+        remappings += [(topic + transport, wanted + transport)] if transport else []
+    return [
+        Node(
+            package="sdvlm",
+            executable="sdvlm_node",
+            name="spatial_query",
+            namespace=value["namespace"],
+            prefix=value["python"] or None,
+            output="screen",
+            emulate_tty=True,
+            parameters=[
+                value["params_file"],
+                preset["parameters"],
+                {name: text for name, text in explicit.items() if text},
+                {name: value[name].lower() == "true" for name in ("use_sim_time", "autostart")},
+            ],
+            remappings=remappings,
+            ros_arguments=["--log-level", value["log_level"]],
+            # A running question ends at its next token, which a busy machine takes its time for.
+            sigterm_timeout="20",
+        )
+    ]
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The node, its arguments, and the environment it needs."""
-    share = Path(get_package_share_directory("sdvlm"))
-    arguments = {
-        "params_file": (str(share / "config/spatial_query.params.yaml"), "Parameters, yaml."),
-        "model": ("nano", "nano, a directory, or a downloaded name."),
-        "use_sim_time": ("false", "Take the time from /clock (simulation, bags)."),
-        "autostart": ("true", "Configure and activate without a lifecycle manager."),
-        "log_level": ("info", "debug, info, warn, error or fatal."),
-        "namespace": ("", "Namespace of the node and its relative topics."),
-        "rgb": ("rgb/image_rect_color", "Colour image, rectified."),
-        "depth": ("depth_registered/image_rect", "Depth image, registered to colour."),
-        "info": ("rgb/camera_info", "Camera info of the colour image."),
-        "python": ("", "Interpreter with torch and transformers, if not the system's."),
-    }
+    """The arguments, the environment, the node, and RViz if wanted."""
     profile = EnvironmentVariable(
-        "FASTDDS_DEFAULT_PROFILES_FILE", default_value=str(share / "config/fastdds.xml")
+        "FASTDDS_DEFAULT_PROFILES_FILE", default_value=str(SHARE / "config/fastdds.xml")
     )
-    value = LaunchConfiguration
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=LaunchConfiguration("namespace"),
+        arguments=["-d", str(SHARE / "config/sdvlm.rviz")],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
     return LaunchDescription(
         [
             *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in arguments.items()
+                DeclareLaunchArgument(
+                    name,
+                    default_value=default,
+                    description=description,
+                    choices=CHOICES.get(name),
+                )
+                for name, (default, description) in ARGUMENTS.items()
             ),
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
-            Node(
-                package="sdvlm",
-                executable="sdvlm_node",
-                name="spatial_query",
-                namespace=value("namespace"),
-                prefix=value("python"),
-                output="screen",
-                emulate_tty=True,
-                parameters=[
-                    value("params_file"),
-                    {
-                        "model": ParameterValue(value("model"), value_type=str),
-                        "use_sim_time": ParameterValue(value("use_sim_time"), value_type=bool),
-                        "autostart": ParameterValue(value("autostart"), value_type=bool),
-                    },
-                ],
-                remappings=[
-                    ("rgb/image_rect_color", value("rgb")),
-                    ("depth_registered/image_rect", value("depth")),
-                    ("rgb/camera_info", value("info")),
-                ],
-                arguments=["--ros-args", "--log-level", value("log_level")],
-            ),
+            OpaqueFunction(function=spatial_query_node),
+            rviz,
         ]
     )

@@ -1,52 +1,53 @@
 """SpatialClient: the planner's door. Ask or measure, get an answer or an exception.
 
-Hides a node, a service client and an executor; blocks the caller's thread only. Does not know
-images, models or how an answer comes about.
+The methods of `sdvlm_ros.async_client`, blocking. A node, a context and a thread of its own make
+it safe to call from any thread, a callback of another executor included: it blocks its caller and
+nobody else. Does not know images, models, or how an answer comes about.
 
     with SpatialClient() as client:
         client.wait_for_node()
         print(client.ask("How tall is the red mug?").text)
-        print(client.measure({"mug": (320, 180, 406, 270)}).regions[0].height)
+        print(client.size("mug", at=(320, 180, 406, 270)).height.value)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import wraps
 from types import TracebackType
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import rclpy
-from rclpy.client import Client
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from sensor_msgs.msg import RegionOfInterest
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from sdvlm.msg import Region, SpatialAnswer
-from sdvlm.srv import MeasureRegions, SpatialQuery
-from sdvlm_core.errors import SdvlmError
-from sdvlm_ros.conversions import duration_message, time_message
-from sdvlm_ros.error_codes import NAMES
+from sdvlm.srv import SpatialQuery
+from sdvlm_ros.async_client import AsyncSpatialClient
+from sdvlm_ros.client_messages import NoMeasurement, Size, SpatialQueryFailed
 
-#: Label -> (x1, y1, x2, y2) or (u, v), pixels of the colour image.
-Regions = Mapping[str, Sequence[int]]
+__all__ = ["AsyncSpatialClient", "NoMeasurement", "Size", "SpatialClient", "SpatialQueryFailed"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class SpatialQueryFailed(SdvlmError):
-    """The node refused, or did not reply.
+def _blocking(
+    method: Callable[Concatenate[AsyncSpatialClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SpatialClient, P], T]:
+    """The same method, run on the client's own thread while the caller waits for it."""
 
-    Attributes:
-        code: an error code of srv/SpatialQuery; TIMEOUT where no reply came at all.
-        answer: what there is of an answer (TF_ERROR: in the optical frame), else None.
-    """
+    @wraps(method)
+    def call(self: SpatialClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._wait(method(self._asking, *args, **kwargs))
 
-    def __init__(self, code: int, message: str, answer: SpatialAnswer | None = None) -> None:
-        super().__init__(f"{NAMES.get(code, code)}: {message}")
-        self.code = code
-        self.answer = answer
+    return call
 
 
 class SpatialClient:
-    """Asks a spatial query node, from any thread that has no executor of its own to spin.
+    """Asks a spatial query node; see `AsyncSpatialClient` for what the methods take and raise.
 
     Args:
         server: name of the node, with its namespace.
@@ -59,104 +60,45 @@ class SpatialClient:
         self._node = rclpy.create_node("spatial_client", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._query = self._node.create_client(SpatialQuery, f"{server}/query")
-        self._measure = self._node.create_client(MeasureRegions, f"{server}/measure_regions")
+        self._asking = AsyncSpatialClient(self._node, server)
+        self._lock = threading.Lock()
+        self._waiting: set[concurrent.futures.Future[Any]] | None = set()  # None = closed
+        self._thread = threading.Thread(target=self._spin, name="spatial_client", daemon=True)
+        self._thread.start()
 
-    def wait_for_node(self, timeout: float = 30.0) -> None:
-        """Wait until the node's services are there.
+    wait_for_node = _blocking(AsyncSpatialClient.wait_for_node)
+    ask = _blocking(AsyncSpatialClient.ask)
+    size = _blocking(AsyncSpatialClient.size)
+    distance = _blocking(AsyncSpatialClient.distance)
+    locate = _blocking(AsyncSpatialClient.locate)
+    count = _blocking(AsyncSpatialClient.count)
+    measure = _blocking(AsyncSpatialClient.measure)
+    reason = _blocking(AsyncSpatialClient.reason)
 
-        Raises:
-            SpatialQueryFailed: they are not after `timeout` seconds; code MODEL_NOT_READY.
+    def cancel(self) -> int:
+        """Ask for the end of every running `reason`, from any thread or from `on_feedback`.
+
+        Does not wait; `reason` then raises CANCELED. Returns how many there were.
         """
-        for client in (self._query, self._measure):
-            if not client.wait_for_service(timeout_sec=timeout):
-                raise SpatialQueryFailed(
-                    SpatialQuery.Response.MODEL_NOT_READY,
-                    f"no service {client.srv_name} after {timeout:g} s; is the node running, "
-                    "with the same ROS_DOMAIN_ID?",
-                )
-
-    def ask(
-        self,
-        question: str,
-        *,
-        verify: bool = False,
-        regions: Regions | None = None,
-        target_frame: str = "",
-        stamp_ns: int = 0,
-        max_age: float = 0.0,
-        timeout: float = 30.0,
-    ) -> SpatialAnswer:
-        """Ask one question; zeros and "" mean what they mean in srv/SpatialQuery.
-
-        Args:
-            verify: check lengths against the depth image; `regions` say where the objects are,
-                else the model is asked.
-            target_frame: frame of the positions.
-            stamp_ns: of the frame to look at, nanoseconds.
-            max_age, timeout: seconds.
-
-        Raises:
-            SpatialQueryFailed: with the node's error code and message.
-        """
-        request = SpatialQuery.Request(
-            question=question,
-            regions=_regions(regions or {}),
-            verify=verify,
-            target_frame=target_frame,
-            stamp=time_message(stamp_ns),
-            max_age=duration_message(max_age),
-            timeout=duration_message(timeout),
-        )
-        response = self._call(self._query, request, timeout)
-        if response.error_code == SpatialQuery.Response.NONE:
-            return response.answer
-        answer = response.answer if response.answer.id else None
-        raise SpatialQueryFailed(response.error_code, response.error_msg, answer)
-
-    def measure(
-        self,
-        regions: Regions,
-        *,
-        target_frame: str = "",
-        stamp_ns: int = 0,
-        max_age: float = 0.0,
-        timeout: float = 5.0,
-    ) -> MeasureRegions.Response:
-        """Measure objects from depth alone; the arguments are those of `ask`.
-
-        Raises:
-            SpatialQueryFailed: with the node's error code and message.
-        """
-        request = MeasureRegions.Request(
-            regions=_regions(regions),
-            target_frame=target_frame,
-            stamp=time_message(stamp_ns),
-            max_age=duration_message(max_age),
-            timeout=duration_message(timeout),
-        )
-        response = self._call(self._measure, request, timeout)
-        if response.error_code == SpatialQuery.Response.NONE:
-            return response
-        raise SpatialQueryFailed(response.error_code, response.error_msg)
-
-    def _call(self, client: Client, request: Any, timeout: float) -> Any:
-        future = client.call_async(request)
-        # The node keeps the deadline; the second more is for the way.
-        self._executor.spin_until_future_complete(future, timeout_sec=timeout + 1.0)
-        response = future.result() if future.done() else None
-        if response is None:
-            client.remove_pending_request(future)
-            raise SpatialQueryFailed(
-                SpatialQuery.Response.TIMEOUT, f"no reply from the node within {timeout + 1:g} s"
-            )
-        return response
+        return self._asking.cancel()
 
     def close(self) -> None:
-        """Leave the ROS graph."""
+        """Leave the ROS graph, canceling what `reason` does there; may be called twice.
+
+        Callers that still wait get CANCELED.
+        """
+        with self._lock:
+            abandoned, self._waiting = self._waiting, None
+        if abandoned is None:
+            return
+        for outcome in abandoned:
+            self._deliver(outcome, error=_closed())
+        self._asking.cancel()
+        self._context.try_shutdown()  # ends the thread's spinning
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
         self._executor.shutdown()
         self._node.destroy_node()
-        self._context.try_shutdown()
 
     def __enter__(self) -> SpatialClient:
         return self
@@ -169,12 +111,51 @@ class SpatialClient:
     ) -> None:
         self.close()
 
+    def _spin(self) -> None:
+        with suppress(ExternalShutdownException):  # that is how `close` ends it
+            self._executor.spin()
 
-def _regions(regions: Regions) -> list[Region]:
-    messages = []
-    for label, corners in regions.items():
-        x, y = corners[0], corners[1]
-        width, height = (corners[2] - x, corners[3] - y) if len(corners) == 4 else (0, 0)
-        roi = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
-        messages.append(Region(label=label, roi=roi))
-    return messages
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the client's thread and return or raise what it does."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError(
+                "on_feedback runs on the client's own thread, which cannot wait for itself; "
+                "only cancel() may be called there"
+            )
+        outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        with self._lock:
+            if self._waiting is None:
+                work.close()
+                raise _closed()
+            self._waiting.add(outcome)
+
+        async def deliver() -> None:
+            try:
+                self._deliver(outcome, await work)
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                self._deliver(outcome, error=error)
+
+        self._executor.create_task(deliver)
+        return outcome.result()
+
+    def _deliver(
+        self,
+        outcome: concurrent.futures.Future[Any],
+        result: Any = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Settle once: the reply and `close` may come at the same time."""
+        with self._lock:
+            if self._waiting is not None:
+                self._waiting.discard(outcome)
+            if outcome.done():
+                return
+            if error is None:
+                outcome.set_result(result)
+            else:
+                outcome.set_exception(error)
+
+
+def _closed() -> SpatialQueryFailed:
+    return SpatialQueryFailed(SpatialQuery.Response.CANCELED, "this client is closed")

@@ -1,41 +1,158 @@
-"""The launch files, where launch is installed: they load, and document every argument."""
+"""Camera presets are complete; launch files, where launch is installed, start real things."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from sdvlm_core.noise import SENSORS
+from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from tests.ros.conftest import ROOT
 
-reason = "launch is not installed; it comes with ROS and not as a wheel"
-launch_actions = pytest.importorskip("launch.actions", reason=reason)
-pytest.importorskip("launch_ros", reason=reason)
-index = pytest.importorskip("ament_index_python.packages")
+PRESETS = sorted((ROOT / "config" / "cameras").glob("*.yaml"))
+FILES = ("spatial_query", "replay", "demo")
 
 
-def arguments(name: str) -> dict[str, Any]:
-    spec = spec_from_file_location("launch_file", ROOT / "launch" / name)
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_a_preset_names_every_topic_and_a_sensor_that_exists(path: Path) -> None:
+    preset = yaml.safe_load(path.read_text())
+    assert set(preset) == {"topics", "parameters"}
+    assert set(preset["topics"]) == {"rgb", "depth", "info"}
+    assert preset["parameters"]["sensor"] in SENSORS
+    assert preset["parameters"]["rgb_transport"] in ("raw", "compressed")
+    assert preset["parameters"]["depth_transport"] in ("raw", "compressedDepth")
+
+
+def test_every_camera_that_the_issue_names_has_a_preset() -> None:
+    known = {"realsense", "zed", "oak_d", "orbbec", "azure_kinect", "simulated"}
+    assert {path.stem for path in PRESETS} == known
+
+
+# Behind here launch is needed, which comes with ROS and not as a wheel.
+
+
+def described(name: str) -> Any:
+    """The launch file's module, as launch would load it."""
+    reason = "launch is not installed; it comes with ROS and not as a wheel"
+    pytest.importorskip("launch.actions", reason=reason)  # launch/ is a directory of ours
+    pytest.importorskip("launch_ros.actions", reason=reason)
+    packages = pytest.importorskip("ament_index_python.packages")
+    try:
+        packages.get_package_share_directory("sdvlm")
+    except packages.PackageNotFoundError:
+        pytest.skip("the package sdvlm is not installed")
+    spec = spec_from_file_location("launch_file", ROOT / "launch" / f"{name}.launch.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    description = module.generate_launch_description()
-    return {
-        entity.name: entity
-        for entity in description.entities
-        if isinstance(entity, launch_actions.DeclareLaunchArgument)
-    }
+    return module
 
 
-@pytest.mark.parametrize("name", ["spatial_query.launch.py", "demo.launch.py"])
+def arguments(name: str) -> dict[str, Any]:
+    entities = described(name).generate_launch_description().entities
+    from launch.actions import DeclareLaunchArgument
+
+    return {entity.name: entity for entity in entities if isinstance(entity, DeclareLaunchArgument)}
+
+
+def node_of(**given: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Remappings and parameters of the node that spatial_query.launch.py would start."""
+    module = described("spatial_query")
+    from launch import LaunchContext
+    from launch_ros.utilities import evaluate_parameters
+
+    context = LaunchContext()
+    for name, (default, _) in module.ARGUMENTS.items():
+        context.launch_configurations[name] = given.get(name, default)
+    node = module.spatial_query_node(context)[0]
+    remappings = {}
+    for source, target in node._Node__remappings:
+        remappings[source[0].text] = target[0].text
+    merged: dict[str, Any] = {}
+    for parameters in evaluate_parameters(context, node._Node__parameters):
+        if isinstance(parameters, dict):
+            merged |= parameters
+    return remappings, merged
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_every_launch_argument_says_what_it_is(name: str) -> None:
-    found = arguments(name)
-    assert found
-    assert all(argument.description for argument in found.values())
+    assert all(argument.description for argument in arguments(name).values())
 
 
 def test_the_node_has_the_arguments_everyone_expects() -> None:
-    expected = {"namespace", "params_file", "use_sim_time", "autostart", "log_level"}
-    assert expected <= set(arguments("spatial_query.launch.py"))
+    expected = {"namespace", "params_file", "use_sim_time", "autostart", "log_level", "rviz"}
+    assert expected | {"camera"} <= set(arguments("spatial_query"))
+
+
+def test_a_preset_remaps_the_inputs_with_their_compressed_forms() -> None:
+    remappings, parameters = node_of(camera="realsense")
+    color = "/camera/camera/color/image_raw"
+    assert remappings["rgb/image_rect_color"] == color
+    assert remappings["rgb/image_rect_color/compressed"] == f"{color}/compressed"
+    assert remappings["rgb/camera_info"] == "/camera/camera/color/camera_info"
+    assert parameters["sensor"] == "realsense"
+
+
+def test_what_is_given_explicitly_wins_over_the_preset() -> None:
+    remappings, parameters = node_of(camera="zed", rgb="/mine", rgb_transport="compressed")
+    assert remappings["rgb/image_rect_color"] == "/mine"
+    assert remappings["depth_registered/image_rect"] == "/zed/zed_node/depth/depth_registered"
+    assert parameters["rgb_transport"] == "compressed"
+
+
+def test_without_a_preset_the_params_file_decides() -> None:
+    remappings, parameters = node_of()
+    assert remappings["rgb/image_rect_color"] == "rgb/image_rect_color"
+    assert parameters == {"use_sim_time": False, "autostart": True}
+
+
+def test_the_demo_answers_and_ends_with_its_launch(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    described("demo")
+    pytest.importorskip("ros2launch", reason="ros2launch is not installed; it comes with ROS")
+    # `ros2 launch` itself, in a session of its own: SIGINT must end everything that it started.
+    script = "import sys; from ros2cli.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "launch", "sdvlm", "demo.launch.py", "namespace:=demo"]
+    log = tmp_path / "launch.log"
+    with log.open("w") as output:
+        launched = subprocess.Popen(
+            [*command, f"python:={sys.executable}"],
+            env=os.environ | {"ROS_LOG_DIR": str(tmp_path)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # A shell that runs the tests in the background has them ignore SIGINT; this inherits.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+    try:
+        with SpatialClient("/demo/spatial_query") as client:
+            client.wait_for_node(120.0)
+            assert answered(client, launched), log.read_text()
+        launched.send_signal(signal.SIGINT)
+        assert launched.wait(60.0) == 0, log.read_text()
+        assert log.read_text().count("process has finished cleanly") == 2
+    finally:
+        if launched.poll() is None:
+            os.killpg(launched.pid, signal.SIGKILL)
+
+
+def answered(client: SpatialClient, launched: subprocess.Popen[bytes]) -> bool:
+    """Whether the node answers within two minutes, once it is active and sees the camera."""
+    deadline = time.monotonic() + 120.0
+    while time.monotonic() < deadline and launched.poll() is None:
+        try:
+            return client.ask("How tall is the red mug?").text != ""
+        except SpatialQueryFailed:
+            time.sleep(0.5)
+    return False

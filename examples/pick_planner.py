@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""A pick planner's questions: which box is the object, how big is it, and where may a hand close?
+
+Asks the model what it sees, measures the detector's box in the depth image, refuses what it should
+not act on, and prints one line of JSON: where to grasp, how far to open, and the object as MoveIt
+wants it for its planning scene. Plans no motion.
+
+    python3 examples/pick_planner.py "red mug" 189 193 266 300 --target-frame base_link
+
+Exit status 0 = may be picked, 1 = not, with the reason on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from sdvlm_ros.client import NoMeasurement, SpatialClient, SpatialQueryFailed
+from sdvlm_ros.conversions import nanoseconds
+from sdvlm_ros.moveit import collision_object
+
+# What these say of a measurement, nobody should close a gripper on.
+UNFIT = {"too_few_points", "truncated", "transparent_or_reflective", "nothing_stands_out"}
+
+
+def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, object]:
+    """The grasp; NoMeasurement where there is none to be had."""
+    name = arguments.name
+    # From depth alone, in milliseconds; then the model looks at the very same image.
+    measured = client.measure({name: arguments.box}, target_frame=arguments.target_frame)
+    thing, stamp_ns = measured.regions[0], nanoseconds(measured.header.stamp)
+    doubts = UNFIT.intersection(thing.warnings)
+    if doubts:
+        raise NoMeasurement(f"{name} is not measured well enough: {', '.join(sorted(doubts))}")
+    # The object as MoveIt takes it; refuses what was not measured whole.
+    up = (0.0, 0.0, 1.0) if arguments.up is None else tuple(arguments.up)
+    collision = collision_object(thing, measured.header, up=up)
+    if not client.count(f"{name}s", stamp_ns=stamp_ns):
+        raise NoMeasurement(f"the model sees no {name} there")
+    # Language and depth side by side: contradicting each other, they name different things.
+    height = client.ask(
+        f"How tall is the {name}?", verify=True, regions={name: arguments.box}, stamp_ns=stamp_ns
+    )
+    if height.status == height.DISAGREEMENT:
+        raise NoMeasurement(f"the model and the depth image disagree about the {name}", height)
+    # Two standard deviations: one grasp of twenty may still be too wide.
+    opening = thing.width + 2 * thing.width_std_dev
+    if opening > arguments.opening:
+        raise NoMeasurement(
+            f"{name} is {opening:.3f} m wide, the gripper opens to {arguments.opening:g}"
+        )
+    return {
+        "grasp": collision["pose"],
+        "frame_id": measured.header.frame_id,
+        "opening_m": round(opening, 4),
+        "height_m": round(thing.height, 4),
+        "said": height.text,
+        "collision_object": collision,
+    }
+
+
+def main() -> int:
+    """Ask once and print the grasp."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("name", help="what the detector calls it")
+    parser.add_argument("box", type=int, nargs=4, metavar=("X1", "Y1", "X2", "Y2"))
+    parser.add_argument("--opening", type=float, default=0.10, help="of the gripper, metres")
+    parser.add_argument("--target-frame", default="", help='"" = the colour optical frame')
+    parser.add_argument("--up", type=float, nargs=3, help="if that frame's z does not point up")
+    parser.add_argument("--server", default="/spatial_query", help="name of the node")
+    arguments = parser.parse_args()
+    try:
+        with SpatialClient(arguments.server) as client:
+            client.wait_for_node()
+            print(json.dumps(plan(client, arguments)))
+    except SpatialQueryFailed as refused:  # NoMeasurement too
+        print(f"pick_planner: {refused}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""What the clients send and how they read what comes back: requests, numbers, refusals.
+
+Pure functions over messages. Does not know services, nodes or executors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from geometry_msgs.msg import PointStamped
+from sensor_msgs.msg import RegionOfInterest
+
+from sdvlm.msg import Measurement, Region, RegionMeasurement, SpatialAnswer
+from sdvlm.srv import MeasureRegions, SpatialQuery
+from sdvlm_core.errors import SdvlmError
+from sdvlm_ros.conversions import duration_message, time_message
+from sdvlm_ros.error_codes import NAMES
+
+#: Label -> (x1, y1, x2, y2) or (u, v), pixels of the colour image.
+Regions = Mapping[str, Sequence[float]]
+
+
+class SpatialQueryFailed(SdvlmError):
+    """The node refused, did not reply, or replied without the number that was wanted.
+
+    Attributes:
+        code: an error code of srv/SpatialQuery; TIMEOUT where no reply came at all.
+        answer: what there is of an answer (TF_ERROR: in the optical frame), else None.
+        answers: of several questions, those that were complete.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        answer: SpatialAnswer | None = None,
+        answers: Sequence[SpatialAnswer] = (),
+    ) -> None:
+        super().__init__(f"{NAMES.get(code, code)}: {message}")
+        self.code = code
+        self.answer = answer
+        self.answers = tuple(answers)
+
+
+class NoMeasurement(SpatialQueryFailed):
+    """The node answered (code NONE), but with nothing to act on; `answer` has its words."""
+
+    def __init__(self, what: str, answer: SpatialAnswer | None = None) -> None:
+        said = f"; it said {answer.text!r}" if answer is not None else ""
+        super().__init__(SpatialQuery.Response.NONE, what + said, answer)
+
+
+@dataclass(frozen=True)
+class Size:
+    """A thing's sides, metres: length >= width are horizontal, height is normal to its support."""
+
+    length: Measurement
+    width: Measurement
+    height: Measurement
+
+
+def request_fields(
+    regions: Regions,
+    *,
+    target_frame: str = "",
+    stamp_ns: int = 0,
+    max_age: float = 0.0,
+    timeout: float = 0.0,
+) -> dict[str, Any]:
+    """The fields that all requests share; nanoseconds and seconds, zeros as in srv/SpatialQuery.
+
+    Raises:
+        SpatialQueryFailed: INVALID_QUERY, a region is neither a box nor a point; names it.
+    """
+    return {
+        "regions": [_region(label, corners) for label, corners in regions.items()],
+        "target_frame": target_frame,
+        "stamp": time_message(stamp_ns),
+        "max_age": duration_message(max_age),
+        "timeout": duration_message(timeout),
+    }
+
+
+def _region(label: str, corners: Sequence[float]) -> Region:
+    pixels = [round(corner) for corner in corners]
+    x, y = pixels[:2] if len(pixels) in (2, 4) else (-1, -1)
+    width, height = (pixels[2] - x, pixels[3] - y) if len(pixels) == 4 else (0, 0)
+    if min(x, y) < 0 or (len(pixels) == 4 and min(width, height) < 1):
+        raise SpatialQueryFailed(
+            SpatialQuery.Response.INVALID_QUERY,
+            f"region {label!r} is {tuple(corners)}; a box is (x1, y1, x2, y2) with x2 > x1 and "
+            "y2 > y1, a point is (u, v), in pixels from 0",
+        )
+    roi = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
+    return Region(label=label, roi=roi)
+
+
+def best(answer: SpatialAnswer, kind: int) -> Measurement:
+    """The number of a kind that most stands behind: fused, else geometry's, else the model's.
+
+    Raises:
+        NoMeasurement: there is none, or language and geometry contradict each other.
+    """
+    if answer.status == SpatialAnswer.DISAGREEMENT:
+        numbers = ", ".join(f"{m.value:.3g} ({_SOURCES[m.source]})" for m in answer.measurements)
+        raise NoMeasurement(f"language and depth disagree: {numbers}", answer)
+    if answer.status == SpatialAnswer.NOT_VISIBLE:
+        raise NoMeasurement("not visible", answer)
+    found = [m for m in answer.measurements if m.kind == kind and math.isfinite(m.value)]
+    if not found:
+        raise NoMeasurement(f"no {_KINDS[kind]}", answer)
+    return max(found, key=lambda measurement: measurement.source)
+
+
+def measured_size(region: RegionMeasurement) -> Size:
+    """The sides of a measured region; a side nobody saw is NaN.
+
+    Raises:
+        NoMeasurement: no side is known; names the warnings.
+    """
+    sides = [
+        _geometry(kind, getattr(region, name), getattr(region, f"{name}_std_dev"), region.label)
+        for kind, name in _KINDS.items()
+        if kind in (Measurement.LENGTH, Measurement.WIDTH, Measurement.HEIGHT)
+    ]
+    if not any(math.isfinite(side.value) for side in sides):
+        raise NoMeasurement(_unmeasured(region))
+    length, width, height = sides
+    return Size(length, width, height)
+
+
+def measured_distance(response: MeasureRegions.Response, a: str, b: str) -> Measurement:
+    """Between the centres of the regions `a` and `b`, or from the camera to `a` where b is "".
+
+    Raises:
+        NoMeasurement: one of them was not given or could not be measured.
+    """
+    regions = {region.label: region for region in response.regions}
+    absent = [label for label in (a, b) if label and label not in regions]
+    if absent:
+        raise NoMeasurement(f"`at` has no region for {', '.join(absent)}")
+    if not b:
+        one = regions[a]
+        value, spread = one.camera_distance, one.camera_distance_std_dev
+    else:
+        pair = next(pair for pair in response.pairs if {pair.a, pair.b} == {a, b})
+        value, spread = pair.distance, pair.std_dev
+    if not math.isfinite(value):
+        raise NoMeasurement("; ".join(_unmeasured(regions[label]) for label in (a, b) if label))
+    return _geometry(Measurement.DISTANCE, value, spread, f"{a} and {b}" if b else a)
+
+
+def measured_position(response: MeasureRegions.Response) -> PointStamped:
+    """The centre of the first region, in the response's frame.
+
+    Raises:
+        NoMeasurement: it has none; names the warnings.
+    """
+    region = response.regions[0]
+    point = region.position
+    if not all(map(math.isfinite, (point.x, point.y, point.z))):
+        raise NoMeasurement(_unmeasured(region))
+    return PointStamped(header=response.header, point=point)
+
+
+def _geometry(kind: int, value: float, std_dev: float, label: str) -> Measurement:
+    source = Measurement.GEOMETRY
+    return Measurement(kind=kind, value=value, std_dev=std_dev, source=source, label=label)
+
+
+def _unmeasured(region: RegionMeasurement) -> str:
+    return f"{region.label} cannot be measured: {', '.join(region.warnings) or 'no reading'}"
+
+
+_KINDS = {
+    Measurement.DISTANCE: "distance",
+    Measurement.LENGTH: "length",
+    Measurement.WIDTH: "width",
+    Measurement.HEIGHT: "height",
+    Measurement.COUNT: "count",
+}
+_SOURCES = {
+    Measurement.LANGUAGE: "language",
+    Measurement.GEOMETRY: "depth",
+    Measurement.FUSED: "fused",
+}
