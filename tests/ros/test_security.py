@@ -25,6 +25,8 @@ def peer() -> Iterator[Peer]:
     with running("sdvlm_ros.node", "--ros-args", "-p", "autostart:=false"):
         peer = Peer(context)
         assert peer.query.wait_for_service(120.0)
+        # Which names belong to which node is told apart from the names, and later.
+        peer.spin_until(lambda: services_of(peer.node), 60.0, "the node's services")
         yield peer
     context.try_shutdown()
 
@@ -51,10 +53,19 @@ def visible(names_and_types: list[tuple[str, list[str]]]) -> set[str]:
     return {name for name, _ in names_and_types if "/_action/" not in name}
 
 
+def services_of(node: Node) -> set[str]:
+    """What the spatial query node offers, as far as it is known; empty before it is."""
+    if ("spatial_query", "/") not in node.get_node_names_and_namespaces():
+        return set()
+    return visible(node.get_service_names_and_types_by_node("spatial_query", "/"))
+
+
 def test_what_the_node_offers_is_what_the_policy_lets_it_offer(peer: Peer) -> None:
     node: Node = peer.node
-    services = visible(node.get_service_names_and_types_by_node("spatial_query", "/"))
-    assert services == allowed("service", "reply")
+    wanted = allowed("service", "reply")
+    # Later ones may still be on their way here; what is not allowed stays and fails.
+    peer.spin_until(lambda: services_of(node) >= wanted, 30.0, "every service of the policy")
+    assert services_of(node) == wanted
 
 
 def test_the_node_publishes_and_subscribes_to_nothing_else(peer: Peer) -> None:
