@@ -125,7 +125,7 @@ def running(name: str, command: list[str]) -> Iterator[Child]:
 
 
 def wait_for_node(client: SpatialClient, node: Child) -> None:
-    """Return when the node offers its service; raise DemoFailed when it dies or takes too long."""
+    """Return when the node is active; raise DemoFailed when it dies or takes too long."""
     from sdvlm_ros.client import SpatialQueryFailed
 
     deadline = time.monotonic() + START_SECONDS

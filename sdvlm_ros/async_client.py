@@ -17,6 +17,8 @@ from contextlib import suppress
 from typing import Any
 
 from geometry_msgs.msg import PointStamped
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -68,18 +70,32 @@ class AsyncSpatialClient:
         self.regions = node.create_client(
             MeasureRegions, f"{server}/measure_regions", callback_group=group
         )
+        self._life = node.create_client(GetState, f"{server}/get_state", callback_group=group)
         self._action = f"{server}/reason"
         self.reasoning = ActionClient(node, SpatialReasoning, self._action, callback_group=group)
         self._goals: list[ClientGoalHandle] = []
 
     async def wait_for_node(self, /, timeout: float = 30.0) -> None:
-        """Wait until the node's services are there.
+        """Wait until the node is active: its model loaded, its services there.
 
         Raises:
-            SpatialQueryFailed: they are not after `timeout` seconds; code MODEL_NOT_READY.
+            SpatialQueryFailed: it is not after `timeout` seconds; MODEL_NOT_READY, or TIMEOUT while
+                it loads.
         """
-        for client in (self.query, self.regions):
+        deadline = time.monotonic() + timeout
+        for client in (self.query, self.regions, self._life):
             await self._discovered(client.service_is_ready, client.srv_name, timeout)
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            reply = await self._reply(self._life.call_async(GetState.Request()), left)
+            if reply.current_state.id == State.PRIMARY_STATE_ACTIVE:
+                return
+            if left == 0:
+                label = reply.current_state.label
+                raise SpatialQueryFailed(
+                    Code.MODEL_NOT_READY, f"the node is {label}, not active; see its log"
+                )
+            await self._pause()
 
     async def ask(
         self,
@@ -216,8 +232,11 @@ class AsyncSpatialClient:
                     f"nobody offers {name} after {timeout:g} s; is the node running, with the same "
                     "ROS_DOMAIN_ID?",
                 )
-            with suppress(TimeoutError):
-                await Promise[None](self._node, 0.02, TimeoutError).outcome()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            await Promise[None](self._node, 0.02, TimeoutError).outcome()
 
     async def _reply(self, future: Future[Any], timeout: float) -> Any:
         """What the node sends back; TIMEOUT if it is not heard of, as when it died."""
