@@ -105,6 +105,8 @@ def cycles(camera: Camera, pid: int, count: int) -> dict[str, Any]:
         futures = [
             camera.client.call_async(SpatialQuery.Request(question=QUESTIONS[0])) for _ in range(4)
         ]
+        for _ in range(3):  # they are on their way, or with the model
+            camera.spin()
         for transition in (
             Transition.TRANSITION_DEACTIVATE,
             Transition.TRANSITION_CLEANUP,
