@@ -20,6 +20,10 @@ import sys
 import time
 from collections.abc import Callable
 
+# One thread for torch here and in the node, else the two wait for each other's at every product.
+# Set before torch reads it.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # Sets the ROS domain and the Fast DDS profile before rclpy reads them.
 from buffering import HEIGHT, WIDTH, Camera, node_and_camera
 

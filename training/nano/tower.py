@@ -151,7 +151,8 @@ def tower_features(tower: CLIPVisionModel, pictures: npt.NDArray[np.uint8]) -> t
     )
     size = 128
     for start in track(range(0, len(pictures), size), "features"):
-        pixels = normalise(torch.from_numpy(pictures[start : start + size]))
+        # A copy: the pictures may be a file that must not be written to.
+        pixels = normalise(torch.from_numpy(np.array(pictures[start : start + size])))
         with torch.autocast("cpu", torch.bfloat16):
             features[start : start + size] = tower(pixels).last_hidden_state[:, 1:].half()
     return features
