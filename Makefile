@@ -55,7 +55,7 @@ test: setup
 
 # Minutes of questions against a camera's stream: what wears out.
 soak: setup
-	$(VENV)/bin/python benchmarks/soak.py
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/soak.py
 
 lint: setup
 	$(VENV)/bin/ruff check .
