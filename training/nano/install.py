@@ -50,9 +50,10 @@ def _run(module: str, *arguments: str) -> str:
 
 def _stage(log: Path, processes: int) -> dict[str, Any]:
     """Steps, wall-clock minutes and CPU minutes of all processes of a stage, from its journal."""
-    if not log.exists():
+    text = log.read_text() if log.exists() else ""
+    if not text:
         return {"steps": 0, "minutes": 0.0, "cpu_minutes": 0.0}
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [json.loads(line) for line in text.splitlines()]
     wall = EVERY * sum(line["seconds_per_step"] for line in lines)
     busy = EVERY * processes * sum(line["cpu_seconds_per_step"] for line in lines)
     return {
