@@ -126,33 +126,11 @@ def test_a_training_that_is_cut_off_goes_on_as_if_nothing_had_happened(data, tmp
 
 
 def test_two_processes_learn_one_model(data, tmp_path):
-    """Each saw half of the frames; had they not shared what they learnt, the second would differ."""
-    script = tmp_path / "train.py"
-    script.write_text(
-        "import sys\n"
-        "import torch\n"
-        "from pathlib import Path\n"
-        "from safetensors.torch import save_file\n"
-        "from sdvlm_core.checkpoint import load as load_checkpoint\n"
-        "from training.nano import language, parallel, tower\n"
-        "from training.nano.batches import FEW\n"
-        "from training.nano.frames import load\n"
-        "parallel.start()\n"
-        "frames, out = load(Path(sys.argv[1])), Path(sys.argv[2])\n"
-        "nano = load_checkpoint('nano', dtype='float32')\n"
-        "model = nano.model.requires_grad_(True)\n"
-        "tower.train_tower(model.model.vision_tower, frames, 2, out)\n"
-        "def see(chosen):\n"
-        "    return torch.zeros(len(chosen), 144, 192)\n"
-        "language.train_language(model, nano.tokenizer, frames, see, "
-        "language.Recipe(2, 4, FEW), out)\n"
-        "weights = {k: v.clone() for k, v in model.state_dict().items()}\n"
-        "save_file(weights, out / f'{parallel.place()[0]}.safetensors')\n"
-    )
+    """Each saw half of the frames: had they not shared what they learnt, they would differ."""
     load(data)  # prepared before two processes look for it
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
-        [sys.executable, *run, script, data, tmp_path],
+        [sys.executable, *run, Path(__file__).with_name("nano_process.py"), data, tmp_path],
         check=True,
         capture_output=True,
         cwd=ROOT,

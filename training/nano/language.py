@@ -99,9 +99,20 @@ def _align_loss(
     there = owner > 0
     target = objects[torch.arange(len(owner)).unsqueeze(1), owner - 1][there]
     own = features[there] / math.sqrt(features.shape[-1])
-    category = F.cross_entropy(own @ embedding[words["category"]].T * 4, target[:, 0].long())
-    colour = F.cross_entropy(own @ embedding[words["colour"]].T * 4, target[:, 1].long())
-    return category + colour
+    category = own @ embedding[words["category"]].T * 4
+    colour = own @ embedding[words["colour"]].T * 4
+    return _mean(F.cross_entropy(category, target[:, 0].long(), reduction="none")) + _mean(
+        F.cross_entropy(colour, target[:, 1].long(), reduction="none")
+    )
+
+
+def _mean(values: torch.Tensor) -> torch.Tensor:
+    """Of nothing it is 0: a few frames may hold no question of a kind."""
+    return values.sum() / max(1, values.numel())
+
+
+def _off(told: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return _mean(F.smooth_l1_loss(told, wanted, reduction="none", beta=0.1))
 
 
 def _losses(
@@ -165,21 +176,21 @@ def _losses(
         for layer in (LOOK_LAYER, PLACE_LAYER)
     ]
     mass = torch.where(batch.by_place.unsqueeze(1), masses[1], masses[0])
-    losses["look"] = -(mass + 1e-4).log().mean()
+    losses["look"] = _mean(-(mass + 1e-4).log())
     state = packed.hidden[FACTS_LAYER]
     known = batch.facts.isfinite().all(dim=1) & ~batch.by_place
     told = readout.facts(state[b, row, at][known])
-    losses["facts"] = F.smooth_l1_loss(told, _fact_targets(batch.facts[known]), beta=0.1)
+    losses["facts"] = _off(told, _fact_targets(batch.facts[known]))
     b, row, at = batch.ends.T
     value = readout.value(packed.hidden[VALUE_LAYER][b, row, at]).squeeze(-1)
-    losses["value"] = F.smooth_l1_loss(value, batch.values, beta=0.1)
+    losses["value"] = _off(value, batch.values)
     first = (batch.places == 0) & (batch.segments >= 0)
     focal = torch.from_numpy(frames.focal[chosen]).log().view(-1, 1, 1).expand(first.shape)
     seen = readout.focal(state[first]).squeeze(-1)
-    losses["focal"] = F.smooth_l1_loss(seen, focal[first], beta=0.1)
+    losses["focal"] = _off(seen, focal[first])
     with torch.no_grad():
-        losses["mass"] = mass[~batch.by_place].mean()
-        losses["mass_by_place"] = mass[batch.by_place].mean()
+        losses["mass"] = _mean(mass[~batch.by_place])
+        losses["mass_by_place"] = _mean(mass[batch.by_place])
         kind = batch.kinds[:, :, 1:][wanted]
         for index, name in enumerate(TYPES):
             if (kind == index).any():
