@@ -239,7 +239,8 @@ def test_goals_canceled_at_random_moments_all_end(peer: Peer) -> None:
         done = result.result()
         if done.status == GoalStatus.STATUS_CANCELED:
             assert done.result.error_code == Response.CANCELED
-            assert len(done.result.answers) < 3
+            # All three, where the cancellation came after the last and before the result.
+            assert len(done.result.answers) <= 3
             ends["CANCELED"] += 1
         else:
             assert done.status == GoalStatus.STATUS_SUCCEEDED
