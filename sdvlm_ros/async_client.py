@@ -221,6 +221,11 @@ class AsyncSpatialClient:
             handle.cancel_goal_async()
         return len(goals)
 
+    @property
+    def running(self) -> int:
+        """Goals of `reason` that have not ended."""
+        return len(self._goals)
+
     async def _discovered(
         self, ready: Callable[[], bool], name: str, timeout: float = DISCOVERY
     ) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import wraps
@@ -30,6 +31,8 @@ from sdvlm_ros.client_messages import NoMeasurement, Size, SpatialQueryFailed
 
 __all__ = ["AsyncSpatialClient", "NoMeasurement", "Size", "SpatialClient", "SpatialQueryFailed"]
 
+# How long `close` waits for the goals it cancels to end; seconds.
+_LAST_WORDS = 1.0
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -93,7 +96,11 @@ class SpatialClient:
             return
         for outcome in abandoned:
             self._deliver(outcome, error=_closed())
-        self._asking.cancel()
+        if self._asking.cancel() and threading.current_thread() is not self._thread:
+            # What leaves the graph at once may take its last words with it.
+            until = time.monotonic() + _LAST_WORDS
+            while self._asking.running and time.monotonic() < until:
+                time.sleep(0.01)
         self._context.try_shutdown()  # ends the thread's spinning
         if threading.current_thread() is not self._thread:
             self._thread.join()
