@@ -74,6 +74,7 @@ class AsyncSpatialClient:
         self._action = f"{server}/reason"
         self.reasoning = ActionClient(node, SpatialReasoning, self._action, callback_group=group)
         self._goals: list[ClientGoalHandle] = []
+        self._running = 0
 
     async def wait_for_node(self, /, timeout: float = 30.0) -> None:
         """Wait until the node is active: its model loaded, its services there.
@@ -194,6 +195,19 @@ class AsyncSpatialClient:
         goal = SpatialReasoning.Goal(questions=list(questions), verify=verify, **fields)
         tell = on_feedback and (lambda message: on_feedback(message.feedback))
         await self._discovered(self.reasoning.server_is_ready, self._action)
+        self._running += 1
+        try:
+            result = await self._ended(goal, tell, timeout)
+        finally:
+            self._running -= 1
+        if result.error_code != Code.NONE:
+            raise SpatialQueryFailed(
+                result.error_code, result.error_msg, answers=tuple(result.answers)
+            )
+        return list(result.answers)
+
+    async def _ended(self, goal: Any, tell: Any, timeout: float) -> Any:
+        """The result of a goal, once it is accepted and has ended."""
         handle = await self._reply(self.reasoning.send_goal_async(goal, tell), timeout)
         if not handle.accepted:
             raise SpatialQueryFailed(
@@ -202,17 +216,12 @@ class AsyncSpatialClient:
             )
         self._goals.append(handle)
         try:
-            result = (await self._reply(handle.get_result_async(), timeout)).result
+            return (await self._reply(handle.get_result_async(), timeout)).result
         except BaseException:
             handle.cancel_goal_async()  # nobody listens any more
             raise
         finally:
             self._goals.remove(handle)
-        if result.error_code != Code.NONE:
-            raise SpatialQueryFailed(
-                result.error_code, result.error_msg, answers=tuple(result.answers)
-            )
-        return list(result.answers)
 
     def cancel(self) -> int:
         """Ask for the end of every `reason` that runs, without waiting; how many there were."""
@@ -223,8 +232,8 @@ class AsyncSpatialClient:
 
     @property
     def running(self) -> int:
-        """Goals of `reason` that have not ended."""
-        return len(self._goals)
+        """Calls of `reason` that have not ended."""
+        return self._running
 
     async def _discovered(
         self, ready: Callable[[], bool], name: str, timeout: float = DISCOVERY

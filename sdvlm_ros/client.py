@@ -96,11 +96,13 @@ class SpatialClient:
             return
         for outcome in abandoned:
             self._deliver(outcome, error=_closed())
-        if self._asking.cancel() and threading.current_thread() is not self._thread:
-            # What leaves the graph at once may take its last words with it.
+        self._asking.cancel()
+        if threading.current_thread() is not self._thread:
+            # A goal may be accepted only now, and who leaves at once takes the last words along.
             until = time.monotonic() + _LAST_WORDS
             while self._asking.running and time.monotonic() < until:
-                time.sleep(0.01)
+                time.sleep(0.05)
+                self._asking.cancel()
         self._context.try_shutdown()  # ends the thread's spinning
         if threading.current_thread() is not self._thread:
             self._thread.join()
