@@ -89,7 +89,7 @@ def make_nano(
     data: Annotated[Path, typer.Option(help="A folder of training.simulate.")],
     out: Annotated[Path, typer.Option(help="Folder for states, logs and the model.")],
     tower_steps: Annotated[int, typer.Option(min=0, help="Batches of 40 frames.")] = 4000,
-    steps: Annotated[int, typer.Option(min=0, help="Batches of 32 frames x 12 questions.")] = 5120,
+    steps: Annotated[int, typer.Option(min=0, help="Batches of 32 frames x 14 questions.")] = 5120,
     shards: Annotated[int | None, typer.Option(min=1, help="Use only the first so many.")] = None,
     base: Annotated[
         str | None, typer.Option(help="Go on from this model (nano, or a directory).")

@@ -24,7 +24,7 @@ from training.simulation.catalogue import CATEGORIES, COLOURS
 #: Questions per frame and type; the numbers are what costs most to learn. Many where frames are
 #: few, few where there are more frames than time.
 MANY = dict.fromkeys(TYPES, 3) | {"existence": 4, "scale_estimation": 4, "absolute_distance": 4}
-FEW = dict.fromkeys(TYPES, 1) | {"existence": 2, "scale_estimation": 2, "absolute_distance": 3}
+FEW = dict.fromkeys(TYPES, 1) | {"existence": 4, "scale_estimation": 2, "absolute_distance": 3}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 #: Loss weight of a digit by its place after the first significant one: the last is noise.
 _DIGIT_WEIGHTS = (1.5, 0.6, 0.15)
