@@ -55,13 +55,17 @@ class _Heads(nn.Module):
         self.regression = nn.Linear(width, REGRESSED.stop - REGRESSED.start)
 
 
-def chosen_frames(count: int, batch: int, step: int, seed: int) -> np.ndarray:
+def chosen_frames(
+    count: int, batch: int, step: int, seed: int, *, backwards: bool = False
+) -> np.ndarray:
     """Indices (batch,) of the frames of a step: every frame once an epoch, in an order of its own.
 
-    Depends on its arguments only, so that a run goes on where it stopped.
+    Depends on its arguments only, so that a run goes on where it stopped. `backwards`: the order
+    from its end, for a stage that is to see what another one has no time for.
     """
     epoch, place = divmod(step, max(1, count // batch))
     order = np.random.default_rng([seed, 1, epoch]).permutation(count)
+    order = order[::-1] if backwards else order
     return order[place * batch : (place + 1) * batch]
 
 
@@ -118,7 +122,8 @@ def train_tower(
     done = load_state(state, modules, members)
     with Journal(out / "tower.jsonl", "tower", steps, done, quiet=process > 0) as journal:
         for step in range(done, steps):
-            chosen = np.sort(chosen_frames(len(frames), BATCH, step, seed)[process::world])
+            together = chosen_frames(len(frames), BATCH, step, seed, backwards=True)
+            chosen = np.sort(together[process::world])
             own = np.random.SeedSequence([seed, step, process]).generate_state(1)
             jitter = torch.Generator().manual_seed(int(own[0]))
             pixels = normalise(torch.from_numpy(frames.picture[chosen]), jitter)
