@@ -12,6 +12,7 @@ marked), judgements/ (a chat judge's replies), scores.json, report.md, reliabili
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections import Counter
@@ -46,8 +47,15 @@ RELIABILITY = "reliability.png"
 JUDGES = ("rules", "minilm", "openai")
 
 
+def _manifest(benchmark: Path) -> str:
+    """What the folder of a benchmark of ours says of itself, in short; "" where there is none."""
+    files = sorted(benchmark.glob("*.json"))
+    whole = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(whole).hexdigest() if files else ""
+
+
 def _recorded(path: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
-    """Answers of an earlier, interrupted run with the same arguments."""
+    """Answers of an earlier, interrupted run with the same arguments and weights."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -57,8 +65,10 @@ def _recorded(path: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
         # The last line of an interrupted run may be half written.
         head, *rows = [json.loads(line) for line in lines[:-1]] or [None]
     if head != run:
+        differing = sorted(key for key in run if (head or {}).get(key) != run[key])
         raise typer.BadParameter(
-            f"{path} holds the answers of another run ({head}); choose another --out"
+            f"{path} holds the answers of another run, other in {', '.join(differing)} ({head}); "
+            "choose another --out"
         )
     return rows
 
@@ -221,10 +231,11 @@ def evaluate(
     try:
         chosen, similarity = _choose_judge(judge, minilm, judge_url, judge_model, judge_key, out)
         source = open_benchmark(benchmark, data, regions)
-        rows = _recorded(out / ANSWERS, run)
         # Not before there is something to ask: importing it takes seconds.
-        from training.evaluation.asking import load_model
+        from training.evaluation.asking import digest, load_model
 
+        run |= {"weights": digest(model), "asks": _manifest(Path(benchmark))}
+        rows = _recorded(out / ANSWERS, run)
         answerer = load_model(model, estimator)
         rows, items = _ask(source, run, rows, answerer, controls, batch, out)
         judged, failures = _judged(rows, items, chosen, similarity)

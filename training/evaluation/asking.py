@@ -7,13 +7,15 @@ where rows are kept.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdvlm_core.checkpoint import load
+from sdvlm_core import hub
+from sdvlm_core.checkpoint import NANO, NANO_DIRECTORY, load
 from sdvlm_core.depth_estimation import DepthEstimator, load_estimator, with_estimated_depth
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import RgbdFrame
@@ -53,6 +55,24 @@ class Model:
                 "--estimator that finds them (Depth Pro), or say --depth none"
             )
         return frame
+
+
+def digest(model: str) -> str:
+    """sha256 of a model's files, so that answers of other weights at the same place are told apart.
+
+    Of an adapter its own files; its base is known by the name in them.
+
+    Raises:
+        CheckpointError: there is no such model.
+    """
+    directory = NANO_DIRECTORY if model == NANO else hub.find(model)
+    whole = hashlib.sha256()
+    for file in sorted([*directory.glob("*.json"), *directory.glob("*.safetensors")]):
+        whole.update(file.name.encode())
+        with file.open("rb") as stored:
+            while block := stored.read(1 << 22):
+                whole.update(block)
+    return whole.hexdigest()
 
 
 def load_model(model: str, estimator: Path | None) -> Model:
