@@ -33,6 +33,7 @@ from training.ablation.report import write_report
 from training.ablation.rows import ROWS
 from training.nano.language import Recipe, train_language
 from training.processes import stop
+from training.recipe import keep_to
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def ablate(
 ) -> None:
     """Train and question every row; write OUT/ablation.md, ablation.json and ablation.png.
 
-    Running it again goes on where it stopped.
+    Running it again goes on where it stopped; with other steps or frames it needs another OUT.
 
     Example: python -m training.ablate training/configs/ablation_nano.yaml
     """
@@ -144,7 +145,12 @@ def ablate(
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise typer.BadParameter(str(error)) from error
     out = out or Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        # Rows, seeds and controls may be added to; what there is stays what it is.
+        fixed = ("train", "test", "base_steps", "steps", "rate")
+        keep_to(out, {key: getattr(config, key) for key in fixed})
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     tower = load_checkpoint("nano").model.float().model.vision_tower
     for name, recipe in (("train", config.train), ("test", config.test)):
         prepare(_frames(out, name, recipe), tower)

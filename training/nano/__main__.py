@@ -29,6 +29,7 @@ from training.nano.frames import CELLS, ENCODING, PICTURE, TrainingFrames, load
 from training.nano.language import Recipe, train_language
 from training.nano.tower import normalise, train_tower
 from training.nano.vocabulary import BOS, EOS, IMAGE, PAD, corpus, train_tokenizer
+from training.recipe import keep_to
 
 SEED = 0
 _CORPUS_FRAMES = 3000
@@ -106,10 +107,14 @@ def make_nano(
     parallel.start()
     process, world = parallel.place()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
-    out.mkdir(parents=True, exist_ok=True)
     if process > 0:
         parallel.wait()  # the first one prepares the frames
     frames = load(data, shards)
+    begun = {"frames": len(frames), "tower_steps": tower_steps, "steps": steps, "base": base}
+    try:
+        keep_to(out, begun | {"rate": rate})
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     if process == 0:
         parallel.wait()
     model, tokenizer = _start(base, frames)

@@ -43,19 +43,23 @@ def _table(document: dict[str, Any]) -> list[str]:
 
 def _training(document: dict[str, Any]) -> list[str]:
     lines = []
-    wall = busy = frames = 0.0
+    wall = busy = 0.0
+    # A longer run of a seed begins with the frames of a shorter one.
+    frames: dict[tuple[int, int], int] = {}
     for number, training in enumerate(document["trainings"], start=1):
         stages = training["stages"].values()
         wall += sum(stage["minutes"] for stage in stages)
         busy += sum(stage["cpu_minutes"] for stage in stages)
-        frames += training["frames"]
+        data = training["data"]
+        rendering = (data["seed"], data["width"])
+        frames[rendering] = max(frames.get(rendering, 0), data["frames"])
         steps = ", ".join(f"{name} {s['steps']} steps" for name, s in training["stages"].items())
-        lines += [f"{number}. {training['frames']:,} frames; {steps}; {training['machine']}:", ""]
+        lines += [f"{number}. {data['frames']:,} frames; {steps}; {training['machine']}:", ""]
         lines += [f"   `{command}`" for command in training["commands"]]
         lines.append("")
     lines.append(
-        f"Together {frames:,.0f} distinct simulated frames, {wall / 60:.1f} hours on two CPU cores "
-        f"({busy / 60:.1f} CPU hours), no GPU."
+        f"Together {sum(frames.values()):,} distinct simulated frames, {wall / 60:.1f} hours on "
+        f"two CPU cores ({busy / 60:.1f} CPU hours), no GPU."
     )
     return lines
 

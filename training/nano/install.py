@@ -77,6 +77,8 @@ def install(
 ) -> None:
     """Score the model in RUN/model and install it as nano."""
     model = run / "model"
+    if not json.loads((model / "config.json").read_text(encoding="utf-8")).get("calibration"):
+        raise typer.BadParameter(f"{model} is not calibrated: run training.calibrate first")
     for seed in SEEDS:
         frames = work / f"frames-{seed}"
         _run("training.simulate", f"--scenes={SCENES}", f"--seed={seed}", f"--out={frames}")
@@ -110,10 +112,16 @@ def install(
             f"--width {recipe['width']} --out DATA",
             command,
         ],
-        "frames": shards * SHARD_SCENES,
+        "data": {
+            "frames": shards * SHARD_SCENES,
+            "seed": recipe["seed"],
+            "width": recipe["width"],
+        },
         "stages": {s: _stage(run / f"{s}.jsonl", processes) for s in ("tower", "language")},
         "machine": f"{platform.machine()}, {platform.python_version()}, two CPU cores, no GPU",
     }
+    if earlier and earlier[-1]["commands"] == training["commands"]:
+        earlier.pop()  # this very run, installed before
     document = {
         "trainings": [*earlier, training],
         "scored_on": f"python -m training.simulate --scenes {SCENES} --seed {SEEDS[0]} --out DATA",

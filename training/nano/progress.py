@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import torch
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,8 +15,21 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 EVERY = 50
 
 
+def _behind(path: Path, done: int) -> TextIO:
+    """The journal open for what comes after step `done`."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= done]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.replace(path)
+    return path.open("a", encoding="utf-8")
+
+
 class Journal:
     """Averages losses and writes them to a JSON-lines file; use as a context manager.
+
+    What the file tells of steps after `done` is dropped: they were not kept and are done again.
 
     `quiet`: of the processes that train together all but the first only look out for bad values.
     Seconds are those of one process; CPU seconds too.
@@ -24,10 +38,10 @@ class Journal:
     def __init__(
         self, path: Path, name: str, steps: int, done: int = 0, *, quiet: bool = False
     ) -> None:
-        self._file = None if quiet else path.open("a", encoding="utf-8")
+        self._file = None if quiet else _behind(path, done)
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, int] = defaultdict(int)
-        self._done = done
+        self._done = self._told = done
         self._since, self._cpu = time.perf_counter(), time.process_time()
         self._progress = Progress(
             TextColumn(name),
@@ -64,8 +78,9 @@ class Journal:
             self._counts[name] += 1
         if self._done % EVERY == 0:
             means = {name: round(self._sums[name] / self._counts[name], 4) for name in self._sums}
-            seconds = (time.perf_counter() - self._since) / EVERY
-            busy = (time.process_time() - self._cpu) / EVERY
+            count = self._done - self._told
+            seconds = (time.perf_counter() - self._since) / count
+            busy = (time.process_time() - self._cpu) / count
             line = {
                 "step": self._done,
                 "seconds_per_step": round(seconds, 3),
@@ -77,6 +92,7 @@ class Journal:
                 self._file.flush()
             self._sums.clear()
             self._counts.clear()
+            self._told = self._done
             self._since, self._cpu = time.perf_counter(), time.process_time()
             self._progress.update(
                 self._task, note=" ".join(f"{k} {v:.3g}" for k, v in means.items())
