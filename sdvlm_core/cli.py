@@ -452,7 +452,7 @@ def convert_release(
             )
             report = convert.describe(plan)
             if not dry_run:
-                convert.check_out(plan, out)
+                convert.check_out((source.path for source in plan.sources), out)
                 convert.write_tokenizer(tokenizer or released, out)
                 with Progress(
                     *Progress.get_default_columns(), DownloadColumn(), console=_stderr()
@@ -538,10 +538,10 @@ def _in_words(measurement: Measurement) -> str:
 
 @contextmanager
 def _refusals(as_json: bool) -> Iterator[None]:
-    """Turn a refusal into its reason on stderr and exit status 1."""
+    """Turn a refusal, ours or the file system's, into its reason on stderr and exit status 1."""
     try:
         yield
-    except SdvlmError as error:
+    except (SdvlmError, OSError) as error:
         print(f"sdvlm: {error}", file=sys.stderr)
         if as_json:
             _print_json({"error": {"type": type(error).__name__, "message": str(error)}})
