@@ -80,7 +80,7 @@ def test_an_intrinsics_file_that_is_no_object_of_numbers_is_refused(
 ) -> None:
     path = tmp_path / "intrinsics.json"
     path.write_text(content)
-    with pytest.raises(IntrinsicsError, match="intrinsics.json"):
+    with pytest.raises(IntrinsicsError, match=r"intrinsics\.json"):
         CameraIntrinsics.from_json(path)
 
 
