@@ -22,6 +22,7 @@ from sdvlm_core.placement import Placement, resolve
 from sdvlm_core.prompt import Template, template
 
 NANO = "nano"
+ADAPTER = "adapter_config.json"
 #: Beside an adapter: the `depth_encoding` and `prompt_template` it was trained with.
 ADAPTER_SETTINGS = "sdvlm.json"
 NANO_DIRECTORY = Path(__file__).parent / "assets" / "nano"
@@ -153,11 +154,16 @@ def load(
         CheckpointError: absent, incomplete, of another architecture, not safetensors, or asked to
             run where it cannot.
     """
-    directory = NANO_DIRECTORY if name == NANO else hub.find(name)
-    if (directory / "adapter_config.json").exists():
-        base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
+    directory = _find(name)
+    if (directory / ADAPTER).exists():
+        base = read_json(directory / ADAPTER).get("base_model_name_or_path")
         if not isinstance(base, str) or not base:
-            raise CheckpointError(f"{directory}/adapter_config.json names no base model")
+            raise CheckpointError(f"{directory / ADAPTER} names no base model")
+        if (_find(base) / ADAPTER).exists():
+            raise CheckpointError(
+                f"the base of the adapter {directory} is an adapter too: {base}; make that one a "
+                f"whole model first (python -m training.merge {base} OUT) and name it in {ADAPTER}"
+            )
         checkpoint = load(base, device, dtype, quantization, attention)
         merge = merge and quantization == "none"
         model = _attach(checkpoint.model, directory, merge).eval().requires_grad_(False)
@@ -171,12 +177,16 @@ def load(
     model = load_model(directory, resolve(device, dtype, quantization, attention))
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # the tokenizers library raises just that
         raise CheckpointError(f"the tokenizer in {directory} does not load: {error}") from error
     model_id = NANO if directory == NANO_DIRECTORY else name
     # Of the token embeddings: where a question enters, if the layers are on several GPUs.
     where = model.get_input_embeddings().weight.device
     return Checkpoint(model_id, model, tokenizer, _form(model), where)
+
+
+def _find(name: str) -> Path:
+    return NANO_DIRECTORY if name == NANO else hub.find(name)
 
 
 def _form(model: DepthEncodedLlava) -> Template:

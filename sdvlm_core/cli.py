@@ -1,5 +1,6 @@
-"""The command `sdvlm`: ask about image files, measure in them, get models, say what works here.
+"""The command `sdvlm`: ask about image files, measure in them, get models and time them.
 
+Also answers about recordings (`replay`) and says what works here (`doctor`).
 Owns arguments, exit statuses and printing: 0 answered, 1 refused with the reason on stderr,
 2 wrong usage. With --json there is exactly one JSON document on stdout, on refusal too
 (`{"error": ...}`); everything else goes to stderr. Knows no ROS; loads torch only to answer.
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import DownloadColumn, Progress
+from rich.progress import DownloadColumn, Progress, track
 from rich.table import Table
 
 from sdvlm_core import __version__
@@ -112,6 +113,9 @@ def ask(
 ) -> None:
     """Ask one question about one picture with depth, or with an estimate of it if so asked.
 
+    What --region and --point name is measured from depth, as `sdvlm measure` does, and told beside
+    the answer; with --verify the answer's lengths are checked against it.
+
     Examples:
 
       sdvlm ask "How tall is the red mug?" --rgb c.png --depth d.png --intrinsics k.json
@@ -125,12 +129,16 @@ def ask(
       sdvlm ask "How wide is the box?" --rgb c.png --depth d.png --intrinsics k.json --verify \\
         --region box=210,140,420,380
     """
-    from sdvlm_core.measure_command import check_sensor, parse_regions
+    from sdvlm_core import geometry
+    from sdvlm_core.measure_command import (
+        check_sensor,
+        measurement_document,
+        parse_regions,
+        print_measured,
+    )
 
     check_sensor(sensor)
     regions = parse_regions(region, point)
-    if regions and not verify:
-        raise typer.BadParameter("--region and --point are for --verify; give that too")
     with _refusals(as_json):
         # A library that prints must not end up in front of the JSON.
         with redirect_stdout(sys.stderr):
@@ -147,6 +155,8 @@ def ask(
 
                 estimator = load_estimator(estimate_depth, checkpoint.device)
             session = SpatialEngine(checkpoint, estimator).open(frame)
+            # Before the question, which may take a minute: where this is impossible, it refuses.
+            measured = geometry.measure(session.frame, regions, sensor) if regions else None
             answer = session.ask(question)
             checks: tuple[Check, ...] = ()
             if verify:
@@ -154,11 +164,16 @@ def ask(
 
                 answer, checks = verified(session, answer, regions, sensor)
         if as_json:
-            _print_json(
-                answer_document(answer) | ({"checks": _documents(checks)} if verify else {})
-            )
+            document = answer_document(answer)
+            if verify:
+                document["checks"] = _documents(checks)
+            if measured is not None:
+                document |= measurement_document(*measured)
+            _print_json(document)
         else:
             _print_answer(answer)
+            if measured is not None:
+                print_measured(*measured)
             for check in checks:
                 _stderr().print(f"{check.said.kind.name.lower()} {check.said.label}: {check.why}")
 
@@ -452,7 +467,7 @@ def convert_release(
             )
             report = convert.describe(plan)
             if not dry_run:
-                convert.check_out(plan, out)
+                convert.check_out((source.path for source in plan.sources), out)
                 convert.write_tokenizer(tokenizer or released, out)
                 with Progress(
                     *Progress.get_default_columns(), DownloadColumn(), console=_stderr()
@@ -469,6 +484,42 @@ def convert_release(
 
 def _stderr() -> Console:
     return Console(stderr=True)
+
+
+@app.command("bench")
+def bench_model(
+    model: Model = "nano",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantization: Quantization = "none",
+    attention: Attention = "auto",
+    rounds: Annotated[int, typer.Option(min=1, help="Pictures; the times are medians.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Time a model on this machine: a picture, a question, an answer, one more answer.
+
+    Examples:
+
+      sdvlm bench
+
+      sdvlm bench --model sd-vlm-7b --quantization bnb-nf4 --rounds 3 --json | jq .decode_s
+    """
+    with _refusals(as_json):
+        with redirect_stdout(sys.stderr):
+            from sdvlm_core import bench
+            from sdvlm_core.checkpoint import load
+            from sdvlm_core.engine import SpatialEngine
+
+            engine = SpatialEngine(load(model, device, dtype, quantization, attention))
+            turns = track(range(rounds), "asking", console=_stderr(), transient=True)
+            figures = bench.measure(engine, turns)
+        if as_json:
+            _print_json(figures)
+        else:
+            table = Table(box=None, show_header=False)
+            for name, value in figures.items():
+                table.add_row(name, escape(str(value)))
+            Console().print(table)
 
 
 @app.command()
@@ -538,10 +589,10 @@ def _in_words(measurement: Measurement) -> str:
 
 @contextmanager
 def _refusals(as_json: bool) -> Iterator[None]:
-    """Turn a refusal into its reason on stderr and exit status 1."""
+    """Turn a refusal, ours or the file system's, into its reason on stderr and exit status 1."""
     try:
         yield
-    except SdvlmError as error:
+    except (SdvlmError, OSError) as error:
         print(f"sdvlm: {error}", file=sys.stderr)
         if as_json:
             _print_json({"error": {"type": type(error).__name__, "message": str(error)}})

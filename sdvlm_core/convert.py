@@ -251,9 +251,9 @@ def describe(plan: Plan) -> dict[str, Any]:
     }
 
 
-def check_out(plan: Plan, out: Path) -> None:
-    """Raise CheckpointError if `out` is one of the directories that are read."""
-    if out.resolve() in {source.path.parent.resolve() for source in plan.sources}:
+def check_out(read: Iterable[Path], out: Path) -> None:
+    """Raise CheckpointError if `out` is a directory of one of the files that are read."""
+    if any(out.resolve() in (path.parent.resolve(), path.resolve().parent) for path in read):
         raise CheckpointError(f"{out} is the released directory itself; name another one")
 
 
@@ -264,7 +264,7 @@ def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) 
         CheckpointError: `out` is a source, a file cannot be read, or it holds the zeros of a
             broken loader.
     """
-    check_out(plan, out)
+    check_out((source.path for source in plan.sources), out)
     (out / DEPTH_DIRECTORY if plan.depth else out).mkdir(parents=True, exist_ok=True)
     # Of an earlier conversion: what is being replaced is no model either.
     (out / "config.json").unlink(missing_ok=True)
@@ -376,8 +376,15 @@ def write_tokenizer(source: Path, out: Path) -> None:
             raise CheckpointError(
                 f"reading {source / 'tokenizer.model'} needs: pip install sentencepiece protobuf"
             )
+    try:
+        tokenizer = LlamaTokenizer.from_pretrained(source, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises just that
+        raise CheckpointError(
+            f"the tokenizer in {source} does not load ({type(error).__name__}: {error}); get its "
+            "files again, or name another directory that has one (--tokenizer)"
+        ) from error
     out.mkdir(parents=True, exist_ok=True)
-    LlamaTokenizer.from_pretrained(source, local_files_only=True).save_pretrained(out)
+    tokenizer.save_pretrained(out)
 
 
 def convert_depth_anything(path: Path, out: Path, metric_range: float | None = None) -> None:
@@ -386,10 +393,11 @@ def convert_depth_anything(path: Path, out: Path, metric_range: float | None = N
     metric_range: metres, for the metric variants: 20 (Hypersim, indoor) or 80 (VKITTI, outdoor).
 
     Raises:
-        CheckpointError: not a complete Depth-Anything-V2.
+        CheckpointError: not a complete Depth-Anything-V2, or `out` is its own directory.
     """
     from transformers import DepthAnythingForDepthEstimation
 
+    check_out([path], out)
     tensors = _tensors(path)
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     config = official.depth_config(shapes, metric_range=metric_range)

@@ -264,17 +264,33 @@ class FrameSession:
         ids = question_ids(
             self._checkpoint.tokenizer, self._checkpoint.prompt_template, check_question(question)
         )
-        with torch.inference_mode():
-            try:
-                return self._step(ids)
-            finally:
-                self._forget_question()
+        with self._one_question(), torch.inference_mode():
+            return self._step(ids)
+
+    @contextmanager
+    def _one_question(self) -> Iterator[None]:
+        """The cache is this question's alone, and afterwards what it was.
+
+        Raises:
+            QueryError: it is another question's.
+        """
+        if self._busy:
+            raise QueryError("another answer of this session is not finished; close its stream")
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+            self._forget_question()
 
     def _forget_question(self) -> None:
         """Cut the cache back to the image prefix; its own entries are never touched."""
-        extra = self._cache.get_seq_length() - self._prefix_length
-        if extra > 0:
-            self._cache.crop(-extra)
+        # Each tensor by its own length: a forward pass that failed half-way, out of memory say,
+        # has lengthened only the layers before, and perhaps one layer's keys without its values.
+        for layer in self._cache.layers:
+            layer.keys = layer.keys[..., : self._prefix_length, :]
+            layer.values = layer.values[..., : self._prefix_length, :]
+            layer.crop(0)  # has a sliding window count its tokens anew
 
     def _step(self, ids: list[int]) -> torch.Tensor:
         model = self._checkpoint.model
@@ -300,15 +316,12 @@ class FrameSession:
         sampling: Sampling | None,
     ) -> Iterator[int]:
         """Generate into `generated`, yielding after each token; the cache is left as it was."""
-        if self._busy:
-            raise QueryError("another answer of this session is not finished; close its stream")
         form = self._checkpoint.prompt_template
         end = self._checkpoint.tokenizer.eos_token_id
         ids = question_ids(self._checkpoint.tokenizer, form, question)
         draw = _drawing(sampling, self._checkpoint.device)
         started = time.perf_counter()
-        self._busy = True
-        try:
+        with self._one_question():
             for count in range(max_new_tokens):
                 if cancel is not None and cancel.is_set():
                     raise QueryCanceled(f"canceled after {count} tokens")
@@ -327,10 +340,7 @@ class FrameSession:
                 yield chosen
                 if form.stop and form.stop in self._text(generated.ids):
                     break
-        finally:
-            self._busy = False
-            self._forget_question()
-            generated.decode = time.perf_counter() - started - generated.prefill
+        generated.decode = time.perf_counter() - started - generated.prefill
 
     def _text(self, ids: list[int]) -> str:
         """Words of the tokens so far, up to the template's stop text."""

@@ -89,19 +89,22 @@ class CameraIntrinsics:
             return cls(fx, fy, cx, cy, int(values["width"]), int(values["height"]))
         except KeyError as error:
             raise IntrinsicsError(f"intrinsics lack the key {error}") from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise IntrinsicsError(f"an intrinsics value is not a number: {error}") from error
 
     @classmethod
     def from_json(cls, path: Path) -> CameraIntrinsics:
-        """Read an `intrinsics.json`; an unreadable or incomplete file raises IntrinsicsError."""
+        """Read an `intrinsics.json`; an unreadable or wrong file raises IntrinsicsError."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise IntrinsicsError(f"cannot read intrinsics from {path}: {error}") from error
         if not isinstance(values, dict):
             raise IntrinsicsError(f"{path} must hold one JSON object, found {type(values)}")
-        return cls.from_mapping(values)
+        try:
+            return cls.from_mapping(values)
+        except IntrinsicsError as error:
+            raise IntrinsicsError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,16 +190,13 @@ def read_frame(
     """
     import cv2
 
-    bgr = cv2.imread(str(rgb_path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise FrameError(f"{rgb_path} is missing or not an image that OpenCV reads")
+    # A turned phone picture is turned back by its Exif; depth and intrinsics are not.
+    bgr = _read_image(rgb_path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, FrameError)
     depth = None
     if depth_path is not None:
         if not (math.isfinite(depth_scale) and depth_scale > 0):
             raise DepthError(f"depth scale must be positive metres per unit, got {depth_scale}")
-        raw = cv2.imread(str(depth_path), cv2.IMREAD_UNCHANGED)
-        if raw is None:
-            raise DepthError(f"{depth_path} is missing or not an image that OpenCV reads")
+        raw = _read_image(depth_path, cv2.IMREAD_UNCHANGED, DepthError)
         if raw.dtype != np.uint16 or raw.ndim != 2:
             raise DepthError(
                 f"{depth_path} must be a single-channel uint16 image (0 = no reading), "
@@ -205,6 +205,20 @@ def read_frame(
         depth = depth_in_metres(raw, depth_scale)
     intrinsics = CameraIntrinsics.from_json(intrinsics_path) if intrinsics_path else None
     return RgbdFrame(np.ascontiguousarray(bgr[..., ::-1]), depth, intrinsics)
+
+
+def _read_image(path: Path, flags: int, refusal: type[FrameError]) -> Array:
+    import cv2
+
+    try:
+        image = cv2.imread(str(path), flags)
+    except cv2.error as error:
+        raise refusal(
+            f"{path} cannot be decoded; give it whole and in the camera's own size: {error}"
+        ) from error
+    if image is None:
+        raise refusal(f"{path} is missing or not an image that OpenCV reads")
+    return image
 
 
 @dataclass(frozen=True, eq=False)

@@ -131,11 +131,22 @@ def _split(name: str) -> tuple[str, str]:
     return RELEASES[short].repository if short in RELEASES else short, revision or "main"
 
 
+def _store(repository: str) -> Path:
+    """Where the hub's library keeps a repository: snapshots, and references to them by name."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+
+
 def cached(name: str) -> Path | None:
     """The local directory of a name that has been downloaded, else None. Never goes online."""
     from huggingface_hub import try_to_load_from_cache
 
     repository, revision = _split(name)
+    # A commit's directory is there from the first byte on; its reference is not.
+    if not (_store(repository) / "refs" / revision).is_file():
+        return None
     found = try_to_load_from_cache(repository, "config.json", revision=revision)
     return Path(found).parent if isinstance(found, str) else None
 
@@ -233,12 +244,9 @@ def download(snapshot: Snapshot, checking: Callable[[int], None] = lambda _: Non
         DownloadError: no room, no connection, or a file that is not the one listed: that file is
             removed.
     """
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.file_download import repo_folder_name
+    from huggingface_hub import hf_hub_download
 
-    store = Path(constants.HF_HUB_CACHE) / repo_folder_name(
-        repo_id=snapshot.repository, repo_type="model"
-    )
+    store = _store(snapshot.repository)
     store.mkdir(parents=True, exist_ok=True)
     place = store / "snapshots" / snapshot.commit
     missing = sum(file.size for file in snapshot.files if not (place / file.path).exists())
@@ -254,9 +262,9 @@ def download(snapshot: Snapshot, checking: Callable[[int], None] = lambda _: Non
     for file in snapshot.files:
         _check(place / file.path, file)
         checking(file.size)
-    # Last, so that the name leads to a complete model or nowhere.
-    reference = store / "refs" / snapshot.revision
-    if snapshot.revision != snapshot.commit:
+    # Last, so that both names lead to a complete model or nowhere.
+    for name in {snapshot.commit, snapshot.revision}:
+        reference = store / "refs" / name
         reference.parent.mkdir(parents=True, exist_ok=True)
         temporary = reference.with_name(f"{reference.name}.{os.getpid()}.tmp")
         temporary.write_text(snapshot.commit)

@@ -113,9 +113,13 @@ def open_journal(directory: Path, description: dict[str, Any]) -> Iterator[Binar
     """answers.jsonl for reading and appending, locked, without a line that was cut off.
 
     Raises:
-        ReplayError: the directory holds another replay, or one is being written there now.
+        ReplayError: the directory holds another replay, one is being written there now, or it
+            cannot be made.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReplayError(f"{directory} cannot be a directory ({error}); give another") from error
     path, described = directory / ANSWERS, directory / DESCRIPTION
     with open(path, "a+b") as journal:
         try:

@@ -97,3 +97,13 @@ def test_unknown_settings_beside_an_adapter_are_refused(adapter):
     (adapter / "sdvlm.json").write_text(json.dumps({"depth": "xyz"}))
     with pytest.raises(CheckpointError, match="unknown key 'depth'"):
         load(str(adapter))
+
+
+@pytest.mark.parametrize("itself", [False, True])
+def test_an_adapter_on_an_adapter_is_refused_by_the_names_of_both(adapter, itself):
+    outer = adapter if itself else adapter.parent / "outer"
+    outer.mkdir(exist_ok=True)
+    text = json.dumps({"base_model_name_or_path": str(adapter)})
+    (outer / "adapter_config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=f"adapter {outer} is an adapter too: {adapter};"):
+        load(str(outer))

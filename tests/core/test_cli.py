@@ -114,7 +114,8 @@ def test_wrong_usage_has_status_two(words: list[str]) -> None:
 
 def test_help_shows_an_example_of_each_command() -> None:
     assert "sdvlm ask" in runner.invoke(app, ["ask", "--help"]).stdout
-    assert "sdvlm doctor" in runner.invoke(app, ["doctor", "--help"]).stdout
+    for command in ("bench", "doctor"):
+        assert f"sdvlm {command}" in runner.invoke(app, [command, "--help"]).stdout
 
 
 def test_nan_becomes_null_and_enumerations_become_names(tiny: Path, picture: list[str]) -> None:
@@ -133,6 +134,35 @@ def test_nan_becomes_null_and_enumerations_become_names(tiny: Path, picture: lis
     assert document["confidence"] is None
     assert math.isnan(answer.confidence)
     assert only_json(json.dumps(document, allow_nan=False)) == document
+
+
+def test_a_region_is_measured_beside_the_answer_whether_it_is_verified_or_not(
+    tiny: Path, picture: list[str]
+) -> None:
+    box = ["--region", "box=20,10,40,30", "--region", "lamp=2,2,12,12"]
+    words = ["ask", "How wide is the box?", *picture, "--model", str(tiny), *box]
+    measured = only_json(runner.invoke(app, ["measure", *picture, *box, "--json"]).stdout)
+    for verify in ([], ["--verify"]):
+        result = runner.invoke(app, [*words, *verify, "--json"])
+        assert result.exit_code == 0, result.output
+        document = only_json(result.stdout)
+        assert document["question"] == "How wide is the box?"
+        assert ("checks" in document) is bool(verify)
+        assert {key: document[key] for key in measured} == measured
+    assert "lamp" in runner.invoke(app, words).stdout
+
+
+def test_bench_tells_where_the_time_goes_and_on_which_machine(tiny: Path) -> None:
+    words = ["bench", "--model", str(tiny), "--rounds", "2"]
+    result = runner.invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    figures = only_json(result.stdout)
+    assert (figures["model"], figures["rounds"]) == (str(tiny), 2)
+    assert "torch" in figures["machine"]
+    assert all(figures[key] > 0 for key in ("encode_s", "prefill_s", "decode_s", "next_answer_s"))
+    assert figures["encode_s"] < figures["first_answer_s"]
+    assert "next_answer_s" in runner.invoke(app, words).stdout
+    assert runner.invoke(app, ["bench", "--model", "/nowhere"]).exit_code == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, DepthAnythingForDepthEstimation
 from typer.testing import CliRunner
 
@@ -251,6 +251,36 @@ def test_the_released_directory_is_never_written_to(released):
     assert done.exit_code == 1
     assert "name another one" in done.stderr
     assert sorted(file.name for file in released.iterdir()) == before
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_single_file_is_never_overwritten_by_its_own_conversion(tmp_path, linked):
+    source = given = tmp_path / "upstream" / "model.safetensors"
+    source.parent.mkdir()
+    save_file(random_weights(depth_anything_shapes()), source)
+    before = source.read_bytes()
+    if linked:
+        given = tmp_path / "link.safetensors"
+        given.symlink_to(source)
+    done = CliRunner().invoke(app, ["convert", str(given), str(source.parent)])
+    assert done.exit_code == 1
+    assert "name another one" in done.stderr
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"model": {"type": "BPE"}}', "cut o"])
+def test_a_tokenizer_that_does_not_load_is_refused_by_its_directory(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(CheckpointError, match=f"tokenizer in {tmp_path} does not load"):
+        convert.write_tokenizer(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_the_file_system_refuses_is_one_json_document_too(released, tmp_path):
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(app, ["convert", str(released), str(tmp_path / "file"), "--json"])
+    assert done.exit_code == 1
+    assert str(tmp_path / "file") in json.loads(done.stdout)["error"]["message"]
 
 
 def test_a_dry_run_of_a_single_file_is_wrong_usage_not_a_conversion(tmp_path):

@@ -174,6 +174,9 @@ def test_a_stream_that_is_closed_early_leaves_the_session_as_it_was(engine):
     next(stream)
     with pytest.raises(QueryError, match="not finished"):
         session.ask("How tall is the mug?")
+    with pytest.raises(QueryError, match="not finished"):
+        session.next_token_logits("How tall is the mug?")
+    next(stream)  # goes on, undisturbed
     stream.close()
     after = session.next_token_logits("How tall is the mug?")
     torch.testing.assert_close(after, before, atol=0, rtol=0)
@@ -228,3 +231,23 @@ def test_running_out_of_memory_is_a_refusal_and_the_engine_goes_on(engine, monke
         with pytest.raises(ModelMemoryError, match="out of memory while answering"):
             session.ask("How tall is it?")
     assert session.ask("How tall is it?", max_new_tokens=4).text == before
+
+
+@pytest.mark.parametrize("keys_first", [False, True])
+def test_a_forward_pass_that_fails_half_way_leaves_the_session_as_it_was(
+    engine, monkeypatch, keys_first
+):
+    session = engine.open(_frame())
+    before = session.next_token_logits("How tall is it?")
+    last = session._cache.layers[-1]
+
+    def greedy(keys: torch.Tensor, *_: object, **__: object) -> None:
+        if keys_first:
+            last.keys = torch.cat([last.keys, keys], -2)
+        raise torch.OutOfMemoryError("out of memory in the last decoder layer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(last, "update", greedy)
+        with pytest.raises(ModelMemoryError, match="decoder layer"):
+            session.ask("How tall is it?")
+    torch.testing.assert_close(session.next_token_logits("How tall is it?"), before, rtol=0, atol=0)

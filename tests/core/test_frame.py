@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +71,16 @@ def test_an_incomplete_intrinsics_file_names_the_missing_key(tmp_path: Path, mis
         CameraIntrinsics.from_json(path)
 
 
-@pytest.mark.parametrize("content", ["", "[1, 2]", "{", '{"fx": "wide"}'])
+HUGE = json.dumps(CAMERA.__dict__).replace('"width": 64', '"width": 1e999')
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "{", '{"fx": "wide"}', HUGE])
 def test_an_intrinsics_file_that_is_no_object_of_numbers_is_refused(
     tmp_path: Path, content: str
 ) -> None:
     path = tmp_path / "intrinsics.json"
     path.write_text(content)
-    with pytest.raises(IntrinsicsError):
+    with pytest.raises(IntrinsicsError, match=r"intrinsics\.json"):
         CameraIntrinsics.from_json(path)
 
 
@@ -138,6 +143,31 @@ def test_files_that_cannot_be_a_frame_are_refused_by_name(tmp_path: Path) -> Non
         read_frame(tmp_path / "rgb.png", tmp_path / "rgb.png")
     with pytest.raises(DepthError, match="scale must be positive"):
         read_frame(tmp_path / "rgb.png", tmp_path / "rgb.png", depth_scale=0.0)
+
+
+def test_an_image_too_large_to_decode_is_refused_by_name(tmp_path: Path) -> None:
+    encoded = bytearray(cv2.imencode(".png", np.zeros((48, 64), np.uint16))[1].tobytes())
+    encoded[16:24] = struct.pack(">II", 60_000, 60_000)
+    encoded[29:33] = struct.pack(">I", zlib.crc32(encoded[12:29]))
+    (tmp_path / "huge.png").write_bytes(encoded)
+    cv2.imwrite(str(tmp_path / "rgb.png"), np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(FrameError, match=r"huge\.png cannot be decoded"):
+        read_frame(tmp_path / "huge.png")
+    with pytest.raises(DepthError, match=r"huge\.png cannot be decoded"):
+        read_frame(tmp_path / "rgb.png", tmp_path / "huge.png")
+
+
+def test_colour_is_not_turned_by_its_exif_because_depth_is_not(tmp_path: Path) -> None:
+    rgb = np.zeros((48, 64, 3), np.uint8)
+    rgb[:24] = 250
+    jpeg = cv2.imencode(".jpg", rgb)[1].tobytes()
+    # TIFF, little endian, one entry: tag 0x112 (orientation), one short, 3 = upside down.
+    tiff = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x112, 3, 1, 3, 0, 0)
+    exif = b"Exif\0\0" + tiff
+    turned = jpeg[:2] + struct.pack(">HH", 0xFFE1, len(exif) + 2) + exif + jpeg[2:]
+    (tmp_path / "rgb.jpg").write_bytes(turned)
+    assert cv2.imread(str(tmp_path / "rgb.jpg"))[0, 0, 0] < 10  # what other readers make of it
+    assert read_frame(tmp_path / "rgb.jpg").rgb[0, 0, 0] > 240
 
 
 def test_a_region_has_exactly_one_shape() -> None:

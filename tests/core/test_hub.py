@@ -139,6 +139,22 @@ def test_a_damaged_file_is_removed_and_the_name_leads_nowhere_until_it_is_right(
     assert server.served == ["model.safetensors"]
 
 
+def test_a_pinned_commit_leads_nowhere_until_all_of_it_is_there_and_checked(
+    tmp_path, server, monkeypatch
+):
+    pinned = f"{NAME}@{COMMIT}"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    server.corrupt = "model.safetensors"
+    assert _sdvlm(tmp_path, server, "download", pinned).returncode == 1
+    assert list(tmp_path.rglob("snapshots/*/config.json"))
+    assert hub.cached(pinned) is None
+    with pytest.raises(CheckpointError, match=f"sdvlm download {pinned}"):
+        hub.find(pinned)
+    server.corrupt = ""
+    done = _sdvlm(tmp_path, server, "download", pinned)
+    assert hub.cached(pinned) == hub.find(pinned) == Path(done.stdout.strip())
+
+
 def test_a_damaged_small_file_is_found_too(tmp_path, server):
     server.corrupt = "config.json"
     done = _sdvlm(tmp_path, server, "download", NAME)

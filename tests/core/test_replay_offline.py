@@ -738,6 +738,10 @@ def test_refusals_have_status_one_and_leave_no_mark(
         assert result.exit_code == 1
         assert reason in result.stderr
         assert not (tmp_path / "out").exists()
+    (tmp_path / "file").touch()
+    result = invoke("--json", "--out", str(tmp_path / "file"))
+    assert result.exit_code == 1
+    assert str(tmp_path / "file") in json.loads(result.stdout)["error"]["message"]
     result = invoke("--json", bag=tmp_path)
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"]["type"] == "BagError"
