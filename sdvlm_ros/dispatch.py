@@ -157,9 +157,13 @@ class Dispatcher:
         """Keep the newest frame for later questions; its stamp, nanoseconds.
 
         Raises:
-            SdvlmError: there is no frame, or the node is not active.
+            SdvlmError: there is no frame, it is too old, or the node is not active.
         """
-        return self._active_inputs().buffer.hold().color.stamp_ns
+        buffer = self._active_inputs().buffer
+        frame = buffer.newest()
+        self._check_age(frame, self._parameter("max_age"))
+        buffer.hold(frame)
+        return frame.color.stamp_ns
 
     @contextmanager
     def replying(self) -> Iterator[None]:
@@ -222,9 +226,11 @@ class Dispatcher:
         frame = buffer.at(stamp_ns) if stamp_ns else buffer.newest()
         # Whoever names a stamp knows how old it is.
         if max_age or not stamp_ns:
-            limit = max_age or self._parameter("max_age")
-            check_age(frame, self._node.get_clock().now().nanoseconds, round(limit * 1e9))
+            self._check_age(frame, max_age or self._parameter("max_age"))
         return frame
+
+    def _check_age(self, frame: RawFrame, limit: float) -> None:
+        check_age(frame, self._node.get_clock().now().nanoseconds, round(limit * 1e9))
 
     def _parameter(self, name: str) -> float:
         return float(self._node.get_parameter(name).value)
