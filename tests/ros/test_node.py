@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,8 +23,12 @@ from lifecycle_msgs.srv import ChangeState
 from sdvlm.msg import Region, SpatialAnswer
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_core.messages import nanoseconds
+from sdvlm_ros import parameters
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, frame_from_messages, image_message
+from sdvlm_ros.dispatch import Dispatcher
+from sdvlm_ros.error_codes import ModelNotReadyError
+from sdvlm_ros.visualization import Visualization
 from tests.ros.conftest import running
 from tests.ros.peer import (
     DEPTH,
@@ -336,6 +341,18 @@ def test_a_model_that_is_not_there_leaves_a_node_that_says_so(context: rclpy.Con
         response = peer.ask()
         assert response.error_code == Response.MODEL_NOT_READY
         assert "/nowhere" in response.error_msg
+
+
+def test_a_question_where_there_is_no_torch_is_told_that_the_node_is_not_ready(
+    context: rclpy.Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sdvlm_core.engine", None)  # as an import that fails
+    node = rclpy.create_node("bare", context=context)
+    parameters.declare(node)
+    dispatcher = Dispatcher(node, lambda: "No module named 'torch'", Visualization(node))
+    with pytest.raises(ModelNotReadyError, match="No module named 'torch'"):
+        dispatcher.question("How far is it?", [], verify=False)
+    node.destroy_node()
 
 
 def test_the_life_cycle_can_be_gone_through_twice(tiny_model: Path, context: rclpy.Context) -> None:
