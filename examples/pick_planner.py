@@ -17,7 +17,6 @@ import json
 import sys
 
 from sdvlm_ros.client import NoMeasurement, SpatialClient, SpatialQueryFailed
-from sdvlm_ros.conversions import nanoseconds
 from sdvlm_ros.moveit import collision_object
 
 # What these say of a measurement, nobody should close a gripper on.
@@ -27,9 +26,12 @@ UNFIT = {"too_few_points", "truncated", "transparent_or_reflective", "nothing_st
 def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, object]:
     """The grasp; NoMeasurement where there is none to be had."""
     name = arguments.name
-    # From depth alone, in milliseconds; then the model looks at the very same image.
-    measured = client.measure({name: arguments.box}, target_frame=arguments.target_frame)
-    thing, stamp_ns = measured.regions[0], nanoseconds(measured.header.stamp)
+    # Held, however long the model takes: it looks at the very same image that is measured.
+    stamp_ns = client.capture()
+    measured = client.measure(
+        {name: arguments.box}, target_frame=arguments.target_frame, stamp_ns=stamp_ns
+    )
+    thing = measured.regions[0]
     doubts = UNFIT.intersection(thing.warnings)
     if doubts:
         raise NoMeasurement(f"{name} is not measured well enough: {', '.join(sorted(doubts))}")

@@ -14,16 +14,16 @@ from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.substitutions import EnvironmentVariable
 from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory("sdvlm"))
 CAMERAS = {path.stem: path for path in sorted((SHARE / "config/cameras").glob("*.yaml"))}
-# Argument -> the node's own topic, and the transport that image_transport appends to its name.
+# Argument -> the node's own topic; a compressed transport's follows it.
 TOPICS = {
-    "rgb": ("rgb/image_rect_color", "/compressed"),
-    "depth": ("depth_registered/image_rect", "/compressedDepth"),
-    "info": ("rgb/camera_info", ""),
+    "rgb": "rgb/image_rect_color",
+    "depth": "depth_registered/image_rect",
+    "info": "rgb/camera_info",
 }
 ARGUMENTS = {
     "camera": ("", "Preset of topics, depth noise and transports; '' = none."),
@@ -34,12 +34,13 @@ ARGUMENTS = {
     "depth_transport": ("", "raw or compressedDepth; '' = the preset's."),
     "params_file": (str(SHARE / "config/spatial_query.params.yaml"), "Parameters, yaml."),
     "model": ("", "nano, a directory, or a downloaded name; '' = params_file's."),
-    "use_sim_time": ("false", "Take the time from /clock (simulation, bags)."),
-    "autostart": ("true", "Configure and activate without a lifecycle manager."),
+    "use_sim_time": ("", "Take the time from /clock (simulation, bags); '' = params_file's."),
+    "autostart": ("", "Configure and activate without a lifecycle manager; '' = params_file's."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "namespace": ("", "Namespace of the node and its relative topics."),
     "python": ("", "Interpreter with torch and transformers, if not the system's."),
     "rviz": ("false", "Show image, markers and answers in RViz."),
+    "fixed_frame": ("camera_color_optical_frame", "RViz's; with a robot description base_link."),
 }
 CHOICES = {
     "camera": ["", *CAMERAS],
@@ -49,19 +50,21 @@ CHOICES = {
 }
 
 
-def spatial_query_node(context: LaunchContext) -> list[Node]:
-    """The node; here, and not declared, because what is '' comes from the preset."""
+def nodes(context: LaunchContext) -> list[Node]:
+    """The node and RViz; here, and not declared, because what is '' comes from the preset."""
     value = {name: context.launch_configurations[name] for name in ARGUMENTS}
     preset = {"topics": {}, "parameters": {}}
     if value["camera"]:
         preset = yaml.safe_load(CAMERAS[value["camera"]].read_text())
-    explicit = {name: value[name] for name in ("model", "rgb_transport", "depth_transport")}
+    words = ("model", "rgb_transport", "depth_transport")
+    explicit = {name: value[name] for name in words if value[name]}
+    # What is not given must not be set, as it would win over params_file.
+    switches = {
+        name: value[name].lower() == "true" for name in ("use_sim_time", "autostart") if value[name]
+    }
     remappings = [("/tf", "tf"), ("/tf_static", "tf_static")]
-    for name, (topic, transport) in TOPICS.items():
-        wanted = value[name] or preset["topics"].get(name, topic)
-        # A remapping is of one name: the compressed topic is another.
-        remappings += [(topic, wanted)]
-        remappings += [(topic + transport, wanted + transport)] if transport else []
+    for name, topic in TOPICS.items():
+        remappings.append((topic, value[name] or preset["topics"].get(name, topic)))
     return [
         Node(
             package="sdvlm",
@@ -74,14 +77,22 @@ def spatial_query_node(context: LaunchContext) -> list[Node]:
             parameters=[
                 value["params_file"],
                 preset["parameters"],
-                {name: text for name, text in explicit.items() if text},
-                {name: value[name].lower() == "true" for name in ("use_sim_time", "autostart")},
+                explicit | switches,
             ],
             remappings=remappings,
             ros_arguments=["--log-level", value["log_level"]],
             # A running question ends at its next token, which a busy machine takes its time for.
             sigterm_timeout="20",
-        )
+        ),
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            namespace=value["namespace"],
+            arguments=["-d", str(SHARE / "config/sdvlm.rviz"), "-f", value["fixed_frame"]],
+            parameters=[{name: on for name, on in switches.items() if name == "use_sim_time"}],
+            remappings=remappings,
+            condition=IfCondition(value["rviz"]),
+        ),
     ]
 
 
@@ -89,13 +100,6 @@ def generate_launch_description() -> LaunchDescription:
     """The arguments, the environment, the node, and RViz if wanted."""
     profile = EnvironmentVariable(
         "FASTDDS_DEFAULT_PROFILES_FILE", default_value=str(SHARE / "config/fastdds.xml")
-    )
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        namespace=LaunchConfiguration("namespace"),
-        arguments=["-d", str(SHARE / "config/sdvlm.rviz")],
-        condition=IfCondition(LaunchConfiguration("rviz")),
     )
     return LaunchDescription(
         [
@@ -109,7 +113,6 @@ def generate_launch_description() -> LaunchDescription:
                 for name, (default, description) in ARGUMENTS.items()
             ),
             SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", profile),
-            OpaqueFunction(function=spatial_query_node),
-            rviz,
+            OpaqueFunction(function=nodes),
         ]
     )

@@ -24,6 +24,7 @@ from rclpy.action.client import ClientGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
+from std_srvs.srv import Trigger
 
 from sdvlm.action import SpatialReasoning
 from sdvlm.msg import Measurement, SpatialAnswer
@@ -34,6 +35,7 @@ from sdvlm_ros.client_messages import (
     Size,
     SpatialQueryFailed,
     best,
+    held_stamp_ns,
     measured_distance,
     measured_position,
     measured_size,
@@ -70,6 +72,7 @@ class AsyncSpatialClient:
         self.regions = node.create_client(
             MeasureRegions, f"{server}/measure_regions", callback_group=group
         )
+        self._holding = node.create_client(Trigger, f"{server}/capture", callback_group=group)
         self._life = node.create_client(GetState, f"{server}/get_state", callback_group=group)
         self._action = f"{server}/reason"
         self.reasoning = ActionClient(node, SpatialReasoning, self._action, callback_group=group)
@@ -173,6 +176,13 @@ class AsyncSpatialClient:
         if response.error_code != Code.NONE:
             raise SpatialQueryFailed(response.error_code, response.error_msg)
         return response
+
+    async def capture(self, /, *, timeout: float = 5.0) -> int:
+        """Have the node hold its newest frame until the next capture; `stamp_ns` to ask it by."""
+        await self._discovered(self._holding.service_is_ready, self._holding.srv_name)
+        return held_stamp_ns(
+            await self._reply(self._holding.call_async(Trigger.Request()), timeout)
+        )
 
     async def reason(
         self,

@@ -60,7 +60,9 @@ class SpatialClient:
         # A context of its own: neither needs the caller's rclpy.init nor shuts it down.
         self._context = Context()
         rclpy.init(context=self._context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
-        self._node = rclpy.create_node("spatial_client", context=self._context)
+        # By name, as the caller's own `-r __node:=` is in the process's arguments too.
+        named = ["--ros-args", "-r", "__node:=spatial_client"]
+        self._node = rclpy.create_node("spatial_client", context=self._context, cli_args=named)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._asking = AsyncSpatialClient(self._node, server)
@@ -76,6 +78,7 @@ class SpatialClient:
     locate = _blocking(AsyncSpatialClient.locate)
     count = _blocking(AsyncSpatialClient.count)
     measure = _blocking(AsyncSpatialClient.measure)
+    capture = _blocking(AsyncSpatialClient.capture)
     reason = _blocking(AsyncSpatialClient.reason)
 
     def cancel(self) -> int:

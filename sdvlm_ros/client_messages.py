@@ -12,9 +12,11 @@ from typing import Any
 
 from geometry_msgs.msg import PointStamped
 from sensor_msgs.msg import RegionOfInterest
+from std_srvs.srv import Trigger
 
 from sdvlm.msg import Measurement, Region, RegionMeasurement, SpatialAnswer
 from sdvlm.srv import MeasureRegions, SpatialQuery
+from sdvlm_core.error_codes import ErrorCode
 from sdvlm_core.errors import SdvlmError
 from sdvlm_ros.conversions import duration_message, time_message
 from sdvlm_ros.error_codes import NAMES
@@ -96,6 +98,19 @@ def _region(label: str, corners: Sequence[float]) -> Region:
         )
     roi = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
     return Region(label=label, roi=roi)
+
+
+def held_stamp_ns(response: Trigger.Response) -> int:
+    """The stamp of the frame that ~/capture holds, nanoseconds.
+
+    Raises:
+        SpatialQueryFailed: it holds none; with the code that the message begins with.
+    """
+    if not response.success:
+        name, _, text = response.message.partition(": ")
+        raise SpatialQueryFailed(ErrorCode[name], text)
+    seconds, _, nanoseconds = response.message.partition(".")
+    return int(seconds) * 10**9 + int(nanoseconds)
 
 
 def best(answer: SpatialAnswer, kind: int) -> Measurement:

@@ -22,7 +22,7 @@ from sdvlm_core.messages import nanoseconds, regions_from_messages
 from sdvlm_core.prompt import check_question
 from sdvlm_ros import parameters
 from sdvlm_ros.error_codes import NAMES, ModelNotReadyError, error_code
-from sdvlm_ros.frame_buffer import RawFrame, check_age
+from sdvlm_ros.frame_buffer import Input, RawFrame, check_age
 from sdvlm_ros.inputs import Inputs
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.promise import Promise
@@ -116,8 +116,10 @@ class Dispatcher:
         """A question of a request, with the generation parameters of this moment.
 
         Raises:
+            ModelNotReadyError: the node is not active.
             QueryError: it cannot be asked.
         """
+        self._active_inputs()  # first: without torch there are no generation parameters either
         given = regions_from_messages(regions)
         if given and not verify:
             raise QueryError("regions say what to verify by: set verify too, or leave them out")
@@ -150,16 +152,24 @@ class Dispatcher:
     def measure(
         self, work: Callable[[Any, Job], Any], request: AboutAFrame, arrived: float
     ) -> Pending:
-        """As `ask`, by the worker for geometry."""
-        return self._submit(self._geometry, work, request, arrived, lambda: None)
+        """As `ask`, by the worker for geometry; by the model's where that estimates the depth."""
+        if Input.DEPTH in self._active_inputs().buffer.inputs:
+            return self._submit(self._geometry, work, request, arrived, lambda: None)
+        return self.ask(
+            lambda session, job: work(geometry.open_scene(session.frame), job), request, arrived
+        )
 
     def hold_frame(self) -> int:
         """Keep the newest frame for later questions; its stamp, nanoseconds.
 
         Raises:
-            SdvlmError: there is no frame, or the node is not active.
+            SdvlmError: there is no frame, it is too old, or the node is not active.
         """
-        return self._active_inputs().buffer.hold().color.stamp_ns
+        buffer = self._active_inputs().buffer
+        frame = buffer.newest()
+        self._check_age(frame, self._parameter("max_age"))
+        buffer.hold(frame)
+        return frame.color.stamp_ns
 
     @contextmanager
     def replying(self) -> Iterator[None]:
@@ -216,15 +226,16 @@ class Dispatcher:
 
     def _frame(self, request: AboutAFrame) -> RawFrame:
         buffer = self._active_inputs().buffer
-        buffer.slop_ns = round(self._parameter("sync_slop") * 1e9)
         max_age = _seconds(request.max_age, "max_age")
         stamp_ns = nanoseconds(request.stamp)
         frame = buffer.at(stamp_ns) if stamp_ns else buffer.newest()
         # Whoever names a stamp knows how old it is.
         if max_age or not stamp_ns:
-            limit = max_age or self._parameter("max_age")
-            check_age(frame, self._node.get_clock().now().nanoseconds, round(limit * 1e9))
+            self._check_age(frame, max_age or self._parameter("max_age"))
         return frame
+
+    def _check_age(self, frame: RawFrame, limit: float) -> None:
+        check_age(frame, self._node.get_clock().now().nanoseconds, round(limit * 1e9))
 
     def _parameter(self, name: str) -> float:
         return float(self._node.get_parameter(name).value)

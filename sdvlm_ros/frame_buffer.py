@@ -1,8 +1,9 @@
 """FrameBuffer: the newest undecoded messages, paired by stamp when somebody asks.
 
-Keeps a short ring of serialized colour, depth and camera info each, counts what passes, and can
-say which input is missing. Knows neither rclpy nor what is inside a message: it is handed stamps
-and bytes. Not thread-safe: it lives where the executor's callbacks run.
+Keeps a short ring of serialized colour, depth and camera info each, and the few frames used last;
+counts what passes, and can say which input is missing. Knows neither rclpy nor what is inside a
+message: it is handed stamps and bytes. Not thread-safe: it lives where the executor's callbacks
+run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from enum import Enum
 
 from sdvlm_core.error_codes import StaleFrameError
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError
+
+# Frames that outlive the rings because somebody used them and may come back with their stamps.
+USED = 4
 
 
 class NoImageError(FrameError):
@@ -83,6 +87,7 @@ class FrameBuffer:
         #: Colour images that stayed without depth or info while half a ring passed.
         self.unpaired = 0
         self._held: RawFrame | None = None
+        self._used: list[RawFrame] = []
         self._judged = max(1, capacity // 2)
         self._offers = offers
         self._clock = clock
@@ -91,6 +96,8 @@ class FrameBuffer:
         """Store one message; this is all that happens at 30 Hz."""
         self.counters[kind].received += 1
         ring = self._rings[kind]
+        if kind is Input.COLOR and ring and stamp_ns < ring[0].stamp_ns:
+            self._used = []  # time has begun again, and these stamps will be other images'
         ring.append(Stamped(stamp_ns, self._clock(), data))
         if kind is Input.COLOR and len(ring) > self._judged:
             # Whatever belongs to this one is here by now, and has not left its ring yet.
@@ -106,7 +113,7 @@ class FrameBuffer:
         Raises:
             NoImageError, DepthError, IntrinsicsError: an input is missing; says which and why.
         """
-        return self._counted(self.peek())
+        return self._use(self.peek())
 
     def peek(self) -> RawFrame:
         """As `newest`, but nobody uses the frame, so it is not counted."""
@@ -125,37 +132,45 @@ class FrameBuffer:
         return best[1]
 
     def at(self, stamp_ns: int) -> RawFrame:
-        """The frame whose colour image is nearest to a stamp: in the rings, or the held one.
+        """The frame whose colour image is nearest to a stamp: held, used lately, or in the rings.
+
+        A frame that was held or used is the same frame again, whatever has arrived since.
 
         Raises:
             NoImageError: there is none within the slop.
             DepthError, IntrinsicsError: its depth or info is missing.
         """
-        colors = list(self._rings[Input.COLOR])
-        near = [color for color in colors if abs(color.stamp_ns - stamp_ns) <= self.slop_ns]
-        held = self._held
-        if held is not None and abs(held.color.stamp_ns - stamp_ns) <= self.slop_ns:
-            near.append(held.color)
-        if not near:
-            if not colors:
-                raise NoImageError(self._missing(Input.COLOR))
+        kept = [frame for frame in (self._held, *self._used) if frame is not None]
+        colors = [*(frame.color for frame in kept), *reversed(self._rings[Input.COLOR])]
+        if not colors:
+            raise NoImageError(self._missing(Input.COLOR))
+        # Of those with one stamp the first: what is kept, else what came last (a bag in a loop).
+        color = min(colors, key=lambda candidate: abs(candidate.stamp_ns - stamp_ns))
+        if abs(color.stamp_ns - stamp_ns) > self.slop_ns:
             raise NoImageError(
                 f"no colour image within {self.slop_ns / 1e9:g} s of stamp {stamp_ns / 1e9:.3f}; "
                 f"the buffer has {min(c.stamp_ns for c in colors) / 1e9:.3f} to "
                 f"{max(c.stamp_ns for c in colors) / 1e9:.3f}; call ~/capture to hold a frame"
             )
-        color = min(near, key=lambda candidate: abs(candidate.stamp_ns - stamp_ns))
-        if held is not None and color is held.color:
-            return held
+        same = next((frame for frame in kept if frame.color is color), None)
+        if same is not None:
+            return self._use(same)
         found = self._pair(color)
         if found is None:
             raise self._unpaired(color)
-        return self._counted(found[1])
+        return self._use(found[1])
 
-    def hold(self) -> RawFrame:
-        """Keep the newest frame, so that later questions can name its stamp; raises as newest."""
-        self._held = self.newest()
-        return self._held
+    def hold(self, frame: RawFrame) -> None:
+        """Keep a frame until another one is held, so that later questions can name its stamp.
+
+        Raises:
+            StaleFrameError: it has no stamp to be named by.
+        """
+        if frame.color.stamp_ns == 0:
+            raise StaleFrameError(
+                "an image whose header.stamp is 0 cannot be held: 0 asks for the newest"
+            )
+        self._held = frame
 
     def rate(self, kind: Input) -> float:
         """Arrivals per second over the ring; 0 with fewer than two."""
@@ -210,9 +225,12 @@ class FrameBuffer:
             return None
         return best
 
-    def _counted(self, frame: RawFrame) -> RawFrame:
+    def _use(self, frame: RawFrame) -> RawFrame:
+        """Count the frame, and keep it among the few used last."""
         for kind in self.inputs:
             self.counters[kind].paired += 1
+        others = [used for used in self._used if used.color is not frame.color]
+        self._used = [*others, frame][-USED:]
         return frame
 
     def _missing(self, kind: Input) -> str:

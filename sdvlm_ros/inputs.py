@@ -7,11 +7,14 @@ does not know who asks for frames.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import copy
 from functools import partial
+from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import (
     QoSCompatibility,
     QoSPresetProfiles,
@@ -64,9 +67,11 @@ class Inputs:
         kinds = tuple(k for k in Input if k is not Input.DEPTH or not settings.depth_estimator)
         slop_ns = round(settings.sync_slop * 1e9)
         self.buffer = FrameBuffer(settings.buffer_size, slop_ns, self._offers, kinds)
+        node.add_post_set_parameters_callback(self._on_parameters)
         self.mismatches = dict.fromkeys(kinds, 0)
         self._said: set[str] = set()
         self._subscriptions: dict[Input, Subscription] = {}
+        self._suffixes: dict[Input, str] = {}  # of the topics' names
         chosen = {
             Input.COLOR: (self.color_type, settings.rgb_transport, settings.rgb_qos),
             Input.DEPTH: (self.depth_type, settings.depth_transport, settings.depth_qos),
@@ -85,6 +90,8 @@ class Inputs:
         for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
         self._subscriptions = {}
+        with suppress(ValueError):  # closed already
+            self._node.remove_post_set_parameters_callback(self._on_parameters)
 
     def problem(self) -> str:
         """Why no frame can be made now, and what to do; "" = one can."""
@@ -125,11 +132,18 @@ class Inputs:
                 self._node.get_logger().warning(note)
         return found
 
+    def _on_parameters(self, changed: list[Parameter[Any]]) -> None:
+        for parameter in changed:
+            if parameter.name == "sync_slop":
+                self.buffer.slop_ns = round(parameter.value * 1e9)
+
     def _subscribe(self, kind: Input, message: type, transport: str, qos: str) -> None:
-        topic = _TOPICS[kind][0]
+        self._suffixes[kind] = suffix = "" if transport == "raw" else f"/{transport}"
+        # As image_transport does: remapped by its base name, the transport follows.
+        topic = self._node.resolve_topic_name(_TOPICS[kind][0]) + suffix
         self._subscriptions[kind] = self._node.create_subscription(
             message,
-            topic if transport == "raw" else f"{topic}/{transport}",
+            topic,
             partial(self._store, kind),
             copy(PROFILES[qos]),  # overrides are written into it
             raw=True,  # bytes as they came: making a message of an image is the expensive part
@@ -200,7 +214,7 @@ class Inputs:
         topic, _ = _TOPICS[kind]
         wanted = _type_name(self._subscriptions[kind].msg_type)
         others = sorted(
-            name
+            name.removesuffix(self._suffixes[kind])
             for name, types in self._node.get_topic_names_and_types()
             if wanted in types and self._node.count_publishers(name)
         )

@@ -62,7 +62,8 @@ class SpatialQueryNode(LifecycleNode):
         self._wrong_since: float | None = None
         self._dispatcher = Dispatcher(self, self._why_not_ready, Visualization(self))
         self._outputs = Outputs(self)
-        parts = (self, self._dispatcher, self._outputs, Transforms(self))
+        self._transforms = Transforms(self)
+        parts = (self, self._dispatcher, self._outputs, self._transforms)
         Services(*parts)  # what they create keeps them
         Reasoning(*parts)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -90,10 +91,11 @@ class SpatialQueryNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         try:
             self._dispatcher.start(self._engine, parameters.read(self))
+            self._transforms.listen()
         except Exception as error:  # noqa: BLE001 - a QoS override that means nothing, usually
             self.get_logger().error(f"cannot be activated: {error}")
             self.get_logger().debug(traceback.format_exc())
-            self._dispatcher.stop()
+            self.close()
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info("ready for questions on ~/query")
         return super().on_activate(state)
@@ -123,6 +125,7 @@ class SpatialQueryNode(LifecycleNode):
     def close(self) -> None:
         """Unsubscribe, cancel what waits, end the threads; may be called twice."""
         self._dispatcher.stop()
+        self._transforms.close()
         self._wrong_since = None
 
     @property

@@ -22,7 +22,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from sdvlm_core.errors import SdvlmError
-from sdvlm_core.noise import DEFAULT_SENSOR, SENSORS, sensor_noise
+from sdvlm_core.noise import DEFAULT_SENSOR, SENSORS
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import Sampling
@@ -34,6 +34,7 @@ CHOICES = {
     "rgb_qos": QOS,
     "depth_qos": QOS,
     "info_qos": QOS,
+    "sensor": tuple(SENSORS),
 }
 # Below this, logits divided by it are no numbers any more.
 COLDEST = 0.01
@@ -136,7 +137,7 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     "info_qos": ("sensor_data", _choice("info_qos", "Of the camera_info subscription.")),
     "sensor": (
         DEFAULT_SENSOR,
-        _fixed(f"The depth camera, for the uncertainty of measurements: {', '.join(SENSORS)}."),
+        _choice("sensor", "The depth camera, for the uncertainty of measurements."),
     ),
     "buffer_size": (8, _count("Undecoded messages kept for each input.", 1, 300)),
     "queue_size": (8, _count("Questions that may wait; beyond it they are refused.", 1, 1000)),
@@ -177,7 +178,7 @@ def declare(node: Node) -> None:
     """Declare every parameter; overrides from the command line and yaml apply here.
 
     Raises:
-        ParameterError: an override has the wrong type or range, or names no parameter.
+        ParameterError: an override has the wrong type, range or choice, or names no parameter.
     """
     node.add_on_set_parameters_callback(_check)
     for name, (default, descriptor) in PARAMETERS.items():
@@ -202,6 +203,10 @@ def _unknown(name: str) -> str:
 def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
     """What a range cannot say."""
     for parameter in changed:
+        choices = CHOICES.get(parameter.name)
+        if choices is not None and parameter.value not in choices:
+            reason = f"{parameter.value!r} is not one of {', '.join(choices)}"
+            return SetParametersResult(successful=False, reason=reason)
         if parameter.name == "temperature" and 0 < parameter.value < COLDEST:
             reason = f"temperature must be 0 or at least {COLDEST:g}, not {parameter.value:g}"
             return SetParametersResult(successful=False, reason=reason)
@@ -209,18 +214,8 @@ def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
 
 
 def read(node: Node) -> Settings:
-    """The current values.
-
-    Raises:
-        ValueError: a transport or QoS that does not exist; says which there are.
-        QueryError: a sensor that does not exist.
-    """
-    values = {name: node.get_parameter(name).value for name in PARAMETERS}
-    for name, choices in CHOICES.items():
-        if values[name] not in choices:
-            raise ValueError(f"{name} is {values[name]!r}, not in {choices}")
-    sensor_noise(values["sensor"])  # raises on a name that does not exist
-    return Settings(**values)
+    """The current values."""
+    return Settings(**{name: node.get_parameter(name).value for name in PARAMETERS})
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from sdvlm_core.messages import regions_from_messages
 from sdvlm_ros import tasks
 from sdvlm_ros.conversions import answer_message, measured_response
 from sdvlm_ros.dispatch import Dispatcher
+from sdvlm_ros.error_codes import NAMES, error_code
 from sdvlm_ros.outputs import Outputs
 from sdvlm_ros.transforms import Transforms
 
@@ -103,7 +104,7 @@ class Services:
         try:
             stamp_ns = self._dispatcher.hold_frame()
         except SdvlmError as error:
-            response.message = str(error)
+            response.message = f"{NAMES[error_code(error)]}: {error}"
             return response
         response.success = True
         response.message = f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"

@@ -1,7 +1,7 @@
 """Positions of an answer -> another frame, at the image's stamp and never at another.
 
-tf2_ros exists only where ROS is installed and is imported when a target frame is first asked for;
-a missing transform, or a missing tf2, is a TransformError.
+tf2_ros exists only where ROS is installed and is imported when the node begins to listen; a missing
+transform, or a missing tf2, is a TransformError.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from geometry_msgs.msg import PointStamped, TransformStamped
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
@@ -18,14 +19,35 @@ from sdvlm.srv import MeasureRegions
 from sdvlm_ros.error_codes import TransformError
 from sdvlm_ros.promise import Promise
 
+# An answer may take as long as its caller's patience, and the transform of its image's moment must
+# still be there; tf2's own 10 s are for answers at once. Seconds.
+KEPT = 180.0
+
 
 class Transforms:
-    """Listens to /tf from its first use on, with the node's own executor."""
+    """Listens to /tf while the node is active, with the node's own executor."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._buffer: Any = None
         self._listener: Any = None
+
+    def listen(self) -> None:
+        """Hear transforms from now on: what is sent before the first answer is its image's."""
+        self.close()
+        try:
+            import tf2_ros
+        except ImportError as error:
+            self._node.get_logger().debug(f"transforms are not listened to: {error}")
+            return
+        self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=KEPT))
+        self._listener = tf2_ros.TransformListener(self._buffer, self._node)
+
+    def close(self) -> None:
+        """Hear no more; what was heard stays for the last answers. May be called twice."""
+        if self._listener is not None:
+            self._listener.unregister()
+        self._listener = None
 
     async def apply(self, answer: SpatialAnswer, target_frame: str, timeout: float) -> None:
         """Move the answer's positions into `target_frame`, in place; waits `timeout` seconds.
@@ -67,9 +89,9 @@ class Transforms:
         response.header = Header(stamp=header.stamp, frame_id=target_frame)
 
     def _point_transform(self) -> Any:
-        """tf2's own function for points; starts to listen at the first call."""
+        """tf2's own function for points."""
         try:
-            import tf2_ros
+            import tf2_ros  # noqa: F401 - without it there is no buffer
             from tf2_geometry_msgs import do_transform_point
         except ImportError as error:
             raise TransformError(
@@ -77,15 +99,13 @@ class Transforms:
                 f"({error}); leave target_frame empty for the colour optical frame, or "
                 "install ros-$ROS_DISTRO-tf2-ros-py and ros-$ROS_DISTRO-tf2-geometry-msgs"
             ) from error
-        if self._buffer is None:
-            self._buffer = tf2_ros.Buffer()
-            self._listener = tf2_ros.TransformListener(self._buffer, self._node)
         return do_transform_point
 
     async def _lookup(self, target: str, header: Header, timeout: float) -> TransformStamped:
         stamp = Time.from_msg(header.stamp)
         source = header.frame_id
-        found = self._buffer.wait_for_transform_async(target, source, stamp)
+        buffer = self._buffer  # of this activation, whatever comes while it is waited for
+        found = buffer.wait_for_transform_async(target, source, stamp)
         if not found.done():
             promise: Promise[bool] = Promise(
                 self._node,
@@ -101,4 +121,4 @@ class Transforms:
                 await promise.outcome()
             finally:
                 found.cancel()  # also takes tf2's own callback off
-        return self._buffer.lookup_transform_core(target, source, stamp)
+        return buffer.lookup_transform_core(target, source, stamp)

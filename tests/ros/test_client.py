@@ -168,6 +168,12 @@ def test_a_node_nobody_started_is_told_from_one_that_refuses() -> None:
         assert refused.value.code == Response.MODEL_NOT_READY
 
 
+def test_a_planners_own_name_does_not_rename_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["planner", "--ros-args", "-r", "__node:=planner"])
+    with SpatialClient("/nobody/here") as client:
+        assert client._node.get_name() == "spatial_client"
+
+
 def called(context: rclpy.Context, handler: Any, node: rclpy.node.Node) -> Trigger.Response:
     """What a service of `node`, spun by a single thread, replies to somebody else's call."""
     executor = SingleThreadedExecutor(context=context)

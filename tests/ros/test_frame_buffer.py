@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sdvlm_core.error_codes import StaleFrameError
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_ros.frame_buffer import (
+    USED,
     FrameBuffer,
     Input,
     NoImageError,
@@ -122,11 +123,65 @@ def test_a_frame_is_found_by_its_stamp(buffer: FrameBuffer) -> None:
 
 def test_a_held_frame_outlives_the_ring(buffer: FrameBuffer) -> None:
     add(buffer, 7)
-    held = buffer.hold()
+    held = buffer.newest()
+    buffer.hold(held)
     for stamp in range(1000, 2000, 100):
         add(buffer, stamp)
     assert buffer.at(7 * MS) is held
     assert stamps_ms(buffer.newest()) == (1900, 1900, 1900)
+
+
+def test_the_few_frames_used_last_outlive_the_ring(buffer: FrameBuffer) -> None:
+    used = []
+    for stamp in range(USED + 1):
+        add(buffer, 1000 + stamp * 100)
+        used.append(buffer.newest())
+    for stamp in range(5000, 6000, 100):
+        add(buffer, stamp)
+    assert all(buffer.at(frame.color.stamp_ns) is frame for frame in used[1:])
+    with pytest.raises(NoImageError):
+        buffer.at(used[0].color.stamp_ns)
+    # Used again, it is not the next to go.
+    buffer.at(used[1].color.stamp_ns)
+    buffer.newest()
+    assert buffer.at(used[1].color.stamp_ns) is used[1]
+
+
+def test_a_stamp_of_a_used_frame_is_that_frame_and_no_neighbour(buffer: FrameBuffer) -> None:
+    add(buffer, 1000)
+    used = buffer.newest()
+    for stamp in range(1016, 1200, 16):  # 60 Hz
+        add(buffer, stamp)
+    assert buffer.at(1000 * MS) is used
+    add(buffer, 1000, Input.DEPTH)  # neither its parts nor the whole come from anew
+    assert buffer.at(1000 * MS) is used
+
+
+def test_a_stamp_between_two_images_is_the_nearest_ones_with_its_own_stamp(
+    buffer: FrameBuffer,
+) -> None:
+    add(buffer, 1000)
+    buffer.hold(buffer.newest())
+    add(buffer, 1016)
+    assert stamps_ms(buffer.at(1015 * MS)) == (1016, 1016, 1016)
+
+
+def test_a_frame_used_before_time_began_again_is_not_taken_for_a_new_one(
+    buffer: FrameBuffer,
+) -> None:
+    add(buffer, 1000)
+    before = buffer.newest()
+    add(buffer, 0)
+    add(buffer, 1000)
+    again = buffer.at(1000 * MS)
+    assert again is not before
+    assert again.color is not before.color
+
+
+def test_a_frame_without_a_stamp_cannot_be_held(buffer: FrameBuffer) -> None:
+    add(buffer, 0)
+    with pytest.raises(StaleFrameError, match=r"header\.stamp is 0 cannot be held"):
+        buffer.hold(buffer.newest())
 
 
 def test_received_and_paired_are_counted_for_each_input(buffer: FrameBuffer) -> None:

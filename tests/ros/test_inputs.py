@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -147,11 +147,17 @@ def test_bytes_that_are_no_message_are_refused_and_the_node_goes_on(
     assert watched.peer.ask_about(frame(after), after).error_code == Response.NONE
 
 
-def opened(context: rclpy.Context, namespace: str, **overrides: object) -> tuple[Node, Inputs]:
+def opened(
+    context: rclpy.Context, namespace: str, cli_args: Sequence[str] = (), **overrides: object
+) -> tuple[Node, Inputs]:
     """A node's inputs; every test has a namespace, as nodes of others may not be gone yet."""
     given = [Parameter(name, value=value) for name, value in overrides.items()]
     node = rclpy.create_node(
-        "inputs", context=context, namespace=namespace, parameter_overrides=given
+        "inputs",
+        context=context,
+        namespace=namespace,
+        parameter_overrides=given,
+        cli_args=list(cli_args),
     )
     parameters.declare(node)
     return node, Inputs(node, parameters.read(node))
@@ -173,6 +179,34 @@ def test_qos_is_chosen_by_name_for_each_input_and_overridden_by_topic(
     assert reliability(node, INFO) == ReliabilityPolicy.BEST_EFFORT
     assert qos_profile_sensor_data.reliability == ReliabilityPolicy.BEST_EFFORT
     inputs.close()
+    node.destroy_node()
+
+
+def test_a_remapped_base_topic_takes_its_transports_along(context: rclpy.Context) -> None:
+    node, inputs = opened(
+        context,
+        "/remapped",
+        cli_args=["--ros-args", "-r", f"{RGB}:=/cam/color", "-r", f"{DEPTH}:=depth/aligned"],
+        rgb_transport="compressed",
+        depth_transport="compressedDepth",
+    )
+    names = {name for name, _ in node.get_subscriber_names_and_types_by_node("inputs", "/remapped")}
+    wanted = {"/cam/color/compressed", "/remapped/depth/aligned/compressedDepth"}
+    assert wanted <= names
+    inputs.close()
+    node.destroy_node()
+
+
+def test_a_slop_that_changes_holds_for_diagnostics_at_once(context: rclpy.Context) -> None:
+    node, inputs = opened(context, "/slop")
+    for kind, stamp_ns in zip(Input, (0, 200_000_000, 0), strict=True):
+        inputs.buffer.add(kind, stamp_ns, b"")
+    assert "no depth within 0.03 s" in inputs.problem()
+    node.set_parameters([Parameter("sync_slop", value=0.5)])
+    assert inputs.problem() == ""
+    inputs.close()
+    node.set_parameters([Parameter("sync_slop", value=0.1)])
+    assert inputs.buffer.slop_ns == 500_000_000  # closed, it listens no more
     node.destroy_node()
 
 

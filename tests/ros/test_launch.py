@@ -65,24 +65,31 @@ def arguments(name: str) -> dict[str, Any]:
     return {entity.name: entity for entity in entities if isinstance(entity, DeclareLaunchArgument)}
 
 
-def node_of(**given: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Remappings and parameters of the node that spatial_query.launch.py would start."""
+def started_with(**given: str) -> tuple[Any, list[Any]]:
+    """The context, and the nodes that spatial_query.launch.py would start: the node and RViz."""
     module = described("spatial_query")
     from launch import LaunchContext
-    from launch_ros.utilities import evaluate_parameters
 
     context = LaunchContext()
     for name, (default, _) in module.ARGUMENTS.items():
         context.launch_configurations[name] = given.get(name, default)
-    node = module.spatial_query_node(context)[0]
-    remappings = {}
-    for source, target in node._Node__remappings:
-        remappings[source[0].text] = target[0].text
+    return context, module.nodes(context)
+
+
+def remappings_of(node: Any) -> dict[str, str]:
+    return {source[0].text: target[0].text for source, target in node._Node__remappings}
+
+
+def node_of(**given: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Remappings and parameters of the node, without those of params_file."""
+    context, (node, _) = started_with(**given)
+    from launch_ros.utilities import evaluate_parameters
+
     merged: dict[str, Any] = {}
     for parameters in evaluate_parameters(context, node._Node__parameters):
         if isinstance(parameters, dict):
             merged |= parameters
-    return remappings, merged
+    return remappings_of(node), merged
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -95,11 +102,10 @@ def test_the_node_has_the_arguments_everyone_expects() -> None:
     assert expected | {"camera"} <= set(arguments("spatial_query"))
 
 
-def test_a_preset_remaps_the_inputs_with_their_compressed_forms() -> None:
+def test_a_preset_remaps_the_inputs_by_their_base_names() -> None:
     remappings, parameters = node_of(camera="realsense")
     color = "/camera/camera/color/image_raw"
     assert remappings["rgb/image_rect_color"] == color
-    assert remappings["rgb/image_rect_color/compressed"] == f"{color}/compressed"
     assert remappings["rgb/camera_info"] == "/camera/camera/color/camera_info"
     assert parameters["sensor"] == "realsense"
 
@@ -114,7 +120,27 @@ def test_what_is_given_explicitly_wins_over_the_preset() -> None:
 def test_without_a_preset_the_params_file_decides() -> None:
     remappings, parameters = node_of()
     assert remappings["rgb/image_rect_color"] == "rgb/image_rect_color"
-    assert parameters == {"use_sim_time": False, "autostart": True}
+    assert parameters == {}
+
+
+def test_switches_win_over_the_params_file_only_when_given() -> None:
+    _, parameters = node_of(use_sim_time="true", autostart="false")
+    assert parameters == {"use_sim_time": True, "autostart": False}
+
+
+def test_rviz_sees_the_nodes_topics_in_the_nodes_time_and_in_a_frame_of_choice() -> None:
+    context, (node, rviz) = started_with(
+        rviz="true", camera="realsense", use_sim_time="true", fixed_frame="base_link"
+    )
+    from launch.utilities import perform_substitutions
+    from launch_ros.utilities import evaluate_parameters
+
+    assert rviz.condition.evaluate(context)
+    assert remappings_of(rviz) == remappings_of(node)
+    assert evaluate_parameters(context, rviz._Node__parameters) == ({"use_sim_time": True},)
+    words = [perform_substitutions(context, word) for word in rviz.cmd[1:5]]
+    assert words[words.index("-f") + 1] == "base_link"
+    assert not started_with()[1][1].condition.evaluate(context)
 
 
 def test_the_demo_answers_and_ends_with_its_launch(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import resource
+import shutil
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import rclpy
 
 from sdvlm_core.frame import CameraIntrinsics
+from sdvlm_ros.client import SpatialClient
 from sdvlm_ros.conversions import camera_info_message, image_message
 from tests.hub_server import COMMIT, NAME, serving
 from tests.ros.conftest import running
@@ -56,6 +59,29 @@ def test_with_an_estimator_the_node_needs_no_depth_and_says_so(
         process.terminate()
         output, _ = process.communicate(timeout=30)
     assert "not measured" in output
+
+
+def test_regions_are_measured_on_estimated_depth_with_a_warning(
+    estimator: Path, tiny_model: Path, tmp_path: Path, context: rclpy.Context
+) -> None:
+    metric = Path(shutil.copytree(estimator, tmp_path / "metric"))
+    config = json.loads((metric / "config.json").read_text())
+    config |= {"depth_estimation_type": "metric", "max_depth": 10}
+    (metric / "config.json").write_text(json.dumps(config))
+    words = _parameters(model=tiny_model, depth_estimator=metric)
+    with (
+        running("sdvlm_ros.node", "--ros-args", *words, "-r", "__ns:=/guessing"),
+        SpatialClient("/guessing/spatial_query") as client,
+    ):
+        peer = Peer(context, "/guessing")
+        peer.connect((RGB, INFO))
+        stamp_ns = time.time_ns()
+        messages = frame(stamp_ns, depth=None)
+        asked = peer.ask_about(messages, stamp_ns)
+        assert asked.answer.depth_source == "estimated_metric", asked.error_msg
+        measured = client.measure({"wall": (16, 12, 48, 36)}, stamp_ns=stamp_ns, timeout=20.0)
+        assert "estimated_depth" in measured.regions[0].warnings
+        assert measured.header == asked.answer.header
 
 
 def test_the_node_downloads_only_if_a_parameter_says_so(

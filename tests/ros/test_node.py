@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +19,16 @@ from builtin_interfaces.msg import Duration
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from std_srvs.srv import Trigger
 
 from sdvlm.msg import Region, SpatialAnswer
 from sdvlm_core.frame import CameraIntrinsics
+from sdvlm_core.messages import nanoseconds
+from sdvlm_ros import parameters
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, frame_from_messages, image_message
+from sdvlm_ros.dispatch import Dispatcher
+from sdvlm_ros.error_codes import ModelNotReadyError
+from sdvlm_ros.visualization import Visualization
 from tests.ros.conftest import running
 from tests.ros.peer import (
     DEPTH,
@@ -249,20 +256,44 @@ def test_the_node_says_what_the_core_says_about_the_same_frame(
 
 
 def test_a_captured_frame_can_be_asked_about_when_the_buffer_has_moved_on(
-    peer: Peer, stamp_ns: int
+    peer: Peer,
 ) -> None:
-    peer.ask_about(frame(stamp_ns), stamp_ns)
-    capture = peer.node.create_client(Trigger, "/spatial_query/capture")
-    assert capture.wait_for_service(10.0)
-    future = capture.call_async(Trigger.Request())
-    peer.spin_until(future.done, 10.0, "the capture")
-    seconds, _, nanoseconds = future.result().message.partition(".")
-    held_ns = int(seconds) * 10**9 + int(nanoseconds)
+    with SpatialClient() as client:
+
+        def held() -> int:
+            stamp_ns = time.time_ns()
+            peer.ask_about(frame(stamp_ns), stamp_ns)
+            with suppress(SpatialQueryFailed):  # a busy machine: it is old already
+                return client.capture()
+            return 0
+
+        held_ns = peer.spin_until(held, 30.0, "a capture")
+    stamp_ns = time.time_ns()
     for index in range(1, 13):  # more than buffer_size
         later = stamp_ns + index * 10**8
         peer.ask_about(frame(later), later)
     response = peer.ask(stamp_ns=held_ns)
     assert response.error_code == Response.NONE, response.error_msg
+    assert nanoseconds(response.answer.header.stamp) == held_ns
+
+
+@pytest.mark.parametrize(
+    ("offset", "text"), [(-10 * 10**9, "s old"), (None, r"header\.stamp is 0")]
+)
+def test_a_frame_too_old_to_answer_from_is_not_held(
+    peer: Peer, offset: int | None, text: str
+) -> None:
+    stamp_ns = 0 if offset is None else time.time_ns() + offset
+
+    def arrived() -> bool:
+        for topic, message in frame(stamp_ns).items():
+            peer.publishers[topic].publish(message)
+        return bool(re.search(text, peer.ask().error_msg))
+
+    peer.spin_until(arrived, 20.0, "its arrival")
+    with SpatialClient() as client, pytest.raises(SpatialQueryFailed, match=text) as refusal:
+        client.capture()
+    assert refusal.value.code == Response.STALE_IMAGE
 
 
 def test_diagnostics_count_what_arrives_on_each_topic(peer: Peer, stamp_ns: int) -> None:
@@ -310,6 +341,18 @@ def test_a_model_that_is_not_there_leaves_a_node_that_says_so(context: rclpy.Con
         response = peer.ask()
         assert response.error_code == Response.MODEL_NOT_READY
         assert "/nowhere" in response.error_msg
+
+
+def test_a_question_where_there_is_no_torch_is_told_that_the_node_is_not_ready(
+    context: rclpy.Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sdvlm_core.engine", None)  # as an import that fails
+    node = rclpy.create_node("bare", context=context)
+    parameters.declare(node)
+    dispatcher = Dispatcher(node, lambda: "No module named 'torch'", Visualization(node))
+    with pytest.raises(ModelNotReadyError, match="No module named 'torch'"):
+        dispatcher.question("How far is it?", [], verify=False)
+    node.destroy_node()
 
 
 def test_the_life_cycle_can_be_gone_through_twice(tiny_model: Path, context: rclpy.Context) -> None:

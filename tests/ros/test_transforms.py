@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from types import SimpleNamespace
+
 import pytest
 import rclpy
 from geometry_msgs.msg import Point, TransformStamped
@@ -21,7 +25,9 @@ def apply(context: rclpy.Context, answer: SpatialAnswer, target: str, broadcast:
     node = rclpy.create_node("transforms", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    task = executor.create_task(Transforms(node).apply(answer, target, 5.0 if broadcast else 0.2))
+    transforms = Transforms(node)
+    transforms.listen()
+    task = executor.create_task(transforms.apply(answer, target, 5.0 if broadcast else 0.2))
     if broadcast:
         import tf2_ros
 
@@ -32,7 +38,72 @@ def apply(context: rclpy.Context, answer: SpatialAnswer, target: str, broadcast:
         broadcaster.sendTransform(transform)
     executor.spin_until_future_complete(task, timeout_sec=10.0)
     assert task.done()
+    transforms.close()
     task.result()
+
+
+def test_a_transform_sent_before_the_answer_is_kept_for_it_until_after_the_deactivation(
+    context: rclpy.Context, answer: SpatialAnswer
+) -> None:
+    tf2_ros = pytest.importorskip("tf2_ros", reason="tf2_ros comes with ROS and not as a wheel")
+    pytest.importorskip("tf2_geometry_msgs", reason="it comes with ROS and not as a wheel")
+    node = rclpy.create_node("transforms", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    transforms = Transforms(node)
+    transforms.listen()
+    broadcaster = tf2_ros.TransformBroadcaster(node)
+    deadline = time.monotonic() + 10.0
+    while not broadcaster.pub_tf.get_subscription_count() and time.monotonic() < deadline:
+        executor.spin_once(timeout_sec=0.05)
+    # The image's moment, and then two minutes in which the model thinks.
+    for seconds in (0, 60, 120):
+        transform = TransformStamped()
+        transform.header.stamp = time_message(STAMP + seconds * 10**9)
+        transform.header.frame_id, transform.child_frame_id = "base", "optical"
+        transform.transform.translation.x = 1.0 + seconds
+        broadcaster.sendTransform(transform)
+    for _ in range(20):
+        executor.spin_once(timeout_sec=0.05)
+    transforms.close()
+    task = executor.create_task(transforms.apply(answer, "base", 5.0))
+    executor.spin_until_future_complete(task, timeout_sec=10.0)
+    task.result()
+    assert answer.positions[0].x == 1.5
+    node.destroy_node()
+
+
+class Listener:
+    """As much of tf2_ros.TransformListener as can be had without ROS."""
+
+    open = 0
+
+    def __init__(self, buffer: object, node: object) -> None:
+        Listener.open += 1
+
+    def unregister(self) -> None:
+        Listener.open -= 1
+
+
+def test_transforms_are_heard_from_activation_to_deactivation_and_kept_longer_than_answers_take(
+    context: rclpy.Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[float] = []
+    tf2_ros = SimpleNamespace(
+        Buffer=lambda cache_time: kept.append(cache_time.nanoseconds / 1e9),
+        TransformListener=Listener,
+    )
+    monkeypatch.setitem(sys.modules, "tf2_ros", tf2_ros)
+    node = rclpy.create_node("transforms", context=context)
+    transforms = Transforms(node)
+    for _ in range(2):
+        transforms.listen()
+        assert Listener.open == 1
+        transforms.close()
+        transforms.close()
+        assert Listener.open == 0
+    assert min(kept) > 120.0
+    node.destroy_node()
 
 
 @pytest.fixture
