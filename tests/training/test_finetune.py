@@ -46,6 +46,7 @@ from training.msmu.load import load as read
 from training.simulate import read_frames, rgbd_frame
 
 ROOT = Path(__file__).parents[2]
+ACCELERATE = ROOT / "training" / "configs" / "accelerate"
 STEPS = 20
 
 
@@ -155,7 +156,8 @@ def test_the_loss_falls(alone):
 @pytest.mark.parametrize("sharding", ["copy", "zero2", "fsdp"])
 def test_two_processes_reach_the_losses_of_one(alone, config, tmp_path, sharding):
     _run(
-        "torch.distributed.run", "--nproc-per-node", 2, "--master-port", 29500 + os.getpid() % 400,
+        "accelerate.commands.launch", "--config_file", ACCELERATE / "two_cpu_processes.yaml",
+        "--main_process_port", 29500 + os.getpid() % 400,
         "-m", "training.finetune", config(), "--sharding", sharding,
     )  # fmt: skip
     np.testing.assert_allclose(_losses(tmp_path / "out"), _losses(alone[0.0]), atol=1e-3)
