@@ -56,7 +56,7 @@ def _run(*words: object, **more) -> subprocess.CompletedProcess:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         **more,
