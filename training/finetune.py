@@ -17,12 +17,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
@@ -48,22 +50,16 @@ def rate_factor(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
-def _prepared(config: Config, checkpoint: Checkpoint, accelerator: Accelerator) -> Samples:
+def _prepared(
+    config: Config, how: Preparation, checkpoint: Checkpoint, accelerator: Accelerator
+) -> Samples:
     """The samples, made by the first process while the others wait."""
-    how = Preparation(
-        config.model,
-        encoding_settings(checkpoint.model.config),
-        config.estimator,
-        config.turns,
-        config.max_length,
-        config.split,
-    )
     estimator = None
     with accelerator.main_process_first():
         if config.estimator and accelerator.is_main_process:
             from sdvlm_core.depth_estimation import load_estimator
 
-            estimator = load_estimator(Path(config.estimator))
+            estimator = load_estimator(config.estimator, accelerator.device)
         folder = prepare(Path(config.data), Path(config.out), how, checkpoint, estimator)
     return Samples(folder)
 
@@ -102,8 +98,12 @@ def _step(
     config: Config,
     accelerator: Accelerator,
     pad: int,
-) -> tuple[float, int]:
-    """Forward and backward over one batch; (mean loss, answer tokens) over all processes."""
+) -> tuple[float, int, float]:
+    """Forward, backward and clipping over one batch.
+
+    Returns:
+        Over all processes: the mean loss, the answer tokens, the gradient's norm before clipping.
+    """
     shares = share_of(
         members, accelerator.process_index, accelerator.num_processes, config.micro_batch
     )
@@ -126,23 +126,28 @@ def _step(
             accelerator.backward(loss * scale)
         total += loss.detach()
     mean = float(accelerator.reduce(total).item()) / max(1, tokens)
-    if not math.isfinite(mean):
-        _keep_broken(Path(config.out), passes, members, accelerator.process_index, mean)
-    return mean, tokens
+    norm = _clip(model, config.max_norm, accelerator)
+    # In float16 an overflow of the gradient is usual: the scaler leaves that step out.
+    broken = {"loss": mean} if accelerator.scaler else {"loss": mean, "gradient's norm": norm}
+    for name, value in broken.items():
+        if not math.isfinite(value):
+            why = f"the {name} is {value}"
+            _keep_broken(Path(config.out), passes, members, accelerator.process_index, why)
+    return mean, tokens, norm
 
 
 def _keep_broken(
-    out: Path, passes: list[dict[str, torch.Tensor]], members: list[int], process: int, loss: float
+    out: Path, passes: list[dict[str, torch.Tensor]], members: list[int], process: int, why: str
 ) -> None:
-    """Write the batch that gave no finite loss, and stop."""
+    """Write the batch that must not be learnt from, and stop."""
     path = out / f"broken-batch-{process}.safetensors"
     tensors = {f"{at}.{key}": v for at, batch in enumerate(passes) for key, v in batch.items()}
     save_file(tensors, path, {"samples": json.dumps(members)})
-    raise FloatingPointError(f"the loss is {loss}; its batch (samples {members}) is in {path}")
+    raise FloatingPointError(f"{why}; its batch (samples {members}) is in {path}")
 
 
 class _Told:
-    """Metrics as JSON lines, for TensorBoard where it is installed, and as a progress bar."""
+    """Metrics as JSON lines, for TensorBoard, and as a progress bar."""
 
     def __init__(self, out: Path, steps: int, done: int, active: bool) -> None:
         self._active = active
@@ -151,14 +156,17 @@ class _Told:
         path = out / METRICS
         kept = path.read_text(encoding="utf-8").splitlines()[:done] if path.exists() else []
         # What was told after the last state is told again.
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        temporary.replace(path)
         self._file = path.open("a", encoding="utf-8")
         try:
             from torch.utils.tensorboard import SummaryWriter
 
             self._board: Any = SummaryWriter(str(out / "tensorboard"), purge_step=done + 1)
-        except ImportError:
+        except ImportError as error:
             self._board = None
+            print(f"no metrics for TensorBoard: {error} (requirements/train.txt)", file=sys.stderr)
         self._bar = Progress(
             *Progress.get_default_columns()[:2],
             MofNCompleteColumn(),
@@ -193,14 +201,29 @@ def run(config: Config) -> Path:
     """Train as configured, going on from the newest state; returns the adapter's directory."""
     precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[config.dtype]
     cpu = not torch.cuda.is_available()
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
+    # The others wait while the first prepares the data, which takes hours if depth is estimated;
+    # NCCL would give up after ten minutes. That a process died is for the launcher to notice.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=48))
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[patience])
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = load(config.model, str(accelerator.device), config.dtype)
     settings = config.settings()
     if settings is not None:
         checkpoint.model.config.depth_encoding = settings.to_mapping()
-    samples = _prepared(config, checkpoint, accelerator)
+    how = Preparation(
+        config.model,
+        encoding_settings(checkpoint.model.config),
+        config.estimator,
+        config.turns,
+        config.max_length,
+        config.split,
+    )
+    recipe = config.recipe() | {"samples": how.digest(Path(config.data))}
+    found = state.newest(out)
+    if found is not None:
+        state.refuse_another(found, recipe)
+    samples = _prepared(config, how, checkpoint, accelerator)
     trainee = Trainee(checkpoint, config)
     model: nn.Module = trainee
     spread = config.sharding != "copy" and accelerator.num_processes > 1
@@ -212,12 +235,12 @@ def run(config: Config) -> Path:
     full_rates = [group["lr"] for group in optimizer.param_groups]
     if not spread:
         model, optimizer = accelerator.prepare(model, optimizer)
-    found = state.newest(out)
+    inner, scaler, process = _plain(optimizer), accelerator.scaler, accelerator.process_index
     done = 0
     # Every process draws its own dropout.
-    torch.manual_seed(config.seed * 1000 + accelerator.process_index)
+    torch.manual_seed(config.seed * 1000 + process)
     if found is not None:
-        done = state.restore(found, model, _plain(optimizer), accelerator.process_index)
+        done = state.restore(found, model, inner, scaler, process)
     plan = [
         members
         for epoch in range(config.epochs)
@@ -235,16 +258,14 @@ def run(config: Config) -> Path:
             factor = rate_factor(number, steps, config.warmup)
             for group, full in zip(optimizer.param_groups, full_rates, strict=True):
                 group["lr"] = factor * full
-            loss, tokens = _step(model, samples, plan[number], config, accelerator, pad)
-            norm = _clip(model, config.max_norm, accelerator)
+            loss, tokens, norm = _step(model, samples, plan[number], config, accelerator, pad)
             optimizer.step()
             optimizer.zero_grad()
             seconds = round(time.perf_counter() - began, 4)
             values = {"loss": loss, "norm": norm, "rate": factor, "tokens": tokens}
             told.step(number + 1, values | {"seconds": seconds})
             if (number + 1) % config.save_every == 0 or number + 1 == steps:
-                process = accelerator.process_index
-                state.save(out, number + 1, model, _plain(optimizer), process)
+                state.save(out, number + 1, model, inner, scaler, recipe, process)
     finally:
         told.close()
     tensors = state.learnt(model)

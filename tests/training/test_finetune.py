@@ -10,28 +10,43 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import typer
 import yaml
 from accelerate.state import AcceleratorState
 
 pytest.importorskip("training.simulation.renderer", reason="no headless OpenGL here")
 
 from sdvlm_core.checkpoint import load
+from sdvlm_core.depth_encoding import EncodingSettings
 from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.errors import DepthError
 from sdvlm_core.image import clip_pixels, square_picture
 from sdvlm_core.model import encoding_settings, grid_cells
 from sdvlm_core.prompt import TEMPLATES, prefix_ids, question_ids
 from tests.tiny_checkpoint import write_tiny_checkpoint
-from training.finetune import rate_factor, run
+from training.finetune import finetune, rate_factor, run
+from training.finetuning import samples, state
 from training.finetuning.batches import batches_of, collate, share_of
 from training.finetuning.config import Config, read_config
-from training.finetuning.samples import IGNORED, Prepared, tokens_of
+from training.finetuning.samples import (
+    IGNORED,
+    INDEX,
+    Preparation,
+    Prepared,
+    Samples,
+    prepare,
+    tokens_of,
+)
+from training.msmu.load import load as read
 from training.simulate import read_frames, rgbd_frame
 
 ROOT = Path(__file__).parents[2]
+ACCELERATE = ROOT / "training" / "configs" / "accelerate"
 STEPS = 20
 
 
@@ -41,7 +56,7 @@ def _run(*words: object, **more) -> subprocess.CompletedProcess:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         **more,
@@ -141,7 +156,8 @@ def test_the_loss_falls(alone):
 @pytest.mark.parametrize("sharding", ["copy", "zero2", "fsdp"])
 def test_two_processes_reach_the_losses_of_one(alone, config, tmp_path, sharding):
     _run(
-        "torch.distributed.run", "--nproc-per-node", 2, "--master-port", 29500 + os.getpid() % 400,
+        "accelerate.commands.launch", "--config_file", ACCELERATE / "two_cpu_processes.yaml",
+        "--main_process_port", 29500 + os.getpid() % 400,
         "-m", "training.finetune", config(), "--sharding", sharding,
     )  # fmt: skip
     np.testing.assert_allclose(_losses(tmp_path / "out"), _losses(alone[0.0]), atol=1e-3)
@@ -173,14 +189,15 @@ def test_the_adapter_answers_and_merged_it_says_the_same(alone, frames, tmp_path
     adapter = alone[0.0] / "adapter"
     _run("training.merge", adapter, tmp_path / "whole")
     frame = rgbd_frame(next(iter(read_frames(frames))))
-    logits = []
+    logits, said = [], []
     for name in (adapter, tmp_path / "whole"):
         checkpoint = load(str(name), dtype="float32")
         assert encoding_settings(checkpoint.model.config).kind == "xyz"
         session = SpatialEngine(checkpoint).open(frame)
-        assert session.ask("How tall is it?", max_new_tokens=4).text is not None
+        said.append(session.ask("How tall is it?", max_new_tokens=4).text)
         logits.append(session.next_token_logits("How tall is it?"))
     torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
+    assert said[0] == said[1] != ""
 
 
 def test_only_adapters_and_projector_have_learnt(alone, base):
@@ -219,15 +236,154 @@ def test_a_loss_that_is_no_number_stops_with_the_batch_kept(config, tmp_path, mo
     assert (tmp_path / "out" / "broken-batch-0.safetensors").exists()
 
 
-def test_data_without_depth_is_refused_unless_an_estimator_is_named(config, data, tmp_path):
+def test_a_gradient_that_is_no_number_is_never_learnt(config, tmp_path, monkeypatch):
+    """The loss is finite, its gradient is not."""
+    from training.finetuning import trainee
+
+    forward = trainee.Trainee.forward
+    calls = []
+
+    def broken(self, batch):
+        calls.append(1)
+        weight = next(p for p in self.parameters() if p.requires_grad)
+        steep = (weight * 0).sum().sqrt()  # 0, with the slope 0 * infinity
+        return forward(self, batch) + (steep if len(calls) == 7 else 0)
+
+    monkeypatch.setattr(trainee.Trainee, "forward", broken)
+    with pytest.raises(FloatingPointError, match=r"gradient's norm is nan.*broken-batch-0"):
+        run(read_config(config(save_every=1)))
+    assert (tmp_path / "out" / "broken-batch-0.safetensors").exists()
+    # Three passes a step: the third one was not done.
+    assert state.newest(tmp_path / "out").name == "state-00000002"
+    assert all(np.isfinite(_losses(tmp_path / "out")))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "seed was 0 and is 1. Put back"),
+        ({"batch": 4, "steps": 3}, "batch was 5 and is 4; steps was 2 and is 3"),
+        ({"max_length": 1400}, "max_length was 1500 and is 1400; samples was"),
+    ],
+)
+def test_a_run_does_not_go_on_with_another_recipe(config, change, message):
+    run(read_config(config(steps=2)))
+    with pytest.raises(ValueError, match=message):
+        run(read_config(config(**{"steps": 2} | change)))
+    run(read_config(config(steps=2, micro_batch=5, gradient_checkpointing=True, save_every=1)))
+
+
+def test_the_scale_of_float16_gradients_comes_back_with_the_state(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    scaler = torch.amp.GradScaler("cpu", init_scale=512.0, growth_interval=2)
+    for _ in range(3):
+        scaler.scale(model(torch.ones(1, 2)).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    state.save(tmp_path, 3, model, optimizer, scaler, {}, 0)
+    again = torch.amp.GradScaler("cpu")
+    state.restore(state.newest(tmp_path), model, optimizer, again, 0)
+    assert again.state_dict() == scaler.state_dict()
+    assert again.get_scale() == 1024
+
+
+def test_tensorboard_is_told_the_losses(alone):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(alone[0.0] / "tensorboard"))
+    events.Reload()
+    told = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert [step for step, _ in told] == list(range(1, STEPS + 1))
+    np.testing.assert_allclose([loss for _, loss in told], _losses(alone[0.0]), rtol=1e-6)
+
+
+def test_without_tensorboard_it_says_so_and_writes_the_lines(config, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    run(read_config(config(steps=1)))
+    assert capfd.readouterr().err.count("no metrics for TensorBoard") == 1
+    assert len(_losses(tmp_path / "out")) == 1
+
+
+# What is prepared once.
+
+
+@pytest.fixture
+def colour_only(data, tmp_path) -> Path:
+    """The data without depth, as the released MSMU is."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(next(data.glob("*.parquet")))
-    pq.write_table(table.select(["image", "conversations"]), tmp_path / "train.parquet")
-    from sdvlm_core.errors import DepthError
+    file = tmp_path / "train.parquet"
+    pq.write_table(table.select(["image", "conversations"]), file)
+    return file
 
+
+@pytest.fixture
+def estimated(monkeypatch) -> list[int]:
+    """The numbers of the pictures whose depth was estimated; the third one has no reading."""
+    from dataclasses import replace
+
+    from sdvlm_core import depth_estimation
+
+    asked: list[int] = []
+
+    def depth_of(frame, estimator):
+        assert len(asked) != getattr(estimator, "dies_at", None), "killed"
+        asked.append(len(asked))
+        depth = frame.rgb[..., 0] / np.float32(64)
+        if int(frame.rgb[0, 0, 0]) == estimator.blank:
+            depth = np.full_like(depth, np.nan)
+        return replace(frame, depth=depth, depth_source=estimator.source)
+
+    monkeypatch.setattr(depth_estimation, "with_estimated_depth", depth_of)
+    return asked
+
+
+def test_data_without_depth_is_refused_unless_an_estimator_is_named(config, colour_only):
     with pytest.raises(DepthError, match="key `estimator`"):
-        run(read_config(config(data=str(tmp_path / "train.parquet"))))
+        run(read_config(config(data=str(colour_only))))
+
+
+@pytest.mark.parametrize("turns", ["packed", "single"])
+def test_an_interrupted_preparation_goes_on_behind_the_last_file(
+    base, colour_only, tmp_path, estimated, monkeypatch, turns
+):
+    """And gives what one gives that was not, with the same counts."""
+    monkeypatch.setattr(samples, "_PART", 5)
+    checkpoint = load(str(base))
+    pictures = list(read(colour_only))
+    how = Preparation(
+        str(base), EncodingSettings("relative", orientation="source"), "it", turns, 400, "train"
+    )
+    estimator = SimpleNamespace(source="estimated_relative", blank=int(pictures[2].rgb[0, 0, 0]))
+    whole = prepare(colour_only, tmp_path / "whole", how, checkpoint, estimator)
+    assert len(estimated) == len(pictures)
+    assert json.loads((whole / INDEX).read_text())["pictures_left_out"] >= 1
+    estimated.clear()
+    estimator.dies_at = 13
+    with pytest.raises(AssertionError, match="killed"):
+        prepare(colour_only, tmp_path / "again", how, checkpoint, estimator)
+    estimated.clear()
+    del estimator.dies_at
+    again = prepare(colour_only, tmp_path / "again", how, checkpoint, estimator)
+    assert len(estimated) == len(pictures) - 10, "two files of five pictures were whole"
+    for file in sorted(whole.iterdir()):
+        assert (again / file.name).read_bytes() == file.read_bytes()
+    ours, theirs = Samples(again), Samples(whole)
+    assert len(ours) == len(theirs) == json.loads((whole / INDEX).read_text())["samples"]
+    assert [len(ours[i].ids) for i in range(len(ours))] == theirs.lengths
+
+
+@pytest.mark.parametrize("kind", ["metric", "xyz"])
+def test_relative_depth_for_an_encoding_of_metres_is_refused_by_name(
+    base, colour_only, tmp_path, estimated, kind
+):
+    how = Preparation(str(base), EncodingSettings(kind), "anything-v2", "packed", 1500, "train")
+    estimator = SimpleNamespace(source="estimated_relative")
+    with pytest.raises(DepthError, match=f"{kind} encoding needs metres.*anything-v2"):
+        prepare(colour_only, tmp_path / "out", how, load(str(base)), estimator)
+    assert not estimated
 
 
 # Pieces.
@@ -291,6 +447,8 @@ def test_rates_rise_then_fall_to_zero():
         ({"rank": 3}, "unknown keys"),
         ({"batch": "many"}, "batch must be int"),
         ({"batch": 0}, "batch must be at least 1"),
+        ({"save_every": 0}, "save_every must be at least 1"),
+        ({"dtype": "float16", "sharding": "zero2"}, "float16 needs sharding copy, not zero2"),
         ({"dtype": "int8"}, "dtype is one of"),
         ({"encoding": {"kind": "magic"}}, "depth_encoding.kind"),
         ({"gradient_checkpointing": 1}, "must be bool"),
@@ -299,6 +457,12 @@ def test_rates_rise_then_fall_to_zero():
 def test_a_configuration_with_a_mistake_is_refused_by_name(config, change, message):
     with pytest.raises(ValueError, match=message):
         read_config(config(**change))
+
+
+def test_float16_is_refused_by_the_option_that_spreads_it(config, capsys):
+    with pytest.raises(typer.Exit):
+        finetune(config(dtype="float16"), sharding="fsdp")
+    assert "float16 needs sharding copy, not fsdp" in capsys.readouterr().err
 
 
 def test_the_grid_of_a_tiny_model_is_what_the_data_was_prepared_for(base):

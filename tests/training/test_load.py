@@ -65,3 +65,25 @@ def test_text_that_is_no_conversation_is_refused_and_never_run(tmp_path):
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train.parquet")
     with pytest.raises(ValueError, match="row 0"):
         list(load(tmp_path))
+
+
+@pytest.mark.parametrize("parent", ["msmu_train", "deeper/msmu_train"])
+def test_what_a_folder_is_called_lets_no_test_data_into_the_training(tmp_path, parent):
+    """Neither the name of the folder itself nor of one below it."""
+    folder = tmp_path / parent
+    for file, rows in (
+        ("train-0.parquet", 3),
+        ("test-0.parquet", 2),
+        ("test/data.parquet", 2),
+        ("val/data.parquet", 1),
+    ):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist([_released("python text")] * rows), folder / file)
+    for path in (folder, tmp_path):
+        assert len(list(load(path, "train"))) == 3
+        assert len(list(load(path, "test"))) == 4
+        assert len(list(load(path, "val"))) == 1
+        assert len(list(load(path))) == 8
+    with pytest.raises(ValueError, match=r"no .* files of split train \(with the split ''"):
+        list(load(folder / "test", "train"))
+    assert len(list(load(folder / "train-0.parquet", "train"))) == 3

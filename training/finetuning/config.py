@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -42,6 +42,9 @@ class Config:
         steps: stop there; 0 = after the last epoch.
         save_every: steps between states to resume from.
         seed: of the order of samples, new weights and dropout.
+
+    Raises:
+        ValueError: float16 with a sharding other than copy.
     """
 
     model: str
@@ -70,12 +73,28 @@ class Config:
     save_every: int = 50
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.dtype == "float16" and self.sharding != "copy":
+            raise ValueError(
+                f"dtype float16 needs sharding copy, not {self.sharding}: its loss scaling does "
+                "not work on weights that are spread; use bfloat16"
+            )
+
+    def recipe(self) -> dict[str, Any]:
+        """All that the course of a run follows from; the rest may change when it goes on."""
+        return {key: value for key, value in asdict(self).items() if key not in _FREE}
+
     def settings(self) -> EncodingSettings | None:
         """The depth encoding to train with; None = the model's own."""
         return EncodingSettings.from_mapping(self.encoding) if self.encoding else None
 
 
-_POSITIVE = ("lora_rank", "lora_alpha", "epochs", "batch", "micro_batch", "max_length")
+_POSITIVE = (
+    "lora_rank", "lora_alpha", "epochs", "batch", "micro_batch", "max_length", "save_every",
+)  # fmt: skip
+#: Where a state is and how the work is divided; the gradient is the same, but for the order of sums
+#: and which dropout is drawn. Not `steps` and `epochs`: the rates follow from them.
+_FREE = ("out", "micro_batch", "sharding", "gradient_checkpointing", "save_every")
 
 
 def read_config(file: Path) -> Config:
@@ -99,14 +118,14 @@ def read_config(file: Path) -> Config:
     missing = [key for key in ("model", "data", "out") if key not in values]
     if missing:
         raise ValueError(f"{file}: missing {', '.join(missing)}")
-    config = Config(**values)
+    try:
+        config = Config(**values)
+        config.settings()
+    except (ValueError, CheckpointError) as error:
+        raise ValueError(f"{file}: {error}") from error
     for key in _POSITIVE:
         if getattr(config, key) < 1:
             raise ValueError(f"{file}: {key} must be at least 1")
-    try:
-        config.settings()
-    except CheckpointError as error:
-        raise ValueError(f"{file}: {error}") from error
     return config
 
 

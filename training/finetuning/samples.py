@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +34,7 @@ from training.msmu.load import Sample, load
 
 #: A label that no loss is taken on.
 IGNORED = -100
-_PART = 64  # samples a file
+_PART = 64  # pictures a file
 INDEX = "index.json"
 
 
@@ -98,7 +100,7 @@ class Preparation:
         else:
             files = sorted([*data.rglob("*.parquet"), *data.rglob("*.arrow")])
         listed = [[file.name, file.stat().st_size] for file in files]
-        whole = json.dumps([asdict(self), str(data.resolve()), listed])
+        whole = json.dumps([asdict(self), str(data.resolve()), listed, _PART])
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
@@ -107,31 +109,39 @@ def prepare(
 ) -> Path:
     """Write the samples of a data set under `out`, or find them there; returns their folder.
 
-    Files are written whole; an interrupted preparation goes on behind the last one.
+    Every file is written whole and holds the samples of the same 64 pictures, so that an
+    interrupted preparation goes on behind the last one: pictures before it are only passed over.
 
     Raises:
-        DepthError: a picture has no depth and there is no estimator; names its number.
+        DepthError: a picture has no depth and there is no estimator; names its number. Or the
+            encoding needs metres, which the estimator does not give.
     """
     folder = out / f"samples-{how.digest(data)}"
     if (folder / INDEX).exists():
         return folder
+    metres = how.encoding.kind in ("metric", "xyz")
+    if metres and estimator is not None and estimator.source == "estimated_relative":
+        raise DepthError(
+            f"{how.encoding.kind} encoding needs metres; the estimator {how.estimator} gives "
+            "relative depth. Name an estimator of metres, or choose the relative encoding"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    counts = {"samples": 0, "turns_left_out": 0, "pictures_left_out": 0}
-    lengths: list[int] = []
-    batch: list[dict[str, Any]] = []
-    part = 0
-    console = Console(stderr=True)
-    for row in track(_rows(data, how, checkpoint, estimator, counts), "preparing", console=console):
-        batch.append(row)
-        lengths.append(len(row["ids"]))
-        if len(batch) == _PART:
-            _write(folder, part, batch)
-            part, batch = part + 1, []
-    if batch:
-        _write(folder, part, batch)
-    if not lengths:
-        raise ValueError(f"{data} gave no conversation to train on: {counts}")
-    document = {"how": asdict(how), **counts, "lengths": lengths}
+    total = {"samples": 0, "turns_left_out": 0, "pictures_left_out": 0}
+    lengths: list[list[int]] = []
+    pictures = track(enumerate(load(data, how.split)), "preparing", console=Console(stderr=True))
+    for part, members in groupby(pictures, lambda numbered: numbered[0] // _PART):
+        path = _path(folder, part)
+        if not path.exists():
+            counts = dict.fromkeys(total, 0)
+            rows = list(_rows(members, data, how, checkpoint, estimator, counts))
+            _write(path, rows, counts)
+        with pa.memory_map(str(path)) as source:
+            told = json.loads(pa.ipc.open_file(source).schema.metadata[_TOLD])
+        lengths.append(told["lengths"])
+        total = {key: total[key] + told[key] for key in total}
+    if not total["samples"]:
+        raise ValueError(f"{data} gave no conversation to train on: {total}")
+    document = {"how": asdict(how), **total, "lengths": lengths}
     temporary = folder / f"{INDEX}.tmp"
     temporary.write_text(json.dumps(document) + "\n", encoding="utf-8")
     temporary.replace(folder / INDEX)
@@ -139,12 +149,17 @@ def prepare(
 
 
 def _rows(
-    data: Path, how: Preparation, checkpoint: Checkpoint, estimator: Any, counts: dict[str, int]
+    pictures: Iterable[tuple[int, Sample]],
+    data: Path,
+    how: Preparation,
+    checkpoint: Checkpoint,
+    estimator: Any,
+    counts: dict[str, int],
 ) -> Iterator[dict[str, Any]]:
     model, config = checkpoint.model, checkpoint.model.config
     cells = grid_cells(config)
     side = config.vision_config.image_size
-    for number, sample in enumerate(load(data, how.split)):
+    for number, sample in pictures:
         grid = None
         if how.encoding.kind != "none":
             frame = _frame(sample, number, data, estimator)
@@ -203,13 +218,20 @@ _SCHEMA = pa.schema(
 )
 
 
-def _write(folder: Path, part: int, rows: list[dict[str, Any]]) -> None:
-    path = folder / f"part-{part:06d}.arrow"
-    if path.exists():
-        return
+_TOLD = b"told"  # what a file says of itself: counts, and the length of each sample
+
+
+def _path(folder: Path, part: int) -> Path:
+    return folder / f"part-{part:06d}.arrow"
+
+
+def _write(path: Path, rows: list[dict[str, Any]], counts: dict[str, int]) -> None:
+    told = {**counts, "lengths": [len(row["ids"]) for row in rows]}
+    schema = _SCHEMA.with_metadata({_TOLD: json.dumps(told)})
     temporary = path.with_suffix(".tmp")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), max_chunksize=1)
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for row in rows:
+            writer.write_batch(pa.RecordBatch.from_pylist([row], schema=schema))
     temporary.replace(path)
 
 
@@ -218,7 +240,9 @@ class Samples:
 
     def __init__(self, folder: Path) -> None:
         document = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        self.lengths: list[int] = document["lengths"]
+        parts: list[list[int]] = document["lengths"]
+        self.lengths = [length for part in parts for length in part]
+        self._starts = [0, *accumulate(map(len, parts))]
         self._folder = folder
         self._parts: dict[int, Any] = {}
 
@@ -226,11 +250,10 @@ class Samples:
         return len(self.lengths)
 
     def __getitem__(self, number: int) -> Prepared:
-        part, row = divmod(number, _PART)
+        part = bisect_right(self._starts, number) - 1
         if part not in self._parts:
-            source = pa.memory_map(str(self._folder / f"part-{part:06d}.arrow"))
-            self._parts[part] = pa.ipc.open_file(source)
-        stored = self._parts[part].get_batch(row).to_pylist()[0]
+            self._parts[part] = pa.ipc.open_file(pa.memory_map(str(_path(self._folder, part))))
+        stored = self._parts[part].get_batch(number - self._starts[part]).to_pylist()[0]
         picture = cv2.imdecode(np.frombuffer(stored["picture"], np.uint8), cv2.IMREAD_COLOR)
         valid = np.frombuffer(stored["valid"], np.bool_)
         coordinates = np.frombuffer(stored["coordinates"], np.float32)

@@ -37,10 +37,40 @@ def newest(out: Path) -> Path | None:
     return states[-1] if states else None
 
 
+def refuse_another(folder: Path, recipe: dict[str, Any]) -> None:
+    """Refuse to go on from a state of another recipe: the batches and rates left would be others.
+
+    Raises:
+        ValueError: names the keys with both values.
+    """
+    stored = json.loads((folder / "state.json").read_text(encoding="utf-8")).get("recipe", {})
+    changed = [
+        f"{key} was {stored.get(key)!r} and is {recipe.get(key)!r}"
+        for key in {**recipe, **stored}
+        if stored.get(key) != recipe.get(key)
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder} is of another recipe: {'; '.join(changed)}. Put back what was, or give this "
+            "recipe an `out` of its own"
+        )
+
+
 def save(
-    out: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, process: int
+    out: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: Any,
+    recipe: dict[str, Any],
+    process: int,
 ) -> None:
-    """Write a state; all processes call it, process 0 writes. Older ones but one are removed."""
+    """Write a state; all processes call it, process 0 writes. Older ones but one are removed.
+
+    Args:
+        scaler: of the gradients in float16 (torch's GradScaler); None otherwise.
+        recipe: what must be the same to go on (JSON).
+    """
     tensors = {f"model.{name}": value for name, value in learnt(model).items()}
     stored = get_optimizer_state_dict(model, optimizer, options=_FULL)
     random = _random_of_all()
@@ -49,7 +79,12 @@ def save(
     for name, state in stored["state"].items():
         tensors |= {f"optimizer.{name}|{key}": torch.as_tensor(v) for key, v in state.items()}
     tensors |= {f"random.{number}": value for number, value in enumerate(random)}
-    document = {"step": step, "groups": _plain(stored["param_groups"])}
+    document = {
+        "step": step,
+        "groups": _plain(stored["param_groups"]),
+        "scaler": scaler.state_dict() if scaler else None,
+        "recipe": recipe,
+    }
     folder = out / f"{_PREFIX}{step:08d}"
     unfinished = out / f".{folder.name}"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -61,7 +96,9 @@ def save(
         shutil.rmtree(old)
 
 
-def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, process: int) -> int:
+def restore(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any, process: int
+) -> int:
     """Put a state back; returns the number of steps done."""
     tensors = load_file(folder / "state.safetensors")
     document = json.loads((folder / "state.json").read_text(encoding="utf-8"))
@@ -75,6 +112,8 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, pr
     set_model_state_dict(model, weights, options=options)
     whole = {"state": state, "param_groups": document["groups"]}
     set_optimizer_state_dict(model, optimizer, whole, options=options)
+    if scaler:
+        scaler.load_state_dict(document["scaler"])
     random = tensors.get(f"random.{process}")
     if random is not None:
         torch.set_rng_state(random[: torch.get_rng_state().numel()])

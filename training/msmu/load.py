@@ -26,6 +26,7 @@ from sdvlm_core.frame import CameraIntrinsics
 
 #: No conversation of the release is longer; a longer text is not parsed.
 _MAX_TEXT = 1 << 20
+_SPLITS = ("train", "val", "test")
 _MODES = {"RGB": 3, "RGBA": 4, "L": 1}
 
 
@@ -57,21 +58,33 @@ def load(path: Path, split: str = "") -> Iterator[Sample]:
 
     Args:
         path: a .parquet or .arrow file, or a folder with such (also in folders below).
-        split: only files whose path says so (train, test); "" = all.
+        split: only files that say so (train, test) in their name, or in that of a folder between
+            them and `path`; "" = all.
 
     Raises:
         ValueError: nothing to read, or a row of no known form; names the file and the row.
     """
     files = [path] if path.is_file() else sorted([*path.rglob("*.parquet"), *path.rglob("*.arrow")])
-    files = [file for file in files if split in str(file.relative_to(path.parent))]
+    files = [file for file in files if _of_split(file, path, split)]
     if not files:
-        raise ValueError(f"{path} holds no .parquet or .arrow files{f' of {split}' * bool(split)}")
+        hint = f" of split {split} (with the split '' all files count)" if split else ""
+        raise ValueError(f"{path} holds no .parquet or .arrow files{hint}")
     for file in files:
         for number, row in enumerate(_rows(file)):
             try:
                 yield _sample(row)
             except (KeyError, TypeError, ValueError, SyntaxError, binascii.Error) as error:
                 raise ValueError(f"{file}, row {number}: {error!r}") from error
+
+
+def _of_split(file: Path, path: Path, split: str) -> bool:
+    """Whether the innermost name that tells a split tells this one: msmu_train may hold test files.
+
+    `path` itself does not count, for it holds whatever is in it.
+    """
+    parts = file.relative_to(path).parts or (file.name,)
+    telling = [part for part in parts if any(name in part for name in (*_SPLITS, split))]
+    return bool(telling) and split in telling[-1]
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
