@@ -38,6 +38,7 @@ from training.finetuning.batches import batches_of, collate, share_of
 from training.finetuning.config import SHARDING, Config, read_config
 from training.finetuning.samples import IGNORED, Preparation, Samples, prepare
 from training.finetuning.trainee import Trainee, save_adapter
+from training.recipe import refuse_another
 
 ADAPTER, METRICS = "adapter", "metrics.jsonl"
 
@@ -222,7 +223,7 @@ def run(config: Config) -> Path:
     recipe = config.recipe() | {"samples": how.digest(Path(config.data))}
     found = state.newest(out)
     if found is not None:
-        state.refuse_another(found, recipe)
+        refuse_another(found, state.recipe(found), recipe)
     samples = _prepared(config, how, checkpoint, accelerator)
     trainee = Trainee(checkpoint, config)
     model: nn.Module = trainee

@@ -30,13 +30,22 @@ def keep_to(out: Path, recipe: Mapping[str, Any]) -> None:
         temporary.replace(path)
         return
     stored = json.loads(path.read_text(encoding="utf-8"))
+    refuse_another(out, stored, wanted)
+
+
+def refuse_another(place: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compare what is kept in `place` with what is asked for now.
+
+    Raises:
+        ValueError: they differ; as `keep_to`.
+    """
     differing = [
-        f"{key} {stored.get(key)} there, {wanted.get(key)} here"
+        f"{key} was {stored.get(key)!r} and is {wanted.get(key)!r}"
         for key in sorted({*stored, *wanted})
         if stored.get(key) != wanted.get(key)
     ]
     if differing:
         raise ValueError(
-            f"{out} was begun with other settings ({'; '.join(differing)}): choose another folder, "
-            "or remove this one"
+            f"{place} is of other settings: {'; '.join(differing)}. Put back what was, or choose "
+            "another folder"
         )

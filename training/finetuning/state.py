@@ -37,23 +37,10 @@ def newest(out: Path) -> Path | None:
     return states[-1] if states else None
 
 
-def refuse_another(folder: Path, recipe: dict[str, Any]) -> None:
-    """Refuse to go on from a state of another recipe: the batches and rates left would be others.
-
-    Raises:
-        ValueError: names the keys with both values.
-    """
-    stored = json.loads((folder / "state.json").read_text(encoding="utf-8")).get("recipe", {})
-    changed = [
-        f"{key} was {stored.get(key)!r} and is {recipe.get(key)!r}"
-        for key in {**recipe, **stored}
-        if stored.get(key) != recipe.get(key)
-    ]
-    if changed:
-        raise ValueError(
-            f"{folder} is of another recipe: {'; '.join(changed)}. Put back what was, or give this "
-            "recipe an `out` of its own"
-        )
+def recipe(folder: Path) -> dict[str, Any]:
+    """What a state was made with, as it was given to `save`."""
+    stored = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return dict(stored.get("recipe", {}))
 
 
 def save(
