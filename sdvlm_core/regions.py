@@ -143,7 +143,7 @@ def _grown(
         np.minimum(np.arange(part.start, part.stop, part.step) // step, most - 1)
         for part, most in zip((crop.rows, crop.columns), mask.shape, strict=True)
     )
-    seed = mask[np.ix_(rows, columns)]
+    seed = mask[np.ix_(rows, columns)] & crop.read
     if np.count_nonzero(object_mask & seed) > 0.5 * np.count_nonzero(seed):
         return _described(cloud, crop, near_plane, height, object_mask)
     return _described(cloud, crop, plane, _height(cloud, crop, plane), seed)
