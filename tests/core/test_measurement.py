@@ -371,6 +371,13 @@ def test_recorded_answer_forms_give_the_asked_measurements(
         ("How tall is the red ball?", "About half a metre.", [(H, 0.5, "red ball")]),
         ("How far is the cup from the can?", "It is 2 m away.", [(D, 2.0, "cup and can")]),
         ("How far apart are the cup and the can?", "30 cm", [(D, 0.3, "cup and can")]),
+        ("How far is the cup from the can?", "The cup is 2 m away.", [(D, 2.0, "cup and can")]),
+        (
+            "How far are the cup and the can?",
+            "The cup is 2 m away and the can is 3 m away.",
+            [(D, 2.0, "cup"), (D, 3.0, "can")],
+        ),
+        ("How far am I from the can?", "30 cm", [(D, 0.3, "can")]),
         ("How wide is the lamp in meters?", "0.3 m", [(W, 0.3, "lamp")]),
         ("What is the height of the lamp?", "It is 0.5 m wide and 0.3 m tall.", [(H, 0.3, "lamp")]),
         ("How many cups are there?", "I see 2 cans and three cups.", [(C, 3.0, "cups")]),
