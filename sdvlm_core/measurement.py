@@ -163,7 +163,9 @@ def _parts(statement: Statement, asked: tuple[Kind, ...]) -> _Parts:
     return [
         (kind, q)
         for kind, q in zip(kinds, numbers, strict=False)
-        if (kind in asked or not asked) and q.dimension == _DIMENSIONS.get(kind, "length")
+        if (kind in asked or not asked)
+        and q.dimension == _DIMENSIONS.get(kind, "length")
+        and (q.value >= 0 or kind is Kind.ANGLE)  # no thing is -0.5 m wide
     ]
 
 
