@@ -207,6 +207,47 @@ def test_an_object_cut_by_the_border_is_called_truncated():
     assert Caution.TRUNCATED in one.warnings
 
 
+@pytest.mark.parametrize("side", ["left", "right", "bottom"])
+@pytest.mark.parametrize("width", [640, 1280])
+def test_an_object_cut_by_the_end_of_the_depth_cameras_own_view_is_called_truncated(side, width):
+    frame, regions = table(width=width, things=(NEAR,), noise=0.001)
+    x1, y1, x2, y2 = (round(value) for value in regions[0].box)
+    column, row = (x1 + x2) // 2, (y1 + y2) // 2
+    gone = {
+        "left": np.s_[:, :column],
+        "right": np.s_[:, column:],
+        "bottom": np.s_[row:],
+    }
+    depth = frame.depth.copy()
+    depth[gone[side]] = np.nan
+    holes = np.random.default_rng(0).random(depth.shape) < 0.02
+    depth[holes] = np.nan
+    point = Region("it", point=(column + (-8 if side == "right" else 8), row))
+    hints = regions if side == "bottom" else [*regions, point]
+    found, _ = measure(RgbdFrame(frame.rgb, depth, frame.intrinsics), hints)
+    for one in found:
+        assert Caution.TRUNCATED in one.warnings
+        assert abs(one.length_m - 0.12) < 2 * one.std_dev["length_m"]
+
+
+def test_an_object_inside_a_narrow_view_is_not_called_truncated():
+    frame, regions = table(width=640, noise=0.001)
+    x1 = regions[0].box[0]
+    depth = frame.depth.copy()
+    depth[:, : round(x1) - 8] = np.nan
+    depth[:, round(regions[1].box[2]) + 8 :] = np.nan
+    found, _ = measure(RgbdFrame(frame.rgb, depth, frame.intrinsics), regions)
+    assert not any(Caution.TRUNCATED in one.warnings for one in found)
+
+
+def test_an_object_before_a_wall_too_far_to_be_read_is_not_called_truncated():
+    things = (NEAR, FAR)
+    frame, regions = table(width=640, things=things, seen_from=camera(elevation=0.2, away=2.0))
+    depth = np.where((frame.depth > 0) & (frame.depth < 4.0), frame.depth, np.nan)
+    found, _ = measure(RgbdFrame(frame.rgb, depth.astype(np.float32), frame.intrinsics), regions)
+    assert not any(Caution.TRUNCATED in one.warnings for one in found)
+
+
 def test_an_object_behind_another_is_called_occluded_and_trusted_less():
     tall, behind = (0.0, -0.02, 0.04, 0.03, 0.15), (0.02, 0.1, 0.10, 0.04, 0.12)
     frame, regions = table(width=640, things=(tall, behind))
