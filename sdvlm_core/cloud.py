@@ -7,7 +7,9 @@ Knows neither planes nor objects. Affine-invariant depth has no metres and is re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -53,6 +55,22 @@ class Cloud:
     def width(self) -> int:
         """Columns, pixels."""
         return int(self.depth.shape[1])
+
+    @cached_property
+    def view(self) -> tuple[int, int, int]:
+        """First and last column and last row that the depth camera saw, pixels.
+
+        Registered depth often covers less than the colour image. A row or column counts that has
+        half the usual readings: few stray ones are not its view's.
+        """
+        read = (self.depth > 0).view(np.uint8)
+        found = []
+        for axis in (0, 1):
+            counts = cv2.reduce(read, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+            seen = np.flatnonzero(counts >= max(1.0, median(counts) / 2))
+            found.append((int(seen[0]), int(seen[-1])) if len(seen) else (0, len(counts) - 1))
+        (left, right), (_, bottom) = found
+        return left, right, bottom
 
     def points(self, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> Points:
         """Points (N, 3) of the pixels (rows, columns), metres in the optical frame, float64."""

@@ -26,7 +26,7 @@ from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.gap import smallest_gap
 from sdvlm_core.noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
 from sdvlm_core.regions import ObjectPixels, find_object
-from sdvlm_core.robust import median
+from sdvlm_core.robust import ends, median
 from sdvlm_core.support_plane import Plane, find_support_planes
 
 # Half the window's side, as a part of the image's width, with a floor in pixels: at 640 pixels
@@ -73,9 +73,14 @@ _MISSING = 0.4  # share of a region's middle without readings that opaque things
 _BEHIND = 0.05  # share of a region that is read below the ground it stands on
 _OCCLUDED = 0.1  # share of the outline along which something nearer cuts the object off
 _HIDDEN = 0.15  # of its width: standard deviation of an unseen extent that deserves a warning
+_HIDDEN_BELOW = 0.3  # of its height: an unseen lower part that deserves the same
 _INFERRED = 0.25  # of the inferred depth: how far it is trusted
 _CUT = 1.0  # of a size, per share of the outline that is hidden
 _PAST = 0.02  # of the distance: how much further a reading must be to have gone past a point
+_CLEAR = 0.02  # of the distance: a lowest reading that far over the support touches it nowhere
+_CLEAR_SPREADS = 6.0  # the same in spreads of the support's readings
+_LEVELS = (0.25, 0.5, 0.75)  # between the support and the lowest reading, where a foot would show
+_FOOT = 0.02  # of an object's footprint: the least that carries it
 _MOST_POINTS = 2500  # of an object; more make it slower, not better
 
 
@@ -190,11 +195,14 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         )
     points = surface_points(scene.cloud, pixels)
     pixel = pixels.step * scene.cloud.pitch * median(points[:, 2])
-    box = upright_box(
-        points, pixels.plane, 0.5 * pixel, _unseen(scene.cloud), standing=pixels.plane.seen
-    )
-    std_dev, hidden = uncertainty(box, pixels, points, pixel / pixels.step, noise)
-    if hidden > _HIDDEN * box.seen_width:
+    below = _off_support(pixels, points)
+    if below > 0 and _hangs(scene.cloud, pixels, points, below):
+        standing, below = False, 0.0
+    else:
+        standing = pixels.plane.seen
+    box = upright_box(points, pixels.plane, 0.5 * pixel, _unseen(scene.cloud), standing)
+    std_dev, hidden = uncertainty(box, pixels, points, pixel / pixels.step, noise, below)
+    if hidden > _HIDDEN * box.seen_width or below > _HIDDEN_BELOW * box.size[2]:
         warnings = (*warnings, Caution.UNSEEN_EXTENT)
     x, y, z = (float(value) for value in box.centre)
     length, width, height = (float(value) for value in box.size)
@@ -232,14 +240,19 @@ def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:
 
 
 def uncertainty(
-    box: UprightBox, pixels: ObjectPixels, points: Points, pixel: float, noise: DepthNoise
+    box: UprightBox,
+    pixels: ObjectPixels,
+    points: Points,
+    pixel: float,
+    noise: DepthNoise,
+    below: float,
 ) -> tuple[dict[str, float], float]:
     """Standard deviations of what is said of a box, and the one of its unseen extent, metres.
 
     Independent parts are added as squares: a reading's scatter (what is left of it in an extreme
     is about one reading's), the silhouette's doubtful pixels, the support's own unevenness, the
-    camera's calibration, what may be hidden behind the seen side, and what an occluder or the
-    image's border hides.
+    camera's calibration, what may be hidden behind the seen side, that the thing may end anywhere
+    in the length `below` its lowest reading, and what an occluder or the image's border hides.
     """
     z = median(points[:, 2])
     reading, edge = noise.reading(z), noise.edge * pixel
@@ -257,14 +270,16 @@ def uncertainty(
     size = float(np.linalg.norm(view))
     view = view / size if size > 1e-9 else box.axes[0]
     ground = pixels.plane.spread * z if pixels.plane.seen else 0.0
+    below /= math.sqrt(12)
 
     def extent(value: float, deep: float) -> float:
         seen = math.hypot(math.sqrt(2) * edge, reading, noise.scale * value, cut * value)
         return math.hypot(seen, deep * hidden)
 
     deep_length, deep_width = (abs(float(axis @ view)) for axis in box.axes[:2])
-    tall = math.hypot(edge * math.sqrt(1 - steep**2), reading, ground, noise.scale * height)
+    tall = math.hypot(edge * math.sqrt(1 - steep**2), reading, ground, noise.scale * height, below)
     centre = math.hypot(edge, reading, hidden / 2, noise.scale * distance, cut * length / 2)
+    centre = math.hypot(centre, below / 2)
     std_dev = {
         "position_m": centre,
         "camera_distance_m": centre,
@@ -273,6 +288,34 @@ def uncertainty(
         "height_m": math.hypot(tall, cut * height),
     }
     return std_dev, hidden
+
+
+def _off_support(pixels: ObjectPixels, points: Points) -> float:
+    """How far the lowest of an object's points (N, 3) is above its support; 0 if it may touch."""
+    plane = pixels.plane
+    lowest = ends(plane.heights(points))[0]
+    clear = max(_CLEAR, _CLEAR_SPREADS * plane.spread) * median(points[:, 2])
+    return lowest if plane.seen and lowest > clear else 0.0
+
+
+def _hangs(cloud: Cloud, pixels: ObjectPixels, points: Points, lowest: float) -> bool:
+    """Whether an object is seen not to stand on the support below its points (N, 3).
+
+    What stands goes through every level between the support and its lowest reading, somewhere
+    below itself. It hangs where at one of them the camera saw past all such places; but what the
+    region reaches down to may be legs too thin to be read.
+    """
+    up = np.array(pixels.plane.normal)
+    heights = pixels.plane.heights(points)
+    x1, y1, x2, y2 = pixels.box
+    unseen = _unseen(cloud)
+    for level in _LEVELS:
+        feet = points - np.outer(heights - level * lowest, up)
+        u, v = cloud.pixels(feet)
+        inside = (u >= x1) & (u < x2) & (v >= y1) & (v < y2)
+        if np.mean(inside | unseen(feet)) < _FOOT:
+            return True
+    return False
 
 
 def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:

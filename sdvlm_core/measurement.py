@@ -163,14 +163,17 @@ def _parts(statement: Statement, asked: tuple[Kind, ...]) -> _Parts:
     return [
         (kind, q)
         for kind, q in zip(kinds, numbers, strict=False)
-        if (kind in asked or not asked) and q.dimension == _DIMENSIONS.get(kind, "length")
+        if (kind in asked or not asked)
+        and q.dimension == _DIMENSIONS.get(kind, "length")
+        and (q.value >= 0 or kind is Kind.ANGLE)  # no thing is -0.5 m wide
     ]
 
 
 def _names(found: list[tuple[Statement, _Parts]], label: str) -> list[tuple[str, int]]:
     """A label for each statement and, where the answer named none, its place in its sentence.
 
-    The question's "the table and the bench" is dealt out to an answer "0.5 m and 0.6 m".
+    The question's "the table and the bench" is dealt out to an answer "0.5 m and 0.6 m". Asked how
+    far the box is from the cup, "the box is 0.5 m away" is of both.
     """
     places: list[int] = []
     for at, (statement, _) in enumerate(found):
@@ -178,10 +181,15 @@ def _names(found: list[tuple[Statement, _Parts]], label: str) -> list[tuple[str,
         places.append(-1 if statement.label else places[-1] + 1 if follows else 0)
     asked = name_list(label)
     dealt = len(asked) > 1 and max(places, default=-1) == len(asked) - 1
-    return [
-        (s.label or (asked[place] if dealt and s.measure != "distance" else label), place)
-        for (s, _), place in zip(found, places, strict=True)
-    ]
+    ends = label.lower().split(" and ")
+    told = {s.label.lower() for s, _ in found}
+    one_end = len(ends) == 2 and len(told.intersection(ends)) == 1
+    names = []
+    for (s, parts), place in zip(found, places, strict=True):
+        name = s.label or (asked[place] if dealt and s.measure != "distance" else label)
+        of_both = one_end and s.label.lower() in ends and parts[0][0] is Kind.DISTANCE
+        names.append((label if of_both else name, place))
+    return names
 
 
 def _is_given(statement: Statement, given: Sequence[Statement], label: str) -> bool:
@@ -265,7 +273,7 @@ def _asked_in(tokens: Sequence[Token], text: str) -> tuple[tuple[Kind, ...], str
 def _how_label(adjective: str, rest: Sequence[Token], text: str) -> str:
     """ "how wide is the X" -> "X", "how far is A from B" -> "A and B"."""
     start = 0
-    while start < min(3, len(rest)) and rest[start].text in ("is", "are", "apart", "away"):
+    while start < min(3, len(rest)) and rest[start].text in ("is", "are", "am", "apart", "away"):
         start += 1
     name = join_names if adjective == "far" else phrase
     return name(rest[start:], text)

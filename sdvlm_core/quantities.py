@@ -6,12 +6,14 @@
              | ["between"] single ("to" | "-" | "and") single      "1.2-1.5 m"
     single   = value [unit] [value unit] ["and a half"]    "two and a half feet"
              | part ["of"] ["a"] unit | "a" unit      "a quarter of a meter", "half an inch"
-    value    = ["-"] digits [fraction] | number words | fraction
+             | value "of" "a" unit                       "0.5 of a meter"
+    value    = ["-" | "minus"] (digits [fraction] | number words | fraction)
 
 A unit reaches back over the bare numbers of its product, range, or "a, b and c m" list. A number
 without a unit stays a `number`; it is never guessed to be metres. Areas, volumes, speeds,
-percentages and temperatures are left out: none of their numbers is a length. Every rule looks a
-bounded number of tokens ahead, so hostile text costs linear time.
+percentages and temperatures are left out: none of their numbers is a length. So is what may be read
+in two ways that differ by far ("2 300 mm boxes"): its value is NaN until the end. Every rule looks
+a bounded number of tokens ahead, so hostile text costs linear time.
 
 Units are a table and not pint's registry: answers use a dozen exact factors, the grammar needs
 the words themselves (is "in" an inch or a preposition?), and importing pint takes longer than
@@ -27,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sdvlm_core.numerals import NUMBER_WORDS, read_number
+from sdvlm_core.numerals import NUMBER_WORDS, read_number, spaced_thousands
 from sdvlm_core.words import Token, glued, number_at, text_at, vocabulary
 
 Dimension = Literal["length", "angle", "number"]
@@ -77,13 +79,17 @@ UNITS = {word: _Unit("length", f) for words, f in _LENGTHS.items() for word in w
     word: _Unit("angle", f) for words, f in _ANGLES.items() for word in words.split()
 }
 
-_PARTS = {"half": 1 / 2, "third": 1 / 3, "thirds": 1 / 3, "quarter": 1 / 4, "quarters": 1 / 4}
+_PARTS = {"half": 1 / 2, "third": 1 / 3, "thirds": 1 / 3, "quarter": 1 / 4, "quarters": 1 / 4} | {
+    **dict.fromkeys(("fifth", "fifths"), 1 / 5),
+    **dict.fromkeys(("tenth", "tenths"), 1 / 10),
+}
 _DASHES = ("-", "~")
 # What may follow "12 in" or "a foot" as a unit: "3 in the image" and "a foot stool" are none.
 _AFTER_UNIT = vocabulary(
     "wide tall high long deep thick and or by x to apart away from in off above below but so "
     "while respectively across"
 )
+_EXTENTS = vocabulary("wide tall high long deep thick")
 # "one" is a count after these words and a pronoun elsewhere ("the white one").
 _BEFORE_ONE = vocabulary("is are only just exactly be have has see count total about find")
 
@@ -111,7 +117,7 @@ def find_quantities(tokens: Sequence[Token], text: str) -> tuple[Quantity, ...]:
         unit = item.unit or _BARE
         span = (tokens[item.first].start, tokens[item.last - 1].end)
         value, std_dev = item.value * unit.scale, item.std_dev * unit.scale
-        if math.isfinite(value):  # "1e999" is no measurement
+        if math.isfinite(value):  # "1e999" and what is ambiguous are no measurements
             std_dev = std_dev if math.isfinite(std_dev) else math.nan
             words = text[slice(*span)]
             found.append(Quantity(value, unit.dimension, std_dev, words, span, item.product))
@@ -211,6 +217,8 @@ def _single(tokens: Sequence[Token], at: int) -> _Item | None:
         return None
     unit, last = _unit(tokens, value.last)
     if unit is None:
+        unit, last = _unit_of_part(tokens, value.last)
+    if unit is None:
         return None if _is_pronoun(tokens, at, value) else value
     whole = value._replace(unit=unit, last=last)
     return _with_half(_with_smaller_unit(whole, tokens), tokens)
@@ -260,6 +268,14 @@ def _unit(tokens: Sequence[Token], at: int) -> tuple[_Unit | None, int]:
     if word == "in" and not hyphen and not _ends_unit(tokens, at + 1):
         return None, at
     return UNITS[word], at + 1
+
+
+def _unit_of_part(tokens: Sequence[Token], at: int) -> tuple[_Unit | None, int]:
+    """The unit of "[0.5] of a meter", and where it ends."""
+    if text_at(tokens, at) != "of" or text_at(tokens, at + 1) not in ("a", "an"):
+        return None, at
+    unit, last = _unit(tokens, at + 2)
+    return (unit, last) if _ends_unit(tokens, last) and not _is_power(tokens, last) else (None, at)
 
 
 def _ends_unit(tokens: Sequence[Token], at: int) -> bool:
@@ -342,14 +358,14 @@ def _part_of_unit(tokens: Sequence[Token], at: int) -> _Item | None:
 def _value(tokens: Sequence[Token], at: int) -> _Item | None:
     """A number without its unit: digits, fraction or words, and its sign."""
     first = at
-    minus = (
+    minus = text_at(tokens, at) in ("minus", "negative") or (
         text_at(tokens, at) == "-"
         and not glued(tokens, at)
         and glued(tokens, at + 1)
         and number_at(tokens, at + 1)
     )
     at += minus
-    found = read_number(tokens, at)
+    found = _spaced(tokens, at) or read_number(tokens, at)
     if found is None:
         return None
     value, last = found
@@ -357,3 +373,19 @@ def _value(tokens: Sequence[Token], at: int) -> _Item | None:
     half = _with_half(item, tokens)
     # "2 and a half feet" is one number; "there are 2 and a half is hidden" is not
     return half if half.last > last and _unit(tokens, half.last)[0] else item
+
+
+def _spaced(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
+    """ "1 200 mm"; NaN where it may as well be "2 300 mm boxes"; None where it is a list."""
+    found = spaced_thousands(tokens, at)
+    if found is None:
+        return None
+    value, last = found
+    short = len(tokens[at].text) < 3  # "100 200 mm" are rather two lengths
+    unit, end = _unit(tokens, last)
+    if unit is None:
+        joined = text_at(tokens, last) in ("x", "*", "by", "to", "±", "+/-", "+-", *_DASHES)
+        return (value if joined else math.nan, last) if short else None
+    said = text_at(tokens, end) in _EXTENTS  # "2 300 mm wide boxes"
+    clear = short and _ends_unit(tokens, end) and (not said or _ends_unit(tokens, end + 1))
+    return value if clear else math.nan, last

@@ -23,6 +23,8 @@ from sdvlm_core.region_support import NEAR_RISE, RISE, support_of_point, support
 from sdvlm_core.support_plane import Plane, no_plane
 
 _NOTHING = np.finfo(np.float32).max  # what OpenCV takes for the depth beyond a border
+_PARALLAX = 0.02  # of the width: how far the end of a registered view is from straight
+_CUT = 0.25  # of an object's rows or columns, that end where the view does
 _LARGE = 0.1  # of the image: pieces that take up more are cut by colour as well
 
 
@@ -38,7 +40,7 @@ class ObjectPixels:
         missing: share of pixels without a reading in the region's middle.
         behind: share of the region whose readings lie enclosed and below the support.
         occluded: share of the object's outline along which something nearer cuts it off.
-        truncated: the object touches the image's border.
+        truncated: the object touches the border of the image or of the depth camera's own view.
         on_support: nothing stood out of the support; the pixels are the support's own.
         step: only every so many rows and columns were looked at.
     """
@@ -143,7 +145,7 @@ def _grown(
         np.minimum(np.arange(part.start, part.stop, part.step) // step, most - 1)
         for part, most in zip((crop.rows, crop.columns), mask.shape, strict=True)
     )
-    seed = mask[np.ix_(rows, columns)]
+    seed = mask[np.ix_(rows, columns)] & crop.read
     if np.count_nonzero(object_mask & seed) > 0.5 * np.count_nonzero(seed):
         return _described(cloud, crop, near_plane, height, object_mask)
     return _described(cloud, crop, plane, _height(cloud, crop, plane), seed)
@@ -195,10 +197,40 @@ def _described(
         missing=_part(~crop.read[inner], crop.inside[inner]),
         behind=behind,
         occluded=0.0 if on_support else _occluded_share(cloud, crop, mask),
-        truncated=bool(cut),
+        truncated=bool(cut) or (len(rows) > 0 and _leaves_view(cloud, rows, columns, near)),
         step=crop.step,
         on_support=on_support,
     )
+
+
+def _leaves_view(
+    cloud: Cloud, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], near: int
+) -> bool:
+    """Whether the depth camera's view ends inside the image and cuts a good part of the object.
+
+    There the object's last pixel of a row, or of a column, is the last reading at all. Upwards the
+    camera's range ends like a view, and what stands against it would be called cut: not looked at.
+    """
+    left, right, bottom = cloud.view
+    width, height = cloud.width - 1, cloud.height - 1
+    reach = round(_PARALLAX * cloud.width)
+    for depth, along, across, edge in (
+        (cloud.depth, rows, columns, left),
+        (cloud.depth[:, ::-1], rows, width - columns, width - right),
+        (cloud.depth.T[:, ::-1], columns, height - rows, height - bottom),
+    ):
+        if edge <= near or across.min() > edge + reach:
+            continue
+        start = along.min()
+        ends = np.full(along.max() - start + 1, len(depth) + width)
+        np.minimum.at(ends, along - start, across)
+        lines = np.unique(along)
+        ends = ends[lines - start]
+        beyond = depth[lines, : edge + reach + 1] > 0
+        first = np.where(beyond.any(axis=1), beyond.argmax(axis=1), width + height)
+        if np.mean((np.abs(ends - edge) <= reach) & (ends <= first + near)) > _CUT:
+            return True
+    return False
 
 
 def _part(mask: Mask, inside: Mask) -> float:

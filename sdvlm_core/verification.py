@@ -9,6 +9,7 @@ over. Knows answers, sessions and measurements; does not know who asked.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -33,11 +34,20 @@ UNFIT = frozenset(
         Caution.TRANSPARENT_OR_REFLECTIVE,
         Caution.NOTHING_STANDS_OUT,
         Caution.TRUNCATED,
+        # The presets' std_dev are a sensor's; a network's metres can be off by a third.
+        Caution.ESTIMATED_DEPTH,
     )
 )
 #: A point with one of these lies beside its object, within a few hundredths of the image.
 _MISSED = frozenset((Caution.TOO_FEW_POINTS, Caution.NOTHING_STANDS_OUT))
 _RINGS, _AROUND = (0.02, 0.04), 8
+#: Names of where the picture was taken from, and of what may be elsewhere.
+_VIEWER = re.compile(
+    r"((your|my|our) )?(camera|viewer|observer|viewpoint)('s)?( (lens|position|location))?"
+    r"|(where )?(you|i|me|us|we)|(your|my|our) (position|location)|here",
+    re.IGNORECASE,
+)
+_ROBOT = re.compile(r"((your|my|our) )?robot('s)?( (base|position|location))?", re.IGNORECASE)
 _SIZES = {Kind.LENGTH: "length_m", Kind.WIDTH: "width_m", Kind.HEIGHT: "height_m"}
 
 
@@ -102,7 +112,7 @@ def verify(
                 found[label] = point and _near(scene, label, point, sensor)
         return found[label]
 
-    checks = tuple(_check(said, measured) for said in lengths)
+    checks = tuple(_check(said, measured, regions) for said in lengths)
     added = [check.seen for check in checks if check.seen is not None]
     added += [fused(c.said, c.seen) for c in checks if c.agree and c.seen is not None]
     status = answer.status
@@ -126,12 +136,18 @@ def fused(said: Measurement, seen: Measurement) -> Measurement:
     return replace(seen, value=value, std_dev=(a + b) ** -0.5, source=Source.FUSED)
 
 
+def _named(label: str, regions: Sequence[Region]) -> Region | None:
+    """The caller's region of that name."""
+    wanted = label.strip().lower()
+    same = (region for region in regions if region.label.strip().lower() == wanted)
+    return next(same, None)
+
+
 def _region_of(label: str, regions: Sequence[Region]) -> Region | None:
     """The caller's region of an object; a single one needs no name."""
-    wanted = label.strip().lower()
-    for region in regions:
-        if region.label.strip().lower() == wanted:
-            return region
+    region = _named(label, regions)
+    if region is not None:
+        return region
     return regions[0] if len(regions) == 1 and not regions[0].label else None
 
 
@@ -176,9 +192,11 @@ def _measured(scene: Scene, region: Region, sensor: str) -> Measured:
     return geometry.measure_in(scene, [region], sensor)[0][0]
 
 
-def _check(said: Measurement, measured: Callable[[str], Measured | None]) -> Check:
+def _check(
+    said: Measurement, measured: Callable[[str], Measured | None], regions: Sequence[Region]
+) -> Check:
     if said.kind is Kind.DISTANCE:
-        return _check_distance(said, measured)
+        return _check_distance(said, measured, regions)
     one = measured(said.label)
     if one is None:
         return Check(said, None, None, f"nobody says where the {said.label or 'object'} is")
@@ -186,19 +204,47 @@ def _check(said: Measurement, measured: Callable[[str], Measured | None]) -> Che
     return _compared(said, getattr(one, key), one.std_dev[key], (one,))
 
 
-def _check_distance(said: Measurement, measured: Callable[[str], Measured | None]) -> Check:
-    a, joined, b = said.label.partition(" and ")
-    first = measured(a)
-    if not joined:
-        if first is None:
-            return Check(said, None, None, f"nobody says where the {a or 'object'} is")
-        spread = first.std_dev["camera_distance_m"]
-        return _compared(said, first.camera_distance_m, spread, (first,))
-    second = measured(b)
-    if first is None or second is None:
-        return Check(said, None, None, f"nobody says where the {a if first is None else b} is")
+def _check_distance(
+    said: Measurement, measured: Callable[[str], Measured | None], regions: Sequence[Region]
+) -> Check:
+    """From the camera to what is named, or between two things of which neither is the viewer."""
+    names = _ends_of(said.label, regions)
+    unnamed = [name for name in names if _named(name, regions) is None]
+    if any(_ROBOT.fullmatch(name) for name in unnamed):
+        return Check(said, None, None, "the robot is not the camera: nobody says where it is")
+    things = [name for name in names if name not in unnamed or not _VIEWER.fullmatch(name)]
+    if not things:
+        return Check(said, None, None, "a distance of the camera to itself")
+    found = []
+    for name in things:
+        one = measured(name)
+        if one is None:
+            return Check(said, None, None, f"nobody says where the {name or 'object'} is")
+        found.append(one)
+    if len(found) == 1:
+        spread = found[0].std_dev["camera_distance_m"]
+        return _compared(said, found[0].camera_distance_m, spread, (found[0],))
+    first, second = found
+    if first.region is second.region:
+        return Check(said, None, None, f"one region stands for both of {said.label}")
     pair: Pair = geometry.measure_pair(first, second)
     return _compared(said, pair.distance_m, pair.std_dev_m, (first, second))
+
+
+def _ends_of(label: str, regions: Sequence[Region]) -> tuple[str, ...]:
+    """The one or two names in a distance's label; of "salt and pepper and box", those known."""
+    if _named(label, regions) is not None:
+        return (label,)
+    words = label.split(" and ")
+    splits = [(" and ".join(words[:at]), " and ".join(words[at:])) for at in range(1, len(words))]
+
+    def known(names: tuple[str, str]) -> int:
+        return sum(
+            _named(name, regions) is not None or _VIEWER.fullmatch(name) is not None
+            for name in names
+        )
+
+    return max(splits, key=known, default=(label,))
 
 
 def _compared(

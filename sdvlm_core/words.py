@@ -5,8 +5,9 @@ no text raises. How a run of digits, points and commas reads:
 
 - The point is the decimal mark: "1.25", ".5", "1.5e-1".
 - A comma is a thousands mark where exactly three digits follow each comma and no zero leads
-  ("1,200", "12,500.5"); else a single comma is a decimal comma ("1,25", "0,250"); else commas
-  separate ("0.5,0.6").
+  ("1,200", "12,500.5"), an apostrophe or a space that breaks no line likewise ("1'200"), and points
+  where a decimal comma follows ("1.200,5"). Else a single comma is a decimal comma ("1,25",
+  "0,250"); else commas separate ("0.5,0.6").
 - "(0.72,0.28)" is a point: inside such a pair the comma always separates.
 - Digits glued to a letter before them are a name ("A4"), "1.2.3" is a version: no numbers.
 
@@ -46,14 +47,21 @@ def vocabulary(words: str) -> frozenset[str]:
 GLYPHS = {"½": 1 / 2, "⅓": 1 / 3, "⅔": 2 / 3, "¼": 1 / 4, "¾": 3 / 4}
 
 _LETTERS = r"[^\W\d_²³½⅓⅔¼¾]+"
+# Apostrophes and the spaces that hold a number together.
+_APART = "['\u2019\u00a0\u2007\u2009\u202f]"
+_APART_THOUSANDS = (
+    rf"[1-9][0-9]{{0,2}}(?:{_APART}[0-9]{{3}})+(?![0-9])(?:\.[0-9]+|,[0-9]{{1,2}}\b)?"
+)
 _TOKEN = re.compile(
-    r"(?P<number>(?:[0-9]+(?:[.,][0-9]+)*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?)"
+    rf"(?P<number>{_APART_THOUSANDS}|"
+    r"(?:[0-9]+(?:[.,][0-9]+)*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?)"
     rf"|(?P<word>{_LETTERS}(?:['\u2019]{_LETTERS})*)"
     r"|(?P<mark>\+/-|\+-|''|[^\w\s]|[²³½⅓⅔¼¾_]|\n)"
 )
 _COORDINATE = r"\s{0,4}([0-9]{1,9}(?:\.[0-9]{1,17})?|\.[0-9]{1,17})\s{0,4}"
 _PAIR = re.compile(rf"[(\[]{_COORDINATE}[,;]{_COORDINATE}[)\]]")
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_POINT_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]{1,2}")
 _PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+")
 # One spelling for each mark: typographic quotes, primes, dashes and the multiplication sign.
 _QUOTES = {"\u2018": "'", "\u2019": "'", "\u2032": "'", "\u201c": '"', "\u201d": '"'}
@@ -96,7 +104,10 @@ def _numbers(text: str, raw: str, start: int, tokens: Sequence[Token]) -> list[T
     digits, e, exponent = raw.lower().partition("e")
     power = e + exponent
     pieces = [raw]
-    if _THOUSANDS.fullmatch(digits):
+    digits = re.sub(_APART, "", digits)
+    if _POINT_THOUSANDS.fullmatch(digits):
+        digits = digits.replace(".", "").replace(",", ".")
+    elif _THOUSANDS.fullmatch(digits):
         digits = digits.replace(",", "")
     elif digits.count(",") == 1 and "." not in digits:
         digits = digits.replace(",", ".")

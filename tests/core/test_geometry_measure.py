@@ -38,7 +38,10 @@ def camera(
 def table(
     scale: float = 1.0, width: int = 320, noise: float = 0.0, things=(NEAR, FAR), seen_from=None
 ) -> tuple[RgbdFrame, list[Region]]:
-    """A table, ray-cast; every length times `scale`; from 0.9 m at 45 degrees if not said."""
+    """A table, ray-cast; every length times `scale`; from 0.9 m at 45 degrees if not said.
+
+    A sixth number of a thing is how far above the table it hangs.
+    """
     k = CameraIntrinsics(600.0, 600.0, 319.5, 239.5, 640, 480).scaled(width, width * 3 // 4)
     v, u = np.mgrid[0 : k.height, 0 : k.width]
     eye, turn = seen_from or camera()
@@ -46,8 +49,9 @@ def table(
     depth = -eye[2] / ray[..., 2]
     owner = np.zeros(depth.shape, int)
     with np.errstate(divide="ignore", invalid="ignore"):
-        for index, (x, y, hx, hy, height) in enumerate(things, start=1):
+        for index, (x, y, hx, hy, height, *lift) in enumerate(things, start=1):
             low, high = np.array([x - hx, y - hy, 0.0]), np.array([x + hx, y + hy, height])
+            low[2], high[2] = np.array([0.0, height]) + sum(lift)
             one, other = (low - eye) / ray, (high - eye) / ray
             enter = np.minimum(one, other).max(axis=-1)
             hit = (enter < np.maximum(one, other).min(axis=-1)) & (enter < depth)
@@ -94,6 +98,55 @@ def test_a_point_on_an_object_measures_the_whole_object():
     x1, y1, x2, y2 = regions[0].box
     (one,), _ = measure(frame, [Region("it", point=((x1 + x2) / 2, (y1 + y2) / 2))])
     np.testing.assert_allclose(sizes(one), (0.12, 0.08, 0.10), atol=0.006)
+
+
+HANGING = (0.0, 0.0, 0.08, 0.05, 0.12, 0.3)
+FROM_LOW = camera(elevation=math.radians(20), away=1.5)
+
+
+@pytest.mark.parametrize("hint", ["box", "point"])
+def test_a_thing_that_hangs_in_the_air_ends_where_it_was_seen_to_end(hint):
+    frame, (region,) = table(width=640, things=(HANGING,), seen_from=FROM_LOW, noise=0.001)
+    x1, y1, x2, y2 = region.box
+    if hint == "point":
+        region = Region("it", point=((x1 + x2) / 2, (y1 + y2) / 2))
+    (one,), _ = measure(frame, [region])
+    eye, turn = FROM_LOW
+    assert one.height_m == pytest.approx(0.12, abs=0.01)
+    np.testing.assert_allclose(one.position_m, (np.array([0, 0, 0.36]) - eye) @ turn, atol=0.05)
+
+
+def test_a_thing_whose_feet_something_hides_stands_and_is_trusted_less():
+    before = (0.0, -0.3, 0.2, 0.05, 0.2)
+    behind = (0.0, 0.1, 0.08, 0.05, 0.4)
+    frame, regions = table(width=640, things=(before, behind), seen_from=FROM_LOW)
+    (_, one), _ = measure(frame, regions)
+    (free,), _ = measure(*table(width=640, things=(behind,), seen_from=FROM_LOW))
+    assert one.height_m == pytest.approx(0.4, abs=0.01)
+    assert Caution.OCCLUDED in one.warnings
+    assert Caution.OCCLUDED not in free.warnings
+    assert one.std_dev["height_m"] > 3 * free.std_dev["height_m"]
+
+
+def test_a_region_that_reaches_the_ground_holds_legs_that_were_not_read():
+    top = (0.0, 0.0, 0.2, 0.15, 0.02, 0.3)
+    frame, (region,) = table(width=640, things=(top,), seen_from=FROM_LOW)
+    x1, y1, x2, y2 = region.box
+    (one,), _ = measure(frame, [Region("table", box=(x1, y1, x2, y2 + 130))])
+    assert one.height_m == pytest.approx(0.32, abs=0.02)
+    assert Caution.UNSEEN_EXTENT in one.warnings
+
+
+def test_a_point_measures_by_the_pixels_that_have_a_reading():
+    frame, regions = table(width=1280, things=(NEAR,), noise=0.004)
+    depth = frame.depth.copy()
+    holes = np.random.default_rng(0).random(depth.shape) < 0.7
+    holes[::8, ::8] = False  # what the whole image is looked at by
+    depth[holes] = np.nan
+    x1, y1, x2, y2 = regions[0].box
+    region = Region("it", point=((x1 + x2) / 2, (y1 + y2) / 2))
+    (one,), _ = measure(RgbdFrame(frame.rgb, depth, frame.intrinsics), [region])
+    assert np.isfinite(sizes(one)).all()
 
 
 def test_a_mask_measures_what_it_covers():
@@ -152,6 +205,47 @@ def test_an_object_cut_by_the_border_is_called_truncated():
     frame, regions = table(width=640, things=((-0.55, 0.0, 0.1, 0.1, 0.1),))
     (one,), _ = measure(frame, regions)
     assert Caution.TRUNCATED in one.warnings
+
+
+@pytest.mark.parametrize("side", ["left", "right", "bottom"])
+@pytest.mark.parametrize("width", [640, 1280])
+def test_an_object_cut_by_the_end_of_the_depth_cameras_own_view_is_called_truncated(side, width):
+    frame, regions = table(width=width, things=(NEAR,), noise=0.001)
+    x1, y1, x2, y2 = (round(value) for value in regions[0].box)
+    column, row = (x1 + x2) // 2, (y1 + y2) // 2
+    gone = {
+        "left": np.s_[:, :column],
+        "right": np.s_[:, column:],
+        "bottom": np.s_[row:],
+    }
+    depth = frame.depth.copy()
+    depth[gone[side]] = np.nan
+    holes = np.random.default_rng(0).random(depth.shape) < 0.02
+    depth[holes] = np.nan
+    point = Region("it", point=(column + (-8 if side == "right" else 8), row))
+    hints = regions if side == "bottom" else [*regions, point]
+    found, _ = measure(RgbdFrame(frame.rgb, depth, frame.intrinsics), hints)
+    for one in found:
+        assert Caution.TRUNCATED in one.warnings
+        assert abs(one.length_m - 0.12) < 2 * one.std_dev["length_m"]
+
+
+def test_an_object_inside_a_narrow_view_is_not_called_truncated():
+    frame, regions = table(width=640, noise=0.001)
+    x1 = regions[0].box[0]
+    depth = frame.depth.copy()
+    depth[:, : round(x1) - 8] = np.nan
+    depth[:, round(regions[1].box[2]) + 8 :] = np.nan
+    found, _ = measure(RgbdFrame(frame.rgb, depth, frame.intrinsics), regions)
+    assert not any(Caution.TRUNCATED in one.warnings for one in found)
+
+
+def test_an_object_before_a_wall_too_far_to_be_read_is_not_called_truncated():
+    things = (NEAR, FAR)
+    frame, regions = table(width=640, things=things, seen_from=camera(elevation=0.2, away=2.0))
+    depth = np.where((frame.depth > 0) & (frame.depth < 4.0), frame.depth, np.nan)
+    found, _ = measure(RgbdFrame(frame.rgb, depth.astype(np.float32), frame.intrinsics), regions)
+    assert not any(Caution.TRUNCATED in one.warnings for one in found)
 
 
 def test_an_object_behind_another_is_called_occluded_and_trusted_less():

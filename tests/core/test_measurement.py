@@ -90,6 +90,29 @@ def values(text: str, dimension: str = "length") -> list[float]:
         ("3 by 4 by 5 feet", [0.9144, 1.2192, 1.524]),
         ("0.5, 0.6 and 0.7 m", [0.5, 0.6, 0.7]),
         ("0.5 m, 60 cm and 0.7 meters", [0.5, 0.6, 0.7]),
+        ("1 200 mm", [1.2]),
+        ("10 000 mm", [10.0]),
+        ("1 200.5 mm wide", [1.2005]),
+        ("1 200 x 600 x 400 mm", [1.2, 0.6, 0.4]),
+        ("1 200 to 1 400 mm", [1.3]),
+        ("1'200 mm", [1.2]),
+        ("1\u2019200\u2019000 mm", [1200.0]),
+        ("1\u202f200,5 mm", [1.2005]),
+        ("1.200,5 mm", [1.2005]),
+        ("zero point five meters", [0.5]),
+        ("one point zero five m", [1.05]),
+        ("one point twenty-five m", [1.25]),
+        ("one point is 5 m away", [5.0]),
+        ("at this point five meters away", [5.0]),
+        ("one thousand two hundred millimeters", [1.2]),
+        ("a hundred and fifty mm", [0.15]),
+        ("two hundred and fifty thousand mm", [250.0]),
+        ("1.5 thousand mm", [1.5]),
+        ("between one hundred and two hundred mm", [0.15]),
+        ("0.5 of a meter", [0.5]),
+        ("three tenths of a metre", [0.3]),
+        ("minus 0.5 m", [-0.5]),
+        ("1 m minus 20 cm", [1.0, -0.2]),
     ],
 )
 def test_lengths_read_as_metres(text: str, metres: list[float]) -> None:
@@ -121,6 +144,10 @@ def test_lengths_read_as_metres(text: str, metres: list[float]) -> None:
         "the answer is '5'",
         '"5"',
         "",
+        "2 300 mm boxes",
+        "2 300 mm wide boxes",
+        "100 200 300 mm",
+        "about point five meters",
     ],
 )
 def test_what_states_no_length_is_never_read_as_one(text: str) -> None:
@@ -138,6 +165,13 @@ def test_what_states_no_length_is_never_read_as_one(text: str) -> None:
         ("1. first\n2. second", []),
         ("3D model2 of A4", []),
         ("1,2,3", [1.0, 2.0, 3.0]),
+        ("1 2 3", [1.0, 2.0, 3.0]),
+        ("100 200 300", [100.0, 200.0, 300.0]),
+        ("1 200 books", []),
+        ("two dozen books", [24.0]),
+        ("a dozen", [12.0]),
+        ("half a dozen", [6.0]),
+        ("one thousand books", [1000.0]),
     ],
 )
 def test_bare_numbers_stay_plain_numbers(text: str, numbers: list[float]) -> None:
@@ -371,6 +405,13 @@ def test_recorded_answer_forms_give_the_asked_measurements(
         ("How tall is the red ball?", "About half a metre.", [(H, 0.5, "red ball")]),
         ("How far is the cup from the can?", "It is 2 m away.", [(D, 2.0, "cup and can")]),
         ("How far apart are the cup and the can?", "30 cm", [(D, 0.3, "cup and can")]),
+        ("How far is the cup from the can?", "The cup is 2 m away.", [(D, 2.0, "cup and can")]),
+        (
+            "How far are the cup and the can?",
+            "The cup is 2 m away and the can is 3 m away.",
+            [(D, 2.0, "cup"), (D, 3.0, "can")],
+        ),
+        ("How far am I from the can?", "30 cm", [(D, 0.3, "can")]),
         ("How wide is the lamp in meters?", "0.3 m", [(W, 0.3, "lamp")]),
         ("What is the height of the lamp?", "It is 0.5 m wide and 0.3 m tall.", [(H, 0.3, "lamp")]),
         ("How many cups are there?", "I see 2 cans and three cups.", [(C, 3.0, "cups")]),
@@ -399,6 +440,9 @@ def test_free_answers_are_read_in_the_light_of_the_question(
     ("question", "answer"),
     [
         ("What is the width of the lamp?", "0.5"),
+        ("What is the width of the lamp?", "-0.5 m"),
+        ("What is the width of the lamp?", "It is minus 0.5 m wide."),
+        ("How many books are there?", "There are 1 200 books."),
         ("What is the width of the lamp?", "The height of the lamp is 0.5 m."),
         ("What is the width of the lamp?", "It is 0.5 m thick."),
         ("What is the size of the lamp?", "It is 0.5 m."),
@@ -437,9 +481,39 @@ def test_a_decimal_comma_reads_as_a_decimal_point(value: float, digits: int) -> 
     assert values(number.replace(".", ",") + " m") == values(number + " m") == [float(number)]
 
 
+@given(value=st.integers(1000, 10**9), mark=st.sampled_from(",'\u2019\u00a0\u2009\u202f"))
+def test_thousands_marks_do_not_change_the_number(value: int, mark: str) -> None:
+    assert values(f"{value:,} mm".replace(",", mark)) == pytest.approx([value / 1000])
+
+
 @given(value=st.integers(1000, 10**9))
-def test_thousands_marks_do_not_change_the_number(value: int) -> None:
-    assert values(f"{value:,} mm") == pytest.approx([value / 1000])
+def test_thousands_apart_by_a_space_are_the_number_or_nothing(value: int) -> None:
+    found = values(f"It is {value:,} mm wide.".replace(",", " "))
+    assert found == pytest.approx([value / 1000]) or (found == [] and value >= 100_000)
+
+
+LINE = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"""
+ONES, TENS = LINE.split()[:20], LINE.split()[20:]
+
+
+def spelled(value: int, joint: str) -> str:
+    """A number below a million in words; `joint` stands behind "hundred" and "thousand"."""
+    for scale, name in ((1000, "thousand"), (100, "hundred")):
+        if value >= scale:
+            rest = joint + spelled(value % scale, joint) if value % scale else ""
+            return f"{spelled(value // scale, joint)} {name}{rest}"
+    if value < 20:
+        return ONES[value]
+    return TENS[value // 10 - 2] + (f"-{ONES[value % 10]}" if value % 10 else "")
+
+
+@given(value=st.integers(0, 999_999), digits=st.text("0123456789", max_size=6), joint=...)
+def test_a_spelled_number_reads_back(value: int, digits: str, joint: bool) -> None:
+    words = spelled(value, " and " if joint else " ")
+    decimals = "".join(f" {ONES[int(digit)]}" for digit in digits)
+    metres = float(f"{value}.{digits or 0}")
+    assert values(f"{words}{' point' * bool(digits)}{decimals} m") == pytest.approx([metres])
 
 
 @given(value=st.floats(0.01, 100), small=UNITS, large=UNITS)
@@ -472,7 +546,8 @@ def test_a_formatted_image_point_reads_back(u: int, v: int) -> None:
     assert parse(f"({u / 100:g},{v / 100:g}).").image_points == ((u / 100, v / 100),)
 
 
-WORDS = """0 1 2.5 1,000 .5 1e3 m cm ft in ' " x by - to and a half of the between \u00b1 / \u00bd
+WORDS = """200 hundred thousand dozen point minus
+0 1 2.5 1,000 .5 1e3 m cm ft in ' " x by - to and a half of the between \u00b1 / \u00bd
 one two width height is distance size since so no yes not , . ( ) chair how many can from 5'11" """
 MEASURING = st.lists(st.sampled_from([*WORDS.split(), " ", "\n"]), max_size=40)
 
@@ -514,6 +589,13 @@ HOSTILE = [
     "how many " * 1_111,
     "a" * 10_000,
     "twenty " * 1_428,
+    "one hundred and " * 625,
+    "thousand two " * 769,
+    "one" + " thousand" * 1_111,
+    "200 " * 2_500,
+    "1 200 200 200 " * 714,
+    "1'200" * 2_000,
+    "zero point five " * 625,
 ]
 
 

@@ -126,6 +126,71 @@ def test_geometry_that_is_not_to_be_trusted_decides_nothing():
     assert answer.measurements[-1].source is Source.GEOMETRY
 
 
+def test_a_networks_metres_decide_nothing():
+    frame = replace(_frame(), depth_source="estimated_metric")
+    answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, 2.0, "red chair"), [RED])
+    assert check.agree is None
+    assert Caution.ESTIMATED_DEPTH in check.warnings
+    assert answer.status is Status.OK
+
+
+BLUE = Region("blue chair", box=_box(scans.BLUE))
+AWAY = math.dist(scans.RED.centre, POSE[:3, 3])
+
+
+@pytest.mark.parametrize(
+    "viewer",
+    ["camera", "Camera", "you", "me", "viewer", "viewer's position", "your camera", "where you"],
+)
+def test_a_distance_from_whoever_looks_is_the_cameras(viewer):
+    session = Session(_frame(), {"red chair": _middle(scans.RED)})
+    for label in (f"red chair and {viewer}", f"{viewer} and red chair"):
+        for regions in ([RED], [Region("", box=RED.box)], []):
+            answer, (check,) = verify(session, _said(Kind.DISTANCE, AWAY, label), regions)
+            assert check.agree is True, (label, regions, check.why)
+            assert answer.measurements[1].value == pytest.approx(AWAY, rel=0.05)
+    assert set(session.asked) == {"What is the coordinate of the red chair?"}
+
+
+def test_a_camera_that_the_caller_shows_is_a_thing_like_others():
+    shown = replace(BLUE, label="camera")
+    true = math.dist(scans.RED.centre, scans.BLUE.centre)
+    said = _said(Kind.DISTANCE, true, "red chair and camera")
+    _, (check,) = verify(Session(_frame()), said, [RED, shown])
+    assert check.agree is True
+    assert len(check.objects) == 2
+
+
+@pytest.mark.parametrize("robot", ["robot", "robot's base"])
+def test_where_the_robot_is_nobody_measured(robot):
+    session = Session(_frame())
+    answer, (check,) = verify(session, _said(Kind.DISTANCE, 9.0, f"red chair and {robot}"), [RED])
+    assert (check.agree, check.seen, answer.status) == (None, None, Status.OK)
+    assert "robot is not the camera" in check.why
+    assert session.asked == []
+
+
+@pytest.mark.parametrize("other", ["blue chair", "camera"])
+def test_an_and_within_a_name_is_told_from_the_one_between_two(other):
+    name = "salt and pepper shaker"
+    regions = [replace(RED, label=name), BLUE]
+    true = AWAY if other == "camera" else math.dist(scans.RED.centre, scans.BLUE.centre)
+    for label in (f"{name} and {other}", f"{other} and {name}"):
+        session = Session(_frame())
+        _, (check,) = verify(session, _said(Kind.DISTANCE, true, label), regions)
+        assert check.agree is True, check.why
+        assert session.asked == []
+    _, (check,) = verify(Session(_frame()), _said(Kind.DISTANCE, AWAY, name), regions)
+    assert check.agree is True
+
+
+def test_one_region_for_both_ends_of_a_distance_measures_nothing():
+    nameless = [Region("", box=RED.box)]
+    said = _said(Kind.DISTANCE, 1.0, "red chair and blue chair")
+    answer, (check,) = verify(Session(_frame()), said, nameless)
+    assert (check.agree, answer.status) == (None, Status.OK)
+
+
 @pytest.mark.parametrize("missing", ["depth", "intrinsics"])
 def test_a_frame_that_cannot_be_measured_in_says_so(missing):
     frame = replace(_frame(), **{missing: None})
