@@ -212,11 +212,14 @@ class Inputs:
     def _elsewhere(self, kind: Input) -> str:
         """Where an input might be instead."""
         topic, _ = _TOPICS[kind]
+        own = f"{self._node.get_fully_qualified_name()}/"  # the annotated image is no camera's
         wanted = _type_name(self._subscriptions[kind].msg_type)
         others = sorted(
             name.removesuffix(self._suffixes[kind])
             for name, types in self._node.get_topic_names_and_types()
-            if wanted in types and self._node.count_publishers(name)
+            if wanted in types
+            and self._node.count_publishers(name)
+            and not name.startswith(own)
         )
         found = f" (of that type there are {', '.join(others[:5])})" if others else ""
         return f"start the camera, or remap {topic} to its topic{found}"

@@ -95,12 +95,9 @@ def install(
     tasks = [(name, SEEDS[0]) for name in _CONTROLS] + [("own", seed) for seed in SEEDS[1:]]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         measured = list(pool.map(lambda task: measure(*task), tasks))
-    scores = {name: found for (name, _), found in zip(tasks, measured, strict=False)}
-    scores |= {
-        f"own_seed_{seed}": found
-        for (_, seed), found in zip(
-            tasks[len(_CONTROLS) :], measured[len(_CONTROLS) :], strict=True
-        )
+    scores = {
+        name if seed == SEEDS[0] else f"{name}_seed_{seed}": found
+        for (name, seed), found in zip(tasks, measured, strict=True)
     }
     recipe = json.loads((data / "simulation.json").read_text())
     shards = shards or len(list(data.glob("shard-*.parquet")))
