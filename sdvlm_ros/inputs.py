@@ -217,9 +217,7 @@ class Inputs:
         others = sorted(
             name.removesuffix(self._suffixes[kind])
             for name, types in self._node.get_topic_names_and_types()
-            if wanted in types
-            and self._node.count_publishers(name)
-            and not name.startswith(own)
+            if wanted in types and self._node.count_publishers(name) and not name.startswith(own)
         )
         found = f" (of that type there are {', '.join(others[:5])})" if others else ""
         return f"start the camera, or remap {topic} to its topic{found}"
