@@ -27,7 +27,10 @@ UP = (0.0, -math.cos(PITCH), -math.sin(PITCH))
 
 @dataclass(frozen=True)
 class Thing:
-    """An upright box or cylinder: length >= width, height, metres; where its base stands; yaw."""
+    """An upright box or cylinder: length >= width, height, metres; where its base stands; yaw.
+
+    A mug is a cylinder with a dark mouth: without one it is a can to whoever looks at it.
+    """
 
     name: str
     shape: str
@@ -43,7 +46,7 @@ class Thing:
 
 
 TABLE = (
-    Thing("red mug", "cylinder", (0.09, 0.09, 0.11), (-0.12, 0.62), (204, 20, 20)),
+    Thing("red mug", "mug", (0.09, 0.09, 0.11), (-0.12, 0.62), (204, 20, 20)),
     Thing("blue box", "box", (0.20, 0.12, 0.10), (0.13, 0.70), (26, 56, 204), math.radians(20)),
     Thing("green can", "cylinder", (0.066, 0.066, 0.13), (0.02, 0.92), (26, 140, 38)),
 )
@@ -101,7 +104,7 @@ def _entered(thing: Thing, origin: Vector, rays: Vector) -> tuple[Vector, Vector
     half = np.array(thing.size) / 2
     near, far = (-half - start) / along, (half - start) / along
     enter, leave = np.minimum(near, far), np.maximum(near, far)
-    if thing.shape == "cylinder":
+    if thing.shape != "box":
         # x and y together: |start + t along| = radius
         a = (along[..., :2] ** 2).sum(-1)
         b = (start[:2] * along[..., :2]).sum(-1)
@@ -111,7 +114,12 @@ def _entered(thing: Thing, origin: Vector, rays: Vector) -> tuple[Vector, Vector
     entered = enter.max(-1)
     hit = (entered > 0) & (entered < leave.min(-1))
     top = enter.argmax(-1) == enter.shape[-1] - 1
-    return np.where(hit, entered, np.inf), np.where(top, 1.0, 0.8)
+    shade = np.where(top, 1.0, 0.8)
+    if thing.shape == "mug":
+        where = start + entered[..., None] * along
+        mouth = top & (np.hypot(where[..., 0], where[..., 1]) < 0.84 * half[0])
+        shade = np.where(mouth, 0.35, shade)
+    return np.where(hit, entered, np.inf), shade
 
 
 def read_depth(metres: Vector, random: np.random.Generator) -> npt.NDArray[np.uint16]:

@@ -79,9 +79,14 @@ def test_a_size_within_a_box_is_measured_without_the_model(client, thing) -> Non
 
 
 def test_a_size_without_a_box_is_the_models_with_geometrys_opinion(client) -> None:
-    size = client.size("blue box")
-    assert size.length.value == pytest.approx(BOX.size[0], rel=0.25)
-    assert size.height.source == Measurement.FUSED
+    answer = client.ask("What is the size of the blue box?", verify=True)
+    told = {(m.kind, m.source): m.value for m in answer.measurements}
+    kinds = (Measurement.LENGTH, Measurement.WIDTH, Measurement.HEIGHT)
+    seen = [told[kind, Measurement.GEOMETRY] for kind in kinds]
+    assert seen == pytest.approx(BOX.size, abs=0.01)
+    # nano's length is short: boxes this small were not among its scenes. Height they agree on.
+    assert all((kind, Measurement.LANGUAGE) in told for kind in kinds)
+    assert told[Measurement.HEIGHT, Measurement.FUSED] == pytest.approx(BOX.size[2], abs=0.01)
 
 
 def test_the_distance_between_two_boxes_is_that_of_their_centres(client) -> None:
