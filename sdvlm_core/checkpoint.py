@@ -154,12 +154,12 @@ def load(
         CheckpointError: absent, incomplete, of another architecture, not safetensors, or asked to
             run where it cannot.
     """
-    directory = _find(name)
+    directory = directory_of(name)
     if (directory / ADAPTER).exists():
         base = read_json(directory / ADAPTER).get("base_model_name_or_path")
         if not isinstance(base, str) or not base:
             raise CheckpointError(f"{directory / ADAPTER} names no base model")
-        if (_find(base) / ADAPTER).exists():
+        if (directory_of(base) / ADAPTER).exists():
             raise CheckpointError(
                 f"the base of the adapter {directory} is an adapter too: {base}; make that one a "
                 f"whole model first (python -m training.merge {base} OUT) and name it in {ADAPTER}"
@@ -185,7 +185,8 @@ def load(
     return Checkpoint(model_id, model, tokenizer, _form(model), where)
 
 
-def _find(name: str) -> Path:
+def directory_of(name: str) -> Path:
+    """Where the files of a model lie that `load` takes by this name; raises as `load`."""
     return NANO_DIRECTORY if name == NANO else hub.find(name)
 
 

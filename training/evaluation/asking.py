@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdvlm_core import hub
-from sdvlm_core.checkpoint import NANO, NANO_DIRECTORY, load
+from sdvlm_core.checkpoint import directory_of, load
 from sdvlm_core.depth_estimation import DepthEstimator, load_estimator, with_estimated_depth
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import RgbdFrame
@@ -65,7 +64,7 @@ def digest(model: str) -> str:
     Raises:
         CheckpointError: there is no such model.
     """
-    directory = NANO_DIRECTORY if model == NANO else hub.find(model)
+    directory = directory_of(model)
     whole = hashlib.sha256()
     for file in sorted([*directory.glob("*.json"), *directory.glob("*.safetensors")]):
         whole.update(file.name.encode())
