@@ -35,14 +35,14 @@ from rich.table import Table
 from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, LlamaConfig, LlamaTokenizer, LlavaConfig
 
-from sdvlm_core.checkpoint import Checkpoint, load_model
-from sdvlm_core.depth_encoding import EncodingSettings
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
-from sdvlm_core.model import DepthEncodedLlava
-from sdvlm_core.official import padded_rows
-from sdvlm_core.placement import QUANTIZATIONS, resolve
-from sdvlm_core.prompt import TEMPLATES
+from sdvlm_core.model.backbones.llava import DepthEncodedLlava
+from sdvlm_core.model.checkpoint import Checkpoint, load_model
+from sdvlm_core.model.depth_encoding import EncodingSettings
+from sdvlm_core.model.devices import QUANTIZATIONS, resolve
+from sdvlm_core.model.prompt import TEMPLATES
+from sdvlm_core.model.release_layout import padded_rows
 
 WORDS, BLOCK, SHARD, TOKENS = 32000, 1 << 22, 60, 9
 ENCODING = EncodingSettings(kind="relative", orientation="inverse")

@@ -28,11 +28,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sdvlm_core.cloud import make_cloud
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
-from sdvlm_core.geometry import Scene, measure_pair, measure_region
-from sdvlm_core.noise import sensor_noise
-from sdvlm_core.support_plane import find_support_planes
+from sdvlm_core.geometry.measure import Scene, measure_pair, measure_region
+from sdvlm_core.geometry.point_cloud import make_cloud
+from sdvlm_core.geometry.sensor_noise import sensor_noise
+from sdvlm_core.geometry.support_plane import find_support_planes
 
 #: Boxes on the table: x, y of the middle of the base, half sizes x, y, height; metres.
 THINGS = (

@@ -48,7 +48,7 @@ def _build(scenes: int, folder: Path, per_type: int) -> dict[str, float]:
     _, peak = _run("training.build", "--simulated", source, *words)
     seconds = time.monotonic() - begun
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    checked = json.loads(_run("training.msmu.check", out)[0])
+    checked = json.loads(_run("training.build.check", out)[0])
     shares = [number / manifest["questions"] for number in manifest["types"].values()]
     return {
         "scenes": scenes,

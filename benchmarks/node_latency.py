@@ -32,8 +32,8 @@ import numpy as np
 
 from sdvlm.msg import SpatialAnswer
 from sdvlm.srv import SpatialQuery
-from sdvlm_core.checkpoint import load
 from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.model.checkpoint import load
 from sdvlm_ros.conversions import frame_from_messages, nanoseconds, time_message
 
 QUESTION = "How far is the wall?"

@@ -10,7 +10,7 @@ and points, nothing else is given away.
 
 Prints a table by question type and by what the answer rests on (`basis`), the warnings, and one
 JSON line over the answers that rest on something else than the same depth readings: product sizes
-(cad), fitted poses, human masks. Knows the files; all measuring is `sdvlm_core.geometry`'s.
+(cad), fitted poses, human masks. Knows the files; all measuring is `sdvlm_core.geometry.measure`'s.
 """
 
 from __future__ import annotations
@@ -30,8 +30,15 @@ from rich.table import Table
 
 from sdvlm_core.document import without_nan
 from sdvlm_core.frame import Region, read_frame
-from sdvlm_core.geometry import Measured, Pair, Scene, measure_pair, measure_region, open_scene
-from sdvlm_core.noise import DepthNoise, sensor_noise
+from sdvlm_core.geometry.measure import (
+    Measured,
+    Pair,
+    Scene,
+    measure_pair,
+    measure_region,
+    open_scene,
+)
+from sdvlm_core.geometry.sensor_noise import DepthNoise, sensor_noise
 
 TYPES = ("height", "size", "width", "distance", "gap", "camera_distance")
 

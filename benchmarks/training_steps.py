@@ -31,16 +31,16 @@ def main() -> None:
     """Measure and print."""
     import torch
 
-    from sdvlm_core.checkpoint import load
-    from sdvlm_core.depth_encoding import pool
     from sdvlm_core.frame import RgbdFrame, depth_in_metres
-    from sdvlm_core.image import square_picture
-    from sdvlm_core.model import encoding_settings, grid_cells
-    from training.finetuning.batches import collate
-    from training.finetuning.config import Config
-    from training.finetuning.samples import Preparation, Samples, prepare
-    from training.finetuning.trainee import Trainee
-    from training.msmu.load import load as read
+    from sdvlm_core.model.backbones.clip_image import square_picture
+    from sdvlm_core.model.backbones.llava import encoding_settings, grid_cells
+    from sdvlm_core.model.checkpoint import load
+    from sdvlm_core.model.depth_encoding import pool
+    from training.build.load import load as read
+    from training.finetune.batches import collate
+    from training.finetune.config import Config
+    from training.finetune.samples import Preparation, Samples, prepare
+    from training.finetune.trainee import Trainee
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:

@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` is used from th
 from rich.console import Console
 from rich.progress import track
 
-from sdvlm_core.checkpoint import load
 from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.model.checkpoint import load
 from sdvlm_core.verification import verify
-from training.evaluate import questions_of
-from training.evaluation.score import score
-from training.simulate import read_frames, rgbd_frame
+from training.evaluate.run import questions_of
+from training.evaluate.score import score
+from training.simulate.run import read_frames, rgbd_frame
 
 _TYPES = ("scale_estimation", "absolute_distance", "refer_obj_estimation")
 

@@ -22,10 +22,10 @@ import yaml
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from training.msmu.questions import TYPES, Question, View, ask_all, make_view
-from training.simulation.catalogue import CATEGORIES, COLOURS, LARGE, SMALL
-from training.simulation.renderer import Renderer
-from training.simulation.world import SimulatedFrame, make_frame
+from training.build.questions import TYPES, Question, View, ask_all, make_view
+from training.simulate.catalogue import CATEGORIES, COLOURS, LARGE, SMALL
+from training.simulate.renderer import Renderer
+from training.simulate.world import SimulatedFrame, make_frame
 
 HERE = Path(__file__).parent
 BAG = HERE / "table"

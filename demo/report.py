@@ -24,7 +24,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from sdvlm_core.frame import depth_in_metres
-from sdvlm_core.measurement import parse
+from sdvlm_core.language.reading import parse
 
 if TYPE_CHECKING:
     from demo.run import Row

@@ -33,11 +33,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo.report import write_picture, write_report
-from sdvlm_core.measurement import parse
-from training.evaluation.score import score
+from sdvlm_core.language.reading import parse
+from training.evaluate.score import score
 
 if TYPE_CHECKING:
-    from sdvlm_ros.client import SpatialClient
+    from sdvlm_ros.client.blocking import SpatialClient
 
 ROOT = Path(__file__).resolve().parents[1]
 BAG = ROOT / "demo" / "table"
@@ -54,7 +54,7 @@ NODE = [
     *("-p", "use_sim_time:=true", "-p", "max_age:=10.0"),  # the bag starts again every 2 s
     *("-p", "rgb_transport:=compressed", "-p", "depth_transport:=compressedDepth"),
 ]
-PLAYER = [sys.executable, "-m", "sdvlm_ros.replay", str(BAG), "--loop"]
+PLAYER = [sys.executable, "-m", "sdvlm_ros.bag_player", str(BAG), "--loop"]
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def running(name: str, command: list[str]) -> Iterator[Child]:
 
 def wait_for_node(client: SpatialClient, node: Child) -> None:
     """Return when the node is active; raise DemoFailed when it dies or takes too long."""
-    from sdvlm_ros.client import SpatialQueryFailed
+    from sdvlm_ros.client.blocking import SpatialQueryFailed
 
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -141,7 +141,7 @@ def wait_for_node(client: SpatialClient, node: Child) -> None:
 def wait_for_frame(client: SpatialClient, question: str, children: list[Child]) -> None:
     """Ask until an answer comes: until model and camera are there."""
     from sdvlm.srv import SpatialQuery
-    from sdvlm_ros.client import SpatialQueryFailed
+    from sdvlm_ros.client.blocking import SpatialQueryFailed
 
     codes = SpatialQuery.Response
     early = (codes.NO_IMAGE, codes.STALE_IMAGE, codes.BAD_DEPTH, codes.BAD_CAMERA_INFO)
@@ -162,7 +162,7 @@ def ask_all(
     client: SpatialClient, entries: list[dict[str, Any]], children: list[Child]
 ) -> tuple[list[Row], str]:
     """Ask every question once; the rows, and the id of the model that answered."""
-    from sdvlm_ros.client import SpatialQueryFailed
+    from sdvlm_ros.client.blocking import SpatialQueryFailed
     from sdvlm_ros.conversions import nanoseconds
 
     rows, model = [], ""
@@ -248,7 +248,7 @@ def print_table(rows: list[Row]) -> None:
 def run(entries: list[dict[str, Any]], model: str, report: Path) -> tuple[list[Row], str]:
     """Start node and player, ask, stop them, write the report; raises DemoFailed."""
     set_ros_environment()
-    from sdvlm_ros.client import SpatialClient
+    from sdvlm_ros.client.blocking import SpatialClient
 
     with ExitStack() as stack:
         node = stack.enter_context(running("node", [*NODE, "-p", f"model:={model}"]))

@@ -16,8 +16,8 @@ import argparse
 import json
 import sys
 
-from sdvlm_ros.client import NoMeasurement, SpatialClient, SpatialQueryFailed
-from sdvlm_ros.moveit import collision_object
+from sdvlm_ros.client.blocking import NoMeasurement, SpatialClient, SpatialQueryFailed
+from sdvlm_ros.client.moveit import collision_object
 
 # What these say of a measurement, nobody should close a gripper on.
 UNFIT = {"too_few_points", "truncated", "transparent_or_reflective", "nothing_stands_out"}

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from sdvlm_core.measurement import Measurement
+from sdvlm_core.language.reading import Measurement
 
 
 class Status(IntEnum):

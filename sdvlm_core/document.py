@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sdvlm_core.answer import SpatialAnswer
-from sdvlm_core.measurement import Kind
+from sdvlm_core.language.reading import Kind
 
 UNITS = {Kind.COUNT: "", Kind.ANGLE: "rad"}  # all others are metres
 

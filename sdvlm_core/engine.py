@@ -20,18 +20,20 @@ import cv2
 import torch
 from transformers import DynamicCache
 
-from sdvlm_core import confidence, geometry, measurement
 from sdvlm_core.answer import Position, SpatialAnswer, Status, Timings, Verdict
-from sdvlm_core.checkpoint import Checkpoint
-from sdvlm_core.depth_encoding import encode, pool
 from sdvlm_core.errors import DepthError, ModelMemoryError, QueryCanceled, QueryError, QueryTimeout
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.image import clip_pixels
-from sdvlm_core.model import calibration, encoding_settings, grid_cells
-from sdvlm_core.prompt import check_question, prefix_ids, question_ids
+from sdvlm_core.geometry.measure import point_at
+from sdvlm_core.language.reading import measurements, parse
+from sdvlm_core.model import confidence
+from sdvlm_core.model.backbones.clip_image import clip_pixels
+from sdvlm_core.model.backbones.llava import calibration, encoding_settings, grid_cells
+from sdvlm_core.model.checkpoint import Checkpoint
+from sdvlm_core.model.depth_encoding import encode, pool
+from sdvlm_core.model.prompt import check_question, prefix_ids, question_ids
 
 if TYPE_CHECKING:
-    from sdvlm_core.depth_estimation import DepthEstimator
+    from sdvlm_core.model.depth_estimation import DepthEstimator
 
 MAX_NEW_TOKENS = 256
 
@@ -118,7 +120,7 @@ class SpatialEngine:
         wanted = encoding_settings(self.checkpoint.model.config).kind != "none"
         if self.estimator is None or frame.depth is not None or not wanted:
             return frame
-        from sdvlm_core.depth_estimation import with_estimated_depth
+        from sdvlm_core.model.depth_estimation import with_estimated_depth
 
         return with_estimated_depth(frame, self.estimator)
 
@@ -356,7 +358,7 @@ class FrameSession:
         started = time.perf_counter()
         tokenizer = self._checkpoint.tokenizer
         text = self._text(generated.ids).strip()
-        reading = measurement.parse(text)
+        reading = parse(text)
         status, verdict = Status.OK, Verdict.UNDECIDED
         if reading.yes is not None:
             verdict = Verdict.HOLDS if reading.yes else Verdict.DOES_NOT_HOLD
@@ -367,17 +369,17 @@ class FrameSession:
         blind = self.frame.depth is None
         if status is Status.OK and self._wants_depth and blind:
             status = Status.NO_DEPTH
-        measurements = measurement.measurements(question, reading)
+        measured = measurements(question, reading)
         return SpatialAnswer(
             question=question,
             text=text,
-            measurements=measurements,
+            measurements=measured,
             image_points=reading.image_points,
             positions=self._positions(reading.image_points),
             verdict=verdict,
             status=status,
             confidence=self._calibration(
-                confidence.kind_of(reading, measurements),
+                confidence.kind_of(reading, measured),
                 confidence.raw(
                     [tokenizer.decode([token]) for token in generated.ids],
                     generated.probabilities,
@@ -396,9 +398,7 @@ class FrameSession:
     def _positions(self, points: tuple[tuple[float, float], ...]) -> tuple[Position, ...]:
         """The 3-D points under the image points; those without a depth reading are left out."""
         width, height = self.frame.width, self.frame.height
-        found = (
-            geometry.point_at(self.frame, u * width - 0.5, v * height - 0.5) for u, v in points
-        )
+        found = (point_at(self.frame, u * width - 0.5, v * height - 0.5) for u, v in points)
         return tuple(point for point in found if point is not None)
 
 

@@ -1,7 +1,7 @@
 """Every way the core refuses, as one small hierarchy.
 
 Knows no ROS error codes (`sdvlm_ros.node` maps these types to them) and no exit statuses
-(`sdvlm_core.cli` does). A message says what was wrong, with the numbers, and what to do.
+(`sdvlm_core.cli.app` does). A message says what was wrong, with the numbers, and what to do.
 """
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
-from sdvlm_core.noise import SENSORS
+from sdvlm_core.geometry.sensor_noise import SENSORS
 
 Vector = npt.NDArray[np.float64]
 

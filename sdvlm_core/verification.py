@@ -14,14 +14,21 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from sdvlm_core import geometry
 from sdvlm_core.answer import SpatialAnswer, Status
 from sdvlm_core.engine import FrameSession
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import Region
-from sdvlm_core.geometry import Caution, Measured, Pair, Scene
-from sdvlm_core.measurement import Kind, Measurement, Source
-from sdvlm_core.noise import DEFAULT_SENSOR
+from sdvlm_core.geometry.measure import (
+    Caution,
+    Measured,
+    Pair,
+    Scene,
+    measure_in,
+    measure_pair,
+    open_scene,
+)
+from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
+from sdvlm_core.language.reading import Kind, Measurement, Source
 
 #: MSMU's success rule: two lengths agree when neither is so many times the other.
 AGREE = 1.25
@@ -97,7 +104,7 @@ def verify(
     if not lengths:
         return answer, ()
     try:
-        scene = geometry.open_scene(session.frame)
+        scene = open_scene(session.frame)
     except (DepthError, IntrinsicsError) as error:
         return answer, tuple(Check(m, None, None, str(error)) for m in lengths)
     found: dict[str, Measured | None] = {}
@@ -189,7 +196,7 @@ def _near(scene: Scene, label: str, at: tuple[float, float], sensor: str) -> Mea
 
 
 def _measured(scene: Scene, region: Region, sensor: str) -> Measured:
-    return geometry.measure_in(scene, [region], sensor)[0][0]
+    return measure_in(scene, [region], sensor)[0][0]
 
 
 def _check(
@@ -227,7 +234,7 @@ def _check_distance(
     first, second = found
     if first.region is second.region:
         return Check(said, None, None, f"one region stands for both of {said.label}")
-    pair: Pair = geometry.measure_pair(first, second)
+    pair: Pair = measure_pair(first, second)
     return _compared(said, pair.distance_m, pair.std_dev_m, (first, second))
 
 

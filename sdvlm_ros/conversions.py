@@ -1,4 +1,4 @@
-"""RgbdFrame's parts and SpatialAnswer -> messages; messages -> RgbdFrame is `sdvlm_core.messages`.
+"""RgbdFrame's parts and SpatialAnswer -> messages; messages -> RgbdFrame is `sdvlm_core.camera.decoding`.
 
 Does not know topics, time, or where a message goes; works on plain message objects, without a
 node. What reads messages needs no ROS and is only handed on here, for one import in this room.
@@ -24,10 +24,7 @@ from sdvlm.msg import PairMeasurement, RegionMeasurement
 from sdvlm.msg import SpatialAnswer as SpatialAnswerMsg
 from sdvlm.srv import MeasureRegions
 from sdvlm_core.answer import SpatialAnswer, Timings
-from sdvlm_core.errors import FrameError
-from sdvlm_core.frame import CameraIntrinsics
-from sdvlm_core.geometry import Measured, Pair
-from sdvlm_core.messages import (
+from sdvlm_core.camera.decoding import (
     color_from_message,
     depth_from_message,
     frame_from_messages,
@@ -36,6 +33,9 @@ from sdvlm_core.messages import (
     serialized_frame_id,
     serialized_stamp_ns,
 )
+from sdvlm_core.errors import FrameError
+from sdvlm_core.frame import CameraIntrinsics
+from sdvlm_core.geometry.measure import Measured, Pair
 
 __all__ = [
     "answer_message",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from sdvlm_ros.inputs import Inputs
+from sdvlm_ros.subscriptions import Inputs
 
 
 @dataclass(frozen=True)

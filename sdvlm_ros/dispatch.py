@@ -16,16 +16,16 @@ from builtin_interfaces.msg import Duration, Time
 from rclpy.node import Node
 
 from sdvlm.srv import SpatialQuery
-from sdvlm_core import geometry
+from sdvlm_core.camera.decoding import nanoseconds, regions_from_messages
 from sdvlm_core.errors import QueryCanceled, QueryError, QueryTimeout, SdvlmError
-from sdvlm_core.messages import nanoseconds, regions_from_messages
-from sdvlm_core.prompt import check_question
+from sdvlm_core.geometry.measure import open_scene
+from sdvlm_core.model.prompt import check_question
 from sdvlm_ros import parameters
 from sdvlm_ros.error_codes import NAMES, ModelNotReadyError, error_code
 from sdvlm_ros.frame_buffer import Input, RawFrame, check_age
-from sdvlm_ros.inputs import Inputs
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.promise import Promise
+from sdvlm_ros.subscriptions import Inputs
 from sdvlm_ros.tasks import Question
 from sdvlm_ros.visualization import Visualization
 from sdvlm_ros.worker import Job, Reply, Worker
@@ -95,7 +95,7 @@ class Dispatcher:
         size, types = settings.queue_size, (inputs.color_type, inputs.depth_type)
         self._model = Worker(engine.open, "sdvlm_model", size, *types)
         # Geometry does not wait for the model.
-        self._geometry = Worker(geometry.open_scene, "sdvlm_geometry", size, *types)
+        self._geometry = Worker(open_scene, "sdvlm_geometry", size, *types)
 
     def stop(self) -> None:
         """Unsubscribe, cancel what waits or runs, end the threads; may be called twice."""
@@ -155,9 +155,7 @@ class Dispatcher:
         """As `ask`, by the worker for geometry; by the model's where that estimates the depth."""
         if Input.DEPTH in self._active_inputs().buffer.inputs:
             return self._submit(self._geometry, work, request, arrived, lambda: None)
-        return self.ask(
-            lambda session, job: work(geometry.open_scene(session.frame), job), request, arrived
-        )
+        return self.ask(lambda session, job: work(open_scene(session.frame), job), request, arrived)
 
     def hold_frame(self) -> int:
         """Keep the newest frame for later questions; its stamp, nanoseconds.

@@ -30,9 +30,9 @@ def load_engine(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
         CheckpointError and others: the model cannot be had; see `explain`.
     """
     # Here, so that the interfaces and a refusal need no torch.
-    from sdvlm_core import hub
-    from sdvlm_core.checkpoint import load
     from sdvlm_core.engine import SpatialEngine
+    from sdvlm_core.model import hub
+    from sdvlm_core.model.checkpoint import load
 
     started = time.monotonic()
     if settings.allow_download:
@@ -43,7 +43,7 @@ def load_engine(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
     )
     estimator = None
     if settings.depth_estimator:
-        from sdvlm_core.depth_estimation import load_estimator
+        from sdvlm_core.model.depth_estimation import load_estimator
 
         estimator = load_estimator(settings.depth_estimator, checkpoint.device)
         logger.warning(f"depth is estimated by {estimator.name} ({estimator.source}), not measured")

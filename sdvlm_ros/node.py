@@ -20,11 +20,11 @@ from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from sdvlm_ros import diagnostics, loading, memory, parameters, process
+from sdvlm_ros.action import Reasoning
 from sdvlm_ros.dispatch import Dispatcher
-from sdvlm_ros.inputs import SILENT
-from sdvlm_ros.outputs import Outputs
-from sdvlm_ros.reasoning import Reasoning
+from sdvlm_ros.publishers import Outputs
 from sdvlm_ros.services import Services
+from sdvlm_ros.subscriptions import SILENT
 from sdvlm_ros.transforms import Transforms
 from sdvlm_ros.visualization import Visualization
 

@@ -22,7 +22,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from sdvlm_core.errors import SdvlmError
-from sdvlm_core.noise import DEFAULT_SENSOR, SENSORS
+from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import Sampling

@@ -17,13 +17,13 @@ from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
 from sdvlm.srv import MeasureRegions, SpatialQuery
+from sdvlm_core.camera.decoding import regions_from_messages
 from sdvlm_core.errors import QueryError, SdvlmError
-from sdvlm_core.messages import regions_from_messages
 from sdvlm_ros import tasks
 from sdvlm_ros.conversions import answer_message, measured_response
 from sdvlm_ros.dispatch import Dispatcher
 from sdvlm_ros.error_codes import NAMES, error_code
-from sdvlm_ros.outputs import Outputs
+from sdvlm_ros.publishers import Outputs
 from sdvlm_ros.transforms import Transforms
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdvlm_core import geometry
 from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.frame import Region, RgbdFrame
+from sdvlm_core.geometry.measure import Measured, Pair, Scene, measure_in
 from sdvlm_ros.worker import Job
 
 if TYPE_CHECKING:
@@ -90,11 +90,11 @@ def _told(
 def measure(
     regions: tuple[Region, ...],
     sensor: str,
-    show: Callable[[RgbdFrame, tuple[geometry.Measured, ...], tuple[geometry.Pair, ...]], None],
-    scene: geometry.Scene,
+    show: Callable[[RgbdFrame, tuple[Measured, ...], tuple[Pair, ...]], None],
+    scene: Scene,
     _: Job,
-) -> tuple[tuple[geometry.Measured, ...], tuple[geometry.Pair, ...]]:
+) -> tuple[tuple[Measured, ...], tuple[Pair, ...]]:
     """Every region and every pair of them, from depth alone; `show` is told what came out."""
-    found, pairs = geometry.measure_in(scene, regions, sensor)
+    found, pairs = measure_in(scene, regions, sensor)
     show(scene.frame, found, pairs)
     return found, pairs

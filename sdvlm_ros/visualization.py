@@ -3,7 +3,7 @@
 Works only while somebody subscribes, and off the answers' path: on a thread of its own, started
 by the first result that somebody wants to see, which holds one result at most; the newest wins.
 Both outputs have the stamp and the optical frame of the image they are about, whatever frame was
-asked for: RViz transforms them. Measures nothing, and draws by `sdvlm_core.drawing` alone.
+asked for: RViz transforms them. Measures nothing, and draws by `sdvlm_core.geometry.drawing` alone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from sdvlm_core.cloud import Cloud, make_cloud
-from sdvlm_core.drawing import (
+from sdvlm_core.frame import RgbdFrame
+from sdvlm_core.geometry.drawing import (
     AXES,
     PAIR,
     SUPPORT,
@@ -30,10 +30,10 @@ from sdvlm_core.drawing import (
     size_texts,
     supports,
 )
-from sdvlm_core.extents import UprightBox
-from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.geometry import Measured, Pair, measure_pair
-from sdvlm_core.support_plane import plane_outline, points_on
+from sdvlm_core.geometry.measure import Measured, Pair, measure_pair
+from sdvlm_core.geometry.point_cloud import Cloud, make_cloud
+from sdvlm_core.geometry.support_plane import plane_outline, points_on
+from sdvlm_core.geometry.upright_box import UprightBox
 from sdvlm_ros.conversions import duration_message, image_message, time_message
 
 if TYPE_CHECKING:  # it brings torch

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sdvlm_core.replay_bag import typestore
+from sdvlm_core.replay.answer_bag import typestore
 
 START = 1_700_000_000_000_000_000
 PERIOD = 100_000_000

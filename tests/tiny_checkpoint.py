@@ -9,8 +9,8 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedTokenizerFast
 
-from sdvlm_core.depth_encoding import EncodingSettings
-from sdvlm_core.model import DepthEncodedLlava
+from sdvlm_core.model.backbones.llava import DepthEncodedLlava
+from sdvlm_core.model.depth_encoding import EncodingSettings
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import typer
 from scipy.optimize import isotonic_regression
 
-from sdvlm_core.confidence import KINDS, Calibration
-from training import evaluate
+from sdvlm_core.model.confidence import KINDS, Calibration
+from training.evaluate import run
 
 #: Answers behind a point of a line, at least; points of a line, at most.
 _ANSWERS, _POINTS = 40, 12
@@ -70,8 +70,8 @@ def calibrate(
     config = model / "config.json"
     if not config.exists():
         raise typer.BadParameter(f"{model} is no model directory: it has no config.json")
-    evaluate.evaluate(benchmark=benchmark, out=out, model=str(model))
-    lines = (out / evaluate.JUDGED).read_text(encoding="utf-8").splitlines()
+    run.evaluate(benchmark=benchmark, out=out, model=str(model))
+    lines = (out / run.JUDGED).read_text(encoding="utf-8").splitlines()
     curves = fit([json.loads(line) for line in lines])
     Calibration.from_mapping(curves)
     stored = json.loads(config.read_text(encoding="utf-8")) | {"calibration": curves}

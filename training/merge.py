@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sdvlm_core.checkpoint import load
 from sdvlm_core.errors import CheckpointError
+from sdvlm_core.model.checkpoint import load
 
 
 def merge(

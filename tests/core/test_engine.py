@@ -11,8 +11,6 @@ import pytest
 import torch
 
 from sdvlm_core.answer import SpatialAnswer, Status
-from sdvlm_core.checkpoint import load
-from sdvlm_core.confidence import KINDS
 from sdvlm_core.engine import Sampling, SpatialEngine
 from sdvlm_core.errors import (
     DepthError,
@@ -23,6 +21,8 @@ from sdvlm_core.errors import (
     QueryTimeout,
 )
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
+from sdvlm_core.model.checkpoint import load
+from sdvlm_core.model.confidence import KINDS
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -52,8 +52,8 @@ def test_a_second_question_gives_the_logits_of_a_fresh_session(engine):
 def test_the_cached_prefix_gives_the_logits_of_one_whole_forward_pass(engine):
     frame, question = _frame(), "How tall is the mug?"
     session = engine.open(frame)
-    from sdvlm_core.image import clip_pixels
-    from sdvlm_core.prompt import prefix_ids, question_ids
+    from sdvlm_core.model.backbones.clip_image import clip_pixels
+    from sdvlm_core.model.prompt import prefix_ids, question_ids
 
     checkpoint = engine.checkpoint
     model, tokenizer = checkpoint.model, checkpoint.tokenizer

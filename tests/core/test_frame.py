@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, QueryError
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, depth_in_metres, read_frame
-from sdvlm_core.geometry import point_at
+from sdvlm_core.geometry.measure import point_at
 
 CAMERA = CameraIntrinsics(fx=60.0, fy=60.0, cx=31.5, cy=23.5, width=64, height=48)
 

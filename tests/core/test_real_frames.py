@@ -6,17 +6,17 @@ The frames are read from ../shared/realdata and never copied here (their licence
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sdvlm_core.depth_encoding import EncodingSettings, pool
 from sdvlm_core.frame import read_frame
-from sdvlm_core.geometry import point_at
-from sdvlm_core.image import SquareCanvas
+from sdvlm_core.geometry.measure import point_at
+from sdvlm_core.model.backbones.clip_image import SquareCanvas
+from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from tests.paths import SHARED
 
-REAL = Path(__file__).parents[3] / "shared" / "realdata"
+REAL = SHARED / "realdata"
 pytestmark = pytest.mark.skipif(not REAL.exists(), reason="../shared/realdata is absent")
 FOLDERS = sorted(path.parent for path in REAL.glob("*/questions.json"))
 CELLS = 12

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry import measure
+from sdvlm_core.geometry.measure import measure
 from sdvlm_core.tabletop import (
     HEIGHT,
     INTRINSICS,

@@ -17,8 +17,8 @@ import yaml
 from demo import run
 from demo.report import read_pictures, write_picture, write_report
 from tests.tiny_checkpoint import write_tiny_checkpoint
-from training.evaluation.score import score
-from training.msmu.questions import TYPES
+from training.build.questions import TYPES
+from training.evaluate.score import score
 
 ENTRIES: list[dict[str, Any]] = yaml.safe_load(run.QUESTIONS.read_text(encoding="utf-8"))
 

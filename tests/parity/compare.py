@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdvlm_core import convert
-from sdvlm_core.checkpoint import Checkpoint, load_model
-from sdvlm_core.depth_encoding import PARITY, pool
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.model import grid_cells
-from sdvlm_core.placement import resolve
-from sdvlm_core.prompt import Template
+from sdvlm_core.model import convert
+from sdvlm_core.model.backbones.llava import grid_cells
+from sdvlm_core.model.checkpoint import Checkpoint, load_model
+from sdvlm_core.model.depth_encoding import PARITY, pool
+from sdvlm_core.model.devices import resolve
+from sdvlm_core.model.prompt import Template
 
 IMAGE = -200  # the release's mark for the image in input_ids
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (make setup brings it as wheels)")
 pytest.importorskip("sdvlm.srv", reason="the interfaces are not built (make setup builds them)")

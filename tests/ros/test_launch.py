@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sdvlm_core.noise import SENSORS
-from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
+from sdvlm_core.geometry.sensor_noise import SENSORS
+from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
 from tests.ros.conftest import ROOT
 
 PRESETS = sorted((ROOT / "config" / "cameras").glob("*.yaml"))

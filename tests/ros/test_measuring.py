@@ -14,8 +14,8 @@ from visualization_msgs.msg import MarkerArray
 
 from sdvlm.msg import Measurement, Region, SpatialAnswer
 from sdvlm.srv import MeasureRegions
-from sdvlm_core.geometry import measure
-from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
+from sdvlm_core.geometry.measure import measure
+from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, image_message
 from tests.core.test_verification import RED, SIZE, _box, _frame
 from tests.ros.conftest import running

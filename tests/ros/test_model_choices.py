@@ -14,7 +14,7 @@ import pytest
 import rclpy
 
 from sdvlm_core.frame import CameraIntrinsics
-from sdvlm_ros.client import SpatialClient
+from sdvlm_ros.client.blocking import SpatialClient
 from sdvlm_ros.conversions import camera_info_message, image_message
 from tests.hub_server import COMMIT, NAME, serving
 from tests.ros.conftest import running
@@ -29,7 +29,7 @@ def _parameters(**values: object) -> list[str]:
 def estimator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Depth-Anything of toy size with random weights, converted from the released layout."""
     torch = pytest.importorskip("torch")
-    from sdvlm_core.convert import convert_depth_anything
+    from sdvlm_core.model.convert import convert_depth_anything
     from tests.released_checkpoint import depth_anything_shapes, random_weights
 
     directory = tmp_path_factory.mktemp("depth")

@@ -21,10 +21,10 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 
 from sdvlm.msg import Region, SpatialAnswer
+from sdvlm_core.camera.decoding import nanoseconds
 from sdvlm_core.frame import CameraIntrinsics
-from sdvlm_core.messages import nanoseconds
 from sdvlm_ros import parameters
-from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
+from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, frame_from_messages, image_message
 from sdvlm_ros.dispatch import Dispatcher
 from sdvlm_ros.error_codes import ModelNotReadyError
@@ -244,8 +244,8 @@ def test_a_second_question_about_a_frame_does_not_encode_it_again(
 def test_the_node_says_what_the_core_says_about_the_same_frame(
     peer: Peer, stamp_ns: int, tiny_model: Path
 ) -> None:
-    from sdvlm_core.checkpoint import load
     from sdvlm_core.engine import SpatialEngine
+    from sdvlm_core.model.checkpoint import load
 
     messages = frame(stamp_ns)
     through_ros = peer.ask_about(messages, stamp_ns).answer

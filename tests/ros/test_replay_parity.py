@@ -28,10 +28,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 
 from sdvlm.msg import SpatialAnswer  # noqa: E402
-from sdvlm_core import bags as core_bags  # noqa: E402
 from sdvlm_core import error_codes as core_codes  # noqa: E402
 from sdvlm_core import errors  # noqa: E402
-from sdvlm_core.messages import frame_from_messages, nanoseconds  # noqa: E402
+from sdvlm_core.camera import bags as core_bags  # noqa: E402
+from sdvlm_core.camera.decoding import frame_from_messages, nanoseconds  # noqa: E402
 from sdvlm_ros import error_codes, frame_buffer  # noqa: E402
 from tests import bags  # noqa: E402
 from tests.bags import START  # noqa: E402
@@ -114,7 +114,7 @@ def answers_of_the_node(
     answers: dict[tuple[int, str], SpatialAnswer] = {}
     with (
         running("sdvlm_ros.node", "--ros-args", *remaps, *parameters, **environment),
-        running("sdvlm_ros.replay", *player) as replay,
+        running("sdvlm_ros.bag_player", *player) as replay,
     ):
         peer = Peer(context, "/parity")
         assert peer.query.wait_for_service(60.0)

@@ -13,15 +13,15 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
-from sdvlm_core.cloud import make_cloud
-from sdvlm_core.drawing import draw_measurements
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry import Measured, Pair, measure
-from sdvlm_core.measurement import Kind, Measurement
+from sdvlm_core.geometry.drawing import draw_measurements
+from sdvlm_core.geometry.measure import Measured, Pair, measure
+from sdvlm_core.geometry.point_cloud import make_cloud
+from sdvlm_core.language.reading import Kind, Measurement
 from sdvlm_core.verification import Check
 from sdvlm_ros import visualization
 from sdvlm_ros.visualization import LIFETIME, Visualization
-from tests.core.test_geometry_measure import table
+from tests.core.geometry.test_measure import table
 
 Result = tuple[RgbdFrame, tuple[Measured, ...], tuple[Pair, ...]]
 STAMP_NS = 1_700_000_000_123_456_789

@@ -21,8 +21,8 @@ import torch
 import typer
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedTokenizerFast
 
-from sdvlm_core.checkpoint import load as load_checkpoint
-from sdvlm_core.model import DepthEncodedLlava
+from sdvlm_core.model.backbones.llava import DepthEncodedLlava
+from sdvlm_core.model.checkpoint import load as load_checkpoint
 from training.nano import parallel
 from training.nano.batches import FEW
 from training.nano.frames import CELLS, ENCODING, PICTURE, TrainingFrames, load

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from sdvlm_core.prompt import TEMPLATES
-from training.msmu.questions import TYPES, Question, ask_all, make_view, plural
+from sdvlm_core.model.prompt import TEMPLATES
+from training.build.questions import TYPES, Question, ask_all, make_view, plural
 from training.nano.frames import CELLS, OBJECT_FIELDS, TrainingFrames
 from training.nano.vocabulary import EOS, PAD
-from training.simulation.catalogue import CATEGORIES, COLOURS
+from training.simulate.catalogue import CATEGORIES, COLOURS
 
 #: Questions per frame and type; the numbers are what costs most to learn. Many where frames are
 #: few, few where there are more frames than time.

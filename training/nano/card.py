@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.msmu.questions import TYPES
+from training.build.questions import TYPES
 
 _SHOWN = {
     "own": "its own frame",

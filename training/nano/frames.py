@@ -24,11 +24,11 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from rich.progress import track
 
-from sdvlm_core.depth_encoding import EncodingSettings, pool
-from sdvlm_core.image import SquareCanvas, square_picture
-from training.simulate import read_frames, read_shard, rgbd_frame
-from training.simulation.catalogue import CATEGORIES, COLOURS
-from training.simulation.world import SimulatedFrame
+from sdvlm_core.model.backbones.clip_image import SquareCanvas, square_picture
+from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from training.simulate.catalogue import CATEGORIES, COLOURS
+from training.simulate.run import read_frames, read_shard, rgbd_frame
+from training.simulate.world import SimulatedFrame
 
 PICTURE, CELLS, MAX_OBJECTS = 192, 12, 8
 ENCODING = EncodingSettings(kind="xyz", gain=1.0, normalize_features=True, optional=True)

@@ -19,11 +19,11 @@ from typing import Annotated, Any
 
 import typer
 
-from sdvlm_core.checkpoint import NANO_DIRECTORY
-from training.evaluate import RELIABILITY
+from sdvlm_core.model.checkpoint import NANO_DIRECTORY
+from training.evaluate.run import RELIABILITY
 from training.nano.card import model_card
 from training.nano.progress import EVERY
-from training.simulate import SHARD_SCENES
+from training.simulate.run import SHARD_SCENES
 
 SCENES, SEEDS = 500, (9001, 9002)
 #: What is shown in place of the truth, by the name the card uses; only of the first seed.

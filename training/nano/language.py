@@ -23,9 +23,9 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
-from sdvlm_core.depth_encoding import encode
-from sdvlm_core.model import DepthEncodedLlava, encoding_settings, fuse
-from training.msmu.questions import TYPES
+from sdvlm_core.model.backbones.llava import DepthEncodedLlava, encoding_settings, fuse
+from sdvlm_core.model.depth_encoding import encode
+from training.build.questions import TYPES
 from training.nano.batches import MANY, Batch, make_batch
 from training.nano.frames import TrainingFrames
 from training.nano.muon import cosine, optimisers, set_rate, split
@@ -36,7 +36,7 @@ from training.nano.state import load as load_state
 from training.nano.state import save as save_state
 from training.nano.tower import chosen_frames
 from training.nano.vocabulary import BOS, word_id
-from training.simulation.catalogue import CATEGORIES, COLOURS
+from training.simulate.catalogue import CATEGORIES, COLOURS
 
 WARMUP = 100
 MATRIX_RATE, RATE = 2e-3, 1e-3

@@ -17,14 +17,14 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPVisionModel
 
-from sdvlm_core.image import CLIP_MEAN, CLIP_STD
+from sdvlm_core.model.backbones.clip_image import CLIP_MEAN, CLIP_STD
 from training.nano.frames import CELLS, TrainingFrames
 from training.nano.muon import cosine, optimisers, set_rate, split
 from training.nano.parallel import average_gradients, place
 from training.nano.progress import Journal
 from training.nano.state import load as load_state
 from training.nano.state import save as save_state
-from training.simulation.catalogue import CATEGORIES, COLOURS
+from training.simulate.catalogue import CATEGORIES, COLOURS
 
 #: Frames in a step, over all processes.
 BATCH, WARMUP, SAVE_EVERY = 40, 100, 250

@@ -11,8 +11,8 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from training.msmu.questions import TYPES, ask_all, make_view
-from training.simulation.catalogue import CATEGORIES, COLOURS
+from training.build.questions import TYPES, ask_all, make_view
+from training.simulate.catalogue import CATEGORIES, COLOURS
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
 PAD, BOS, EOS, IMAGE = range(4)

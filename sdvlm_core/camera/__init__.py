@@ -1,0 +1,1 @@
+"""What a camera sends -> RgbdFrame: decoding, pairing, bags."""

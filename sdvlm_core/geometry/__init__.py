@@ -1,0 +1,1 @@
+"""Region of a frame -> 3-D measurements, from depth alone."""

@@ -1,0 +1,113 @@
+"""The part of the image around a region, thinned where it is large.
+
+Knows boxes, masks and pixels; does not know what is in them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from sdvlm_core.errors import QueryError
+from sdvlm_core.frame import Region
+from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
+
+_MARGIN = 0.3  # of a box's sides: what is looked at around it
+_LEAST_MARGIN = 0.015  # of the image's width
+_MOST_PIXELS = 32_000  # of a crop that is looked at; more are thinned
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A part of the image around a region; all arrays have its shape."""
+
+    top: int
+    left: int
+    step: int  # every so many pixels of the image
+    depth: DepthImage
+    inside: Mask  # the region itself
+    box: tuple[int, int, int, int]  # of the region, in pixels of the image
+
+    @cached_property
+    def read(self) -> Mask:
+        """Where there is a reading."""
+        return self.depth > 0
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.top, self.top + self.step * self.depth.shape[0], self.step)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.left, self.left + self.step * self.depth.shape[1], self.step)
+
+    @property
+    def own_box(self) -> tuple[int, int, int, int]:
+        """The region's box in this array's pixels, at least one wide and high."""
+        x1, y1, x2, y2 = self.box
+        x1, x2 = (x1 - self.left) // self.step, -((self.left - x2) // self.step)
+        y1, y2 = (y1 - self.top) // self.step, -((self.top - y2) // self.step)
+        return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
+
+
+def crop_region(cloud: Cloud, region: Region) -> Crop:
+    height, width = cloud.depth.shape
+    if region.mask is not None:
+        if region.mask.shape != (height, width):
+            raise QueryError(
+                f"the mask of region {region.label!r} is {region.mask.shape[1]}x"
+                f"{region.mask.shape[0]} but the image is {width}x{height}"
+            )
+        if not region.mask.any():
+            raise QueryError(f"the mask of region {region.label!r} is empty")
+        x, y, w, h = cv2.boundingRect(region.mask.astype(np.uint8))
+        box = (x, y, x + w, y + h)
+    else:
+        assert region.box is not None
+        x1, y1, x2, y2 = region.box
+        if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+            raise QueryError(
+                f"region {region.label!r} {region.box} lies outside the {width}x{height} image"
+            )
+        box = (
+            max(0, int(np.floor(x1))),
+            max(0, int(np.floor(y1))),
+            min(width, int(np.ceil(x2))),
+            min(height, int(np.ceil(y2))),
+        )
+    return crop_around(cloud, box, region.mask)
+
+
+def crop_around(
+    cloud: Cloud,
+    box: tuple[int, int, int, int],
+    mask: Mask | None = None,
+    step: int | None = None,
+) -> Crop:
+    """The part of the image around a box; of large ones every other pixel and so on is enough."""
+    height, width = cloud.depth.shape
+    x1, y1, x2, y2 = box
+    least = _LEAST_MARGIN * width
+    across, down = (int(max(least, _MARGIN * side)) for side in (x2 - x1, y2 - y1))
+    top, bottom = max(0, y1 - down), min(height, y2 + down)
+    left, right = max(0, x1 - across), min(width, x2 + across)
+    if step is None:
+        step = thinning((bottom - top) * (right - left))
+    top, left = top - top % step, left - left % step
+    part = (slice(top, bottom, step), slice(left, right, step))
+    depth = cloud.depth[part]
+    crop = Crop(top, left, step, depth, np.zeros(depth.shape, bool), box)
+    if mask is not None:
+        crop.inside[:] = mask[part]
+    else:
+        x1, y1, x2, y2 = crop.own_box
+        crop.inside[y1:y2, x1:x2] = True
+    return crop
+
+
+def thinning(pixels: int) -> int:
+    """Every so many rows and columns: a power of two, so that a finer image is thinned alike."""
+    return int(2 ** max(0, np.ceil(np.log2(pixels / _MOST_PIXELS) / 2)))

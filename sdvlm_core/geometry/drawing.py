@@ -1,0 +1,215 @@
+"""Measured objects drawn into their colour image: what was taken for what, and how large it is.
+
+Draws regions, the objects' outlines, their upright boxes with length, width and height in three
+colours, the numbers with their uncertainty, and the outline of the support plane. Text is sized
+for 640x480 and grows with the image. Measures nothing and knows no files or messages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sdvlm_core.geometry.measure import Measured, Pair
+from sdvlm_core.geometry.point_cloud import Cloud, Points
+from sdvlm_core.geometry.support_plane import Plane, plane_outline
+
+Picture = npt.NDArray[np.uint8]
+Rectangle = tuple[int, int, int, int]
+
+# RGB. Length, width, height as RViz colours x, y, z.
+AXES = ((255, 70, 70), (80, 230, 80), (90, 150, 255))
+_REGION, _OUTLINE, SUPPORT, PAIR = (
+    (255, 255, 255),
+    (255, 220, 0),
+    (0, 200, 200),
+    (255, 120, 255),
+)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_measurements(
+    rgb: Picture, cloud: Cloud, found: Sequence[Measured], pairs: Sequence[Pair] = ()
+) -> Picture:
+    """A copy (H, W, 3) uint8 RGB of a picture with everything drawn in.
+
+    Args:
+        rgb: the colour image, (H, W, 3) uint8.
+        cloud: its depth.
+        found: what `measure` returned.
+        pairs: drawn as lines between the centres with the distance beside them; only a single
+            one, because lines between all of many objects hide the picture.
+    """
+    picture = rgb.copy()
+    scale = max(0.5, cloud.width / 640)
+    for plane in supports(found):
+        for outline in plane_outline(cloud, plane):
+            cv2.polylines(picture, [outline.astype(np.int32)], True, SUPPORT, 1, cv2.LINE_AA)
+    for one in found:
+        _outline(picture, one, scale)
+    for one in found:
+        _box(picture, cloud, one, scale)
+    taken: list[Rectangle] = []
+    by_label = {one.label: one for one in found}
+    for pair in shown_pairs(pairs):
+        _pair(picture, cloud, by_label[pair.a], by_label[pair.b], pair, scale, taken)
+    for one in found:
+        _caption(picture, one, scale, taken)
+    return picture
+
+
+def supports(found: Sequence[Measured]) -> list[Plane]:
+    """The planes that were seen under objects, each once, in the order of the objects."""
+    planes = [one.pixels.plane for one in found if one.pixels is not None]
+    return [plane for plane in dict.fromkeys(planes) if plane.seen]
+
+
+def shown_pairs(pairs: Sequence[Pair]) -> list[Pair]:
+    """The only pair, if it was measured."""
+    return [pair for pair in pairs if len(pairs) == 1 and not math.isnan(pair.distance_m)]
+
+
+def _outline(picture: Picture, one: Measured, scale: float) -> None:
+    region = one.region
+    if region.box is not None:
+        x1, y1, x2, y2 = (round(value) for value in region.box)
+        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _REGION, 1)
+    elif region.point is not None:
+        at = (round(region.point[0]), round(region.point[1]))
+        cv2.drawMarker(picture, at, _REGION, cv2.MARKER_CROSS, round(12 * scale), 1, cv2.LINE_AA)
+    if one.pixels is None or not len(one.pixels.rows):
+        return
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    mask[one.pixels.rows, one.pixels.columns] = 1
+    if one.pixels.step > 1:  # every so many pixels were looked at: what lies between them too
+        mask = cv2.dilate(mask, np.ones((one.pixels.step, one.pixels.step), np.uint8))
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    kept = [contour for contour in contours if cv2.contourArea(contour) > 20]
+    cv2.drawContours(picture, kept, -1, _OUTLINE, 1, cv2.LINE_AA)
+
+
+def _projected(cloud: Cloud, points: Points) -> npt.NDArray[np.int32] | None:
+    """Pixels (M, 2) of points in front of the camera; None if one is not."""
+    if not (np.isfinite(points).all() and (points[:, 2] > 0.01).all()):
+        return None
+    u, v = cloud.pixels(points)
+    # Far outside the image is far enough: OpenCV counts in 16 bits when it clips lines.
+    return np.clip(np.round(np.stack([u, v], axis=1)), -8000, 8000).astype(np.int32)
+
+
+def _box(picture: Picture, cloud: Cloud, one: Measured, scale: float) -> None:
+    """The upright box: thin edges, and the three that meet at its nearest lower corner thick."""
+    if one.box is None or not one.box.size.all():
+        return
+    pixels, nearest = _projected(cloud, one.box.corners), one.box.nearest_corner
+    if pixels is None:
+        return
+    for start in range(8):
+        for axis in range(3):
+            end = start ^ (1 << axis)
+            if start < end and nearest not in (start, end):
+                ends = (pixels[start].tolist(), pixels[end].tolist())
+                cv2.line(picture, *ends, (200, 200, 200), 1, cv2.LINE_AA)
+    for axis, colour in enumerate(AXES):
+        ends = (pixels[nearest].tolist(), pixels[nearest ^ (1 << axis)].tolist())
+        cv2.line(picture, *ends, colour, max(2, round(2 * scale)), cv2.LINE_AA)
+
+
+def _pair(
+    picture: Picture,
+    cloud: Cloud,
+    a: Measured,
+    b: Measured,
+    pair: Pair,
+    scale: float,
+    taken: list[Rectangle],
+) -> None:
+    ends = _projected(cloud, np.array([a.position_m, b.position_m]))
+    if ends is None:
+        return
+    cv2.line(picture, ends[0].tolist(), ends[1].tolist(), PAIR, 1, cv2.LINE_AA)
+    words = [(length_text(pair.distance_m, pair.std_dev_m), PAIR)]
+    middle = ends.mean(axis=0).astype(int)
+    _text(picture, [words], (int(middle[0]), int(middle[1])), scale, taken)
+
+
+def _caption(picture: Picture, one: Measured, scale: float, taken: list[Rectangle]) -> None:
+    corner = one.region.box or one.region.point or (4.0, 4.0)
+    x1, y1 = one.pixels.box[:2] if one.pixels is not None else map(round, corner[:2])
+    lines = [[(one.label, (255, 255, 255))]]
+    lines += [[(words, colour)] for words, colour in zip(size_texts(one), AXES, strict=False)]
+    for code in one.warnings:
+        lines.append([(code.value.replace("_", " "), (255, 190, 60))])
+    _text(picture, lines, (x1, y1), scale, taken)
+
+
+def size_texts(one: Measured) -> list[str]:
+    """Length, width and height in words; empty where they are not known."""
+    if one.box is None:
+        return []
+    sizes = {"L": "length_m", "W": "width_m", "H": "height_m"}
+    return [
+        f"{name} {length_text(getattr(one, key), one.std_dev[key])}" for name, key in sizes.items()
+    ]
+
+
+def length_text(value: float, std_dev: float) -> str:
+    """A length with its uncertainty, in the unit that reads best: "97 +-5 mm", "1.42 +-0.03 m"."""
+    if math.isnan(value):
+        return "?"
+    if value < 1.0:
+        return f"{1000 * value:.0f} +-{1000 * std_dev:.0f} mm"
+    return f"{value:.2f} +-{std_dev:.2f} m"
+
+
+def _text(
+    picture: Picture,
+    lines: list[list[tuple[str, tuple[int, int, int]]]],
+    at: tuple[int, int],
+    scale: float,
+    taken: list[Rectangle],
+) -> None:
+    """Lines of coloured words on a dark ground, near `at`, where nothing was written yet."""
+    size, step, pad = 0.38 * scale, round(13 * scale), round(3 * scale)
+    width = max(
+        sum(cv2.getTextSize(word, _FONT, size, 1)[0][0] for word, _ in line) for line in lines
+    )
+    across, down = width + 2 * pad, step * len(lines) + pad
+    x, y = _free_place(at, (across, down), picture.shape, taken)
+    taken.append((x, y, x + across, y + down))
+    ground = picture[y : y + down, x : x + across]
+    ground[:] = (ground * 0.2).astype(np.uint8)
+    for index, line in enumerate(lines):
+        left = x + pad
+        for word, colour in line:
+            base = (left, y + step * (index + 1) - round(2 * scale))
+            cv2.putText(picture, word, base, _FONT, size, colour, 1, cv2.LINE_AA)
+            left += cv2.getTextSize(word, _FONT, size, 1)[0][0]
+
+
+def _free_place(
+    at: tuple[int, int],
+    size: tuple[int, int],
+    shape: tuple[int, ...],
+    taken: list[Rectangle],
+) -> tuple[int, int]:
+    """The place nearest to above `at` that is inside the image and covers no other text."""
+    across, down = size
+    most_x, most_y = max(0, shape[1] - across), max(0, shape[0] - down)
+    wanted = (at[0], at[1] - down)
+    best, best_cost = (min(max(wanted[0], 0), most_x), min(max(wanted[1], 0), most_y)), math.inf
+    for y in range(0, most_y + 1, 6):
+        for x in range(0, most_x + 1, 12):
+            cost = abs(x - wanted[0]) + abs(y - wanted[1])
+            if cost >= best_cost:
+                continue
+            if all(
+                x + across <= left or x >= right or y + down <= top or y >= bottom
+                for left, top, right, bottom in taken
+            ):
+                best, best_cost = (x, y), cost
+    return best

@@ -1,0 +1,1 @@
+"""Words <-> meaning: numerals, quantities, statements, readings of answers."""

@@ -1,0 +1,348 @@
+"""Words -> SI measurements: what an answer says about the thing that was asked, and no more.
+
+`parse` reads a text by itself: its quantities (`quantities`), image points, yes or no, and "there
+is no such thing". `measurements` reads it in the light of the question: which number is the width,
+of what, and which is only the reference that the question gave away. A number whose meaning
+neither text says is left out, never guessed.
+
+Knows English and the answer forms of MSMU. Does not know frames, models or truth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from sdvlm_core.language.quantities import UNITS, Quantity, find_quantities
+from sdvlm_core.language.statements import (
+    ADJECTIVES,
+    NOUNS,
+    SENTENCE_ENDS,
+    Statement,
+    find_statements,
+    join_names,
+    name_list,
+    pair_of,
+    phrase,
+)
+from sdvlm_core.language.tokens import Token, tokenize, vocabulary
+
+__all__ = ["Kind", "Measurement", "Quantity", "Reading", "Source", "measurements", "parse"]
+
+
+class Kind(IntEnum):
+    """What a measurement measures; the numbers are those of msg/Measurement."""
+
+    DISTANCE = 0
+    WIDTH = 1
+    HEIGHT = 2
+    LENGTH = 3
+    DEPTH = 4
+    ANGLE = 5
+    COUNT = 6
+
+
+class Source(IntEnum):
+    """Who says so; the numbers are those of msg/Measurement."""
+
+    LANGUAGE = 0
+    GEOMETRY = 1
+    FUSED = 2
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number with its meaning: metres, radians, or a plain count.
+
+    `std_dev` is in the unit of `value`; NaN = unknown, never 0. `text` is the words it came from.
+    """
+
+    kind: Kind
+    value: float
+    std_dev: float = math.nan
+    source: Source = Source.LANGUAGE
+    label: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a text says, whatever was asked.
+
+    Attributes:
+        text: the text that was read.
+        quantities: every quantity in it, in order.
+        image_points: every "(u, v)" with both values in [0, 1]; other pairs are ignored.
+        yes: True for "Yes, ...", "Indeed, ..."; False for "No, ..."; None = neither.
+        absent: it says that a thing is not there ("There is no sofa in the image.").
+    """
+
+    text: str
+    quantities: tuple[Quantity, ...] = ()
+    image_points: tuple[tuple[float, float], ...] = ()
+    yes: bool | None = None
+    absent: bool = False
+
+
+_SIZE = (Kind.LENGTH, Kind.WIDTH, Kind.HEIGHT)  # the order of "L x W x H"
+_KINDS: dict[str | None, tuple[Kind, ...]] = {
+    "distance": (Kind.DISTANCE,),
+    "width": (Kind.WIDTH,),
+    "height": (Kind.HEIGHT,),
+    "length": (Kind.LENGTH,),
+    "depth": (Kind.DEPTH,),
+    "angle": (Kind.ANGLE,),
+    "size": _SIZE,
+}
+_COMPARATIVES = {
+    **dict.fromkeys(vocabulary("lower lowest taller tallest higher highest"), (Kind.HEIGHT,)),
+    **dict.fromkeys(vocabulary("shorter shortest"), (Kind.HEIGHT,)),
+    **dict.fromkeys(vocabulary("wider widest narrower narrowest"), (Kind.WIDTH,)),
+    **dict.fromkeys(vocabulary("longer longest"), (Kind.LENGTH,)),
+    **dict.fromkeys(vocabulary("closer closest nearer nearest farther farthest"), (Kind.DISTANCE,)),
+    **dict.fromkeys(vocabulary("smaller smallest bigger biggest larger largest"), _SIZE),
+}
+_DIMENSIONS = {Kind.COUNT: "number", Kind.ANGLE: "angle"}  # all others are lengths
+
+
+def parse(text: str) -> Reading:
+    """Read any text. Never raises; time is linear in its length."""
+    tokens = tokenize(text)
+    return Reading(
+        text=text,
+        quantities=find_quantities(tokens, text),
+        image_points=tuple(t.pair for t in tokens if t.kind == "point" and max(t.pair) <= 1.0),
+        yes=_yes(tokens),
+        absent=_absent(tokens),
+    )
+
+
+def measurements(question: str, reading: Reading) -> tuple[Measurement, ...]:
+    """The measurements that `question` asks for, as `reading` answers them.
+
+    Only kinds that the question asks for come back (where it names none, those that the answer
+    names), without the reference that the question gave. Labels are the answer's own words, else
+    the question's. Of two numbers for the same thing the later one counts. Asked "how many", an
+    absent thing counts 0; asked for a size, it has none.
+    """
+    asked, label, given = _asked(question)
+    said = list(find_statements(reading.text, reading.quantities))
+    if asked == (Kind.COUNT,):
+        return _count(said, label, reading.absent)
+    found = []
+    for statement in said:
+        parts = _parts(statement, asked)
+        if parts and not statement.reference and not _is_given(statement, given, label):
+            found.append((statement, parts))
+    found = _concluded(found)
+    kept: dict[tuple[Kind, str, int], Measurement] = {}
+    for (_, parts), (name, nameless) in zip(found, _names(found, label), strict=True):
+        for kind, q in parts:
+            kept[kind, name.lower(), nameless] = Measurement(
+                kind, q.value, q.std_dev, Source.LANGUAGE, name, q.text
+            )
+    return tuple(kept.values())
+
+
+_Parts = list[tuple[Kind, Quantity]]
+
+
+def _parts(statement: Statement, asked: tuple[Kind, ...]) -> _Parts:
+    """The asked kinds that a statement gives a number for; none for "other" or a lone size."""
+    numbers = statement.quantities
+    kinds: tuple[Kind, ...]
+    if len(numbers) == len(_SIZE):
+        kinds = _SIZE
+    elif len(numbers) > 1:
+        return []  # which two of the three extents, nobody said
+    else:
+        kinds = asked if statement.measure is None else _KINDS.get(statement.measure, ())
+        kinds = kinds if len(kinds) == 1 else ()
+    return [
+        (kind, q)
+        for kind, q in zip(kinds, numbers, strict=False)
+        if (kind in asked or not asked)
+        and q.dimension == _DIMENSIONS.get(kind, "length")
+        and (q.value >= 0 or kind is Kind.ANGLE)  # no thing is -0.5 m wide
+    ]
+
+
+def _names(found: list[tuple[Statement, _Parts]], label: str) -> list[tuple[str, int]]:
+    """A label for each statement and, where the answer named none, its place in its sentence.
+
+    The question's "the table and the bench" is dealt out to an answer "0.5 m and 0.6 m". Asked how
+    far the box is from the cup, "the box is 0.5 m away" is of both.
+    """
+    places: list[int] = []
+    for at, (statement, _) in enumerate(found):
+        follows = at > 0 and found[at - 1][0].sentence == statement.sentence and places[-1] >= 0
+        places.append(-1 if statement.label else places[-1] + 1 if follows else 0)
+    asked = name_list(label)
+    dealt = len(asked) > 1 and max(places, default=-1) == len(asked) - 1
+    ends = label.lower().split(" and ")
+    told = {s.label.lower() for s, _ in found}
+    one_end = len(ends) == 2 and len(told.intersection(ends)) == 1
+    names = []
+    for (s, parts), place in zip(found, places, strict=True):
+        name = s.label or (asked[place] if dealt and s.measure != "distance" else label)
+        of_both = one_end and s.label.lower() in ends and parts[0][0] is Kind.DISTANCE
+        names.append((label if of_both else name, place))
+    return names
+
+
+def _is_given(statement: Statement, given: Sequence[Statement], label: str) -> bool:
+    """Whether the statement only repeats what the question stated about another thing."""
+    return statement.label.lower() != label.lower() and any(
+        statement.label.lower() == fact.label.lower()
+        and statement.measure in (fact.measure, None)
+        and all(
+            math.isclose(q.value, known.value, rel_tol=0.01)
+            for q, known in zip(statement.quantities, fact.quantities, strict=False)
+        )
+        for fact in given[:8]
+    )
+
+
+def _concluded(found: list[tuple[Statement, _Parts]]) -> list[tuple[Statement, _Parts]]:
+    """What the last "so ..." concludes, since what leads up to it is not the answer; else all."""
+    last = max((s.sentence for s, _ in found if s.concluded), default=None)
+    if last is None:
+        return found
+    return [(s, parts) for s, parts in found if s.concluded and s.sentence == last]
+
+
+def _count(said: Sequence[Statement], label: str, absent: bool) -> tuple[Measurement, ...]:
+    """The number of things: the one in front of their name, else the first; concluded first."""
+    numbers: list[tuple[Statement, _Parts]] = [
+        (s, [(Kind.COUNT, s.quantities[0])])
+        for s in said
+        if len(s.quantities) == 1
+        and s.quantities[0].dimension == "number"
+        and s.quantities[0].value >= 0
+        and s.measure is None
+    ]
+    if not numbers:
+        return (Measurement(Kind.COUNT, 0.0, label=label),) if absent else ()
+    numbers = _concluded(numbers)
+    head = label.lower().split()[-1].rstrip("s") if label else ""
+    named = [s for s, _ in numbers if head and head in (w.rstrip("s") for w in s.behind)]
+    q = (named[0] if named else numbers[0][0]).quantities[0]
+    return (Measurement(Kind.COUNT, q.value, q.std_dev, Source.LANGUAGE, label, q.text),)
+
+
+def _asked(question: str) -> tuple[tuple[Kind, ...], str, list[Statement]]:
+    """The kinds and the label that are asked for, and what the question itself states."""
+    tokens = tokenize(question)
+    quantities = find_quantities(tokens, question)
+    facts = list(find_statements(question, quantities))
+    end = quantities[-1].span[1] if quantities else 0
+    asked = [token for token in tokens if token.start >= end]  # behind the last given number
+    kinds, label = _asked_in(asked, question)
+    if not kinds and end:
+        kinds, label = _asked_in(tokens, question)
+    return kinds, label, facts
+
+
+def _asked_in(tokens: Sequence[Token], text: str) -> tuple[tuple[Kind, ...], str]:
+    """The kinds that a question names and, of the first of them, the thing that has it."""
+    kinds: list[Kind] = []
+    label = ""
+    words = [token.text for token in tokens]
+    for at, (word, after) in enumerate(zip(words, [*words[1:], ""], strict=False)):
+        first = not kinds
+        if (word, after) in (("how", "many"), ("number", "of")):
+            if words[at + 2 : at + 3] == [] or words[at + 2] not in UNITS:
+                return (Kind.COUNT,), phrase(tokens[at + 2 :], text)
+        elif word in NOUNS and not (word == "gap" and kinds):  # "how wide is the gap"
+            kinds += _KINDS.get(NOUNS[word], ())
+            if first and NOUNS[word] == "distance":
+                label = pair_of(tokens[at + 1 :], text)
+            elif first and after == "of":
+                label = phrase(tokens[at + 2 :], text)
+        elif word in _COMPARATIVES:
+            kinds += _COMPARATIVES[word]
+        elif word == "how" and after in (*ADJECTIVES, "big", "large"):
+            kinds += _KINDS.get(ADJECTIVES.get(after, "size"), ())
+            if first:
+                label = _how_label(after, tokens[at + 2 :], text)
+    return tuple(dict.fromkeys(kinds)), label
+
+
+def _how_label(adjective: str, rest: Sequence[Token], text: str) -> str:
+    """ "how wide is the X" -> "X", "how far is A from B" -> "A and B"."""
+    start = 0
+    while start < min(3, len(rest)) and rest[start].text in ("is", "are", "am", "apart", "away"):
+        start += 1
+    name = join_names if adjective == "far" else phrase
+    return name(rest[start:], text)
+
+
+_YES = vocabulary("yes yeah yep indeed correct true certainly absolutely")
+_NO = vocabulary("no nope not incorrect false wrong")
+# "No it is not" and "no idea" say nothing of a missing thing, "No sofa in the scene" does.
+_NOT_THINGS = vocabulary(
+    "it the they that this these those there he she a an i we you its one idea doubt question "
+    "need way problem gap space difference distance more less longer other further"
+)
+_SEEING = vocabulary(
+    "find found see seen detect detected locate located identify visible present exist exists "
+    "appear any"
+)
+_PICTURE = vocabulary("image picture scene photo view frame")
+
+
+def _yes(tokens: Sequence[Token]) -> bool | None:
+    """The first yes or no that opens a sentence or follows "answer is"."""
+    for at, token in enumerate(tokens):
+        before = [t.text for t in tokens[max(0, at - 2) : at]]
+        opens = not before or before[-1] in SENTENCE_ENDS or before[-1] == ":"
+        if not opens and before != ["answer", "is"]:
+            continue
+        if token.text in _YES:
+            return True
+        if token.text in _NO and not _denies_thing(tokens, at):
+            return False
+    return None
+
+
+def _denies_thing(tokens: Sequence[Token], at: int) -> bool:
+    """Whether token `at` is the "no" of "no sofa"."""
+    following = tokens[at + 1] if at + 1 < len(tokens) else None
+    return (
+        tokens[at].text == "no"
+        and following is not None
+        and following.kind == "word"
+        and following.text not in _NOT_THINGS
+    )
+
+
+def _absent(tokens: Sequence[Token]) -> bool:
+    """Whether the words deny that something is there."""
+    words = [token.text for token in tokens]
+    for at, word in enumerate(words):
+        before, behind = words[max(0, at - 2) : at], words[at + 1 : at + 4]
+        opens = not before or before[-1] in SENTENCE_ENDS or before[-1] in (",", "yes", "no")
+        there = bool(before) and (
+            before[-1] in ("there's", "contains", "contain", "see", "find", "has")
+            or (before[0] == "there" and before[-1] in ("is", "are", "was", "were"))
+        )
+        if word == "no" and (opens or there) and _denies_thing(tokens, at):
+            return True
+        negated = word in ("not", "cannot", "unable") or word.endswith("n't")
+        if (
+            negated
+            and "enough" not in behind
+            and (
+                not _SEEING.isdisjoint(behind)
+                or (behind[:1] == ["in"] and not _PICTURE.isdisjoint(behind))
+                or (
+                    before[-1:] == ["there"]
+                    or before == ["there", "is"]
+                    or before == ["there", "are"]
+                )
+            )
+        ):
+            return True
+    return False

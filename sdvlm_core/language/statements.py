@@ -1,0 +1,240 @@
+"""Quantities -> statements: which measure ("width") of which thing each number is said to be.
+
+Walks a text sentence by sentence, from quantity to quantity, and looks at the words between:
+
+    "the width of the lamp is 0.3 m"     measure before, "of" label
+    "the lamp is 0.3 m wide"             label before the verb, measure behind the number
+    "... and the chair is 0.4 m"         measure carried over from the number before
+    "the height of A, B and C are a, b and c"   labels dealt out in order
+
+It also marks what "since ..." introduces as a reference and what "so ..." introduces as concluded.
+Does not know what was asked, and gives no measure or label that the words do not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from sdvlm_core.language.quantities import UNITS, Quantity
+from sdvlm_core.language.tokens import Token, tokenize, vocabulary
+
+# "other" is a measure whose numbers nobody may take for a width
+NOUNS = {
+    **dict.fromkeys(("distance", "gap", "separation"), "distance"),
+    **dict.fromkeys(("width", "breadth"), "width"),
+    **dict.fromkeys(("size", "dimension", "dimensions"), "size"),
+    **dict.fromkeys(("thickness", "diameter", "radius", "area", "volume"), "other"),
+    "height": "height",
+    "length": "length",
+    "depth": "depth",
+    "angle": "angle",
+}
+ADJECTIVES = {
+    **dict.fromkeys(("apart", "away", "far"), "distance"),
+    **dict.fromkeys(("tall", "high"), "height"),
+    "wide": "width",
+    "long": "length",
+    "deep": "depth",
+    "thick": "other",
+}
+_VERBS = vocabulary(
+    "is are was were be has have had measures measure measured stands spans reaches "
+    "reach equals equal seems seem appears appear would do does exists exist = : ~"
+)
+_CLAUSES = vocabulary(", ; think believe estimate estimated say then so thus therefore hence that")
+_JOINS = vocabulary(", and or while whereas but")
+_EMPTY = vocabulary(
+    "a an the it its i this that these those they there which one my answer result value both "
+    "approximate total overall actual real of with"
+)
+_SINCE = vocabulary("since as given because if knowing considering")
+_HENCE = vocabulary("thus therefore hence so finally conclusion")
+_PLACES = vocabulary("image picture scene photo view frame room")
+SENTENCE_ENDS = frozenset((".", "!", "?", "\n"))
+
+
+class Statement(NamedTuple):
+    """A number, or the factors of one product, and what the words around it say it is."""
+
+    quantities: tuple[Quantity, ...]
+    measure: str | None  # a value of NOUNS; None = not said
+    label: str  # "" = not said
+    sentence: int  # which sentence of the text, counted from 0
+    reference: bool  # "since the width of R is ...", or "(4.9 ft)": known or said already
+    concluded: bool  # "so ..."
+    behind: tuple[str, ...]  # up to four words behind the number, lower case
+
+
+def find_statements(text: str, quantities: Sequence[Quantity]) -> Iterator[Statement]:
+    """What `text` says about each of its `quantities`, in order. Never raises; linear time."""
+    sentence = 0
+    numbers: list[tuple[Quantity, ...]] = []
+    gaps: list[list[Token]] = [[]]  # gaps[k] is before numbers[k], the last one behind them all
+    for piece in _pieces(text, quantities):
+        if not isinstance(piece, Token):
+            numbers.append(piece)
+            gaps.append([])
+        elif piece.text in SENTENCE_ENDS:
+            yield from _sentence(numbers, gaps, sentence, text)
+            numbers, gaps, sentence = [], [[]], sentence + 1
+        else:
+            gaps[-1].append(piece)
+    yield from _sentence(numbers, gaps, sentence, text)
+
+
+def _pieces(text: str, quantities: Sequence[Quantity]) -> Iterator[Token | tuple[Quantity, ...]]:
+    """The tokens of `text` with every quantity, or product of quantities, in its place."""
+    groups: list[list[Quantity]] = []
+    for quantity in quantities:
+        if groups and quantity.product >= 0 and groups[-1][-1].product == quantity.product:
+            groups[-1].append(quantity)
+        else:
+            groups.append([quantity])
+    at = 0
+    for token in tokenize(text):
+        if at < len(groups) and token.start >= groups[at][0].span[0]:
+            if token.end >= groups[at][-1].span[1]:  # its last token stands for all
+                yield tuple(groups[at])
+                at += 1
+        else:
+            yield token
+
+
+def _sentence(
+    numbers: Sequence[tuple[Quantity, ...]],
+    gaps: Sequence[Sequence[Token]],
+    sentence: int,
+    text: str,
+) -> Iterator[Statement]:
+    measure: str | None = None
+    label, concluded = "", False
+    reference = bool(gaps[0]) and gaps[0][0].text in _SINCE
+    dealt: list[str] = []  # labels of a list that wait for their numbers
+    used = 0  # words of this gap that belong to the number before it
+    for at, number in enumerate(numbers):
+        gap, behind = gaps[at][used:], gaps[at + 1]
+        words = [token.text for token in gap]
+        listed = at > 0 and set(words) <= {",", "and"}
+        if at > 0 and not listed and ("," in words or not _CLAUSES.isdisjoint(words)):
+            reference = False  # the clause of "since" is over
+        concluded = concluded or not _HENCE.isdisjoint(words)
+        noun = max((i for i, word in enumerate(words) if word in NOUNS), default=None)
+        said, used = _measure_behind([token.text for token in behind[:2]])
+        if said is None and noun is not None:
+            said = NOUNS[words[noun]]
+        measure = said or measure
+        if listed and dealt:
+            label = dealt.pop(0)
+        else:
+            label = _label(gap, noun, behind, measure, text) or label
+            parts = _list_of(gap, noun, text)
+            dealt = parts[1:] if len(parts) > 1 and _lists(gaps, at, len(parts)) else []
+            label = parts[0] if dealt else label
+        around = tuple(token.text for token in behind[:4])
+        known = reference or (at > 0 and words[:1] == ["("] and said is None)
+        yield Statement(number, measure, label, sentence, known, concluded, around)
+
+
+def _lists(gaps: Sequence[Sequence[Token]], at: int, count: int) -> bool:
+    """Whether number `at` opens a list "a, b and c" of exactly `count` numbers."""
+    inner = gaps[at + 1 : at + count + 1]  # the last of them is behind the list
+    joined = [{token.text for token in gap} <= {",", "and"} for gap in inner]
+    return (
+        len(inner) == count and all(joined[:-1]) and (at + count + 1 == len(gaps) or not joined[-1])
+    )
+
+
+def _measure_behind(words: Sequence[str]) -> tuple[str | None, int]:
+    """The measure said behind a number ("tall", "in width") and how many words say it."""
+    if words and words[0] in ADJECTIVES:
+        return ADJECTIVES[words[0]], 1
+    if len(words) > 1 and words[0] == "in" and words[1] in NOUNS:
+        return NOUNS[words[1]], 2
+    return None, 0
+
+
+def _label(
+    gap: Sequence[Token],
+    noun: int | None,
+    behind: Sequence[Token],
+    measure: str | None,
+    text: str,
+) -> str:
+    """What the number is said to belong to, "" where the words do not say."""
+    if measure == "distance":
+        pair = pair_of(gap, text) or pair_of(behind, text)
+        if pair:
+            return pair
+    if noun is not None and gap[noun + 1 : noun + 2] and gap[noun + 1].text in ("of", "for"):
+        owner = phrase(gap[noun + 2 :], text)
+        if owner:
+            return owner
+    return _subject(gap, text)
+
+
+def _list_of(gap: Sequence[Token], noun: int | None, text: str) -> list[str]:
+    """The names in "height of the A, the B and the C are"."""
+    if noun is None or not gap[noun + 1 :] or gap[noun + 1].text != "of":
+        return []
+    parts = _split(gap[noun + 2 :], (",", "and"))
+    return [name for part in parts if (name := phrase(part, text))]
+
+
+def _subject(gap: Sequence[Token], text: str) -> str:
+    """The noun phrase before the first verb of a clause, its measure ("A's width") taken off."""
+    verb = next((i for i, token in enumerate(gap) if token.text in _VERBS), None)
+    if verb is None:
+        return ""
+    start = max((i + 1 for i in range(verb) if gap[i].text in _CLAUSES), default=0)
+    words = [token for token in gap[start:verb] if token.text not in NOUNS]
+    name = phrase(words, text)
+    return name[:-2] if name.endswith("'s") else name
+
+
+def pair_of(tokens: Sequence[Token], text: str) -> str:
+    """The two things that a distance lies "between", or goes "from ... to", as "A and B"."""
+    start = next((i for i, t in enumerate(tokens) if t.text in ("between", "from")), None)
+    pair = "" if start is None else join_names(tokens[start + 1 :], text)
+    return pair if " and " in pair else ""  # not the "from each other" of "apart from each other"
+
+
+def join_names(tokens: Sequence[Token], text: str) -> str:
+    """ "the A and the B", "A to the B" -> "A and B"."""
+    end = next((i for i, t in enumerate(tokens) if t.text in _VERBS), len(tokens))
+    names = (phrase(part, text) for part in _split(tokens[:end], ("and", "to", "from")))
+    return " and ".join(name for name in names if name)
+
+
+def phrase(tokens: Sequence[Token], text: str) -> str:
+    """The words up to a verb or a remark on the place, as written, without outer articles."""
+    end = len(tokens)
+    for at, token in enumerate(tokens):
+        behind = {t.text for t in tokens[at + 1 : at + 3]}
+        place = token.text == "in" and not behind.isdisjoint(_PLACES | UNITS.keys())
+        asks = token.text == "can" and not behind.isdisjoint(("you", "we", "i"))  # not a tin can
+        if token.text in _VERBS or place or asks or token.text in ("?", ".", ";"):
+            end = at
+            break
+    start = 0
+    while start < end and (tokens[start].text in _EMPTY or tokens[start].text in _JOINS):
+        start += 1
+    while end > start and (tokens[end - 1].text in _EMPTY or tokens[end - 1].text in _JOINS):
+        end -= 1
+    return " ".join(text[tokens[start].start : tokens[end - 1].end].split()) if end > start else ""
+
+
+def name_list(label: str) -> list[str]:
+    """ "the A, the B and the C" -> A, B, C."""
+    parts = _split(tokenize(label), (",", "and"))
+    return [name for part in parts if (name := phrase(part, label))]
+
+
+def _split(tokens: Sequence[Token], marks: tuple[str, ...]) -> list[list[Token]]:
+    parts: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.text in marks:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts

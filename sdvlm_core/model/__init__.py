@@ -1,0 +1,1 @@
+"""Frame and words -> tokens -> text: checkpoints, backbones, depth code, generation."""

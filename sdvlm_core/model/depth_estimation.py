@@ -1,0 +1,196 @@
+"""Depth where the camera gives none: Depth-Anything-V2 and Depth Pro by transformers.
+
+Picture -> depth of the same size, once per frame and only when asked. What a relative network gives
+is inverse depth up to scale and shift, and says so (`estimated_relative`): no metre is ever read
+from it. Depth Pro gives metres, and the focal length of a camera whose intrinsics are unknown.
+Knows no encoding and no question; downloads nothing.
+
+Three things of Depth-Anything's release differ from the library's own preparation and are done
+here: the size rule, the interpolation without antialiasing, and DINOv2's offset in resizing its
+positions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import DepthAnythingForDepthEstimation, DepthProForDepthEstimation
+
+from sdvlm_core.errors import CheckpointError, IntrinsicsError
+from sdvlm_core.frame import CameraIntrinsics, DepthSource, RgbdFrame
+from sdvlm_core.model import hub
+from sdvlm_core.model.checkpoint import load_strictly
+from sdvlm_core.model.convert import read_json
+
+#: Shortest side the network sees, and what sides are multiples of (its patch).
+SHORT_SIDE, PATCH = 518, 14
+_MEAN = np.array([0.485, 0.456, 0.406])
+_STD = np.array([0.229, 0.224, 0.225])
+_FARTHEST = 1e-4  # Depth Pro's smallest inverse depth, 1/m
+_OFFSET = 0.1  # DINOv2's, against rounding when positions are resized
+
+
+@dataclass(frozen=True, eq=False)
+class DepthEstimator:
+    """A depth network ready to run, and what its output is."""
+
+    name: str
+    model: DepthAnythingForDepthEstimation | DepthProForDepthEstimation
+    source: DepthSource
+    device: torch.device
+
+
+def network_size(width: int, height: int) -> tuple[int, int]:
+    """(width, height) the network sees: the shorter side 518, the other near the same ratio.
+
+    Always scales, also up: small pictures too get a short side of 518. The library instead scales
+    as little as possible, which differs where both sides are below 518.
+    """
+    scale = max(SHORT_SIDE / width, SHORT_SIDE / height)
+
+    def fitted(side: int) -> int:
+        multiple = round(side * scale / PATCH) * PATCH
+        return multiple if multiple >= SHORT_SIDE else math.ceil(side * scale / PATCH) * PATCH
+
+    return fitted(width), fitted(height)
+
+
+def network_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """(H, W, 3) uint8 -> (3, h, w) float32, resized by plain cubic and normalised."""
+    size = network_size(rgb.shape[1], rgb.shape[0])
+    resized = cv2.resize(rgb / 255.0, size, interpolation=cv2.INTER_CUBIC)
+    normal = (resized - _MEAN) / _STD
+    return np.ascontiguousarray(normal.transpose(2, 0, 1), dtype=np.float32)
+
+
+def load_estimator(
+    name: str | Path, device: torch.device, dtype: torch.dtype = torch.float32
+) -> DepthEstimator:
+    """Load a directory in transformers' layout, or a name that has been downloaded.
+
+    `sdvlm convert` makes such a directory of a released Depth-Anything-V2 file.
+
+    Raises:
+        CheckpointError: absent, of another architecture, or not all of its weights are there.
+    """
+    directory = hub.find(str(name))
+    if not (directory / "config.json").exists():
+        raise CheckpointError(f"{directory} holds no depth estimator: config.json is missing")
+    kinds = {
+        "depth_anything": DepthAnythingForDepthEstimation,
+        "depth_pro": DepthProForDepthEstimation,
+    }
+    kind = read_json(directory / "config.json").get("model_type")
+    if kind not in kinds:
+        raise CheckpointError(f"{directory} is a {kind!r}, not one of {', '.join(kinds)}")
+    model = load_strictly(kinds[kind], directory, dtype=dtype, device_map={"": device})
+    source: DepthSource = "estimated_metric"
+    if kind == "depth_anything":
+        embeddings = model.backbone.embeddings
+        embeddings.interpolate_pos_encoding = partial(_positions, embeddings)
+        if model.config.depth_estimation_type != "metric":
+            source = "estimated_relative"
+    return DepthEstimator(str(name), model, source, device)
+
+
+def _positions(embeddings: Any, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """DINOv2's position embeddings for another grid, resized as its authors do.
+
+    The scale is (cells + 0.1) / cells trained on, not the ratio of the sizes.
+    """
+    stored = embeddings.position_embeddings
+    side = math.isqrt(stored.shape[1] - 1)
+    rows, columns = height // embeddings.patch_size, width // embeddings.patch_size
+    if rows == columns == side:
+        return stored
+    grid = stored[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    resized = torch.nn.functional.interpolate(
+        grid,
+        scale_factor=((rows + _OFFSET) / side, (columns + _OFFSET) / side),
+        mode="bicubic",
+        align_corners=False,
+    )
+    assert resized.shape[-2:] == (rows, columns)
+    patches = resized.permute(0, 2, 3, 1).reshape(1, rows * columns, -1).to(stored.dtype)
+    return torch.cat([stored[:, :1], patches], dim=1)
+
+
+@torch.inference_mode()
+def estimate(
+    estimator: DepthEstimator,
+    rgb: npt.NDArray[np.uint8],
+    intrinsics: CameraIntrinsics | None = None,
+) -> tuple[npt.NDArray[np.float32], CameraIntrinsics | None]:
+    """Depth (H, W) float32 of a picture (H, W, 3) uint8, as `estimator.source` says:
+
+    metres, or inverse depth up to scale and shift (larger = nearer); and the intrinsics, which are
+    those given, or estimated by a network that can.
+
+    Raises:
+        IntrinsicsError: the network needs intrinsics and there are none.
+    """
+    if isinstance(estimator.model, DepthProForDepthEstimation):
+        return _depth_pro(estimator, rgb, intrinsics)
+    pixels = torch.from_numpy(network_pixels(rgb))[None]
+    depth = estimator.model(
+        pixels.to(estimator.device, estimator.model.dtype)
+    ).predicted_depth.float()
+    # From the network's size by bilinear interpolation with aligned corners, as released.
+    resized = torch.nn.functional.interpolate(
+        depth[None], rgb.shape[:2], mode="bilinear", align_corners=True
+    )
+    return resized[0, 0].cpu().numpy(), intrinsics
+
+
+def _depth_pro(
+    estimator: DepthEstimator,
+    rgb: npt.NDArray[np.uint8],
+    intrinsics: CameraIntrinsics | None,
+) -> tuple[npt.NDArray[np.float32], CameraIntrinsics | None]:
+    """Depth Pro (arXiv 2410.02073, section 3): canonical inverse depth / (width / focal length).
+
+    The camera's own focal length is used where it is known.
+    """
+    height, width = rgb.shape[:2]
+    config = estimator.model.config
+    side = round(config.patch_size / min(config.scaled_images_ratios))
+    picture = torch.from_numpy(rgb).to(estimator.device, torch.float32).permute(2, 0, 1)[None]
+    pixels = torch.nn.functional.interpolate(
+        picture / 127.5 - 1, (side, side), mode="bilinear", align_corners=False
+    )
+    output = estimator.model(pixels.to(estimator.model.dtype))
+    if intrinsics is None:
+        if output.field_of_view is None:
+            raise IntrinsicsError(
+                f"{estimator.name} has no field-of-view network; give the camera's intrinsics"
+            )
+        angle = math.radians(float(output.field_of_view[0]))
+        if not 0 < angle < math.pi:
+            raise IntrinsicsError(
+                f"{estimator.name} sees a field of view of {math.degrees(angle):.1f} degrees; "
+                "give the camera's intrinsics"
+            )
+        focal = 0.5 * width / math.tan(0.5 * angle)
+        center = ((width - 1) / 2, (height - 1) / 2)
+        intrinsics = CameraIntrinsics(focal, focal, *center, width, height)
+    inverse = output.predicted_depth[None].float() * (width / intrinsics.fx)
+    resized = torch.nn.functional.interpolate(
+        inverse, (height, width), mode="bilinear", align_corners=False
+    )
+    # The release says 10 km where it sees nothing; here that is no reading.
+    depth = torch.where(resized > _FARTHEST, 1 / resized, torch.nan)
+    return depth[0, 0].cpu().numpy(), intrinsics
+
+
+def with_estimated_depth(frame: RgbdFrame, estimator: DepthEstimator) -> RgbdFrame:
+    """The frame with depth from the estimator, and `depth_source` saying so."""
+    depth, intrinsics = estimate(estimator, frame.rgb, frame.intrinsics)
+    return replace(frame, depth=depth, intrinsics=intrinsics, depth_source=estimator.source)

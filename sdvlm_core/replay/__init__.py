@@ -1,0 +1,1 @@
+"""A bag and questions -> answers, a report and a bag of answers."""

@@ -1,0 +1,1 @@
+"""Clients for planners: blocking and awaitable, and what they send and return."""

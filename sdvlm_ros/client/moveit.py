@@ -1,0 +1,100 @@
+"""A measured box as the dictionary of a moveit_msgs/CollisionObject, without MoveIt.
+
+    from rosidl_runtime_py.set_message import set_message_fields
+    set_message_fields(message := CollisionObject(), collision_object(region, response.header))
+
+(CollisionObject.operation stays ADD, its default.) Does not know planning scenes, nor how the
+object is turned: the box holds it at any yaw.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from std_msgs.msg import Header
+
+from sdvlm.msg import RegionMeasurement
+from sdvlm_ros.client.messages import NoMeasurement
+
+#: shape_msgs/SolidPrimitive.BOX
+BOX = 1
+
+
+def collision_object(
+    region: RegionMeasurement,
+    header: Header,
+    *,
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0),
+    std_devs: float = 2.0,
+) -> dict[str, Any]:
+    """A box that the measured object lies in, standing along `up`, centred where it was measured.
+
+    Args:
+        region: one of the response to ~/measure_regions.
+        header: of the same response; its frame is the object's.
+        up: away from the support, in that frame: the default suits frames such as base_link. In an
+            optical frame give the direction, there is no usual one.
+        std_devs: how many standard deviations of size and position are added on every side.
+
+    Raises:
+        NoMeasurement: a side or the position is unknown: a box would be an invention.
+        ValueError: `up` has no length, or is left out for an optical frame.
+    """
+    if header.frame_id.endswith(("optical", "optical_frame")) and up == (0.0, 0.0, 1.0):
+        raise ValueError(
+            f"{header.frame_id} looks along z: measure with target_frame='base_link', or say which "
+            "way is up in it"
+        )
+    centre = (region.position.x, region.position.y, region.position.z)
+    spread = region.position_std_dev
+    sides = [
+        side + std_devs * deviation + 2 * std_devs * spread
+        for side, deviation in (
+            (region.length, region.length_std_dev),
+            (region.width, region.width_std_dev),
+            (region.height, region.height_std_dev),
+        )
+    ]
+    if not all(map(math.isfinite, (*centre, *sides))):
+        raise NoMeasurement(
+            f"no collision box for {region.label}, not all of it is known: "
+            + (", ".join(region.warnings) or "no reading")
+        )
+    length, width, height = sides
+    across = math.hypot(length, width)  # whichever way the object is turned
+    x, y, z, w = _turn_z_to(up)
+    pose = {
+        "position": dict(zip("xyz", centre, strict=True)),
+        "orientation": {"x": x, "y": y, "z": z, "w": w},
+    }
+    return {
+        "header": {
+            "stamp": {"sec": header.stamp.sec, "nanosec": header.stamp.nanosec},
+            "frame_id": header.frame_id,
+        },
+        "id": region.label,
+        "pose": pose,
+        "primitives": [{"type": BOX, "dimensions": [across, across, height]}],
+        # Relative to `pose`.
+        "primitive_poses": [
+            {
+                "position": {"x": 0.0, "y": 0.0, "z": 0.0},
+                "orientation": {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0},
+            }
+        ],
+    }
+
+
+def _turn_z_to(direction: tuple[float, float, float]) -> tuple[float, float, float, float]:
+    """Quaternion (x, y, z, w) of the shortest rotation of +z onto a direction."""
+    length = math.hypot(*direction)
+    if not length > 0 or not math.isfinite(length):
+        raise ValueError(f"up is {direction}; it must be a direction, such as (0, 0, 1)")
+    x, y, z = direction
+    across = math.hypot(x, y)
+    half = math.atan2(across, z) / 2
+    if across == 0:
+        return (0.0, 0.0, 0.0, 1.0) if z > 0 else (1.0, 0.0, 0.0, 0.0)
+    sine = math.sin(half) / across
+    return -y * sine, x * sine, 0.0, math.cos(half)

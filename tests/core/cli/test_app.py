@@ -1,0 +1,249 @@
+"""The command line as scripts see it: exit statuses, one JSON document, reasons on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sdvlm_core.answer import Position, SpatialAnswer, Verdict
+from sdvlm_core.cli import doctor
+from sdvlm_core.cli.app import answer_document, app
+from sdvlm_core.cli.doctor import Check, State
+from sdvlm_core.language.reading import Kind, Measurement
+from tests.tiny_checkpoint import write_tiny_checkpoint
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> list[str]:
+    """Options that name a frame in files."""
+    files = {name: tmp_path / name for name in ("rgb.png", "depth.png", "intrinsics.json")}
+    cv2.imwrite(str(files["rgb.png"]), np.full((48, 64, 3), 90, np.uint8))
+    cv2.imwrite(str(files["depth.png"]), np.full((48, 64), 1500, np.uint16))
+    values = {"fx": 60, "fy": 60, "cx": 31.5, "cy": 23.5, "width": 64, "height": 48}
+    files["intrinsics.json"].write_text(json.dumps(values))
+    options = zip(("--rgb", "--depth", "--intrinsics"), map(str, files.values()), strict=True)
+    return [word for pair in options for word in pair]
+
+
+def refuse_constant(text: str) -> Any:
+    raise AssertionError(f"{text} is not JSON")
+
+
+def only_json(text: str) -> dict[str, Any]:
+    """The one document that `text` must consist of."""
+    document: dict[str, Any] = json.loads(text, parse_constant=refuse_constant)
+    return document
+
+
+def test_an_answer_is_printed_and_the_status_is_zero(tiny: Path, picture: list[str]) -> None:
+    result = runner.invoke(app, ["ask", "How tall is it?", *picture, "--model", str(tiny)])
+    assert result.exit_code == 0, result.output
+    assert "encode" in result.stdout
+
+
+def test_json_is_one_document_with_the_question_and_si_values(
+    tiny: Path, picture: list[str]
+) -> None:
+    result = runner.invoke(
+        app, ["ask", "How tall is it?", *picture, "--model", str(tiny), "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    document = only_json(result.stdout)
+    assert document["question"] == "How tall is it?"
+    assert document["model_id"] == str(tiny)
+    assert document["depth_source"] == "sensor"
+    assert document["timings"]["encode"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "reason"),
+    [
+        ({"question": "   "}, "QueryError", "empty"),
+        ({"question": "why " * 1000}, "QueryError", "2000"),
+        ({"--rgb": "/nowhere.png"}, "FrameError", "/nowhere.png"),
+        ({"--depth": "/nowhere.png"}, "DepthError", "/nowhere.png"),
+        ({"--intrinsics": "/nowhere.json"}, "IntrinsicsError", "/nowhere.json"),
+        ({"--model": "/nowhere"}, "CheckpointError", "/nowhere"),
+        ({"--depth-scale": "0"}, "DepthError", "scale"),
+    ],
+)
+def test_a_refusal_has_status_one_and_its_reason_on_stderr(
+    tiny: Path, picture: list[str], changes: dict[str, str], kind: str, reason: str
+) -> None:
+    options = dict(zip(picture[::2], picture[1::2], strict=True)) | {"--model": str(tiny)}
+    question = changes.pop("question", "How tall is it?")
+    words = [word for pair in (options | changes).items() for word in pair]
+    plain = runner.invoke(app, ["ask", question, *words])
+    assert plain.exit_code == 1
+    assert reason in plain.stderr
+    assert plain.stdout == ""
+    as_json = runner.invoke(app, ["ask", question, *words, "--json"])
+    assert as_json.exit_code == 1
+    assert reason in as_json.stderr
+    assert only_json(as_json.stdout)["error"]["type"] == kind
+
+
+def test_without_intrinsics_a_model_that_needs_them_refuses(tiny: Path, picture: list[str]) -> None:
+    result = runner.invoke(app, ["ask", "How tall?", *picture[:4], "--model", str(tiny)])
+    assert result.exit_code == 1
+    assert "intrinsics" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["ask"], ["ask", "How tall?"], ["ask", "?", "--colour", "x"], ["asks"]]
+)
+def test_wrong_usage_has_status_two(words: list[str]) -> None:
+    assert runner.invoke(app, words).exit_code == 2
+
+
+def test_help_shows_an_example_of_each_command() -> None:
+    assert "sdvlm ask" in runner.invoke(app, ["ask", "--help"]).stdout
+    for command in ("bench", "doctor"):
+        assert f"sdvlm {command}" in runner.invoke(app, [command, "--help"]).stdout
+
+
+def test_nan_becomes_null_and_enumerations_become_names(tiny: Path, picture: list[str]) -> None:
+    answer = SpatialAnswer(
+        question="How many?",
+        text="2",
+        measurements=(Measurement(Kind.COUNT, 2.0), Measurement(Kind.WIDTH, 0.5, 0.1)),
+        positions=(Position("", 0.0, 0.0, 1.0),),
+        verdict=Verdict.HOLDS,
+    )
+    document = answer_document(answer)
+    assert document["verdict"] == "HOLDS"
+    assert [m["unit"] for m in document["measurements"]] == ["", "m"]
+    assert [m["kind"] for m in document["measurements"]] == ["COUNT", "WIDTH"]
+    assert [m["std_dev"] for m in document["measurements"]] == [None, 0.1]
+    assert document["confidence"] is None
+    assert math.isnan(answer.confidence)
+    assert only_json(json.dumps(document, allow_nan=False)) == document
+
+
+def test_a_region_is_measured_beside_the_answer_whether_it_is_verified_or_not(
+    tiny: Path, picture: list[str]
+) -> None:
+    box = ["--region", "box=20,10,40,30", "--region", "lamp=2,2,12,12"]
+    words = ["ask", "How wide is the box?", *picture, "--model", str(tiny), *box]
+    measured = only_json(runner.invoke(app, ["measure", *picture, *box, "--json"]).stdout)
+    for verify in ([], ["--verify"]):
+        result = runner.invoke(app, [*words, *verify, "--json"])
+        assert result.exit_code == 0, result.output
+        document = only_json(result.stdout)
+        assert document["question"] == "How wide is the box?"
+        assert ("checks" in document) is bool(verify)
+        assert {key: document[key] for key in measured} == measured
+    assert "lamp" in runner.invoke(app, words).stdout
+
+
+def test_bench_tells_where_the_time_goes_and_on_which_machine(tiny: Path) -> None:
+    words = ["bench", "--model", str(tiny), "--rounds", "2"]
+    result = runner.invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    figures = only_json(result.stdout)
+    assert (figures["model"], figures["rounds"]) == (str(tiny), 2)
+    assert "torch" in figures["machine"]
+    assert all(figures[key] > 0 for key in ("encode_s", "prefill_s", "decode_s", "next_answer_s"))
+    assert figures["encode_s"] < figures["first_answer_s"]
+    assert "next_answer_s" in runner.invoke(app, words).stdout
+    assert runner.invoke(app, ["bench", "--model", "/nowhere"]).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("states", "status"),
+    [((State.OK, State.MISSING), 0), ((State.OK, State.BROKEN), 1)],
+)
+def test_doctor_fails_only_when_something_necessary_is_broken(
+    monkeypatch: pytest.MonkeyPatch, states: tuple[State, ...], status: int
+) -> None:
+    checks = [Check(f"part {n}", state, "found", "get [it]") for n, state in enumerate(states)]
+    monkeypatch.setattr(doctor, "examine", lambda: checks)
+    plain = runner.invoke(app, ["doctor"])
+    assert plain.exit_code == status
+    assert "get [it]" in plain.stdout
+    as_json = runner.invoke(app, ["doctor", "--json"])
+    assert as_json.exit_code == status
+    document = only_json(as_json.stdout)
+    assert document["ok"] is (status == 0)
+    assert [check["state"] for check in document["checks"]] == [state.value for state in states]
+
+
+def test_doctor_examines_this_machine_and_gives_a_remedy_for_all_that_is_missing() -> None:
+    checks = {check.name: check for check in doctor.examine()}
+    assert {"python", "torch", "transformers", "device", "model nano", "ros"} <= checks.keys()
+    assert checks["torch"].state is State.OK
+    assert all(check.remedy for check in checks.values() if check.state is not State.OK)
+
+
+def test_a_model_that_fails_in_an_unforeseen_way_is_a_finding_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(name: str) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("sdvlm_core.model.checkpoint.load", fail)
+    checks = {check.name: check for check in doctor.examine()}
+    assert checks["model nano"].state is State.BROKEN
+    assert "mat1" in checks["model nano"].detail
+
+
+def test_a_probe_that_dies_or_hangs_is_a_finding_not_a_crash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert doctor._probe("import os; os.abort()")[0] is False
+    monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.2)
+    worked, reason = doctor._probe("import time; time.sleep(30)")
+    assert not worked
+    assert "no answer" in reason
+
+
+def test_help_and_refused_usage_do_not_load_torch() -> None:
+    code = (
+        "import sys\nfrom sdvlm_core.cli.app import app\n"
+        "app(['ask', '--help'], standalone_mode=False)\nassert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def estimator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch = pytest.importorskip("torch")
+    from tests.released_checkpoint import depth_anything_shapes, random_weights
+
+    directory = tmp_path_factory.mktemp("estimator")
+    torch.save(random_weights(depth_anything_shapes()), directory / "upstream.pth")
+    words = ["convert", str(directory / "upstream.pth"), str(directory / "hf")]
+    assert runner.invoke(app, words).exit_code == 0
+    return directory / "hf"
+
+
+def test_a_picture_without_depth_is_answered_from_an_estimate_only_when_asked(
+    tmp_path: Path, picture: list[str], estimator: Path
+) -> None:
+    model = write_tiny_checkpoint(tmp_path / "model", "relative")
+    words = ["ask", "Where is it?", "--rgb", picture[1], "--model", str(model), "--json"]
+    refused = runner.invoke(app, words)
+    assert refused.exit_code == 1
+    assert "depth estimator" in refused.stderr
+    answered = runner.invoke(app, [*words, "--estimate-depth", str(estimator)])
+    assert answered.exit_code == 0, answered.stderr
+    assert only_json(answered.stdout)["depth_source"] == "estimated_relative"
+    both = [*words, "--estimate-depth", str(estimator), *picture[2:4]]
+    assert runner.invoke(app, both).exit_code == 2

@@ -1,0 +1,166 @@
+"""`sdvlm measure` as scripts see it: exact JSON, exit statuses, reasons, the picture it draws."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sdvlm_core.cli.app import app
+from tests.core.geometry.test_measure import table
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
+    """Options that name a frame of two boxes on a table, and its regions."""
+    folder = tmp_path_factory.mktemp("frame")
+    frame, regions = table(width=640, noise=0.001)
+    cv2.imwrite(str(folder / "rgb.png"), frame.rgb)
+    cv2.imwrite(str(folder / "depth.png"), np.round(frame.depth * 1000).astype(np.uint16))
+    k = frame.intrinsics
+    values = {"fx": k.fx, "fy": k.fy, "cx": k.cx, "cy": k.cy, "width": 640, "height": 480}
+    (folder / "k.json").write_text(json.dumps(values))
+    names = {"--rgb": "rgb.png", "--depth": "depth.png", "--intrinsics": "k.json"}
+    picture = [word for option, name in names.items() for word in (option, str(folder / name))]
+    boxes = [
+        f"{region.label}=" + ",".join(f"{value:.1f}" for value in region.box) for region in regions
+    ]
+    return picture, [word for box in boxes for word in ("--region", box)]
+
+
+def refuse_constant(text: str) -> Any:
+    raise AssertionError(f"{text} is not JSON")
+
+
+def test_json_is_exactly_the_documented_one(files):
+    picture, regions = files
+    result = runner.invoke(app, ["measure", *picture, *regions, "--json"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout, parse_constant=refuse_constant)
+    assert list(document) == ["regions", "pairs"]
+    near, far = document["regions"]
+    assert list(near) == [
+        "label",
+        "position_m",
+        "camera_distance_m",
+        "length_m",
+        "width_m",
+        "height_m",
+        "std_dev",
+        "valid_fraction",
+        "warnings",
+    ]
+    assert (near["label"], far["label"]) == ("thing 1", "thing 2")
+    assert near["height_m"] == pytest.approx(0.10, abs=0.006)
+    assert near["length_m"] >= near["width_m"]
+    assert set(near["std_dev"]) == {
+        "position_m",
+        "camera_distance_m",
+        "length_m",
+        "width_m",
+        "height_m",
+    }
+    (pair,) = document["pairs"]
+    assert list(pair) == ["a", "b", "distance_m", "gap_m", "std_dev_m"]
+    assert pair["distance_m"] > pair["gap_m"] > 0
+
+
+def test_without_json_there_is_a_table_for_people(files):
+    picture, regions = files
+    result = runner.invoke(app, ["measure", *picture, *regions])
+    assert result.exit_code == 0, result.output
+    assert "thing 1 - thing 2: distance" in result.stdout
+    assert "±" in result.stdout
+
+
+def test_a_place_without_depth_is_null_with_a_warning(files, tmp_path):
+    picture, _ = files
+    cv2.imwrite(str(tmp_path / "none.png"), np.zeros((480, 640), np.uint16))
+    options = [*picture[:2], "--depth", str(tmp_path / "none.png"), *picture[4:]]
+    result = runner.invoke(app, ["measure", *options, "--point", "it=100,100", "--json"])
+    assert result.exit_code == 0, result.output
+    (one,) = json.loads(result.stdout, parse_constant=refuse_constant)["regions"]
+    assert one["height_m"] is None
+    assert one["position_m"] == [None, None, None]
+    assert "too_few_points" in one["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "kind", "reason"),
+    [
+        (["--region", "it=700,10,720,40"], "QueryError", "outside the 640x480 image"),
+        (["--point", "it=-5,9"], "QueryError", "outside the 640x480 image"),
+        (["--point", "it=5,9", "--depth", "/nowhere.png"], "DepthError", "/nowhere.png"),
+        (["--point", "it=5,9", "--rgb", "/nowhere.png"], "FrameError", "/nowhere.png"),
+        (["--point", "it=5,9", "--intrinsics", "/no.json"], "IntrinsicsError", "/no.json"),
+        (["--point", "it=5,9", "--draw", "/nowhere/out.png"], "QueryError", "/nowhere/out.png"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_with_its_reason(files, extra, kind, reason):
+    result = runner.invoke(app, ["measure", *files[0], *extra, "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"]["type"] == kind
+    assert reason in result.stderr
+
+
+def test_pictures_of_different_sizes_are_refused_with_both_sizes(files, tmp_path):
+    cv2.imwrite(str(tmp_path / "small.png"), np.ones((240, 320), np.uint16))
+    extra = ["--depth", str(tmp_path / "small.png"), "--point", "it=5,9"]
+    result = runner.invoke(app, ["measure", *files[0], *extra])
+    assert result.exit_code == 1
+    assert "320x240" in result.stderr
+    assert "640x480" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        [],
+        ["--region", "it"],
+        ["--region", "it=1,2,3"],
+        ["--region", "=1,2,3,4"],
+        ["--region", "it=1,2,three,4"],
+        ["--region", "it=1,2,nan,4"],
+        ["--region", "it=30,2,3,4"],
+        ["--point", "it=1,2,3"],
+        ["--point", "it=1,2", "--point", "it=3,4"],
+        ["--point", "it=1,2", "--sensor", "sonar"],
+    ],
+)
+def test_wrong_usage_is_status_two(files, extra):
+    result = runner.invoke(app, ["measure", *files[0], *extra])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+def test_a_label_may_contain_an_equals_sign(files):
+    box = files[1][1].partition("=")[2]
+    result = runner.invoke(app, ["measure", *files[0], "--region", f"a=b={box}", "--json"])
+    assert json.loads(result.stdout)["regions"][0]["label"] == "a=b"
+
+
+def test_the_drawing_has_the_picture_s_size_and_marks_the_objects(files, tmp_path):
+    out = tmp_path / "out.png"
+    result = runner.invoke(app, ["measure", *files[0], *files[1], "--draw", str(out)])
+    assert result.exit_code == 0, result.output
+    drawn = cv2.imread(str(out))
+    assert drawn.shape == (480, 640, 3)
+    colours = {tuple(colour) for colour in drawn.reshape(-1, 3)[::1].tolist()}
+    assert (70, 70, 255) in colours  # the length's red, in BGR
+    assert (255, 150, 90) in colours  # the height's blue
+
+
+def test_measuring_loads_no_torch():
+    words = "import sys, sdvlm_core.geometry.measure, sdvlm_core.geometry.drawing; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert math.isfinite(0.0)

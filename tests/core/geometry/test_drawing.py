@@ -1,0 +1,44 @@
+"""What is drawn into a picture: every object's outline, box and words, and nothing it must hide."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sdvlm_core.geometry.drawing import AXES, PAIR, SUPPORT, draw_measurements, length_text
+from sdvlm_core.geometry.measure import measure
+from sdvlm_core.geometry.point_cloud import make_cloud
+from tests.core.geometry.test_measure import FAR, NEAR, table
+
+OUTLINE = (255, 220, 0)
+
+
+def drawn(width: int, things=(NEAR, FAR)):
+    frame, regions = table(width=width, things=things)
+    found, pairs = measure(frame, regions)
+    return frame, found, draw_measurements(frame.rgb, make_cloud(frame), found, pairs)
+
+
+def pixels_of(picture, colour) -> int:
+    # Smoothed lines seldom reach their colour.
+    return int((np.abs(picture.astype(int) - colour).max(axis=2) < 60).sum())
+
+
+def test_objects_support_and_the_only_pair_are_drawn_in_their_colours():
+    frame, _, picture = drawn(640)
+    assert picture.shape == frame.rgb.shape
+    for colour in (*AXES, SUPPORT, PAIR, OUTLINE):
+        assert pixels_of(picture, colour) > 20, colour
+    assert (frame.rgb == 128).all()  # a copy was drawn on
+
+
+def test_an_object_that_was_looked_at_in_every_other_pixel_is_outlined_as_a_whole():
+    _, (one,), picture = drawn(1280, things=(FAR,))
+    assert one.pixels.step > 1
+    across, down = np.ptp(one.pixels.columns), np.ptp(one.pixels.rows)
+    assert pixels_of(picture, OUTLINE) > across + down
+
+
+def test_lengths_are_written_in_the_unit_that_reads_best():
+    assert length_text(0.0973, 0.0051) == "97 +-5 mm"
+    assert length_text(1.4249, 0.031) == "1.42 +-0.03 m"
+    assert length_text(float("nan"), float("nan")) == "?"

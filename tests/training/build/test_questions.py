@@ -1,0 +1,115 @@
+"""Every generated question is answerable from the scene graph, and its answer is right."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.build.questions import (
+    MIN_AREA,
+    TYPES,
+    ask_all,
+    make_view,
+)
+from training.evaluate.score import score
+from training.simulate.catalogue import CATEGORIES, COLOURS
+
+PIXELS = 320 * 240
+
+
+def _scene(seed: int) -> list[dict[str, Any]]:
+    """A scene graph of random objects, as `training.simulate.world` writes them."""
+    rng = np.random.default_rng(seed)
+    objects = []
+    for instance in range(1, int(rng.integers(2, 9))):
+        centre = rng.uniform([-1, -0.6, 0.5], [1, 0.6, 3])
+        length, width = sorted(rng.uniform(0.05, 1, 2))[::-1]
+        objects.append(
+            {
+                "instance": instance,
+                "category": CATEGORIES[rng.integers(len(CATEGORIES))],
+                "colour": list(COLOURS)[rng.integers(len(COLOURS))],
+                "length_m": length,
+                "width_m": width,
+                "height_m": rng.uniform(0.05, 1.5),
+                "centre_camera_m": centre.tolist(),
+                "centre_world_m": rng.uniform(0, 1, 3).tolist(),
+                "centre_uv": rng.uniform(0.05, 0.95, 2).tolist(),
+                "visible_pixels": int(rng.integers(0, 4000)),
+                "visible_fraction": rng.uniform(0.3, 1),
+                "truncated": bool(rng.random() < 0.2),
+            }
+        )
+    return objects
+
+
+def _asked(seed: int):
+    objects = _scene(seed)
+    view = make_view(objects, PIXELS, list(COLOURS), CATEGORIES)
+    return objects, ask_all(view, np.random.default_rng(seed), dict.fromkeys(TYPES, 3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_answer_in_words_scores_as_correct(seed):
+    for question in _asked(seed)[1]:
+        outcome = score(question.question, question.answer, question.reference, question.names)
+        assert outcome.correct, question
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6))
+def test_only_objects_that_show_well_and_have_a_name_of_their_own_are_asked_about(seed):
+    objects, questions = _asked(seed)
+    by_instance = {item["instance"]: item for item in objects}
+    showing = [f"{o['colour']} {o['category']}" for o in objects if o["visible_pixels"]]
+    for question in questions:
+        for name, instance in zip(question.names, question.instances, strict=True):
+            if instance:
+                item = by_instance[instance]
+                assert showing.count(name) == 1
+                assert item["visible_pixels"] >= MIN_AREA * PIXELS
+                assert item["visible_fraction"] >= 0.7
+                assert not item["truncated"]
+            elif question.type == "existence":
+                assert name not in showing
+
+
+def test_every_type_is_asked_and_yes_and_no_come_equally_often():
+    words = {"yes": 0, "no": 0, "absent": 0}
+    seen = dict.fromkeys(TYPES, 0)
+    for seed in range(400):
+        for question in _asked(seed)[1]:
+            seen[question.type] += 1
+            if question.reference in words:
+                words[question.reference] += 1
+    assert min(seen.values()) > 0.05 * sum(seen.values())
+    assert words["yes"] / words["no"] == pytest.approx(1, abs=0.2)
+
+
+def test_a_category_with_a_sliver_in_view_is_not_counted():
+    objects = _scene(4)
+    for item in objects:
+        item.update(category="mug", visible_pixels=2000)
+    objects[0]["visible_pixels"] = 3
+    view = make_view(objects, PIXELS, list(COLOURS), CATEGORIES)
+    assert "mug" not in view.counts
+
+
+def test_the_same_seed_asks_the_same_questions():
+    assert _asked(11)[1] == _asked(11)[1]
+
+
+def test_distances_are_between_box_centres():
+    objects, questions = _asked(3)
+    by_instance = {item["instance"]: item for item in objects}
+    asked = [q for q in questions if q.type == "absolute_distance"]
+    assert asked
+    for question in asked:
+        a, b = (by_instance[i]["centre_camera_m"] for i in question.instances)
+        assert question.reference == pytest.approx(math.dist(a, b))

@@ -1,0 +1,78 @@
+"""Which objects are asked about, under which names, and how large their boxes are."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.build.boxes import upright_box
+from training.build.selection import Rules, category_of, select
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.tuples(*[st.floats(0.05, 3)] * 3),
+    st.floats(-4, 4),
+    st.tuples(*[st.floats(-5, 5)] * 3),
+    st.integers(0, 10**6),
+)
+def test_the_box_around_a_turned_box_is_that_box(sides, yaw, centre, seed):
+    rng = np.random.default_rng(seed)
+    corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, -1).T
+    inside = rng.uniform(-0.5, 0.5, (50, 3))
+    turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    box = upright_box((np.concatenate([corners, inside]) * sides) @ turn.T + centre)
+    length, width = sorted(sides[:2], reverse=True)
+    assert (box.length, box.width, box.height) == pytest.approx((length, width, sides[2]), abs=1e-6)
+    np.testing.assert_allclose(box.centre, centre, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("label", "category"),
+    [("office chair", "chair"), ("trash can", "trash can"), ("wall", None), ("gizmo", None),
+     ("kitchen cabinet", "cabinet"), ("shower wall", None), ("coffee table", "table")],
+)  # fmt: skip
+def test_a_label_belongs_to_the_category_it_ends_in(label, category):
+    assert category_of(label) == category
+
+
+def _entry(label: str, colour: str, **more) -> dict:
+    return {
+        "label": label,
+        "colour": colour,
+        "visible_pixels": 900,
+        "visible_fraction": 1.0,
+        "truncated": False,
+        "box_xyxy": [0, 0, 8, 8],
+        **more,
+    }
+
+
+def _names(*entries: dict) -> list[str]:
+    rgb = np.zeros((8, 8, 3), np.uint8)
+    rgb[:4, :4], rgb[:4, 4:], rgb[4:, :4] = (255, 0, 0), (0, 255, 0), 255  # no one colour
+    return [entry["name"] for entry in select(list(entries), rgb, Rules(), Counter())]
+
+
+def test_a_name_is_the_label_unless_something_else_could_be_called_so():
+    assert _names(_entry("lamp", "red"), _entry("chair", "red")) == ["lamp", "chair"]
+    assert _names(_entry("chair", "red"), _entry("chair", "blue")) == ["red chair", "blue chair"]
+    assert _names(_entry("chair", "red"), _entry("chair", "red")) == ["", ""]
+    assert _names(_entry("chair", "red"), _entry("chair", "")) == ["", ""]
+    assert _names(_entry("chair", "red"), _entry("office chair", "black")) == [
+        "red chair",
+        "black office chair",
+    ]
+    assert _names(_entry("office chair", "red"), _entry("armchair", "red")) == [
+        "office chair",
+        "armchair",
+    ]
+
+
+def test_something_hidden_still_gets_in_the_way_of_a_name():
+    hidden = _entry("chair", "red", visible_fraction=0.1)
+    assert _names(_entry("chair", "red"), hidden) == ["", ""]

@@ -1,0 +1,77 @@
+"""An evaluation counts every question, resumes, and tells a seeing model from a guessing one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# Not mujoco itself: the renderer must choose the GL backend before it is imported.
+pytest.importorskip("training.simulate.renderer", reason="mujoco is absent (train.txt)")
+
+from training.build.questions import TYPES
+from training.evaluate.run import ANSWERS, PER_TYPE, summarise
+
+SCENES = 16
+
+
+def _run(module, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _evaluate(data, out, *more):
+    done = _run("training.evaluate", "--benchmark", data, "--out", out, *more)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frames")
+    made = _run("training.simulate", "--scenes", SCENES, "--seed", 77, "--out", folder)
+    if "no headless OpenGL" in made.stderr:
+        pytest.skip("no headless OpenGL here (apt-get install libegl1 libgl1-mesa-dri)")
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def test_nano_sees_what_a_shuffled_frame_hides(data, tmp_path):
+    own = _evaluate(data, tmp_path / "own")
+    blind = _evaluate(data, tmp_path / "blind", "--frames", "shuffled")
+    assert set(own["per_type"]) == set(TYPES)
+    assert own["asked"] == blind["asked"] == sum(t["asked"] for t in own["per_type"].values())
+    assert max(entry["asked"] for entry in own["per_type"].values()) <= SCENES * PER_TYPE
+    assert own["macro"] > blind["macro"] + 8
+
+    answers = tmp_path / "own" / ANSWERS
+    whole = answers.read_text().splitlines()
+    answers.write_text("\n".join(whole[: len(whole) // 2]) + "\n" + whole[-1][:20])
+    assert _evaluate(data, tmp_path / "own")["per_type"] == own["per_type"]
+
+
+def test_answers_of_another_run_are_not_mixed_in(data, tmp_path):
+    (tmp_path / ANSWERS).write_text(json.dumps({"model": "other"}) + "\n")
+    done = _run("training.evaluate", "--benchmark", data, "--out", tmp_path)
+    assert done.returncode == 2
+    assert "another run" in done.stderr
+
+
+def test_a_folder_without_frames_is_refused_with_what_to_do(tmp_path):
+    done = _run("training.evaluate", "--benchmark", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "training.simulate" in done.stderr
+
+
+def test_the_macro_is_the_mean_of_the_eight_types_and_a_missing_type_counts_nothing():
+    rows = [{"type": kind, "correct": True} for kind in TYPES[:4]]
+    rows += [{"type": TYPES[0], "correct": False}]
+    summary = summarise(rows)
+    assert summary["per_type"][TYPES[0]] == {"success": 50.0, "correct": 1, "asked": 2}
+    assert summary["macro"] == pytest.approx((50 + 100 * 3) / 8, abs=0.01)

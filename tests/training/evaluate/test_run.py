@@ -1,0 +1,345 @@
+"""A whole evaluation on small local copies: controls, resuming, judges, refusals, failures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+
+from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.errors import DepthError, IntrinsicsError
+from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, depth_in_metres
+from sdvlm_core.model.checkpoint import NANO_DIRECTORY, load
+from tests.tiny_checkpoint import write_tiny_checkpoint
+from tests.training.chat_server import chatting
+from training.build.shards import SCHEMA
+from training.evaluate.controls import Controls, shown
+from training.evaluate.predict import answer_all
+from training.evaluate.run import ANSWERS, JUDGED, REPORT, SCORES, evaluate
+
+K = CameraIntrinsics(140.0, 140.0, 79.5, 59.5, 160, 120)
+ASKED = [
+    ("scale_estimation", "What is the height of the red box?", "0.4 m."),
+    ("count", "How many boxes are there in the image?", "2."),
+    ("absolute_distance", "What is the distance between the red box and the blue box?", "0.8 m."),
+    ("existence", "Is there a white lamp in the image?", "No."),
+]
+
+
+def picture(seed=0):
+    """A room of rectangles: (rgb, depth in millimetres)."""
+    rng = np.random.default_rng(seed)
+    rgb = np.full((120, 160, 3), 190, np.uint8)
+    depth = np.full((120, 160), 3000, np.uint16)
+    for colour in ((200, 40, 40), (40, 60, 200)):
+        x, y = rng.integers(5, 90), rng.integers(20, 60)
+        rgb[y : y + 45, x : x + 40] = colour
+        depth[y : y + 45, x : x + 40] = rng.integers(1000, 2500)
+    return rgb, depth
+
+
+def frame(seed=0):
+    rgb, depth = picture(seed)
+    return RgbdFrame(rgb, depth_in_metres(depth, 0.001), K)
+
+
+def png(pixels):
+    return {"bytes": bytes(cv2.imencode(".png", pixels)[1]), "path": None}
+
+
+def conversation(asked):
+    turns = []
+    for _, question, answer in asked:
+        mark = "" if turns else "<image>\n"
+        turns += [{"from": "human", "value": mark + question}, {"from": "gpt", "value": answer}]
+    return turns
+
+
+@pytest.fixture
+def ours(tmp_path):
+    """A folder as training.build writes it: three pictures, four questions each."""
+    rows = []
+    for seed in range(3):
+        rgb, depth = picture(seed)
+        rows.append(
+            {
+                "image": png(rgb[..., ::-1]),
+                "conversations": conversation(ASKED),
+                "type": [kind for kind, *_ in ASKED],
+                "depth": png(depth),
+                "intrinsics": dataclasses.asdict(K),
+                "camera_to_world": np.eye(4).ravel().tolist(),
+                "scene_graph": "[]",
+                "thoughts": [],
+                "source": "simulated",
+                "scene": str(seed),
+                "view": "0",
+            }
+        )
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / "test-sim-00000.parquet")
+    return folder
+
+
+@pytest.fixture
+def released(tmp_path):
+    """MSMU-Bench as it is released: no depth, no intrinsics, a picture per question."""
+    rows = [
+        {"image": png(picture(n)[0][..., ::-1]), "conversations": conversation([row]),
+         "type": row[0]}
+        for n, row in enumerate(ASKED)
+    ]  # fmt: skip
+    file = tmp_path / "test.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory):
+    """A model that uses no depth."""
+    return str(write_tiny_checkpoint(tmp_path_factory.mktemp("model"), "none"))
+
+
+def run(capsys, benchmark, out, **options):
+    evaluate(benchmark=str(benchmark), out=out, **options)
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def refused(capsys, benchmark, out, **options):
+    with pytest.raises(typer.Exit) as error:
+        evaluate(benchmark=str(benchmark), out=out, **options)
+    assert error.value.exit_code == 1
+    return capsys.readouterr().err
+
+
+def test_answers_of_a_batch_are_those_of_asking_one_by_one():
+    engine = SpatialEngine(load("nano"))
+    questions = [question for _, question, _ in ASKED]
+    asked = [(frame(0), questions), (frame(1), questions[:1]), (frame(2), questions[1:3])]
+    together = answer_all(engine, asked)
+    for (view, several), answers in zip(asked, together, strict=True):
+        session = engine.open(view)
+        assert [answer.text for answer in answers] == [session.ask(q).text for q in several]
+
+
+def test_a_frame_or_question_that_is_refused_does_not_spoil_its_batch():
+    engine = SpatialEngine(load("nano"))
+    bare = dataclasses.replace(frame(1), depth=None)
+    good, bad = answer_all(engine, [(frame(0), [ASKED[0][1], "", ASKED[1][1]]), (bare, ["Why?"])])
+    assert [bool(answer.error) for answer in good] == [False, True, False]
+    assert good[1].error.startswith("QueryError")
+    # nano answers without depth; the batch's other frame is not touched by it.
+    assert bad[0].text
+    assert not bad[0].error
+
+
+def test_a_folder_of_ours_is_scored_by_both_rules_with_intervals(capsys, ours, tmp_path):
+    out = tmp_path / "out"
+    summary = run(capsys, ours, out)
+    assert summary["asked"] == 12
+    assert set(summary["per_type"]) == {kind for kind, *_ in ASKED}
+    for part in (summary, summary["official"]):
+        assert set(part["per_type"]["count"]) == {"success", "correct", "asked"}
+        assert set(part["intervals"]) == {*part["per_type"], "macro"}
+        success = [entry["success"] for entry in part["per_type"].values()]
+        assert part["macro"] == pytest.approx(sum(success) / 8, abs=0.02)
+    assert json.loads((out / SCORES).read_text()) == summary
+    judged = [json.loads(line) for line in (out / JUDGED).read_text().splitlines()]
+    assert sum(row["correct"] for row in judged) == sum(
+        entry["correct"] for entry in summary["per_type"].values()
+    )
+    assert {row["depth_source"] for row in judged} == {"sensor"}
+    assert "| macro |" in (out / REPORT).read_text()
+    assert not list(out.glob("*.tmp"))
+
+
+def test_an_interrupted_run_goes_on_and_another_run_is_not_mixed_in(capsys, ours, tmp_path):
+    out = tmp_path / "out"
+    whole = run(capsys, ours, out)
+    lines = (out / ANSWERS).read_text().splitlines()
+    (out / ANSWERS).write_text("\n".join(lines[:6]) + "\n" + lines[6][:30])
+    assert run(capsys, ours, out) == whole
+    assert [json.loads(line).get("key") for line in (out / ANSWERS).read_text().splitlines()] == [
+        json.loads(line).get("key") for line in lines
+    ]
+    with pytest.raises(typer.BadParameter, match="another run"):
+        evaluate(benchmark=str(ours), out=out, depth="constant")
+
+
+def test_answers_of_other_weights_at_the_same_place_are_refused(capsys, ours, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(NANO_DIRECTORY, model)
+    run(capsys, ours, tmp_path / "out", model=str(model))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"calibration": {}}))
+    with pytest.raises(typer.BadParameter, match="other in weights"):
+        evaluate(benchmark=str(ours), out=tmp_path / "out", model=str(model))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"depth": "shuffled"}, {"depth": "constant"}, {"depth": "inverted"},
+        {"depth": "noise:0.5"}, {"intrinsics": "wrong"}, {"frames": "shuffled"},
+        {"frames": "blank"}, {"depth": "none"},
+    ],
+)  # fmt: skip
+def test_every_control_asks_every_question(capsys, ours, tmp_path, options):
+    summary = run(capsys, ours, tmp_path / "out", **options)
+    assert summary["asked"] == 12
+    assert {key: summary[key] for key in options} == options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"depth": "upside-down"}, {"depth": "noise"}, {"depth": "noise:-1"}, {"depth": "own:1"},
+     {"intrinsics": "none"}, {"frames": "grey"}, {"judge": "oracle"}, {"judge": "openai"},
+     {"judge": "minilm"}, {"regions": "painted"}],
+)  # fmt: skip
+def test_options_that_mean_nothing_are_refused(ours, tmp_path, options):
+    with pytest.raises(typer.BadParameter):
+        evaluate(benchmark=str(ours), out=tmp_path / "out", **options)
+
+
+def test_a_benchmark_without_depth_is_refused_to_a_model_that_needs_it(capsys, released, tmp_path):
+    said = refused(capsys, "msmu", tmp_path / "a", data=released)
+    assert "--estimator" in said
+    assert "--depth none" in said
+    assert "test/0 has no depth" in said
+    summary = run(capsys, "msmu", tmp_path / "b", data=released, depth="none")
+    assert summary["asked"] == 4  # answered or counted as failures, never dropped
+    refused(capsys, "msmu", tmp_path / "c", data=released, depth="shuffled")
+    refused(capsys, "msmu", tmp_path / "d", data=tmp_path / "none.parquet")
+    (tmp_path / "cut.parquet").write_bytes(released.read_bytes()[:-20])
+    assert "damaged" in refused(capsys, "msmu", tmp_path / "f", data=tmp_path / "cut.parquet")
+    assert "--data" in refused(capsys, "msmu", tmp_path / "e")
+
+
+def test_msmu_bench_is_reported_beside_the_published_rows(capsys, released, tmp_path, blind):
+    summary = run(capsys, "msmu", tmp_path / "out", data=released, model=blind)
+    assert summary["asked"] == 4
+    assert summary["failures"]
+    report = (tmp_path / "out" / REPORT).read_text()
+    assert "| SD-VLM | 87.23 |" in report
+    assert ", strict | " in report
+
+
+def test_q_spatial_and_spatialrgpt_bench_run_to_the_end(capsys, tmp_path, blind):
+    image = png(picture()[0][..., ::-1])
+    row = {"question": "How tall is the red box?", "answer_value": 0.4, "answer_unit": "m",
+           "question_type": "height", "image_path": "", "image": image}  # fmt: skip
+    pq.write_table(pa.Table.from_pylist([row] * 2), tmp_path / "QSpatial_plus.parquet")
+    summary = run(capsys, "q-spatial", tmp_path / "a", data=tmp_path, model=blind)
+    assert summary["per_type"].keys() == {"QSpatial_plus"}
+    assert summary["macro"] == summary["per_type"]["QSpatial_plus"]["success"]
+
+    (tmp_path / "b.png").write_bytes(image["bytes"])
+    region = {"image_info": {"file_path": "b.png"}, "text_q": "How wide is Region [0]?",
+              "conversations": conversation([("", "", "1 m")]), "bbox": [[5, 5, 50, 50]],
+              "qa_info": {"type": "quantitative", "category": "width_data"}}  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text(json.dumps(region) + "\n")
+    rows = tmp_path / "rows.jsonl"
+    for regions in ("drawn", "text"):
+        out = tmp_path / regions
+        summary = run(capsys, "spatialrgpt", out, data=rows, model=blind, regions=regions)
+        assert summary["per_type"].keys() == {"width"}
+        assert summary["asked"] == 1
+
+
+def test_another_judge_goes_on_from_the_same_answers(capsys, released, tmp_path, blind):
+    pytest.importorskip("openai", reason="openai is absent (train.txt)")
+    out = tmp_path / "out"
+    run(capsys, "msmu", out, data=released, model=blind)
+    before = (out / ANSWERS).read_text()
+
+    def reply(prompt):
+        if "your_mark" in prompt:
+            return '{"your_mark": 1}'
+        return '{"answer_in_meters": 1, "response_in_meters": 1}'
+
+    with chatting(reply) as server:
+        options = {"judge": "openai", "judge_url": server.address, "judge_model": "judge"}
+        server.misbehave = ["garbage"]
+        summary = run(capsys, "msmu", out, data=released, model=blind, **options)
+        assert summary["failures"] == {"no judgement: malformed response": 1}
+        assert sum(e["correct"] for e in summary["official"]["per_type"].values()) == 3
+        summary = run(capsys, "msmu", out, data=released, model=blind, **options)
+        assert summary["failures"] == {}
+        assert sum(e["correct"] for e in summary["per_type"].values()) == 4
+        assert len(server.bodies) == 1 + 3 + 1
+    assert (out / ANSWERS).read_text() == before
+
+
+def test_estimated_depth_is_used_only_when_asked_for_and_says_so(capsys, released, tmp_path):
+    import torch
+
+    from sdvlm_core.model.depth_estimation import DepthEstimator
+    from training.evaluate.asking import Model
+    from training.evaluate.benchmarks import open_benchmark
+
+    class Flat(torch.nn.Module):
+        dtype = torch.float32
+
+        def forward(self, pixels):
+            depth = torch.full(pixels.shape[-2:], 2.0)[None]
+            return type("Output", (), {"predicted_depth": depth})()
+
+    network = DepthEstimator("flat", Flat(), "estimated_metric", torch.device("cpu"))
+    (view, *_) = open_benchmark("msmu", released).pictures()
+    model = Model(None, network, needs_depth=True, needs_intrinsics=False)
+    seen = model.seen(view, Controls())
+    assert seen.depth_source == "estimated_metric"
+    assert np.allclose(seen.depth, 2.0)
+    assert model.seen(view, Controls(depth="none")).depth is None
+    with pytest.raises(ValueError, match="--estimator"):
+        dataclasses.replace(model, estimator=None).seen(view, Controls())
+
+
+def test_controls_change_what_they_name_and_nothing_else():
+    own, other = frame(0), frame(1)
+    assert shown(own, other, Controls(), 0) is own
+    assert shown(own, other, Controls(frames="shuffled"), 0) is other
+    swapped = shown(own, other, Controls(depth="shuffled"), 0)
+    assert (swapped.depth == other.depth).all()
+    assert swapped.rgb is own.rgb
+    flat = shown(own, other, Controls(depth="constant"), 0)
+    assert np.ptp(flat.depth) == 0
+    turned = shown(own, other, Controls(depth="inverted"), 0)
+    assert turned.depth.min() == pytest.approx(own.depth.min())
+    assert np.corrcoef(turned.depth.ravel(), own.depth.ravel())[0, 1] == pytest.approx(-1)
+    noisy = shown(own, other, Controls(depth="noise", sigma=0.1), 5)
+    assert (noisy.depth - own.depth).std() == pytest.approx(0.1, rel=0.05)
+    assert (shown(own, other, Controls(depth="noise", sigma=0.1), 5).depth == noisy.depth).all()
+    wrong = shown(own, other, Controls(intrinsics="wrong"), 0)
+    assert (wrong.intrinsics.fx, wrong.intrinsics.cx) == (1.5 * K.fx, K.cx)
+    assert wrong.depth is own.depth
+    grey = shown(own, other, Controls(frames="blank"), 0)
+    assert np.ptp(grey.rgb) == np.ptp(grey.depth) == 0
+    assert shown(own, other, Controls(frames="blank", depth="none"), 0).depth is None
+
+
+def test_a_hole_in_the_depth_stays_a_hole_and_sizes_are_made_to_fit():
+    own, other = frame(0), frame(1)
+    holed = dataclasses.replace(own, depth=own.depth.copy())
+    holed.depth[:10] = np.nan
+    for depth in (Controls(depth="inverted"), Controls(depth="noise", sigma=0.1)):
+        assert np.isnan(shown(holed, other, depth, 0).depth[:10]).all()
+    small = RgbdFrame(other.rgb[::2, ::2].copy(), other.depth[::2, ::2].copy())
+    assert shown(own, small, Controls(depth="shuffled"), 0).depth.shape == own.depth.shape
+
+
+def test_a_control_without_anything_to_change_is_refused():
+    bare = RgbdFrame(picture()[0])
+    for controls in (Controls(depth="shuffled"), Controls(depth="inverted")):
+        with pytest.raises(DepthError):
+            shown(bare, bare, controls, 0)
+    with pytest.raises(IntrinsicsError):
+        shown(bare, bare, Controls(intrinsics="wrong"), 0)

@@ -1,0 +1,469 @@
+"""Fine-tuning: the same losses on one process or several, interrupted or not; and what it makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import typer
+import yaml
+from accelerate.state import AcceleratorState
+
+pytest.importorskip("training.simulate.renderer", reason="no headless OpenGL here")
+
+from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.errors import DepthError
+from sdvlm_core.model.backbones.clip_image import clip_pixels, square_picture
+from sdvlm_core.model.backbones.llava import encoding_settings, grid_cells
+from sdvlm_core.model.checkpoint import load
+from sdvlm_core.model.depth_encoding import EncodingSettings
+from sdvlm_core.model.prompt import TEMPLATES, prefix_ids, question_ids
+from tests.paths import ROOT
+from tests.tiny_checkpoint import write_tiny_checkpoint
+from training.build.load import load as read
+from training.finetune import samples, state
+from training.finetune.batches import batches_of, collate, share_of
+from training.finetune.config import Config, read_config
+from training.finetune.run import finetune, rate_factor, run
+from training.finetune.samples import (
+    IGNORED,
+    INDEX,
+    Preparation,
+    Prepared,
+    Samples,
+    prepare,
+    tokens_of,
+)
+from training.simulate.run import read_frames, rgbd_frame
+
+ACCELERATE = ROOT / "training" / "configs" / "accelerate"
+STEPS = 20
+
+
+def _run(*words: object, **more) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        **more,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(autouse=True)
+def _new_process() -> None:
+    """accelerate keeps its settings for a process; each run here is to be the first of one."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("frames")
+    _run("training.simulate", "--scenes", 24, "--width", 96, "--seed", 4, "--out", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(frames, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("data")
+    _run(
+        "training.build", "--simulated", frames, "--style", "metric", "--per-type", 1,
+        "--test-share", 0, "--workers", 1, "--out", out,
+    )  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("base"), "xyz")
+
+
+@pytest.fixture
+def config(base, data, tmp_path):
+    """A configuration file in a folder of its own; values may be changed."""
+
+    def write(**values) -> Path:
+        stored = {
+            "model": str(base),
+            "data": str(data),
+            "out": str(tmp_path / "out"),
+            "lora_rank": 4,
+            "lora_alpha": 8,
+            "lora_dropout": 0.0,
+            "lora_rate": 2e-2,
+            "projector_rate": 2e-3,
+            "batch": 5,
+            "micro_batch": 2,
+            "epochs": 9,
+            "steps": STEPS,
+            "max_length": 1500,
+            "dtype": "float32",
+            "gradient_checkpointing": False,
+            "save_every": 6,
+        }
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(stored | values))
+        return file
+
+    return write
+
+
+def _losses(out: Path) -> list[float]:
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    return [row["loss"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def alone(base, data, tmp_path_factory) -> dict[float, Path]:
+    """Finished runs of one process, by dropout."""
+    folder = tmp_path_factory.mktemp("alone")
+    found = {}
+    for dropout in (0.0, 0.3):
+        values = Config(
+            model=str(base), data=str(data), out=str(folder / str(dropout)), lora_rank=4,
+            lora_alpha=8, lora_dropout=dropout, lora_rate=2e-2, projector_rate=2e-3, batch=5,
+            micro_batch=2, epochs=9, steps=STEPS, max_length=1500, dtype="float32",
+            gradient_checkpointing=False, save_every=6,
+        )  # fmt: skip
+        run(values)
+        found[dropout] = folder / str(dropout)
+    return found
+
+
+def test_the_loss_falls(alone):
+    losses = _losses(alone[0.0])
+    assert len(losses) == STEPS
+    assert np.mean(losses[-3:]) < losses[0] - 0.2
+
+
+@pytest.mark.parametrize("sharding", ["copy", "zero2", "fsdp"])
+def test_two_processes_reach_the_losses_of_one(alone, config, tmp_path, sharding):
+    _run(
+        "accelerate.commands.launch", "--config_file", ACCELERATE / "two_cpu_processes.yaml",
+        "--main_process_port", 29500 + os.getpid() % 400,
+        "-m", "training.finetune", config(), "--sharding", sharding,
+    )  # fmt: skip
+    np.testing.assert_allclose(_losses(tmp_path / "out"), _losses(alone[0.0]), atol=1e-3)
+    # And what was learnt is the same, whole.
+    ours, theirs = (load(str(d / "adapter")).model for d in (tmp_path / "out", alone[0.0]))
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0, msg=name)
+
+
+def test_killed_and_resumed_it_gives_the_same_losses(alone, config, tmp_path):
+    """With dropout, so that the random state has to come back too."""
+    file = config(lora_dropout=0.3)
+    words = [sys.executable, "-m", "training.finetune", str(file)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(words, cwd=ROOT, start_new_session=True, **quiet)
+    until = time.monotonic() + 120
+    while not list((tmp_path / "out").glob("state-*")):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    begun = len((tmp_path / "out" / "metrics.jsonl").read_text().splitlines())
+    assert begun < STEPS, "it was not interrupted"
+    run(read_config(file))
+    np.testing.assert_allclose(_losses(tmp_path / "out"), _losses(alone[0.3]), atol=1e-6)
+
+
+def test_the_adapter_answers_and_merged_it_says_the_same(alone, frames, tmp_path):
+    adapter = alone[0.0] / "adapter"
+    _run("training.merge", adapter, tmp_path / "whole")
+    frame = rgbd_frame(next(iter(read_frames(frames))))
+    logits, said = [], []
+    for name in (adapter, tmp_path / "whole"):
+        checkpoint = load(str(name), dtype="float32")
+        assert encoding_settings(checkpoint.model.config).kind == "xyz"
+        session = SpatialEngine(checkpoint).open(frame)
+        said.append(session.ask("How tall is it?", max_new_tokens=4).text)
+        logits.append(session.next_token_logits("How tall is it?"))
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
+    assert said[0] == said[1] != ""
+
+
+def test_only_adapters_and_projector_have_learnt(alone, base):
+    whole = load(str(alone[0.0] / "adapter")).model
+    before = dict(load(str(base)).model.named_parameters())
+    changed = {
+        name for name, value in whole.named_parameters() if not torch.equal(value, before[name])
+    }
+    assert changed
+    for name in changed:
+        assert "multi_modal_projector" in name or ("language_model" in name and "_proj" in name)
+
+
+def test_the_recipe_of_the_paper_runs_with_its_shape_shrunk(base, data, tmp_path):
+    recipe = read_config(ROOT / "training" / "configs" / "msmu_lora_7b.yaml")
+    small = vars(recipe) | {"model": str(base), "data": str(data), "out": str(tmp_path), "batch": 8}
+    run(Config(**small | {"micro_batch": 4, "steps": 2, "lora_rank": 8}))
+    assert all(np.isfinite(_losses(tmp_path)))
+    model = load(str(tmp_path / "adapter")).model
+    assert encoding_settings(model.config).to_mapping()["alignment"] == "reference"
+
+
+def test_a_loss_that_is_no_number_stops_with_the_batch_kept(config, tmp_path, monkeypatch):
+    from training.finetune import trainee
+
+    forward = trainee.Trainee.forward
+    calls = []
+
+    def broken(self, batch):
+        calls.append(1)
+        return forward(self, batch) * (float("nan") if len(calls) == 7 else 1.0)
+
+    monkeypatch.setattr(trainee.Trainee, "forward", broken)
+    with pytest.raises(FloatingPointError, match="broken-batch-0"):
+        run(read_config(config()))
+    assert (tmp_path / "out" / "broken-batch-0.safetensors").exists()
+
+
+def test_a_gradient_that_is_no_number_is_never_learnt(config, tmp_path, monkeypatch):
+    """The loss is finite, its gradient is not."""
+    from training.finetune import trainee
+
+    forward = trainee.Trainee.forward
+    calls = []
+
+    def broken(self, batch):
+        calls.append(1)
+        weight = next(p for p in self.parameters() if p.requires_grad)
+        steep = (weight * 0).sum().sqrt()  # 0, with the slope 0 * infinity
+        return forward(self, batch) + (steep if len(calls) == 7 else 0)
+
+    monkeypatch.setattr(trainee.Trainee, "forward", broken)
+    with pytest.raises(FloatingPointError, match=r"gradient's norm is nan.*broken-batch-0"):
+        run(read_config(config(save_every=1)))
+    assert (tmp_path / "out" / "broken-batch-0.safetensors").exists()
+    # Three passes a step: the third one was not done.
+    assert state.newest(tmp_path / "out").name == "state-00000002"
+    assert all(np.isfinite(_losses(tmp_path / "out")))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "seed was 0 and is 1. Put back"),
+        ({"batch": 4, "steps": 3}, "batch was 5 and is 4; steps was 2 and is 3"),
+        ({"max_length": 1400}, "max_length was 1500 and is 1400; samples was"),
+    ],
+)
+def test_a_run_does_not_go_on_with_another_recipe(config, change, message):
+    run(read_config(config(steps=2)))
+    with pytest.raises(ValueError, match=message):
+        run(read_config(config(**{"steps": 2} | change)))
+    run(read_config(config(steps=2, micro_batch=5, gradient_checkpointing=True, save_every=1)))
+
+
+def test_the_scale_of_float16_gradients_comes_back_with_the_state(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    scaler = torch.amp.GradScaler("cpu", init_scale=512.0, growth_interval=2)
+    for _ in range(3):
+        scaler.scale(model(torch.ones(1, 2)).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    state.save(tmp_path, 3, model, optimizer, scaler, {}, 0)
+    again = torch.amp.GradScaler("cpu")
+    state.restore(state.newest(tmp_path), model, optimizer, again, 0)
+    assert again.state_dict() == scaler.state_dict()
+    assert again.get_scale() == 1024
+
+
+def test_tensorboard_is_told_the_losses(alone):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(alone[0.0] / "tensorboard"))
+    events.Reload()
+    told = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert [step for step, _ in told] == list(range(1, STEPS + 1))
+    np.testing.assert_allclose([loss for _, loss in told], _losses(alone[0.0]), rtol=1e-6)
+
+
+def test_without_tensorboard_it_says_so_and_writes_the_lines(config, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    run(read_config(config(steps=1)))
+    assert capfd.readouterr().err.count("no metrics for TensorBoard") == 1
+    assert len(_losses(tmp_path / "out")) == 1
+
+
+# What is prepared once.
+
+
+@pytest.fixture
+def colour_only(data, tmp_path) -> Path:
+    """The data without depth, as the released MSMU is."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(next(data.glob("*.parquet")))
+    file = tmp_path / "train.parquet"
+    pq.write_table(table.select(["image", "conversations"]), file)
+    return file
+
+
+@pytest.fixture
+def estimated(monkeypatch) -> list[int]:
+    """The numbers of the pictures whose depth was estimated; the third one has no reading."""
+    from dataclasses import replace
+
+    from sdvlm_core.model import depth_estimation
+
+    asked: list[int] = []
+
+    def depth_of(frame, estimator):
+        assert len(asked) != getattr(estimator, "dies_at", None), "killed"
+        asked.append(len(asked))
+        depth = frame.rgb[..., 0] / np.float32(64)
+        if int(frame.rgb[0, 0, 0]) == estimator.blank:
+            depth = np.full_like(depth, np.nan)
+        return replace(frame, depth=depth, depth_source=estimator.source)
+
+    monkeypatch.setattr(depth_estimation, "with_estimated_depth", depth_of)
+    return asked
+
+
+def test_data_without_depth_is_refused_unless_an_estimator_is_named(config, colour_only):
+    with pytest.raises(DepthError, match="key `estimator`"):
+        run(read_config(config(data=str(colour_only))))
+
+
+@pytest.mark.parametrize("turns", ["packed", "single"])
+def test_an_interrupted_preparation_goes_on_behind_the_last_file(
+    base, colour_only, tmp_path, estimated, monkeypatch, turns
+):
+    """And gives what one gives that was not, with the same counts."""
+    monkeypatch.setattr(samples, "_PART", 5)
+    checkpoint = load(str(base))
+    pictures = list(read(colour_only))
+    how = Preparation(
+        str(base), EncodingSettings("relative", orientation="source"), "it", turns, 400, "train"
+    )
+    estimator = SimpleNamespace(source="estimated_relative", blank=int(pictures[2].rgb[0, 0, 0]))
+    whole = prepare(colour_only, tmp_path / "whole", how, checkpoint, estimator)
+    assert len(estimated) == len(pictures)
+    assert json.loads((whole / INDEX).read_text())["pictures_left_out"] >= 1
+    estimated.clear()
+    estimator.dies_at = 13
+    with pytest.raises(AssertionError, match="killed"):
+        prepare(colour_only, tmp_path / "again", how, checkpoint, estimator)
+    estimated.clear()
+    del estimator.dies_at
+    again = prepare(colour_only, tmp_path / "again", how, checkpoint, estimator)
+    assert len(estimated) == len(pictures) - 10, "two files of five pictures were whole"
+    for file in sorted(whole.iterdir()):
+        assert (again / file.name).read_bytes() == file.read_bytes()
+    ours, theirs = Samples(again), Samples(whole)
+    assert len(ours) == len(theirs) == json.loads((whole / INDEX).read_text())["samples"]
+    assert [len(ours[i].ids) for i in range(len(ours))] == theirs.lengths
+
+
+@pytest.mark.parametrize("kind", ["metric", "xyz"])
+def test_relative_depth_for_an_encoding_of_metres_is_refused_by_name(
+    base, colour_only, tmp_path, estimated, kind
+):
+    how = Preparation(str(base), EncodingSettings(kind), "anything-v2", "packed", 1500, "train")
+    estimator = SimpleNamespace(source="estimated_relative")
+    with pytest.raises(DepthError, match=f"{kind} encoding needs metres.*anything-v2"):
+        prepare(colour_only, tmp_path / "out", how, load(str(base)), estimator)
+    assert not estimated
+
+
+# Pieces.
+
+TURNS = (("How tall is it?", "0.25 m."), ("Which one?", "The mug."), ("Why?", "Because."))
+
+
+@pytest.mark.parametrize("template", ["raw", "vicuna_v1"])
+def test_a_conversation_is_learnt_on_its_answers_only_and_begins_as_it_is_asked(base, template):
+    tokenizer, form = load(str(base)).tokenizer, TEMPLATES[template]
+    ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, 16, 5000)
+    assert lost == 0
+    asked = prefix_ids(tokenizer, form, 4, 16) + question_ids(tokenizer, form, TURNS[0][0])
+    assert ids[: len(asked)] == asked
+    learnt = tokenizer.decode([label for label in labels if label != IGNORED])
+    end = tokenizer.eos_token
+    assert learnt == f"0.25 m.{end}The mug.{end}Because.{end}"
+    assert all(label in (IGNORED, token) for label, token in zip(labels, ids, strict=True))
+
+
+def test_turns_that_do_not_fit_are_left_out_whole(base):
+    tokenizer, form = load(str(base)).tokenizer, TEMPLATES["raw"]
+    whole = len(tokens_of(tokenizer, form, TURNS, 4, 16, 5000)[0])
+    ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, 16, whole - 1)
+    assert lost == 1
+    assert (ids, labels, 0) == tokens_of(tokenizer, form, TURNS[:2], 4, 16, 5000)
+
+
+def test_every_process_gets_its_part_of_the_same_batches():
+    lengths = np.random.default_rng(0).integers(10, 500, 101).tolist()
+    batches = batches_of(lengths, 8, seed=3, epoch=1)
+    assert len(batches) == 12
+    assert len({number for members in batches for number in members}) == 96
+    assert batches == batches_of(lengths, 8, seed=3, epoch=1) != batches_of(lengths, 8, 3, 2)
+    for members in batches:
+        shares = [share_of(members, process, 3, 2) for process in range(3)]
+        assert len({len(share) for share in shares}) == 1
+        assert sorted(n for share in shares for part in share for n in part) == sorted(members)
+    spread = np.mean([np.ptp([lengths[n] for n in members]) for members in batches])
+    assert spread < 0.5 * np.ptp(lengths)
+
+
+def test_a_prepared_picture_is_what_the_engine_shows_the_tower():
+    rgb = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    empty = np.zeros((4, 3), np.float32)
+    ids = np.array([1, 2], np.int64)
+    sample = Prepared(ids, ids, square_picture(rgb, 56), empty, np.ones(4, bool))
+    np.testing.assert_array_equal(collate([sample], 0)["pixels"][0].numpy(), clip_pixels(rgb, 56))
+
+
+def test_rates_rise_then_fall_to_zero():
+    factors = [rate_factor(step, 100, 0.03) for step in range(100)]
+    assert factors[:3] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert all(a >= b for a, b in pairwise(factors[3:]))
+    assert factors[-1] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rank": 3}, "unknown keys"),
+        ({"batch": "many"}, "batch must be int"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"save_every": 0}, "save_every must be at least 1"),
+        ({"dtype": "float16", "sharding": "zero2"}, "float16 needs sharding copy, not zero2"),
+        ({"dtype": "int8"}, "dtype is one of"),
+        ({"encoding": {"kind": "magic"}}, "depth_encoding.kind"),
+        ({"gradient_checkpointing": 1}, "must be bool"),
+    ],
+)
+def test_a_configuration_with_a_mistake_is_refused_by_name(config, change, message):
+    with pytest.raises(ValueError, match=message):
+        read_config(config(**change))
+
+
+def test_float16_is_refused_by_the_option_that_spreads_it(config, capsys):
+    with pytest.raises(typer.Exit):
+        finetune(config(dtype="float16"), sharding="fsdp")
+    assert "float16 needs sharding copy, not fsdp" in capsys.readouterr().err
+
+
+def test_the_grid_of_a_tiny_model_is_what_the_data_was_prepared_for(base):
+    assert grid_cells(load(str(base)).model.config) == 4

@@ -1,0 +1,32 @@
+"""One of several processes that train nano together for a moment: DATA OUT; writes OUT/<place>."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from sdvlm_core.model.checkpoint import load as load_checkpoint
+from training.nano import language, parallel, tower
+from training.nano.batches import FEW
+from training.nano.frames import load
+
+
+def see(chosen: np.ndarray) -> torch.Tensor:
+    """No features: what is learnt is not the point."""
+    return torch.zeros(len(chosen), 144, 192)
+
+
+if __name__ == "__main__":
+    parallel.start()
+    frames, out = load(Path(sys.argv[1])), Path(sys.argv[2])
+    nano = load_checkpoint("nano", dtype="float32")
+    model = nano.model.requires_grad_(True)
+    tower.train_tower(model.model.vision_tower, frames, 2, out)
+    recipe = language.Recipe(2, 4, FEW)
+    language.train_language(model, nano.tokenizer, frames, see, recipe, out)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    save_file(weights, out / f"{parallel.place()[0]}.safetensors")

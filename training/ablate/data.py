@@ -1,0 +1,95 @@
+"""Frames of a `training.simulate` folder -> arrays of every row, computed once and kept beside it.
+
+Knows files; what a row makes of a frame is in `rows`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionModel
+
+from training.ablate.rows import ROWS, Row, inputs_of
+from training.nano.frames import TrainingFrames, each_once, load
+from training.nano.tower import tower_features
+from training.simulate.run import read_shard, rgbd_frame
+
+
+@dataclass(frozen=True, eq=False)
+class RowData:
+    """What one row is trained on.
+
+    frames: with the row's own coordinates and validity; features (N, 144, D) float16 of the colour
+    pictures; pictures (N, 144, D) float16 of the depth pictures of `image`; metres (N, 16) of
+    `prompt`.
+    """
+
+    frames: TrainingFrames
+    features: torch.Tensor
+    pictures: torch.Tensor | None
+    metres: npt.NDArray[np.float32] | None
+
+
+def _cache(shard: Path) -> Path:
+    return shard.with_suffix(".rows.npz")
+
+
+def _prepare(shard: Path) -> None:
+    cv2.setNumThreads(1)
+    frames = [rgbd_frame(frame) for frame in read_shard(shard)]
+    arrays: dict[str, list[npt.NDArray[np.generic]]] = {}
+    for row in ROWS.values():
+        for frame in frames:
+            for key, value in vars(inputs_of(row, frame)).items():
+                if value is not None:
+                    arrays.setdefault(f"{row.name}.{key}", []).append(value)
+    temporary = shard.with_suffix(".tmp.npz")
+    np.savez(temporary, **{key: np.stack(values) for key, values in arrays.items()})
+    temporary.replace(_cache(shard))
+
+
+def prepare(directory: Path, tower: CLIPVisionModel) -> None:
+    """Make every cache that `row_data` reads, once."""
+    shards = sorted(directory.glob("shard-*.parquet"))
+    each_once(_prepare, [(shard,) for shard in shards if not _cache(shard).exists()])
+    frames = load(directory)
+    _features(directory / "colour.safetensors", tower, frames.picture)
+    _features(directory / "depth.safetensors", tower, _stacked(directory, "image.picture"))
+
+
+def _features(cache: Path, tower: CLIPVisionModel, pictures: npt.NDArray[np.uint8]) -> None:
+    if not cache.exists():
+        temporary = cache.with_suffix(".tmp")
+        save_file({"features": tower_features(tower, pictures)}, temporary)
+        temporary.replace(cache)
+
+
+def _stacked(directory: Path, key: str) -> npt.NDArray[np.generic]:
+    parts = []
+    for cache in sorted(directory.glob("shard-*.rows.npz")):
+        with np.load(cache, allow_pickle=False) as stored:
+            parts.append(stored[key])
+    return np.concatenate(parts)
+
+
+def row_data(directory: Path, row: Row) -> RowData:
+    """The data of a row; call `prepare` before."""
+    frames = load(directory)
+    frames = replace(
+        frames,
+        coordinates=_stacked(directory, f"{row.name}.coordinates"),
+        valid=_stacked(directory, f"{row.name}.valid"),
+    )
+    image, prompt = row.extra == "image", row.extra == "prompt"
+    return RowData(
+        frames,
+        load_file(directory / "colour.safetensors")["features"],
+        load_file(directory / "depth.safetensors")["features"] if image else None,
+        _stacked(directory, f"{row.name}.metres") if prompt else None,
+    )

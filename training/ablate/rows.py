@@ -1,0 +1,166 @@
+"""The rows of the ablation: what each way of giving depth makes of a frame.
+
+Knows frames and depth encodings, and what becomes of them before the language model sees anything.
+Does not know training, questions or scores. All rows see the same colour picture; they differ in
+the code that is added to its tokens, or in what follows them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sdvlm_core.frame import RgbdFrame
+from sdvlm_core.model.backbones.clip_image import square_picture
+from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from training.nano.frames import CELLS, PICTURE
+
+#: Side of the grid of distances that the row `prompt` writes out.
+WORDS = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of giving depth.
+
+    Attributes:
+        name: of the row.
+        says: what it is, in a sentence for the table.
+        encoding: of the code that is added to the picture's tokens.
+        extra: what follows those tokens: the depth as a second picture, as words, as tokens of
+            its own (the code of `encoding` through a linear layer, not added), or nothing.
+        estimated: depth as an estimator gives it: smooth, complete, without scale.
+    """
+
+    name: str
+    says: str
+    encoding: EncodingSettings
+    extra: Literal["", "image", "prompt", "token"] = ""
+    estimated: bool = False
+
+    @property
+    def sees_depth(self) -> bool:
+        """Whether anything of the depth reaches the model."""
+        return self.encoding.kind != "none" or bool(self.extra)
+
+
+def _settings(**values: object) -> EncodingSettings:
+    # As nano's: without the normalisation a code drowns the features of so small a model.
+    return EncodingSettings.from_mapping({"normalize_features": True, **values})
+
+
+_NONE = _settings(kind="none")
+ROWS = {
+    row.name: row
+    for row in (
+        Row("none", "colour only", _NONE),
+        Row("image", "depth as a second picture, through the same tower", _NONE, "image"),
+        Row("prompt", "depth as words: 4 x 4 distances in metres", _NONE, "prompt"),
+        Row("token", "metric code as 144 tokens of its own", _settings(kind="metric"), "token"),
+        Row(
+            "relative_estimated",
+            "the paper's code of depth as an estimator gives it (inverse, no scale)",
+            _settings(kind="relative", orientation="inverse"),
+            estimated=True,
+        ),
+        Row("relative", "the paper's code of the sensor's depth", _settings(kind="relative")),
+        Row(
+            "relative_reference",
+            "the same on the released code's un-padded grid",
+            _settings(kind="relative", alignment="reference"),
+        ),
+        Row("metric", "log depth, absolute", _settings(kind="metric")),
+        Row("xyz", "back-projected X, Y, Z in metres", _settings(kind="xyz")),
+        Row(
+            "xyz_reference",
+            "the same on the un-padded grid",
+            _settings(kind="xyz", alignment="reference"),
+        ),
+    )
+}
+
+
+def as_estimated(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A sensor's depth (H, W) metres as a monocular estimator would put it: inverse, complete.
+
+    Holes take their nearest reading, edges are soft; scale and shift are lost to the encoding's
+    min-max anyway.
+    """
+    usable = np.isfinite(depth) & (depth > 0)
+    if not usable.any():
+        return np.full(depth.shape, np.nan, np.float32)
+    _, labels = cv2.distanceTransformWithLabels(
+        (~usable).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    # Label of a hole = label of the nearest reading.
+    of_label = np.zeros(labels.max() + 1, np.float32)
+    of_label[labels[usable]] = 1 / depth[usable]
+    return cv2.GaussianBlur(of_label[labels], (0, 0), depth.shape[1] / 200)
+
+
+@dataclass(frozen=True, eq=False)
+class RowInputs:
+    """What a row needs of one frame besides its colour picture.
+
+    coordinates (144, K) float32 and valid (144,) bool of its code; picture (192, 192, 3) uint8 of
+    `image`; metres (16,) float32 of `prompt`, NaN = no reading.
+    """
+
+    coordinates: npt.NDArray[np.float32]
+    valid: npt.NDArray[np.bool_]
+    picture: npt.NDArray[np.uint8] | None = None
+    metres: npt.NDArray[np.float32] | None = None
+
+
+def inputs_of(row: Row, frame: RgbdFrame) -> RowInputs:
+    """What a row makes of a frame's depth; without a reading at all, of nothing.
+
+    `frame.depth` is metres; `frame.intrinsics` are what the row is told.
+    """
+    depth = frame.depth
+    assert depth is not None
+    nothing = not (np.isfinite(depth) & (depth > 0)).any()
+    bands = 3 if row.encoding.kind == "xyz" else 1
+    empty = RowInputs(np.zeros((CELLS * CELLS, bands), np.float32), np.zeros(CELLS * CELLS, bool))
+    if row.encoding.kind == "none" or nothing:
+        inputs = empty
+    else:
+        source: Literal["sensor", "estimated_relative"] = "sensor"
+        if row.estimated:
+            depth, source = as_estimated(depth), "estimated_relative"
+        grid = pool(depth, frame.intrinsics, row.encoding, CELLS, source)
+        inputs = RowInputs(grid.coordinates, grid.valid)
+    if row.extra == "image":
+        inputs = replace(inputs, picture=_depth_picture(depth))
+    if row.extra == "prompt":
+        inputs = replace(inputs, metres=_distances(frame))
+    return inputs
+
+
+def _depth_picture(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Inverse depth from black to white, near is bright, as estimators are shown."""
+    near = as_estimated(depth)
+    low, high = (float(near.min()), float(near.max())) if np.isfinite(near).any() else (0.0, 0.0)
+    scaled = (near - low) * (255 / (high - low) if high > low else 0)
+    grey = np.nan_to_num(scaled).astype(np.uint8)
+    return square_picture(np.repeat(grey[..., None], 3, 2), PICTURE)
+
+
+def _distances(frame: RgbdFrame) -> npt.NDArray[np.float32]:
+    """Mean depth of a coarse grid over the padded square, metres."""
+    assert frame.depth is not None
+    usable = np.isfinite(frame.depth) & (frame.depth > 0)
+    if not usable.any():
+        return np.full(WORDS * WORDS, np.nan, np.float32)
+    # With identity intrinsics the third coordinate is the mean depth, whatever the camera.
+    grid = pool(frame.depth, frame.intrinsics, EncodingSettings(kind="xyz"), WORDS)
+    return np.where(grid.valid, grid.coordinates[:, 2], np.nan).astype(np.float32)
+
+
+def in_words(metres: npt.NDArray[np.float32]) -> str:
+    """What the row `prompt` puts before a question."""
+    return "\ndepth" + "".join(" -" if np.isnan(m) else f" {m:.1f}" for m in metres)

@@ -1,0 +1,115 @@
+"""Meshes with segment annotations -> Mesh and Instances, as both ScanNet and ScanNet++ store them.
+
+Knows ply, `segIndices` per vertex and `segGroups` of segments. Does not know folders or pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+
+from training.build.boxes import annotated_box, upright_box
+from training.build.scene import Instance, Mesh, SceneError, Vector
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of the data set; SceneError `missing file` or `damaged file` names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SceneError("missing file", str(path)) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SceneError("damaged file", f"{path}: {error}") from error
+
+
+def read_mesh(path: Path) -> tuple[Vector, np.ndarray]:
+    """(vertices (V, 3) float64, faces (F, 3)) of a ply in the file's order."""
+    if not path.exists():
+        raise SceneError("missing file", str(path))
+    try:
+        with path.open("rb") as file:
+            loaded = trimesh.load_mesh(file, file_type="ply", process=False)
+        vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces)
+    except Exception as error:
+        raise SceneError("damaged file", f"{path}: {error}") from error
+    if len(vertices) == 0 or len(faces) == 0 or not np.isfinite(vertices).all():
+        raise SceneError(
+            "damaged file", f"{path} has no triangles, or vertices that are no numbers"
+        )
+    return vertices, faces
+
+
+def annotate(
+    vertices: Vector,
+    faces: np.ndarray,
+    segments: Any,
+    groups: Any,
+    where: str,
+    skipped: Counter[str],
+) -> tuple[Mesh, tuple[Instance, ...]]:
+    """Who owns which triangle, and every object's upright box.
+
+    A triangle belongs to an object if at least two of its corners do. Objects are numbered objectId
+    + 1, as the source's own pictures of instances do. The annotated oriented box is taken where
+    there is one that stands upright, else the smallest upright box.
+
+    Args:
+        segments: {"segIndices": one per vertex}.
+        groups: {"segGroups": [{"objectId", "segments", "label", "obb"?}]}.
+        where: of the scene, for errors.
+        skipped: objects left out are counted in it.
+
+    Raises:
+        SceneError: the files do not belong together.
+    """
+    try:
+        index = np.asarray(segments["segIndices"], np.int64)
+        listed = list(groups["segGroups"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SceneError("damaged file", f"{where}: {error!r} is missing or no list") from error
+    if len(index) != len(vertices):
+        raise SceneError(
+            "segments do not fit",
+            f"{where}: {len(index)} segment indices for {len(vertices)} vertices",
+        )
+    of_vertex = np.zeros(len(vertices), np.int64)
+    instances = []
+    for group in listed:
+        try:
+            number, label = int(group["objectId"]) + 1, str(group["label"]).strip().lower()
+            members = np.isin(index, np.asarray(group["segments"], np.int64))
+        except (KeyError, TypeError, ValueError):
+            skipped["object damaged"] += 1
+            continue
+        if number < 1 or not label or not members.any():
+            skipped["object empty"] += 1
+            continue
+        of_vertex[members] = number
+        box = _box_of(group.get("obb")) or upright_box(vertices[members])
+        instances.append(Instance(number, label, box))
+    corners = of_vertex[faces]
+    owner = np.where(corners[:, 0] == corners[:, 1], corners[:, 0], 0)
+    owner = np.where(corners[:, 0] == corners[:, 2], corners[:, 0], owner)
+    owner = np.where(corners[:, 1] == corners[:, 2], corners[:, 1], owner)
+    return Mesh(vertices, faces, owner), tuple(instances)
+
+
+def _box_of(obb: Any) -> Any:
+    """An annotated box {"centroid", "axesLengths", "normalizedAxes"}; None without a usable one."""
+    try:
+        lengths = np.array(obb["axesLengths"], np.float64)
+        axes = np.array(obb["normalizedAxes"], np.float64).reshape(3, 3)
+        centroid = np.array(obb["centroid"], np.float64)
+    except (KeyError, TypeError, ValueError):
+        return None
+    whole = np.concatenate([lengths, centroid, axes.ravel()])
+    if lengths.shape != (3,) or centroid.shape != (3,) or not np.isfinite(whole).all():
+        return None
+    if (lengths <= 0).any():
+        return None
+    return annotated_box(centroid, lengths, axes)

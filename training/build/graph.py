@@ -1,0 +1,173 @@
+"""A view of a scene -> its scene graph: what shows, how much of it, where, and how large it is.
+
+Casts rays at the mesh, whole and object by object. Knows geometry; does not know data sets, what is
+worth asking about, or words.
+
+An entry, the same for every source: instance, label, length_m >= width_m, height_m, yaw_rad,
+centre_world_m, centre_camera_m, visible_pixels (of the whole picture), visible_fraction (of what
+would show if nothing stood before it), truncated (it goes on beyond the picture's edge), and, if it
+shows, box_xyxy and centre_uv of its visible pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import trimesh
+from trimesh.ray.ray_pyembree import RayMeshIntersector
+
+from sdvlm_core.frame import CameraIntrinsics
+from training.build.scene import Instance, Mesh, Scene, Vector, View
+
+#: Pictures wider than this are looked at through every second, third, ... pixel.
+_WIDEST = 648
+_NEAR = 0.05
+_MARGIN = 1.0
+
+
+class Rasterizer:
+    """Rays at one scene's mesh; built once a scene."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._whole = _intersector(mesh.vertices, mesh.faces)
+        self._alone: dict[int, RayMeshIntersector] = {}
+
+    def look(
+        self, k: CameraIntrinsics, camera_to_world: Vector, stride: int
+    ) -> tuple[npt.NDArray[np.int64], Vector]:
+        """(rows, columns) of every stride-th pixel: instance numbers, and depth in metres.
+
+        Depth is along the optical axis; NaN where no surface is.
+        """
+        columns, rows = _grid(k, stride)
+        rays = _rays(k, *np.meshgrid(columns, rows))
+        face = self._first(self._whole, rays, camera_to_world)
+        hit = face >= 0
+        owner = np.where(hit, self._mesh.owner[face], 0)
+        depth = np.full(len(face), np.nan)
+        corners = self._mesh.vertices[self._mesh.faces[face[hit]]]
+        directions = rays[hit] @ camera_to_world[:3, :3].T
+        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        reach = ((corners[:, 0] - camera_to_world[:3, 3]) * normal).sum(1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # The rays have Z = 1, so that their length is the depth.
+            depth[hit] = reach / (directions * normal).sum(1)
+        shape = (len(rows), len(columns))
+        return owner.reshape(shape), depth.reshape(shape)
+
+    def alone(
+        self, number: int, k: CameraIntrinsics, camera_to_world: Vector, stride: int
+    ) -> tuple[int, bool]:
+        """Pixels an object covers with nothing before it; whether the picture's edge cuts it."""
+        faces = self._mesh.faces[self._mesh.owner == number]
+        corners = self._mesh.vertices[np.unique(faces)]
+        camera = (corners - camera_to_world[:3, 3]) @ camera_to_world[:3, :3]
+        if len(camera) == 0 or (camera[:, 2] < _NEAR).any():
+            return 0, True
+        u = k.fx * camera[:, 0] / camera[:, 2] + k.cx
+        v = k.fy * camera[:, 1] / camera[:, 2] + k.cy
+        low = (u.min(), v.min())
+        high = (u.max(), v.max())
+        cut = (
+            min(low) < _MARGIN
+            or high[0] > k.width - 1 - _MARGIN
+            or high[1] > k.height - 1 - _MARGIN
+        )
+        # The same pixels as `look`'s, within the object's rectangle.
+        columns, rows = _grid(k, stride)
+        columns = columns[(columns >= low[0] - 1) & (columns <= high[0] + 1)]
+        rows = rows[(rows >= low[1] - 1) & (rows <= high[1] + 1)]
+        if number not in self._alone:
+            self._alone[number] = _intersector(self._mesh.vertices, faces)
+        rays = _rays(k, *np.meshgrid(columns, rows))
+        covered = self._first(self._alone[number], rays, camera_to_world) >= 0
+        return int(covered.sum()) * stride**2, bool(cut)
+
+    @staticmethod
+    def _first(
+        intersector: RayMeshIntersector, rays: Vector, camera_to_world: Vector
+    ) -> npt.NDArray[np.int64]:
+        """Index of the first triangle of each ray (N, 3) in camera axes; -1 = none."""
+        if len(rays) == 0:
+            return np.zeros(0, np.int64)
+        directions = rays @ camera_to_world[:3, :3].T
+        origins = np.broadcast_to(camera_to_world[:3, 3], directions.shape)
+        return intersector.intersects_first(origins, directions)
+
+
+def _intersector(vertices: Vector, faces: npt.NDArray[np.int64]) -> RayMeshIntersector:
+    return RayMeshIntersector(trimesh.Trimesh(vertices, faces, process=False, validate=False))
+
+
+def _grid(k: CameraIntrinsics, stride: int) -> tuple[Vector, Vector]:
+    """Columns and rows of every stride-th pixel."""
+    return np.arange(stride // 2, k.width, stride), np.arange(stride // 2, k.height, stride)
+
+
+def _rays(k: CameraIntrinsics, u: Vector, v: Vector) -> Vector:
+    """Directions (N, 3) with Z = 1 through pixels, in camera axes."""
+    return np.stack([(u.ravel() - k.cx) / k.fx, (v.ravel() - k.cy) / k.fy, np.ones(u.size)], axis=1)
+
+
+def describe(scene: Scene, view: View, rasterizer: Rasterizer | None) -> list[dict[str, Any]]:
+    """The entries of every object that shows in a view.
+
+    Args:
+        rasterizer: of the scene's mesh; None only where the view brings its objects.
+    """
+    if view.objects is not None:
+        return view.objects
+    assert rasterizer is not None
+    k, pose = view.intrinsics, view.camera_to_world
+    stride = -(-k.width // _WIDEST)
+    if view.mask is not None:
+        stride, owner = 1, view.mask
+    else:
+        owner, _ = rasterizer.look(k, pose, stride)
+    return [
+        _entry(instance, owner == instance.number, stride, view, rasterizer)
+        for instance in scene.instances
+        if (owner == instance.number).any()
+    ]
+
+
+def _entry(
+    instance: Instance,
+    mask: npt.NDArray[np.bool_],
+    stride: int,
+    view: View,
+    rasterizer: Rasterizer,
+) -> dict[str, Any]:
+    k, pose, box = view.intrinsics, view.camera_to_world, instance.box
+    visible = int(mask.sum()) * stride**2
+    alone, truncated = rasterizer.alone(instance.number, k, pose, stride)
+    rows, columns = np.where(mask.any(axis=1))[0], np.where(mask.any(axis=0))[0]
+    x1, x2 = int(columns[0]) * stride, min(k.width, (int(columns[-1]) + 1) * stride)
+    y1, y2 = int(rows[0]) * stride, min(k.height, (int(rows[-1]) + 1) * stride)
+    return {
+        "instance": instance.number,
+        "label": instance.label,
+        "length_m": box.length,
+        "width_m": box.width,
+        "height_m": box.height,
+        "yaw_rad": box.yaw,
+        "centre_world_m": box.centre.tolist(),
+        "centre_camera_m": ((box.centre - pose[:3, 3]) @ pose[:3, :3]).tolist(),
+        "visible_pixels": visible,
+        "visible_fraction": min(1.0, visible / alone) if alone else 0.0,
+        "truncated": truncated,
+        "box_xyxy": [x1, y1, x2, y2],
+        "centre_uv": [(x1 + x2) / 2 / k.width, (y1 + y2) / 2 / k.height],
+    }
+
+
+def depth_of(view: View, rasterizer: Rasterizer | None) -> npt.NDArray[np.uint16] | None:
+    """Depth (H, W) uint16 millimetres: the sensor's, else the mesh's, else None."""
+    if view.depth_mm is not None or rasterizer is None:
+        return view.depth_mm
+    _, depth = rasterizer.look(view.intrinsics, view.camera_to_world, 1)
+    millimetres = np.nan_to_num(np.round(depth * 1000), nan=0.0, posinf=0.0, neginf=0.0)
+    return np.where((millimetres > 0) & (millimetres < 65536), millimetres, 0).astype(np.uint16)

@@ -1,0 +1,221 @@
+"""What of a scene is worth asking about: which pictures, which objects, and under which name.
+
+The rules of the paper (functional indoor things; nothing small, cut off or hidden; nothing that
+cannot be told from its neighbours) with numbers of our own where it gives none. Knows scene graphs
+and pixels; does not know questions. Everything left out is counted under its reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from training.build.scene import Vector
+
+CATEGORIES = Path(__file__).with_name("categories.yaml")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is asked about.
+
+    Attributes:
+        min_pixels: an object shows at least so many (SD-VLM, section 4: 50).
+        min_visible: the least visible fraction; below it something stands before it.
+        min_shift, min_turn: a picture is taken this far from the last one used; metres, radians.
+        min_sharpness: variance of the Laplacian of the grey picture, at 640 pixels of width.
+    """
+
+    min_pixels: int = 50
+    min_visible: float = 0.7
+    min_shift: float = 0.4
+    min_turn: float = math.radians(20)
+    min_sharpness: float = 15.0
+
+
+class KeyFrames:
+    """Pictures far enough apart; call `wanted` before decoding one and `keep` when it is used."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._last: Vector | None = None
+
+    def wanted(self, camera_to_world: Vector) -> bool:
+        """Whether the camera has moved or turned enough since the last picture that was kept."""
+        if self._last is None:
+            return True
+        shift = float(np.linalg.norm(camera_to_world[:3, 3] - self._last[:3, 3]))
+        turn = self._last[:3, :3].T @ camera_to_world[:3, :3]
+        angle = math.acos(float(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
+        return shift >= self._rules.min_shift or angle >= self._rules.min_turn
+
+    def keep(self, camera_to_world: Vector) -> None:
+        """Measure the next ones from here."""
+        self._last = camera_to_world
+
+
+def sharpness(rgb: npt.NDArray[np.uint8]) -> float:
+    """Variance of the Laplacian of (H, W, 3), at 640 pixels of width: motion blur lowers it."""
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    if grey.shape[1] > 640:
+        size = (640, round(grey.shape[0] * 640 / grey.shape[1]))
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
+
+
+@cache
+def _vocabulary() -> tuple[dict[str, str], dict[str, str]]:
+    """(name -> category, name -> why never) of the yaml."""
+    stored = yaml.safe_load(CATEGORIES.read_text(encoding="utf-8"))
+    asked = {name: kind for kind, names in stored["categories"].items() for name in names}
+    never = {name: reason for reason, names in stored["never"].items() for name in names}
+    return asked, never
+
+
+def categories() -> tuple[str, ...]:
+    """Every category that is asked about."""
+    return tuple(sorted(set(_vocabulary()[0].values())))
+
+
+@cache
+def category_of(label: str) -> str | None:
+    """The category of a label: its own, or that of its last words; None = not asked about."""
+    asked, never = _vocabulary()
+    words = label.split()
+    for start in range(len(words)):
+        name = " ".join(words[start:])
+        if name in asked:
+            return asked[name]
+        if name in never:
+            return None
+    return None
+
+
+def select(
+    objects: list[dict[str, Any]], rgb: npt.NDArray[np.uint8], rules: Rules, dropped: Counter[str]
+) -> list[dict[str, Any]]:
+    """The entries of a view with `category`, `colour` and `name`, or why it is `unnamed`.
+
+    What has no name is not asked about. All entries stay, because what is not asked about still
+    counts, and still gets in the way of a name. `dropped` counts why objects have no name.
+
+    A name is the label where nothing else shown could be called so, else colour and label where
+    all of those have another clear colour, else none.
+    """
+    known = [
+        entry | {"category": category_of(entry["label"]) or "", "colour": _colour(entry, rgb)}
+        for entry in objects
+    ]
+    named = []
+    for entry in known:
+        unnamed = _unfit(entry, rules)
+        name = "" if unnamed else _name(entry, known)
+        if not name:
+            unnamed = unnamed or "ambiguous"
+            dropped[unnamed] += 1
+        named.append(entry | {"name": name, "unnamed": unnamed})
+    return named
+
+
+def _unfit(entry: dict[str, Any], rules: Rules) -> str:
+    """Why an object is not asked about; "" = it may be."""
+    if not entry["category"]:
+        never = _vocabulary()[1].get(entry["label"], "unlisted")
+        return f"category: {never}"
+    if entry["visible_pixels"] < rules.min_pixels:
+        return "small"
+    if entry["truncated"]:
+        return "truncated"
+    if entry["visible_fraction"] < rules.min_visible:
+        return "occluded"
+    return ""
+
+
+def _name(entry: dict[str, Any], shown: list[dict[str, Any]]) -> str:
+    """What to call an object so that nothing else shown can be meant; "" = nothing will do."""
+    rivals = [other for other in shown if other is not entry and _mistakable(entry, other)]
+    if not rivals:
+        return str(entry["label"])
+    colour = entry["colour"]
+    if colour and all(rival["colour"] not in ("", colour) for rival in rivals):
+        return f"{colour} {entry['label']}"
+    return ""
+
+
+def _mistakable(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the label of one may describe the other too, as "chair" does an "office chair"."""
+    a, b = one["label"], other["label"]
+    if a == b or a.endswith(f" {b}") or b.endswith(f" {a}"):
+        return True
+    same = one["category"] == other["category"] != ""
+    return same and one["category"] in (a, b)
+
+
+_COLOURS = (
+    "black",
+    "white",
+    "gray",
+    "beige",
+    "pink",
+    "brown",
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+)
+_CLEAR = 0.6
+
+
+def _colour(entry: dict[str, Any], rgb: npt.NDArray[np.uint8]) -> str:
+    """The colour most of an object's middle has; "" where no colour has a clear majority."""
+    if entry.get("colour"):
+        return str(entry["colour"])
+    x1, y1, x2, y2 = entry["box_xyxy"]
+    dx, dy = (x2 - x1) // 4, (y2 - y1) // 4
+    patch = rgb[y1 + dy : y2 - dy, x1 + dx : x2 - dx]
+    if patch.size == 0:
+        return ""
+    small = cv2.resize(patch, (16, 16), interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
+    votes = np.bincount(_colour_numbers(lab), minlength=len(_COLOURS)) / len(lab)
+    best = int(votes.argmax())
+    return _COLOURS[best] if votes[best] >= _CLEAR else ""
+
+
+def _colour_numbers(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """CIELAB (N, 3) -> index in `_COLOURS`: by hue, and by lightness where there is little of it.
+
+    The borders are where people change the name; brown is dark or dull orange, pink is light red.
+    """
+    light, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
+    hue = np.degrees(np.arctan2(lab[:, 2], lab[:, 1])) % 360
+    reddish, warm = (hue >= 345) | (hue < 50), (hue >= 50) & (hue < 80)
+    yellowish = (hue >= 80) & (hue < 112)
+    rules = {
+        "black": (light < 18) & (chroma < 25),
+        "white": (chroma < 12) & (light > 80),
+        "gray": chroma < 12,
+        "beige": (warm | yellowish) & (chroma < 24) & (light > 55),
+        "pink": reddish & (light > 62),
+        "brown": (warm & ((light < 50) | (chroma < 42)))
+        | (yellowish & (light < 55))
+        | (reddish & (chroma < 30)),
+        "red": reddish,
+        "orange": warm,
+        "yellow": yellowish,
+        "green": hue < 190,
+        "blue": hue < 308,
+    }
+    choices = [_COLOURS.index(name) for name in rules]
+    return np.select(list(rules.values()), choices, default=_COLOURS.index("purple"))

@@ -1,0 +1,158 @@
+"""ScanNet's .sens files (version 4), frame by frame, without unpacking.
+
+Knows the binary layout of the SensorData format and what is compressed how; does not know scenes.
+Frames that nobody wants are skipped over without being read.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from training.build.scene import SceneError, Vector
+
+VERSION = 4
+_RAW, _PNG, _JPEG = 0, 1, 2  # colour compression
+_RAW_DEPTH, _ZLIB_DEPTH = 0, 1
+_FRAME = struct.Struct("<16f4Q")
+#: No frame of a sane file is larger; a damaged length must not become an allocation.
+_MAX_BYTES = 1 << 28
+
+
+@dataclass(frozen=True, eq=False)
+class SensHeader:
+    """Cameras of a recording: (4, 4) matrices, sizes (width, height), and depth units per metre.
+
+    depth_to_color: the identity where both cameras are in one place, or the file gives nothing.
+    """
+
+    color_intrinsics: Vector
+    depth_intrinsics: Vector
+    depth_to_color: Vector
+    color_size: tuple[int, int]
+    depth_size: tuple[int, int]
+    depth_shift: float
+    frames: int
+    color_compression: int
+    depth_compression: int
+
+
+@dataclass(frozen=True, eq=False)
+class SensFrame:
+    """One frame: index, (4, 4) camera_to_world, rgb (H, W, 3) uint8, depth (h, w) uint16 raw."""
+
+    index: int
+    camera_to_world: Vector
+    rgb: npt.NDArray[np.uint8]
+    depth: npt.NDArray[np.uint16]
+
+
+def _take(file: BinaryIO, pattern: struct.Struct) -> tuple[float, ...]:
+    data = file.read(pattern.size)
+    if len(data) < pattern.size:
+        raise SceneError("sens file truncated", f"{getattr(file, 'name', '')} ends too early")
+    return pattern.unpack(data)
+
+
+def read_header(file: BinaryIO) -> SensHeader:
+    """Read up to the first frame.
+
+    Raises:
+        SceneError: another version, or truncated.
+    """
+    (version,) = _take(file, struct.Struct("<I"))
+    if version != VERSION:
+        raise SceneError("sens version", f"version {version}, only {VERSION} is read")
+    (length,) = _take(file, struct.Struct("<Q"))
+    if length > 4096:
+        raise SceneError("sens file damaged", f"a sensor name of {length} bytes")
+    file.seek(int(length), 1)
+    matrices = np.array(_take(file, struct.Struct("<64f")), np.float64).reshape(4, 4, 4)
+    color_compression, depth_compression = _take(file, struct.Struct("<2i"))
+    sizes = _take(file, struct.Struct("<4I"))
+    (shift,) = _take(file, struct.Struct("<f"))
+    (frames,) = _take(file, struct.Struct("<Q"))
+    return SensHeader(
+        color_intrinsics=matrices[0],
+        depth_intrinsics=matrices[2],
+        depth_to_color=_between(matrices[3], matrices[1]),
+        color_size=(int(sizes[0]), int(sizes[1])),
+        depth_size=(int(sizes[2]), int(sizes[3])),
+        depth_shift=float(shift),
+        frames=int(frames),
+        color_compression=int(color_compression),
+        depth_compression=int(depth_compression),
+    )
+
+
+def _between(depth: Vector, color: Vector) -> Vector:
+    """(4, 4) depth camera -> colour camera, of their extrinsics; zeros mean that none were set."""
+    if not (np.isfinite([depth, color]).all() and np.linalg.det(depth) and np.linalg.det(color)):
+        return np.eye(4)
+    return np.linalg.inv(color) @ depth
+
+
+def read_frames(
+    path: Path, wanted: Callable[[Vector], bool], skip: Callable[[SceneError], None]
+) -> Iterator[SensFrame]:
+    """The frames whose pose is wanted, in order; what cannot be decoded is handed to `skip`.
+
+    Raises:
+        SceneError: the header cannot be read.
+    """
+    with path.open("rb") as file:
+        header = read_header(file)
+        for index in range(header.frames):
+            try:
+                *pose, _, _, color_bytes, depth_bytes = _take(file, _FRAME)
+                if max(color_bytes, depth_bytes) > _MAX_BYTES:
+                    raise SceneError("sens file damaged", f"frame {index} of {path} is too large")
+            except SceneError as error:
+                skip(error)
+                return  # nothing after this can be found
+            matrix = np.array(pose, np.float64).reshape(4, 4)
+            if not np.isfinite(matrix).all():
+                skip(SceneError("no pose", f"frame {index} of {path}"))
+            elif wanted(matrix):
+                color, depth = file.read(int(color_bytes)), file.read(int(depth_bytes))
+                try:
+                    yield SensFrame(index, matrix, _color(header, color), _depth(header, depth))
+                except SceneError as error:
+                    skip(error)
+                continue
+            file.seek(int(color_bytes) + int(depth_bytes), 1)
+
+
+def _color(header: SensHeader, data: bytes) -> npt.NDArray[np.uint8]:
+    width, height = header.color_size
+    if header.color_compression == _RAW:
+        if len(data) != 3 * width * height:
+            raise SceneError("colour damaged", f"{len(data)} bytes of raw colour")
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if bgr is None or bgr.shape[:2] != (height, width):
+        raise SceneError("colour damaged", f"{len(data)} bytes do not decode to {width}x{height}")
+    return np.ascontiguousarray(bgr[..., ::-1])
+
+
+def _depth(header: SensHeader, data: bytes) -> npt.NDArray[np.uint16]:
+    width, height = header.depth_size
+    if header.depth_compression not in (_RAW_DEPTH, _ZLIB_DEPTH):
+        raise SceneError("depth compression", f"kind {header.depth_compression} is not read")
+    if header.depth_compression == _ZLIB_DEPTH:
+        limit = 2 * width * height
+        try:
+            data = zlib.decompressobj().decompress(data, limit + 1)
+        except zlib.error as error:
+            raise SceneError("depth damaged", str(error)) from error
+    if len(data) != 2 * width * height:
+        raise SceneError("depth damaged", f"{len(data)} bytes for {width}x{height}")
+    return np.frombuffer(data, "<u2").astype(np.uint16).reshape(height, width)

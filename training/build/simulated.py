@@ -1,0 +1,76 @@
+"""Folders of `training.simulate` -> scenes: every frame is a scene of one view, exactly known."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.build.scene import Instance, Scene, SceneError, UprightBox, View, Wanted
+from training.simulate.run import read_shard
+from training.simulate.world import SimulatedFrame
+
+SOURCE = "simulated"
+
+
+def find(root: Path) -> list[Path]:
+    """A path per frame, shard file / number in it; the frames are not read."""
+    import pyarrow.parquet as pq
+
+    shards = sorted(root.glob("shard-*.parquet"))
+    return [
+        shard / str(index)
+        for shard in shards
+        for index in range(pq.ParquetFile(shard).metadata.num_rows)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _frames(shard: Path) -> list[SimulatedFrame]:
+    """One shard at a time: scenes are asked for in order."""
+    try:
+        return list(read_shard(shard))
+    except (OSError, ValueError, KeyError) as error:
+        raise SceneError("damaged file", f"{shard}: {error}") from error
+
+
+def read_scene(path: Path) -> Scene:
+    """The scene of one frame."""
+    frame = _frames(path.parent)[int(path.name)]
+    skipped: Counter[str] = Counter()
+
+    def views(wanted: Wanted) -> Iterator[View]:
+        if wanted(frame.camera_to_world):
+            yield View(
+                "0",
+                frame.rgb,
+                frame.depth_mm,
+                frame.intrinsics,
+                frame.camera_to_world,
+                objects=[_entry(item) for item in frame.objects if item["visible_pixels"]],
+            )
+
+    name = f"{re.sub('[^0-9]', '', path.parent.stem)}_{frame.scene:06d}"
+    instances = tuple(_instance(item) for item in frame.objects)
+    return Scene(name, SOURCE, instances, None, views, skipped)
+
+
+def _entry(item: dict[str, Any]) -> dict[str, Any]:
+    """A graph entry: the simulator's own, labelled as an annotator would."""
+    return {**item, "label": item["category"]}
+
+
+def _instance(item: dict[str, Any]) -> Instance:
+    box = UprightBox(
+        np.array(item["centre_world_m"]),
+        item["length_m"],
+        item["width_m"],
+        item["height_m"],
+        item["yaw_rad"],
+    )
+    return Instance(item["instance"], item["category"], box)

@@ -1,0 +1,195 @@
+"""Questions with a reference object -> reasoning in words, checked before it is believed.
+
+One model writes, from the annotations; our parser holds every length in the text against the scene
+graph; only what survives is shown to a second model, which judges the reasoning. Does not know who
+writes or judges. Comparisons in words ("half as wide") are left to the judge.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from sdvlm_core.language.reading import Quantity, parse
+from sdvlm_core.language.statements import ADJECTIVES
+from training.build.endpoint import (
+    MAX_TEXT,
+    Ask,
+    EndpointError,
+    Picture,
+    encodable,
+    read_object,
+)
+from training.build.questions import Question
+
+PROMPTS = Path(__file__).with_name("prompts")
+
+#: A length agrees with a measured one within these; metres.
+MAX_RATIO, MAX_STEP = 0.05, 0.01
+_SIDES = ("length", "width", "height")
+_MAX_REASON = 200
+
+
+@dataclass(frozen=True)
+class Thought:
+    """A question with reasoning that leads to its answer.
+
+    Attributes:
+        question, answer: in words, as generated.
+        text: the reasoning; of one that is too long, the beginning; "" if none came.
+        accepted: whether it may be trained on.
+        reason: why not; "" if accepted.
+    """
+
+    question: str
+    answer: str
+    text: str
+    accepted: bool
+    reason: str
+
+
+def think(
+    question: Question, entries: Sequence[dict[str, Any]], rgb: Picture, write: Ask, judge: Ask
+) -> Thought:
+    """Let one model write the reasoning and, if its numbers are right, another judge it.
+
+    Args:
+        question: of type refer_obj_estimation: the first of its names is the reference object.
+        entries: of the view it was asked about.
+        judge: is shown no picture.
+    """
+    if question.type != "refer_obj_estimation":
+        raise ValueError(f"a {question.type} question has no reference object")
+    by_number = {entry["instance"]: entry for entry in entries}
+    objects = [by_number[number] for number in question.instances]
+    words = {
+        "question": question.question,
+        "reference": question.names[0],
+        "facts": "\n".join(_facts(question.names, objects)),
+        "answer": ", ".join(_centimetres(value) for value in _asked(question)),
+    }
+
+    def thought(text: str, reason: str) -> Thought:
+        return Thought(question.question, question.answer, text, not reason, reason)
+
+    try:
+        text = write(_prompt("thought", words), (rgb,)).strip()
+    except EndpointError as error:
+        return thought("", f"endpoint: {error}")
+    if len(text) > MAX_TEXT:
+        return thought(text[:MAX_TEXT], "too long")
+    reason = _disagreement(text, question, objects)
+    if reason:
+        return thought(text, reason)
+    try:
+        # As a JSON string, which nothing in the text can end.
+        quoted = json.dumps(text, ensure_ascii=False)
+        verdict = judge(_prompt("judge", words | {"text": quoted}), ())
+    except EndpointError as error:
+        return thought(text, f"endpoint: {error}")
+    return thought(text, _objection(verdict))
+
+
+def _disagreement(text: str, question: Question, objects: Sequence[dict[str, Any]]) -> str:
+    """What the scene graph has against the numbers of a text; "" = nothing."""
+    quantities = parse(text).quantities
+    lengths = [quantity for quantity in quantities if quantity.dimension == "length"]
+    if not lengths:
+        return "no number"
+    by_name = dict(zip(question.names, objects, strict=True))
+    known = [entry[f"{side}_m"] for entry in objects for side in _SIDES]
+    known += [_apart(one, other) for one, other in itertools.combinations(objects, 2)]
+    at = 0
+    for quantity in quantities:
+        said = quantity.text[:_MAX_REASON]
+        if quantity.dimension == "number" and quantity.product < 0:
+            # "two chairs" is no measure; "it is 53.5" cannot be held against anything.
+            if not quantity.value.is_integer() or quantity.value > len(objects):
+                return f"number without a unit: {said}"
+        elif quantity.dimension != "number":
+            if not any(_agrees(quantity, value) for value in known):
+                return f"number not in the scene graph: {said}"
+            name, side = _stated(text, at, quantity, by_name)
+            if name and not _agrees(quantity, by_name[name][f"{side}_m"]):
+                return f"number of something else: {said} as the {side} of the {name}"
+        at = quantity.span[1]
+    asked = _asked(question)
+    last = lengths[-len(asked) :]
+    right = len(last) == len(asked) and all(map(_agrees, last, asked))
+    if not right:
+        said = ", ".join(quantity.text for quantity in last)[:_MAX_REASON]
+        return f"wrong conclusion: {said} instead of {', '.join(map(_centimetres, asked))}"
+    return ""
+
+
+def _stated(text: str, at: int, quantity: Quantity, names: Iterable[str]) -> tuple[str, str]:
+    """(object, side) of "the box is 70 cm wide"; ("", "") where it is not said as plainly.
+
+    Args:
+        at: end of the number before this one: a name has to be said after it.
+    """
+    start, end = quantity.span
+    behind = re.match(r"\W*(\w*)", text[end:])
+    side = ADJECTIVES.get(behind[1], "") if behind else ""
+    said = [name for name in names if re.search(rf"\b{re.escape(name)}\b", text[at:start])]
+    # Of "table" in "coffee table" the longer one is meant.
+    said = [name for name in said if not any(name != other and name in other for other in said)]
+    return (said[0], side) if side in _SIDES and len(said) == 1 else ("", "")
+
+
+def _agrees(quantity: Quantity, value: float) -> bool:
+    """Whether a written length is a measured one; a range so wide that it says nothing is not."""
+    tolerance = max(MAX_STEP, MAX_RATIO * value)
+    close = quantity.dimension == "length" and abs(quantity.value - value) <= tolerance
+    return close and not quantity.std_dev > tolerance
+
+
+def _objection(verdict: str) -> str:
+    """What the judge has against a text; "" = it accepts."""
+    found = read_object(verdict) or {}
+    accept, reason = found.get("accept"), found.get("reason", "")
+    if not isinstance(accept, bool) or not isinstance(reason, str):
+        return "judge malformed"
+    if accept:
+        return ""
+    said = " ".join(encodable(reason).split())[:_MAX_REASON]
+    return f"judge: {said or 'no reason given'}"
+
+
+def _asked(question: Question) -> tuple[float, ...]:
+    reference = question.reference
+    assert not isinstance(reference, str)
+    return reference if isinstance(reference, tuple) else (reference,)
+
+
+def _facts(names: Sequence[str], objects: Sequence[dict[str, Any]]) -> list[str]:
+    """The numbers a text may use, in words: exactly those that it is checked against."""
+    named = list(zip(names, objects, strict=True))
+    facts = [
+        f"- {name}: " + ", ".join(f"{side} {_centimetres(entry[f'{side}_m'])}" for side in _SIDES)
+        for name, entry in named
+    ]
+    return facts + [
+        f"- from the {a} to the {b}, centre to centre: {_centimetres(_apart(one, other))}"
+        for (a, one), (b, other) in itertools.combinations(named, 2)
+    ]
+
+
+def _apart(one: dict[str, Any], other: dict[str, Any]) -> float:
+    return math.dist(one["centre_camera_m"], other["centre_camera_m"])
+
+
+def _centimetres(value: float) -> str:
+    return f"{100 * value:.1f} cm"
+
+
+def _prompt(name: str, words: dict[str, str]) -> str:
+    template = Template((PROMPTS / f"{name}.txt").read_text(encoding="utf-8"))
+    return template.substitute(words)

@@ -1,0 +1,174 @@
+"""Benchmarks on disk -> pictures with questions: MSMU-Bench, Q-Spatial, SpatialRGPT-Bench, ours.
+
+Every reader streams, downloads nothing, and refuses what it does not understand with the file and
+the row. Knows the benchmarks and how their rows are to be scored (`Item.rule`); does not know
+models, nor whether an answer is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from sdvlm_core.frame import RgbdFrame, depth_in_metres
+from training.build import load as msmu
+from training.build.questions import TYPES, Question, ask_all, make_view
+from training.evaluate.files import naming, read_picture, rows_in, table_rows, tables
+from training.evaluate.items import Benchmark, BenchmarkError, Item, Picture
+from training.evaluate.references import RULES, reference_of, type_of
+from training.evaluate.region_bench import spatialrgpt
+from training.evaluate.score import UNITS
+
+if TYPE_CHECKING:
+    from training.simulate.world import SimulatedFrame
+
+NAMES = ("msmu", "q-spatial", "spatialrgpt")
+#: Questions of each type asked about a simulated frame, where it has that many.
+PER_TYPE = 2
+_SEED = 20251
+
+
+def open_benchmark(name: str, data: Path | None, regions: str = "drawn") -> Benchmark:
+    """The benchmark of a name with its local copy, or a folder of ours.
+
+    Args:
+        name: one of `NAMES`, or a folder of training.simulate or training.build.
+        data: the local copy; only for names.
+        regions: of SpatialRGPT-Bench: "drawn" into the picture, or given as "text".
+
+    Raises:
+        BenchmarkError, FileNotFoundError: nothing to read there.
+    """
+    try:
+        if name not in NAMES:
+            return _folder(Path(name))
+        if data is None:
+            raise BenchmarkError(f"{name} needs --data with a local copy; nothing is downloaded")
+        if not data.exists():
+            raise FileNotFoundError(f"{data} does not exist")
+        if name == "msmu":
+            return _msmu(data, name)
+        return _q_spatial(data) if name == "q-spatial" else spatialrgpt(data, regions)
+    except pa.ArrowInvalid as error:
+        raise BenchmarkError(f"{data or name}: a damaged file: {error}") from error
+
+
+# --- ours -----------------------------------------------------------------------------------------
+
+
+def questions_of(frame: SimulatedFrame) -> list[Question]:
+    """The benchmark's questions about a simulated frame; the same ones every time."""
+    # Here, as in `_folder`: the simulator needs mujoco, and the published benchmarks do not.
+    from training.simulate.catalogue import CATEGORIES, COLOURS
+
+    k = frame.intrinsics
+    view = make_view(frame.objects, k.width * k.height, list(COLOURS), CATEGORIES)
+    rng = np.random.default_rng([_SEED, frame.scene])
+    return ask_all(view, rng, dict.fromkeys(TYPES, PER_TYPE))
+
+
+def _folder(folder: Path) -> Benchmark:
+    shards = sorted(folder.glob("shard-*.parquet"))
+    if not shards and tables(folder):
+        return _msmu(folder, "folder")
+    from training.simulate.run import read_frames, rgbd_frame
+
+    def pictures() -> Iterator[Picture]:
+        for frame in read_frames(folder):
+            items = tuple(
+                Item(
+                    f"{frame.scene}/{number}",
+                    q.type,
+                    RULES[q.type],
+                    q.question,
+                    q.answer,
+                    q.reference,
+                    q.names,
+                )
+                for number, q in enumerate(questions_of(frame))
+            )
+            yield Picture(frame.scene, rgbd_frame(frame), items)
+
+    next(read_frames(folder, 1), None)  # says what to do where there are none
+    return Benchmark("folder", TYPES, len(TYPES), pictures, rows_in(shards))
+
+
+# --- MSMU -----------------------------------------------------------------------------------------
+
+
+def _msmu(path: Path, name: str) -> Benchmark:
+    """MSMU in any of its forms; types under the names of the release or of the scorer."""
+    files = tables(path)
+    if not files:
+        raise BenchmarkError(f"{path} holds no .parquet or .arrow files")
+
+    def pictures() -> Iterator[Picture]:
+        for file in files:
+            for row, sample in enumerate(_samples(file)):
+                key = f"{file.stem}/{row}"
+                if sample.types and len(sample.types) != len(sample.turns):
+                    raise BenchmarkError(
+                        f"{file}, row {row}: {len(sample.types)} types for {len(sample.turns)}"
+                    )
+                types = sample.types or ("",) * len(sample.turns)
+                items = []
+                for turn, (raw, said) in enumerate(zip(types, sample.turns, strict=True)):
+                    try:
+                        items.append(msmu_item(f"{key}/{turn}", raw, *said))
+                    except ValueError as error:
+                        raise BenchmarkError(f"{file}, row {row}: {error}") from error
+                depth = sample.depth_mm
+                metres = None if depth is None else depth_in_metres(depth, 0.001)
+                frame = RgbdFrame(sample.rgb, metres, sample.intrinsics)
+                yield Picture(key, frame, tuple(items))
+
+    return Benchmark(name, TYPES, len(TYPES), pictures, rows_in(files))
+
+
+def _samples(file: Path) -> Iterator[msmu.Sample]:
+    try:
+        yield from msmu.load(file)
+    except ValueError as error:
+        raise BenchmarkError(str(error)) from error
+
+
+def msmu_item(key: str, raw: str, question: str, answer: str) -> Item:
+    """A row of MSMU as an item; ValueError where its type is unknown."""
+    kind = type_of(raw or "", question, answer)
+    reference, names = reference_of(kind, question, answer)
+    return Item(key, kind, RULES[kind], question, answer, reference, names)
+
+
+# --- Q-Spatial ------------------------------------------------------------------------------------
+
+_SPLITS = ("QSpatial_plus", "QSpatial_scannet")
+
+
+def _q_spatial(path: Path) -> Benchmark:
+    """Parquet or Arrow files of the two splits, which their paths name."""
+    files = [path] if path.is_file() else [*path.rglob("*.parquet"), *path.rglob("*.arrow")]
+    root = path.parent if path.is_file() else path
+    split = {f: s for f in sorted(files) for s in _SPLITS if s in str(f.relative_to(root))}
+    if not split:
+        raise BenchmarkError(f"{path} holds no parquet or Arrow files named after {_SPLITS}")
+
+    def pictures() -> Iterator[Picture]:
+        for file, kind in split.items():
+            for number, row in enumerate(table_rows(file)):
+                with naming(file, number):
+                    unit = str(row["answer_unit"]).strip().lower()
+                    metres = float(row["answer_value"]) * UNITS[unit]
+                    if not 0 < metres < float("inf"):
+                        raise ValueError(f"an answer of {metres} m")
+                    words = f"{row['answer_value']} {unit}"
+                    key = f"{kind}/{file.stem}/{number}"
+                    item = Item(key, kind, "factor", str(row["question"]), words, metres)
+                    rgb = read_picture(row.get("image"), str(row.get("image_path") or ""), root)
+                yield Picture(key, RgbdFrame(rgb), (item,))
+
+    present = tuple(kind for kind in _SPLITS if kind in split.values())
+    return Benchmark("q-spatial", present, 0, pictures, rows_in(list(split)))

@@ -1,0 +1,67 @@
+"""What every benchmark is made of: pictures with questions, and how an answer is to be marked.
+
+Knows no files, no models and no judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sdvlm_core.frame import RgbdFrame
+from training.evaluate.score import Reference, Rule
+
+
+class BenchmarkError(ValueError):
+    """Data that is not the benchmark it is said to be; names the file and the row."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question with what its answer is scored against.
+
+    Attributes:
+        key: its own within the benchmark.
+        type: what it is counted under.
+        rule: how its answer is marked.
+        question: as it is asked.
+        answer: the reference in words.
+        reference: the reference as a value; None = the words could not be read, no answer is right.
+        names: the candidates of a comparison.
+    """
+
+    key: str
+    type: str
+    rule: Rule
+    question: str
+    answer: str
+    reference: Reference | None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One frame with everything asked about it; `key` is its own within the benchmark."""
+
+    key: int | str
+    frame: RgbdFrame
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """What to ask.
+
+    Attributes:
+        name: of the benchmark; "folder" = one of ours.
+        types: in the order of its tables.
+        divisor: of the macro mean; 0 = the number of types that were asked.
+        pictures: streams them, the same ones every time.
+        size: the number of pictures; None = unknown before the end.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    divisor: int
+    pictures: Callable[[], Iterator[Picture]]
+    size: int | None = None

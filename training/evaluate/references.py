@@ -1,0 +1,154 @@
+"""Reference answers in words -> what an answer is scored against; MSMU's names of its types.
+
+Knows the forms of questions and reference answers. Does not know files, models or whether a
+model's answer is right.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sdvlm_core.language.reading import measurements, parse
+from training.build.questions import TYPES
+from training.evaluate.score import Reference, Rule, same_name
+
+#: Names that the released rows and scripts use -> the eight types of the scorer.
+RAW_TYPES = {
+    **{kind: kind for kind in TYPES},
+    "zero": "existence",
+    **dict.fromkeys(("width", "height", "size"), "scale_estimation"),
+    "position": "grounding",
+    "left/right": "relative_position",
+    "distance": "absolute_distance",
+    **dict.fromkeys(("taller_two_object", "taller_two_objects"), "scale_compare"),
+    **dict.fromkeys(("tall_three_object", "tall_three_objects"), "scale_compare"),
+    **dict.fromkeys(("refer_two_objects", "refer_three_objects"), "refer_obj_estimation"),
+}
+
+#: The rule of evaluate_final.py for each type.
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("count", "scale_estimation", "absolute_distance"), "ratio"),
+    "refer_obj_estimation": "ratio",
+    "grounding": "position",
+    **dict.fromkeys(("existence", "relative_position", "scale_compare"), "mark"),
+}
+
+_END = r"(?=\s*(?:[,?.:]|$|\b(?:and|or|is|are|from|among|than)\b|\bto the\b))"
+_THING = re.compile(rf"\b(?:the|an?) ([a-z0-9][\w '\-]*?){_END}")
+_OPENING = re.compile(r"^(?:(?:it|that|this|there) is |the answer is )?(?:the |an? )?", re.I)
+_FACT = re.compile(r"^(?:since |if |given )?the \w+ (?:of|between) .*? is .*?\d.*?,")
+_COMPARED = re.compile(
+    r"\b(?:(?:tall|low|wid|long|larg|small|narrow|bigg|short)(?:er|est)|shortest)\b"
+)
+_NOT_THINGS = re.compile(
+    r"(?:tall|low|wid|long|larg|small|narrow|bigg|short|high|near|clos|farth)(?:er|est)(?: one)?"
+    r"|image|picture|viewer\b.*|(?:left|right)\b.*"
+)
+_RELATED = re.compile(r"\b(?:left|right|closer|nearer|farther|higher)\b")
+_AT = re.compile(r"\(\s*[\d.]+\s*,\s*[\d.]+\s*\)")
+
+
+def type_of(raw: str, question: str, answer: str) -> str:
+    """The type of a row by its stored name or, where nothing is stored, by its words.
+
+    Raises:
+        ValueError: a name that nobody knows, or words that no type has.
+    """
+    if raw:
+        kind = RAW_TYPES.get(raw.strip().lower().replace(" ", "_"))
+        if kind is None:
+            raise ValueError(f"unknown type {raw!r}; known are {', '.join(sorted(RAW_TYPES))}")
+        return kind
+    words = question.lower()
+    absent = parse(answer).absent
+    tests = {
+        "count": "how many" in words or "number of" in words,
+        "existence": absent or words.startswith(("is there ", "can you see ")),
+        "grounding": bool(_AT.search(question)) or bool(parse(answer).image_points),
+        "refer_obj_estimation": bool(_FACT.match(words)),
+        "scale_compare": bool(_COMPARED.search(words)),
+        "relative_position": bool(_RELATED.search(words)),
+        "absolute_distance": "distance" in words or "how far" in words,
+        "scale_estimation": bool(re.search(r"width|height|size|tall|wide|big|length", words)),
+    }
+    for kind, holds in tests.items():
+        if holds:
+            return kind
+    raise ValueError(f"no type is stored and none fits: {question!r}")
+
+
+def reference_of(kind: str, question: str, answer: str) -> tuple[Reference | None, tuple[str, ...]]:
+    """What a reference answer says, and the candidates; None = it cannot be read."""
+    reading = parse(answer)
+    if kind == "existence":
+        said = {True: "yes", False: "no", None: None}[reading.yes]
+        return ("absent" if reading.absent and said != "no" else said), ()
+    if kind == "grounding":
+        if reading.image_points:
+            return reading.image_points[0], ()
+        return (plain_name(answer) or None), ()
+    if RULES[kind] == "mark":
+        names = candidates(question)
+        if reading.yes is not None:
+            return ("yes" if reading.yes else "no"), names
+        if kind == "relative_position" and not re.match(r"which|what|between", question.lower()):
+            return stated_relation(question, answer), names
+        return winner(answer, names), names
+    values = [m.value for m in measurements(question, reading)]
+    if not values and kind != "count":
+        values = [q.value for q in reading.quantities if q.dimension == "length"]
+    if not values:
+        return None, ()
+    return (values[0] if len(values) == 1 else tuple(values)), ()
+
+
+def plain_name(answer: str) -> str:
+    """ "It is the dark chair." -> "dark chair"."""
+    return _OPENING.sub("", answer.strip()).strip(" .!").lower()
+
+
+def candidates(question: str) -> tuple[str, ...]:
+    """The things that a question compares, in order."""
+    found = [name.strip() for name in _THING.findall(question.lower())]
+    return tuple(dict.fromkeys(name for name in found if not _NOT_THINGS.fullmatch(name)))
+
+
+def winner(answer: str, names: tuple[str, ...]) -> str | None:
+    """The candidate that an answer settles on: what its "so ..." says, else the one it names."""
+    text = answer.lower()
+    end = text.rsplit(" so ", 1)[-1]
+    found = [(text.rfind(name), len(name), name) for name in names if same_name(name, end)]
+    if found:
+        return max(found)[2]
+    # A name cut short ("the bed" for "the blue bed"), if only one can be meant.
+    heads = [name for name in names if same_name(f"the {name.split()[-1]}", end)]
+    return heads[0] if len(heads) == 1 else None
+
+
+_OPPOSITE = {"left": "right", "closer": "farther", "nearer": "farther", "higher": "lower"}
+_OPPOSITE |= {other: word for word, other in _OPPOSITE.items()}
+
+
+def stated_relation(question: str, answer: str) -> str | None:
+    """ "yes" or "no" for an answer that only states how things stand; None = neither."""
+    asked = _RELATED.search(question.lower())
+    if asked is None:
+        return None
+    words = re.findall(r"[a-z']+", answer.lower())
+    if asked.group() in words:
+        return "no" if {"not", "isn't"} & set(words) else "yes"
+    return "no" if _OPPOSITE.get(asked.group()) in words else None
+
+
+def clock_hours(text: str) -> list[int]:
+    """The hours of every "2 o'clock" in a text."""
+    hours = re.findall(r"\b(\d{1,2})\s*o['\u2019]?\s?clock", text.lower())
+    return [int(hour) for hour in hours if 1 <= int(hour) <= 12]
+
+
+def one_length(question: str, text: str) -> float | None:
+    """The length in metres that a text gives: the one asked for, else the last it names."""
+    reading = parse(text)
+    asked = [m.value for m in measurements(question, reading)]
+    said = [q.value for q in reading.quantities if q.dimension == "length"]
+    return asked[0] if len(asked) == 1 else said[-1] if said else None

@@ -1,0 +1,105 @@
+"""SpatialRGPT-Bench: questions about numbered regions, which our models cannot be handed.
+
+The regions are drawn into the picture with their names, or put into words before the question.
+Knows its rows and categories; does not know how answers are judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from sdvlm_core.frame import RgbdFrame
+from training.evaluate.files import naming, nested, read_picture, rows_in, table_rows, tables
+from training.evaluate.items import Benchmark, BenchmarkError, Item, Picture
+from training.evaluate.references import clock_hours, one_length
+
+_QUANTITIES = {
+    "distance_data": "direct_distance",
+    "horizontal_distance_data": "horizontal_distance",
+    "vertical_distance_data": "vertical_distance",
+    "width_data": "width",
+    "height_data": "height",
+    "direction": "direction",
+}
+# In the order in which the script looks: "tall" and "short" before all others.
+_QUALITIES = ("tall/short", "left/right", "below/above", "behind/front", "big/small", "wide/thin")
+_REGION = re.compile(r"Region \[(\d+)\]")
+_COLOURS = ((220, 40, 40), (40, 90, 220), (30, 150, 60), (200, 130, 0), (140, 40, 170))
+
+
+def spatialrgpt(path: Path, regions: str) -> Benchmark:
+    """A jsonl with a folder of pictures, or parquet or Arrow with the pictures inside."""
+    files = [path] if path.is_file() else sorted([*path.rglob("*.jsonl"), *tables(path)])
+    if not files:
+        raise BenchmarkError(f"{path} holds no .jsonl, .parquet or .arrow files")
+    root = path.parent if path.is_file() else path
+
+    def pictures() -> Iterator[Picture]:
+        for file in files:
+            for number, row in enumerate(table_rows(file)):
+                with naming(file, number):
+                    row = {key: nested(value) for key, value in row.items()}
+                    # The same id may come twice; the row's own place does not.
+                    key = f"{file.stem}/{number}"
+                    item = _region_item(key, row)
+                    where = str((row.get("image_info") or {}).get("file_path", ""))
+                    rgb = read_picture(row.get("image"), where, root)
+                    rgb, item = _with_regions(rgb, item, row, regions)
+                yield Picture(key, RgbdFrame(rgb), (item,))
+
+    types = (*_QUALITIES, *_QUANTITIES.values())
+    size = rows_in(files) if all(f.suffix == ".parquet" for f in files) else None
+    return Benchmark("spatialrgpt", types, 0, pictures, size)
+
+
+def _region_item(key: str, row: Mapping[str, Any]) -> Item:
+    asked, answer = str(row["text_q"]).strip(), str(row["conversations"][1]["value"]).strip()
+    question = asked.replace("<image>", "").strip()
+    category = str(row["qa_info"]["category"])
+    if row["qa_info"]["type"] == "qualitative":
+        kinds = [kind for kind in _QUALITIES if any(w in category for w in kind.split("/"))]
+        if not kinds:
+            raise ValueError(f"unknown category {category!r}")
+        return Item(key, kinds[0], "any mark", question, answer, answer)
+    if category not in _QUANTITIES:
+        raise ValueError(f"unknown category {category!r}")
+    if category == "direction":
+        hours = clock_hours(answer)
+        return Item(
+            key, "direction", "clock", question, answer, float(hours[-1]) if hours else None
+        )
+    return Item(key, _QUANTITIES[category], "quarter", question, answer, one_length(asked, answer))
+
+
+def _with_regions(rgb: Any, item: Item, row: Mapping[str, Any], regions: str) -> tuple[Any, Item]:
+    """Boxes with their names drawn into the picture, or put into words before the question."""
+    height, width = rgb.shape[:2]
+    boxes = [[float(side) for side in box] for box in row.get("bbox") or ()]
+    missing = {int(n) for n in _REGION.findall(item.question)} - set(range(len(boxes)))
+    if missing or any(len(box) != 4 for box in boxes):
+        raise ValueError(f"{len(boxes)} boxes for {item.question!r}")
+    if regions == "drawn":
+        rgb = rgb.copy()
+        for number, box in enumerate(boxes):
+            x1, y1, x2, y2 = (round(side) for side in box)
+            colour = _COLOURS[number % len(_COLOURS)]
+            thick = max(2, width // 320)
+            cv2.rectangle(rgb, (x1, y1), (x2, y2), colour, thick)
+            at = (max(x1, 0) + thick, max(y1, 0) + 10 * thick)
+            cv2.putText(
+                rgb, f"Region [{number}]", at, cv2.FONT_HERSHEY_SIMPLEX, thick / 4, colour, thick
+            )
+        return rgb, item
+    words = " ".join(
+        f"Region [{n}] is the box from ({x1 / width:.2f},{y1 / height:.2f}) to "
+        f"({x2 / width:.2f},{y2 / height:.2f})."
+        for n, (x1, y1, x2, y2) in enumerate(boxes)
+    )
+    question = f"{words} {item.question}".strip()
+    return rgb, replace(item, question=question)

@@ -1,0 +1,223 @@
+"""Is an answer right? Our own rules, judge-free and strict.
+
+`score` reads an answer in words against what is known to be true: numbers by
+`sdvlm_core.language.reading`, names by looking for the candidates. `strict` reads what a judge made of
+an answer, as `official` does, without the mistakes of the official scripts. Knows no models and
+no files.
+
+Rules (SD-VLM's evaluation, with `eval` and the judge replaced): a number is right when
+max(p / g, g / p) < 1.25, several when the mean of those ratios is and none is missing or too many;
+an image position when the mean absolute error is at most 0.1; yes, no, "there is none" and names
+when they are the right ones.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sdvlm_core.language.reading import measurements, parse
+
+MAX_RATIO, MAX_OFFSET, MAX_FACTOR = 1.25, 0.1, 2.0
+#: Longer texts of a judge are not read.
+MAX_JUDGEMENT = 20_000
+
+Reference = float | Sequence[float] | str
+
+#: How an answer is marked: MSMU-Bench's three rules, Q-Spatial's, and SpatialRGPT-Bench's three.
+Rule = Literal["ratio", "position", "mark", "factor", "quarter", "clock", "any mark"]
+
+#: Metres of the units that Q-Spatial's script knows.
+UNITS = {
+    **dict.fromkeys(("meters", "meter", "m", "metre", "metres"), 1.0),
+    **dict.fromkeys(("centimeters", "centimeter", "cm"), 0.01),
+    **dict.fromkeys(("feet", "foot", "ft"), 0.3048),
+    **dict.fromkeys(("inch", "inches", "in"), 0.0254),
+    "mm": 0.001,
+}
+
+SCALAR = re.compile(r"scalar\{([^}]*)\}")
+_UNIT = re.compile(r"distance_unit\{([^}]*)\}")
+_PLAIN = re.compile(r"\s*\d+\.?\d*\s*")
+
+
+@dataclass(frozen=True)
+class Score:
+    """`correct`, and how far off: the (mean) ratio >= 1, or the mean offset of a position; NaN
+    where the answer gives no number or none was asked for. `why` says why nothing could be marked;
+    "" = it was."""
+
+    correct: bool
+    error: float = math.nan
+    why: str = ""
+
+
+def _ratio(predicted: Sequence[float], reference: Sequence[float]) -> float:
+    """Mean of max(p / g, g / p); infinite where a value is not positive or one is missing."""
+    if len(predicted) != len(reference) or min(*predicted, *reference, 1.0) <= 0:
+        return math.inf
+    ratios = [max(p / g, g / p) for p, g in zip(predicted, reference, strict=True)]
+    return sum(ratios) / len(ratios)
+
+
+def _named(answer: str, candidates: Sequence[str]) -> str | None:
+    """The candidate the answer settles on: the one it mentions last, the longer of two there."""
+    found = []
+    for name in candidates:
+        places = [m.end() for m in re.finditer(_whole(name), answer.lower())]
+        if places:
+            found.append((places[-1], len(name), name))
+    return max(found)[2] if found else None
+
+
+def _whole(name: str) -> str:
+    """A name as whole words: "chair" is not in "armchair"; a plural is."""
+    words = r"\s+".join(map(re.escape, name.lower().split()))
+    return rf"(?<![\w-]){words}(?:e?s)?(?![\w-])"
+
+
+def same_name(wanted: str, said: str) -> bool:
+    """Whether an answer says the wanted name, as whole words."""
+    return bool(wanted.strip()) and re.search(_whole(wanted), said.lower()) is not None
+
+
+def score(question: str, answer: str, reference: Reference, names: Sequence[str]) -> Score:
+    """Score one answer.
+
+    Args:
+        question: needed to know which of an answer's numbers was asked for.
+        reference: metres or a count; several of them; (u, v) in [0, 1] when the question asks for
+            a coordinate; a name; or "yes", "no", "absent".
+        names: the candidates of a comparison; other questions may leave it empty.
+    """
+    reading = parse(answer)
+    if isinstance(reference, str):
+        if reference in ("yes", "no"):
+            # "There is no lamp" answers whether there is one, too.
+            yes = False if reading.yes is None and reading.absent else reading.yes
+            return Score(yes is (reference == "yes"))
+        if reference == "absent":
+            return Score(reading.absent)
+        return Score(_named(answer, names or [reference]) == reference)
+    if is_position(question):
+        if not reading.image_points or isinstance(reference, float):
+            return Score(False)
+        offsets = [abs(p - g) for p, g in zip(reading.image_points[0], reference, strict=True)]
+        offset = sum(offsets) / len(offsets)
+        return Score(offset <= MAX_OFFSET, offset)
+    wanted = [reference] if isinstance(reference, (int, float)) else list(reference)
+    ratio = _ratio([m.value for m in measurements(question, reading)], wanted)
+    return Score(ratio < MAX_RATIO, ratio)
+
+
+def is_position(question: str) -> bool:
+    """Whether a place in the image is asked for ("What is the coordinate of ...")."""
+    text = question.lower()
+    return (
+        "coordinate" in text
+        or text.startswith("at which position")
+        or (text.startswith("where ") and "image" in text)
+    )
+
+
+def strict(rule: Rule, judgement: str, metres: float = math.nan) -> Score:
+    """Mark what a judge made of an answer (see `official.official` for its forms).
+
+    Against the official scripts: a judgement in a fence, in prose or without braces is read; a
+    longer list is wrong and not cut; nothing negative is right; no things are no things, 0 and 0;
+    a name must be the name; a mark counts above one half; a distance needs a unit that is known.
+    """
+    try:
+        if rule == "factor":
+            return _strict_factor(judgement, metres)
+        judged = loose_object(judgement)
+        if rule in ("mark", "any mark"):
+            (mark,) = _numbers(judged["your_mark"])
+            return Score(mark > 0.5)
+        if rule == "clock":
+            wanted, said = (
+                _numbers(judged[key]) for key in ("answer_direction", "response_direction")
+            )
+            apart = abs(_hour(wanted) - _hour(said))
+            return Score(min(apart, 12 - apart) <= 1, min(apart, 12 - apart))
+        wanted, said = judged["answer_in_meters"], judged["response_in_meters"]
+        if rule == "position" and isinstance(wanted, str):
+            return Score(same_name(wanted, str(said or "")))
+        return _strict_numbers(rule, _numbers(wanted), _numbers(said))
+    except (KeyError, TypeError, ValueError) as error:
+        return Score(False, why=f"{type(error).__name__}: {error}"[:200])
+
+
+def _strict_numbers(rule: Rule, wanted: list[float], said: list[float]) -> Score:
+    if len(said) != len(wanted) or not wanted:
+        raise ValueError(f"{len(said)} numbers for {len(wanted)}")
+    if rule == "position":
+        offsets = [abs(p - g) for p, g in zip(said, wanted, strict=True)]
+        offset = sum(offsets) / len(offsets)
+        return Score(offset <= MAX_OFFSET, offset)
+    if rule == "quarter":
+        ((p,), (g,)) = said, wanted
+        return Score(g > 0 and 0.75 * g <= p <= 1.25 * g, abs(p - g) / g if g > 0 else math.inf)
+    if wanted == said == [0.0]:
+        return Score(True, 1.0)
+    ratio = _ratio(said, wanted)
+    return Score(ratio < MAX_RATIO, ratio)
+
+
+def _strict_factor(judgement: str, metres: float) -> Score:
+    boxes, units = SCALAR.findall(judgement), _UNIT.findall(judgement)
+    if not boxes or not units:
+        raise ValueError("no scalar{} with a distance_unit{}")
+    unit = units[-1].strip().lower().rstrip(".")
+    if unit not in UNITS:
+        raise ValueError(f"unknown unit {unit!r}")
+    if not _PLAIN.fullmatch(boxes[-1]):
+        raise ValueError(f"no plain number: {boxes[-1]!r}")
+    ratio = _ratio([float(boxes[-1]) * UNITS[unit]], [metres])
+    return Score(ratio < MAX_FACTOR, ratio)
+
+
+def _hour(numbers: list[float]) -> int:
+    (hour,) = numbers
+    if hour % 1 or not 1 <= hour <= 12:
+        raise ValueError(f"no hour: {hour}")
+    return int(hour)
+
+
+def _numbers(value: object) -> list[float]:
+    """One number or several, also as text; finite. Raises TypeError or ValueError."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    numbers = []
+    for item in values:
+        if not isinstance(item, (int, float, str)):
+            raise TypeError(f"no number: {item!r}")
+        numbers.append(float(item))
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"not finite: {numbers}")
+    return numbers
+
+
+def loose_object(text: str) -> Mapping[str, Any]:
+    """The one mapping in a judge's text: JSON or Python, fenced, in prose, or without braces."""
+    if len(text) > MAX_JUDGEMENT:
+        raise ValueError(f"a judgement of {len(text)} characters")
+    inner = text[text.find("{") : text.rfind("}") + 1]
+    bare = text.strip().strip("`").strip().removeprefix("json").strip().rstrip(",")
+    for candidate in (inner, f"{{{bare}}}"):
+        for read in (json.loads, ast.literal_eval):
+            found = _read(read, candidate)
+            if isinstance(found, dict):
+                return found
+    raise ValueError("no judgement in the text")
+
+
+def _read(read: Callable[[str], Any], text: str) -> Any:
+    try:
+        return read(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None

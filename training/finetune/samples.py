@@ -1,0 +1,266 @@
+"""Conversations about pictures -> prepared samples on disk, once, before any training step.
+
+A sample is everything a step needs: token ids with what is learnt of them, the squared picture and
+the depth grid. So no step tokenises, resizes, pools depth or asks an estimator. Knows templates,
+grids and files; does not know optimisers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import accumulate, groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import track
+
+from sdvlm_core.errors import DepthError
+from sdvlm_core.frame import RgbdFrame, depth_in_metres
+from sdvlm_core.model.backbones.clip_image import square_picture
+from sdvlm_core.model.backbones.llava import grid_cells
+from sdvlm_core.model.checkpoint import Checkpoint
+from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from sdvlm_core.model.prompt import Template, prefix_ids, question_ids
+from training.build.load import Sample, load
+
+#: A label that no loss is taken on.
+IGNORED = -100
+_PART = 64  # pictures a file
+INDEX = "index.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One conversation.
+
+    ids, labels (T,): labels are IGNORED except on answers and the ends of answers; picture
+    (S, S, 3) uint8; coordinates (cells^2, K) float32 and valid (cells^2,) of the depth grid.
+    """
+
+    ids: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    picture: npt.NDArray[np.uint8]
+    coordinates: npt.NDArray[np.float32]
+    valid: npt.NDArray[np.bool_]
+
+
+def tokens_of(
+    tokenizer: Any,
+    form: Template,
+    turns: tuple[tuple[str, str], ...],
+    image_id: int,
+    image_tokens: int,
+    max_length: int,
+) -> tuple[list[int], list[int], int]:
+    """(ids, labels, turns left out because they do not fit) of a conversation.
+
+    The first question is tokenised exactly as `FrameSession.ask` does it; a further turn begins
+    where the answer before it ended, as in LLaVA's template.
+    """
+    ids = prefix_ids(tokenizer, form, image_id, image_tokens)
+    labels = [IGNORED] * len(ids)
+    opening = f"{form.stop} " if form.stop else form.between
+    for number, (question, answer) in enumerate(turns):
+        if number == 0:
+            asked = question_ids(tokenizer, form, question)
+        else:
+            asked = tokenizer.encode(opening + question + form.after, add_special_tokens=False)
+        said = [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
+        if len(ids) + len(asked) + len(said) > max_length:
+            return ids, labels, len(turns) - number
+        ids += [*asked, *said]
+        labels += [*([IGNORED] * len(asked)), *said]
+    return ids, labels, 0
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What prepared samples follow from, besides the data; its digest names the folder."""
+
+    model: str
+    encoding: EncodingSettings
+    estimator: str
+    turns: Literal["packed", "single"]
+    max_length: int
+    split: str
+
+    def digest(self, data: Path) -> str:
+        """Of this and of the data's files (names, sizes)."""
+        if data.is_file():
+            files = [data]
+        else:
+            files = sorted([*data.rglob("*.parquet"), *data.rglob("*.arrow")])
+        listed = [[file.name, file.stat().st_size] for file in files]
+        whole = json.dumps([asdict(self), str(data.resolve()), listed, _PART])
+        return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+def prepare(
+    data: Path, out: Path, how: Preparation, checkpoint: Checkpoint, estimator: Any = None
+) -> Path:
+    """Write the samples of a data set under `out`, or find them there; returns their folder.
+
+    Every file is written whole and holds the samples of the same 64 pictures, so that an
+    interrupted preparation goes on behind the last one: pictures before it are only passed over.
+
+    Raises:
+        DepthError: a picture has no depth and there is no estimator; names its number. Or the
+            encoding needs metres, which the estimator does not give.
+    """
+    folder = out / f"samples-{how.digest(data)}"
+    if (folder / INDEX).exists():
+        return folder
+    metres = how.encoding.kind in ("metric", "xyz")
+    if metres and estimator is not None and estimator.source == "estimated_relative":
+        raise DepthError(
+            f"{how.encoding.kind} encoding needs metres; the estimator {how.estimator} gives "
+            "relative depth. Name an estimator of metres, or choose the relative encoding"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    total = {"samples": 0, "turns_left_out": 0, "pictures_left_out": 0}
+    lengths: list[list[int]] = []
+    pictures = track(enumerate(load(data, how.split)), "preparing", console=Console(stderr=True))
+    for part, members in groupby(pictures, lambda numbered: numbered[0] // _PART):
+        path = _path(folder, part)
+        if not path.exists():
+            counts = dict.fromkeys(total, 0)
+            rows = list(_rows(members, data, how, checkpoint, estimator, counts))
+            _write(path, rows, counts)
+        with pa.memory_map(str(path)) as source:
+            told = json.loads(pa.ipc.open_file(source).schema.metadata[_TOLD])
+        lengths.append(told["lengths"])
+        total = {key: total[key] + told[key] for key in total}
+    if not total["samples"]:
+        raise ValueError(f"{data} gave no conversation to train on: {total}")
+    document = {"how": asdict(how), **total, "lengths": lengths}
+    temporary = folder / f"{INDEX}.tmp"
+    temporary.write_text(json.dumps(document) + "\n", encoding="utf-8")
+    temporary.replace(folder / INDEX)
+    return folder
+
+
+def _rows(
+    pictures: Iterable[tuple[int, Sample]],
+    data: Path,
+    how: Preparation,
+    checkpoint: Checkpoint,
+    estimator: Any,
+    counts: dict[str, int],
+) -> Iterator[dict[str, Any]]:
+    model, config = checkpoint.model, checkpoint.model.config
+    cells = grid_cells(config)
+    side = config.vision_config.image_size
+    for number, sample in pictures:
+        grid = None
+        if how.encoding.kind != "none":
+            frame = _frame(sample, number, data, estimator)
+            try:
+                grid = pool(frame.depth, frame.intrinsics, how.encoding, cells, frame.depth_source)
+            except DepthError:
+                # A picture whose depth has no reading at all teaches nothing about depth.
+                counts["pictures_left_out"] += 1
+                continue
+        picture = cv2.imencode(".png", square_picture(sample.rgb, side)[..., ::-1])[1].tobytes()
+        groups = [sample.turns] if how.turns == "packed" else [(turn,) for turn in sample.turns]
+        for turns in groups:
+            ids, labels, lost = tokens_of(
+                checkpoint.tokenizer,
+                checkpoint.prompt_template,
+                turns,
+                model.config.image_token_id,
+                cells * cells,
+                how.max_length,
+            )
+            counts["turns_left_out"] += lost
+            if lost == len(turns):
+                continue
+            counts["samples"] += 1
+            yield {
+                "ids": ids,
+                "labels": labels,
+                "picture": picture,
+                "coordinates": grid.coordinates.tobytes() if grid else b"",
+                "valid": grid.valid.tobytes() if grid else b"",
+            }
+
+
+def _frame(sample: Sample, number: int, data: Path, estimator: Any) -> RgbdFrame:
+    if sample.depth_mm is not None:
+        depth = depth_in_metres(sample.depth_mm, 0.001)
+        return RgbdFrame(sample.rgb, depth, sample.intrinsics)
+    if estimator is None:
+        raise DepthError(
+            f"picture {number} of {data} has no depth, as the released MSMU has none; name an "
+            "estimator's directory (key `estimator`) to have it estimated once"
+        )
+    from sdvlm_core.model.depth_estimation import with_estimated_depth
+
+    return with_estimated_depth(RgbdFrame(sample.rgb, None, sample.intrinsics), estimator)
+
+
+_SCHEMA = pa.schema(
+    [
+        ("ids", pa.list_(pa.int32())),
+        ("labels", pa.list_(pa.int32())),
+        ("picture", pa.binary()),
+        ("coordinates", pa.binary()),
+        ("valid", pa.binary()),
+    ]
+)
+
+
+_TOLD = b"told"  # what a file says of itself: counts, and the length of each sample
+
+
+def _path(folder: Path, part: int) -> Path:
+    return folder / f"part-{part:06d}.arrow"
+
+
+def _write(path: Path, rows: list[dict[str, Any]], counts: dict[str, int]) -> None:
+    told = {**counts, "lengths": [len(row["ids"]) for row in rows]}
+    schema = _SCHEMA.with_metadata({_TOLD: json.dumps(told)})
+    temporary = path.with_suffix(".tmp")
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for row in rows:
+            writer.write_batch(pa.RecordBatch.from_pylist([row], schema=schema))
+    temporary.replace(path)
+
+
+class Samples:
+    """Prepared samples by number; files are mapped, so that only what is asked for is read."""
+
+    def __init__(self, folder: Path) -> None:
+        document = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        parts: list[list[int]] = document["lengths"]
+        self.lengths = [length for part in parts for length in part]
+        self._starts = [0, *accumulate(map(len, parts))]
+        self._folder = folder
+        self._parts: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, number: int) -> Prepared:
+        part = bisect_right(self._starts, number) - 1
+        if part not in self._parts:
+            self._parts[part] = pa.ipc.open_file(pa.memory_map(str(_path(self._folder, part))))
+        stored = self._parts[part].get_batch(number - self._starts[part]).to_pylist()[0]
+        picture = cv2.imdecode(np.frombuffer(stored["picture"], np.uint8), cv2.IMREAD_COLOR)
+        valid = np.frombuffer(stored["valid"], np.bool_)
+        coordinates = np.frombuffer(stored["coordinates"], np.float32)
+        return Prepared(
+            np.array(stored["ids"], np.int64),
+            np.array(stored["labels"], np.int64),
+            np.ascontiguousarray(picture[..., ::-1]),
+            coordinates.reshape(len(valid), -1) if len(valid) else np.zeros((0, 1), np.float32),
+            valid,
+        )

@@ -1,0 +1,6 @@
+"""`python -m training.simulate`."""
+
+from training.simulate.run import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+"""Random rooms and table tops, the camera that looks at them, and what is truly there.
+
+Composes `catalogue` things into a scene, has `renderer` draw it and `sensor` read its depth,
+and writes down the exact scene graph. Knows nothing of questions, files or shards.
+
+World frame: z up, the support surface at z = 0, metres.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sdvlm_core.frame import CameraIntrinsics
+from training.simulate.catalogue import COLOURS, LARGE, SMALL, Thing, make_thing
+from training.simulate.renderer import MATERIALS, Light, Renderer, Solid
+from training.simulate.sensor import read_depth, sample_sensor
+
+Vector = npt.NDArray[np.float64]
+
+IMAGE_SIZES: tuple[tuple[int, int], ...] = ((4, 3), (16, 9))
+_OUTLINE_STEPS = 24
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedFrame:
+    """One view of one scene.
+
+    Attributes:
+        scene: index of the scene within its seed.
+        rgb: (H, W, 3) uint8.
+        depth_mm: (H, W) uint16 millimetres as the sensor reads it, 0 = no reading.
+        instance: (H, W) uint8, 0 = room, i = objects[i - 1].
+        intrinsics: of both images.
+        camera_to_world: (4, 4), columns X right, Y down, Z forward, position.
+        objects: the scene graph, one mapping per object that shows at least one pixel or
+            stands in the scene (see `_describe`); exact, not measured.
+    """
+
+    scene: int
+    rgb: npt.NDArray[np.uint8]
+    depth_mm: npt.NDArray[np.uint16]
+    instance: npt.NDArray[np.uint8]
+    intrinsics: CameraIntrinsics
+    camera_to_world: Vector
+    objects: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedThing:
+    """A thing with its colour, where it stands and how far it is turned about the vertical."""
+
+    thing: Thing
+    colour: str
+    position: Vector  # base centre in the world
+    yaw: float
+
+    @property
+    def rotation(self) -> Vector:
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
+        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+    @property
+    def centre(self) -> Vector:
+        return self.position + np.array([0.0, 0.0, self.thing.size[2] / 2])
+
+
+def _scene_things(rng: np.random.Generator, large: bool) -> list[tuple[Thing, str]]:
+    """3-8 things; often one category comes several times, and often a colour does."""
+    kinds = LARGE if large else SMALL
+    names = list(kinds)
+    count = int(rng.integers(3, 9))
+    repeated = names[rng.integers(len(names))] if rng.random() < 0.55 else None
+    copies = int(rng.integers(2, 6)) if repeated else 0
+    things = []
+    for index in range(count):
+        category = repeated if index < copies and repeated else names[rng.integers(len(names))]
+        colour = list(COLOURS)[rng.integers(len(COLOURS))]
+        things.append((make_thing(category, kinds, rng), colour))
+    return things
+
+
+def _place(
+    things: list[tuple[Thing, str]], radius: float, rng: np.random.Generator
+) -> list[PlacedThing]:
+    """Drop things on a disc without their footprints touching; one that finds no room is left."""
+    placed: list[PlacedThing] = []
+    for thing, colour in sorted(things, key=lambda item: -item[0].size[0]):
+        reach = math.hypot(thing.size[0], thing.size[1]) / 2
+        for _ in range(30):
+            angle, distance = rng.uniform(0, 2 * math.pi), radius * math.sqrt(rng.random())
+            spot = np.array([distance * math.cos(angle), distance * math.sin(angle), 0.0])
+            clear = all(
+                np.linalg.norm(spot - other.position)
+                > 0.92 * (reach + math.hypot(*other.thing.size[:2]) / 2)
+                for other in placed
+            )
+            if clear:
+                placed.append(PlacedThing(thing, colour, spot, rng.uniform(0, 2 * math.pi)))
+                break
+    return placed
+
+
+def _camera(
+    radius: float, large: bool, intrinsics: CameraIntrinsics, rng: np.random.Generator
+) -> Vector:
+    """A pose (4, 4) that looks down on the disc from outside it."""
+    half_view = math.atan(
+        min(intrinsics.width / intrinsics.fx, intrinsics.height / intrinsics.fy * 1.25) / 2
+    )
+    distance = (radius / math.tan(half_view) + 0.4 * radius) * rng.uniform(0.7, 1.2)
+    elevation = math.radians(rng.uniform(14, 45) if large else rng.uniform(20, 62))
+    azimuth = rng.uniform(0, 2 * math.pi)
+    target = np.array(
+        [rng.normal(0, 0.15 * radius), rng.normal(0, 0.15 * radius), rng.uniform(0.0, 0.5 * radius)]
+    )
+    offset = np.array(
+        [
+            math.cos(elevation) * math.cos(azimuth),
+            math.cos(elevation) * math.sin(azimuth),
+            math.sin(elevation),
+        ]
+    )
+    position = target + distance * offset
+    forward = -offset
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    down = np.cross(forward, right)
+    roll = rng.normal(0, math.radians(1.5))
+    turned = math.cos(roll) * right + math.sin(roll) * down
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1] = turned, np.cross(forward, turned)
+    pose[:3, 2], pose[:3, 3] = forward, position
+    return pose
+
+
+def _sample_intrinsics(width: int, rng: np.random.Generator) -> CameraIntrinsics:
+    """Horizontal field of view 45-85 degrees, 4:3 or 16:9, principal point up to 6 % off."""
+    across, down = IMAGE_SIZES[rng.integers(len(IMAGE_SIZES))]
+    height = width * down // across
+    focal = width / 2 / math.tan(math.radians(rng.uniform(45, 85)) / 2)
+    cx = (width - 1) / 2 + width * rng.uniform(-0.06, 0.06)
+    cy = (height - 1) / 2 + height * rng.uniform(-0.06, 0.06)
+    return CameraIntrinsics(focal, focal, cx, cy, width, height)
+
+
+def _tinted(rgb: tuple[float, float, float], tone: float) -> tuple[float, float, float]:
+    return tuple(min(1.0, channel * tone) for channel in rgb)  # type: ignore[return-value]
+
+
+def _room(radius: float, large: bool, viewpoint: Vector, rng: np.random.Generator) -> list[Solid]:
+    """Floor, the walls the camera does not look through, and a slab under small things."""
+
+    def surface(half: tuple[float, float, float], centre: tuple[float, float, float]) -> Solid:
+        grey = rng.uniform(0.25, 0.85)
+        rgb = tuple(float(np.clip(grey + rng.normal(0, 0.06), 0.05, 1)) for _ in range(3))
+        material = MATERIALS[rng.integers(len(MATERIALS))] if rng.random() < 0.6 else None
+        return Solid(
+            "box",
+            half,
+            np.array(centre),
+            np.eye(3),
+            rgb,
+            0,
+            material,
+            0.05,  # type: ignore[arg-type]
+        )
+
+    drop = 0.0 if large else rng.uniform(0.5, 1.0)
+    away = radius * rng.uniform(1.6, 3.0) + (0.0 if large else 0.5)
+    solids = [surface((12.0, 12.0, 0.05), (0.0, 0.0, -0.05 - drop))]
+    if not large:
+        reach = radius * rng.uniform(1.25, 2.2)
+        solids.append(surface((reach, radius * rng.uniform(1.25, 1.8), 0.02), (0.0, 0.0, -0.02)))
+    for axis in (0, 1):
+        for side in (-1.0, 1.0):
+            if rng.random() < 0.35 or side * viewpoint[axis] > away - 0.3:
+                continue
+            centre, half = [0.0, 0.0, 1.2 - drop], [12.0, 12.0, 1.25]
+            centre[axis], half[axis] = side * (away + 0.05), 0.05
+            solids.append(surface((half[0], half[1], half[2]), (centre[0], centre[1], centre[2])))
+    return solids
+
+
+def _lights(rng: np.random.Generator) -> list[Light]:
+    def direction() -> tuple[float, float, float]:
+        return (rng.uniform(-0.7, 0.7), rng.uniform(-0.7, 0.7), -1.0)
+
+    key = Light(direction(), rng.uniform(0.4, 0.8), rng.uniform(0.25, 0.5), True)
+    fill = Light(direction(), rng.uniform(0.0, 0.3), 0.0, False)
+    return [key, fill]
+
+
+def _outline_points(kind: str, half: tuple[float, float, float]) -> Vector:
+    """Points (N, 3) on a primitive's surface whose hull is the primitive, in its own frame."""
+    a, b, c = half
+    angle = np.linspace(0, 2 * math.pi, _OUTLINE_STEPS, endpoint=False)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    if kind == "box":
+        signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+        return signs * np.array([a, b, c])
+    if kind == "cylinder":
+        ring = np.concatenate([circle * a, np.zeros((_OUTLINE_STEPS, 1))], axis=1)
+        return np.concatenate([ring + np.array([0, 0, b]), ring - np.array([0, 0, b])])
+    polar = np.linspace(0, math.pi, _OUTLINE_STEPS // 2)
+    sphere = np.concatenate(
+        [
+            np.concatenate(
+                [circle * math.sin(p), np.full((_OUTLINE_STEPS, 1), math.cos(p))], axis=1
+            )
+            for p in polar
+        ]
+    )
+    if kind == "capsule":
+        return np.concatenate([sphere * a + np.array([0, 0, b]), sphere * a - np.array([0, 0, b])])
+    return sphere * (np.array([a, a, a]) if kind == "sphere" else np.array([a, b, c]))
+
+
+def _silhouette_pixels(
+    solids: list[Solid], intrinsics: CameraIntrinsics, world_to_camera: Vector
+) -> tuple[float, bool]:
+    """Pixels a thing would cover alone on an unbounded image, and whether the image cuts it.
+
+    Every primitive is convex, so its silhouette is the hull of its projected surface points.
+    """
+    k, margin = intrinsics, 1.0
+    outlines = []
+    for solid in solids:
+        points = _outline_points(solid.kind, solid.half) @ solid.rotation.T + solid.position
+        camera = points @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
+        if (camera[:, 2] < 0.05).any():
+            return 0.0, True
+        u = k.fx * camera[:, 0] / camera[:, 2] + k.cx
+        v = k.fy * camera[:, 1] / camera[:, 2] + k.cy
+        outlines.append(np.stack([u, v], axis=1).astype(np.float32))
+    everything = np.concatenate(outlines)
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    cut = bool((low < margin).any() or (high > np.array([k.width, k.height]) - 1 - margin).any())
+    # Drawn enlarged: OpenCV fills the border pixels too, which would swell a small silhouette.
+    scale = float(min(8.0, 600.0 / (high - low).max()))
+    canvas = np.zeros(np.ceil((high - low) * scale).astype(int)[::-1] + 3, np.uint8)
+    for outline in outlines:
+        hull = cv2.convexHull(np.round((outline - low) * scale).astype(np.int32))
+        cv2.fillConvexPoly(canvas, hull, 1)
+    return float(canvas.sum()) / scale**2, cut
+
+
+def _describe(
+    index: int,
+    placed: PlacedThing,
+    solids: list[Solid],
+    instance: npt.NDArray[np.uint8],
+    intrinsics: CameraIntrinsics,
+    world_to_camera: Vector,
+) -> dict[str, Any]:
+    """The scene graph's entry of one object: metres, radians, pixels of the un-padded image."""
+    mask = instance == index
+    visible = int(mask.sum())
+    alone, truncated = _silhouette_pixels(solids, intrinsics, world_to_camera)
+    entry: dict[str, Any] = {
+        "instance": index,
+        "category": placed.thing.category,
+        "colour": placed.colour,
+        "length_m": max(placed.thing.size[:2]),
+        "width_m": min(placed.thing.size[:2]),
+        "height_m": placed.thing.size[2],
+        "yaw_rad": placed.yaw,
+        "box_size_m": list(placed.thing.size),
+        "centre_world_m": placed.centre.tolist(),
+        "centre_camera_m": (
+            world_to_camera[:3, :3] @ placed.centre + world_to_camera[:3, 3]
+        ).tolist(),
+        "visible_pixels": visible,
+        "visible_fraction": min(1.0, visible / alone) if alone else 0.0,
+        "truncated": truncated,
+    }
+    if visible:
+        rows, columns = np.where(mask.any(axis=1))[0], np.where(mask.any(axis=0))[0]
+        x1, x2 = int(columns[0]), int(columns[-1]) + 1
+        y1, y2 = int(rows[0]), int(rows[-1]) + 1
+        entry["box_xyxy"] = [x1, y1, x2, y2]
+        entry["centre_uv"] = [
+            (x1 + x2) / 2 / intrinsics.width,
+            (y1 + y2) / 2 / intrinsics.height,
+        ]
+    return entry
+
+
+def compose(rng: np.random.Generator) -> tuple[bool, float, list[PlacedThing]]:
+    """What a scene's generator decides first: whether its things are large, the radius of the
+    disc they stand on, metres, and the things."""
+    large = bool(rng.random() < 0.5)
+    radius = rng.uniform(0.8, 1.7) if large else rng.uniform(0.25, 0.6)
+    return large, radius, _place(_scene_things(rng, large), radius, rng)
+
+
+def make_frame(renderer: Renderer, seed: int, scene: int, width: int) -> SimulatedFrame:
+    """The frame of scene number `scene` of `seed`: the same bytes whoever renders it, whenever."""
+    rng = np.random.default_rng([seed, scene])
+    large, radius, placed = compose(rng)
+    intrinsics = _sample_intrinsics(width, rng)
+    pose = _camera(radius, large, intrinsics, rng)
+    world_to_camera = np.linalg.inv(pose)
+    own: list[list[Solid]] = []
+    for index, item in enumerate(placed, start=1):
+        jitter = rng.uniform(0.85, 1.1)
+        own.append(
+            [
+                Solid(
+                    part.kind,
+                    part.half,
+                    item.rotation @ np.array(part.centre) + item.position,
+                    item.rotation @ part.rotation,
+                    _tinted(COLOURS[item.colour], part.tone * jitter),
+                    index,
+                )
+                for part in item.thing.parts
+            ]
+        )
+    solids = _room(radius, large, pose[:3, 3], rng) + [solid for group in own for solid in group]
+    picture = renderer.render(solids, _lights(rng), intrinsics, pose)
+    depth_mm = read_depth(picture.depth, sample_sensor(rng), rng)
+    grain = rng.normal(0, rng.uniform(0.5, 4.0), picture.rgb.shape)
+    rgb = np.clip(picture.rgb + grain, 0, 255).astype(np.uint8)
+    objects = [
+        _describe(index, item, own[index - 1], picture.instance, intrinsics, world_to_camera)
+        for index, item in enumerate(placed, start=1)
+    ]
+    return SimulatedFrame(scene, rgb, depth_mm, picture.instance, intrinsics, pose, objects)
