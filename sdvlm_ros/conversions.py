@@ -1,4 +1,4 @@
-"""RgbdFrame's parts and SpatialAnswer -> messages; messages -> RgbdFrame is `sdvlm_core.camera.decoding`.
+"""RgbdFrame's parts and SpatialAnswer -> messages; `sdvlm_core.camera.decoding` does the reverse.
 
 Does not know topics, time, or where a message goes; works on plain message objects, without a
 node. What reads messages needs no ROS and is only handed on here, for one import in this room.

@@ -1,6 +1,6 @@
 """SpatialClient: the planner's door. Ask or measure, get an answer or an exception.
 
-The methods of `sdvlm_ros.client.asynchronous`, blocking. A node, a context and a thread of its own make
+The methods of `sdvlm_ros.client.asynchronous`, blocking. Its own node, context and thread make
 it safe to call from any thread, a callback of another executor included: it blocks its caller and
 nobody else. Does not know images, models, or how an answer comes about.
 

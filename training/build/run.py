@@ -351,5 +351,3 @@ def main() -> None:
     # SIGTERM ends as Ctrl-C does; by itself it would leave the workers running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     typer.run(build)
-
-

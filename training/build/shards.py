@@ -29,9 +29,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.build import scannet
-from training.build import scannetpp
-from training.build import simulated
+from training.build import scannet, scannetpp, simulated
 from training.build.graph import Rasterizer, depth_of, describe
 from training.build.phrasing import STYLES
 from training.build.questions import TYPES, Balance, Question, ask_all, named_view

@@ -1,9 +1,9 @@
 """Is an answer right? Our own rules, judge-free and strict.
 
-`score` reads an answer in words against what is known to be true: numbers by
-`sdvlm_core.language.reading`, names by looking for the candidates. `strict` reads what a judge made of
-an answer, as `official` does, without the mistakes of the official scripts. Knows no models and
-no files.
+`score` compares an answer in words with the known truth: numbers by
+`sdvlm_core.language.reading`, names by looking for the candidates. `strict` reads what a judge
+made of an answer, as `official` does, without the mistakes of the official scripts. Knows no
+models and no files.
 
 Rules (SD-VLM's evaluation, with `eval` and the judge replaced): a number is right when
 max(p / g, g / p) < 1.25, several when the mean of those ratios is and none is missing or too many;

@@ -160,7 +160,10 @@ def test_the_drawing_has_the_picture_s_size_and_marks_the_objects(files, tmp_pat
 
 
 def test_measuring_loads_no_torch():
-    words = "import sys, sdvlm_core.geometry.measure, sdvlm_core.geometry.drawing; print('torch' in sys.modules)"
+    words = (
+        "import sys, sdvlm_core.geometry.measure, sdvlm_core.geometry.drawing; "
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     assert math.isfinite(0.0)

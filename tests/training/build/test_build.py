@@ -23,6 +23,7 @@ import pytest
 
 pytest.importorskip("embreex", reason="ray casting needs embreex (requirements/train.txt)")
 
+from tests.paths import ROOT
 from tests.training import scans
 from training.build import scannet
 from training.build.graph import Rasterizer, describe
@@ -31,7 +32,6 @@ from training.build.questions import TYPES
 from training.build.scene import SceneError
 from training.build.sens import read_frames
 from training.build.shards import Recipe, Task, write_shard
-from tests.paths import ROOT
 
 SOURCES = ("scannet", "scannetpp")
 

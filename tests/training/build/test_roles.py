@@ -18,11 +18,11 @@ import yaml
 pytest.importorskip("embreex", reason="ray casting needs embreex (requirements/train.txt)")
 pytest.importorskip("openai")
 
+from tests.paths import ROOT
 from tests.training import scans
 from tests.training.chat_server import Chat, chatting
 from training.build.load import load
 from training.build.roles import Role, read_roles, shared_by
-from tests.paths import ROOT
 
 TWINS = (
     scans.TABLE,
