@@ -28,7 +28,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sdvlm_core.document import without_nan
+from sdvlm_core.answer import without_nan
 from sdvlm_core.frame import Region, read_frame
 from sdvlm_core.geometry.measure import (
     Measured,

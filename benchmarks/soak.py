@@ -34,7 +34,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 
 from sdvlm.srv import SpatialQuery
-from sdvlm_ros.error_codes import NAMES
+from sdvlm_core.errors import ErrorCode
 
 BLOCK = 200
 GROWTH, SLOWER = 1.02, 1.5
@@ -77,7 +77,7 @@ def questions(camera: Camera, pid: int, count: int) -> dict[str, Any]:
     for index in range(count):
         took, response = ask(camera, QUESTIONS[index % len(QUESTIONS)])
         seconds.append(took)
-        codes[NAMES[response.error_code]] += 1
+        codes[ErrorCode(response.error_code).name] += 1
         if index + 1 == BLOCK:
             early = held(pid)
         if (index + 1) % BLOCK == 0:
@@ -117,7 +117,7 @@ def cycles(camera: Camera, pid: int, count: int) -> dict[str, Any]:
             _until(camera, change.done, f"transition {transition}")
             failed += not change.result().success
         _until(camera, lambda f=futures: all(one.done() for one in f), "every response")
-        codes.update(NAMES[future.result().error_code] for future in futures)
+        codes.update(ErrorCode(future.result().error_code).name for future in futures)
         _until(camera, lambda: ask(camera, QUESTIONS[0])[1].error_code == 0, "an answer again")
         late = held(pid)
         if cycle == 4:  # libraries have allocated by now what they keep

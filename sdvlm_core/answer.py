@@ -7,10 +7,9 @@ Plain data. Knows neither how an answer was found (`engine`) nor how text is rea
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
-
-from sdvlm_core.language.reading import Measurement
+from typing import Any
 
 
 class Status(IntEnum):
@@ -30,6 +29,41 @@ class Verdict(IntEnum):
     UNDECIDED = 0
     HOLDS = 1
     DOES_NOT_HOLD = 2
+
+
+class Kind(IntEnum):
+    """What a measurement measures; the numbers are those of msg/Measurement."""
+
+    DISTANCE = 0
+    WIDTH = 1
+    HEIGHT = 2
+    LENGTH = 3
+    DEPTH = 4
+    ANGLE = 5
+    COUNT = 6
+
+
+class Source(IntEnum):
+    """Who says so; the numbers are those of msg/Measurement."""
+
+    LANGUAGE = 0
+    GEOMETRY = 1
+    FUSED = 2
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number with its meaning: metres, radians, or a plain count.
+
+    `std_dev` is in the unit of `value`; NaN = unknown, never 0. `text` is the words it came from.
+    """
+
+    kind: Kind
+    value: float
+    std_dev: float = math.nan
+    source: Source = Source.LANGUAGE
+    label: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,3 +109,29 @@ class SpatialAnswer:
     model_id: str = ""
     depth_source: str = ""
     timings: Timings = field(default_factory=Timings)
+
+
+UNITS = {Kind.COUNT: "", Kind.ANGLE: "rad"}  # all others are metres
+
+
+def answer_document(answer: SpatialAnswer) -> dict[str, Any]:
+    """A SpatialAnswer as plain JSON values: enumerations by name, NaN as null, SI throughout."""
+    document: dict[str, Any] = without_nan(asdict(answer))
+    document["status"] = answer.status.name
+    document["verdict"] = answer.verdict.name
+    for written, measurement in zip(document["measurements"], answer.measurements, strict=True):
+        written["kind"] = measurement.kind.name
+        written["source"] = measurement.source.name
+        written["unit"] = UNITS.get(measurement.kind, "m")
+    return document
+
+
+def without_nan(value: Any) -> Any:
+    """The same JSON value with null for what JSON has no number for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return value

@@ -22,8 +22,7 @@ from transformers import DynamicCache
 
 from sdvlm_core.answer import Position, SpatialAnswer, Status, Timings, Verdict
 from sdvlm_core.errors import DepthError, ModelMemoryError, QueryCanceled, QueryError, QueryTimeout
-from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.geometry.measure import point_at
+from sdvlm_core.frame import RgbdFrame, point_at
 from sdvlm_core.language.reading import measurements, parse
 from sdvlm_core.model import confidence
 from sdvlm_core.model.backbones.clip_image import clip_pixels

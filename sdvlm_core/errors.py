@@ -1,8 +1,12 @@
-"""Every way the core refuses, as one small hierarchy.
+"""The SdvlmError family, and the one table from an error to the code a planner receives.
 
-Knows no ROS error codes (`sdvlm_ros.node` maps these types to them) and no exit statuses
-(`sdvlm_core.cli.app` does). A message says what was wrong, with the numbers, and what to do.
+An error message says what was wrong, with the values, and what to do. The codes are those of
+srv/SpatialQuery; exit statuses of commands belong to `sdvlm_core.cli`.
 """
+
+from __future__ import annotations
+
+from enum import IntEnum
 
 
 class SdvlmError(Exception):
@@ -10,31 +14,23 @@ class SdvlmError(Exception):
 
 
 class FrameError(SdvlmError):
-    """A frame cannot be used: wrong shape, type, or sizes that do not belong together."""
+    """A frame cannot be used: wrong shape, type, or sizes that do not match."""
+
+
+class StaleFrameError(FrameError):
+    """The newest frame is older than the caller accepts, or has no acquisition time."""
 
 
 class DepthError(FrameError):
-    """The depth image is missing, has no usable reading, or an encoding we do not know."""
+    """The depth image is missing, has no usable reading, or an unknown encoding."""
 
 
 class IntrinsicsError(FrameError):
-    """The camera intrinsics are missing, not finite, or belong to another image size."""
+    """The camera intrinsics are missing, not finite, or for another image size."""
 
 
 class QueryError(SdvlmError):
     """A question or region that cannot be asked: empty, too long, outside the image."""
-
-
-class CheckpointError(SdvlmError):
-    """A model that cannot be loaded: absent, incomplete, or not of a known layout."""
-
-
-class DownloadError(CheckpointError):
-    """A model that cannot be downloaded, or is not what was listed when it arrived."""
-
-
-class ModelMemoryError(SdvlmError):
-    """Memory ran out, on the model's device or for the image; the process goes on."""
 
 
 class QueryTimeout(SdvlmError):
@@ -42,4 +38,83 @@ class QueryTimeout(SdvlmError):
 
 
 class QueryCanceled(SdvlmError):
-    """The caller withdrew the question before the answer was complete."""
+    """The caller canceled the question before the answer was complete."""
+
+
+class QueueFullError(SdvlmError):
+    """More requests are waiting than the node accepts."""
+
+
+class CheckpointError(SdvlmError):
+    """A model that cannot be loaded: absent, incomplete, or of an unknown layout."""
+
+
+class DownloadError(CheckpointError):
+    """A model that cannot be downloaded, or whose files do not match what the hub listed."""
+
+
+class ModelNotReadyError(SdvlmError):
+    """The node is not active, or its model did not load."""
+
+
+class ModelMemoryError(SdvlmError):
+    """Out of memory, on the model's device or for the image; the process keeps running."""
+
+
+class TransformError(SdvlmError):
+    """There is no transform to the target frame at the image's stamp."""
+
+
+class BagError(SdvlmError):
+    """A bag that cannot be read, or whose topics are ambiguous."""
+
+
+class ReplayError(SdvlmError):
+    """A replay directory that cannot be written, read, or resumed."""
+
+
+class ParameterError(SdvlmError):
+    """A node parameter that does not exist, or a value it cannot have."""
+
+
+class ErrorCode(IntEnum):
+    """Why there is no answer; the numbers are those of srv/SpatialQuery."""
+
+    NONE = 0
+    UNKNOWN = 9600
+    NO_IMAGE = 9601
+    STALE_IMAGE = 9602
+    BAD_DEPTH = 9603
+    BAD_CAMERA_INFO = 9604
+    INVALID_QUERY = 9605
+    MODEL_NOT_READY = 9606
+    OUT_OF_MEMORY = 9607
+    TIMEOUT = 9608
+    TF_ERROR = 9609
+    CANCELED = 9610
+    QUEUE_FULL = 9611
+
+
+# The first match counts, so a subclass comes before its base.
+_CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
+    (StaleFrameError, ErrorCode.STALE_IMAGE),
+    (DepthError, ErrorCode.BAD_DEPTH),
+    (IntrinsicsError, ErrorCode.BAD_CAMERA_INFO),
+    (FrameError, ErrorCode.NO_IMAGE),
+    (QueryError, ErrorCode.INVALID_QUERY),
+    (QueryTimeout, ErrorCode.TIMEOUT),
+    (QueryCanceled, ErrorCode.CANCELED),
+    (QueueFullError, ErrorCode.QUEUE_FULL),
+    (ModelMemoryError, ErrorCode.OUT_OF_MEMORY),
+    (CheckpointError, ErrorCode.MODEL_NOT_READY),
+    (ModelNotReadyError, ErrorCode.MODEL_NOT_READY),
+    (TransformError, ErrorCode.TF_ERROR),
+)
+
+
+def error_code(error: Exception) -> ErrorCode:
+    """The code for an exception; UNKNOWN for one that nobody foresaw, which is a defect of ours."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    return ErrorCode.UNKNOWN

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from sdvlm_core.answer import SpatialAnswer, Status
+from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
 from sdvlm_core.engine import FrameSession
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import Region
@@ -28,7 +28,6 @@ from sdvlm_core.geometry.measure import (
     open_scene,
 )
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
-from sdvlm_core.language.reading import Kind, Measurement, Source
 
 #: MSMU's success rule: two lengths agree when neither is so many times the other.
 AGREE = 1.25

@@ -17,11 +17,18 @@ from rclpy.node import Node
 
 from sdvlm.srv import SpatialQuery
 from sdvlm_core.camera.decoding import nanoseconds, regions_from_messages
-from sdvlm_core.errors import QueryCanceled, QueryError, QueryTimeout, SdvlmError
+from sdvlm_core.errors import (
+    ErrorCode,
+    ModelNotReadyError,
+    QueryCanceled,
+    QueryError,
+    QueryTimeout,
+    SdvlmError,
+    error_code,
+)
 from sdvlm_core.geometry.measure import open_scene
 from sdvlm_core.model.prompt import check_question
 from sdvlm_ros import parameters
-from sdvlm_ros.error_codes import NAMES, ModelNotReadyError, error_code
 from sdvlm_ros.frame_buffer import Input, RawFrame, check_age
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.promise import Promise
@@ -180,13 +187,13 @@ class Dispatcher:
 
     def refused(self, response: Any, error: Exception) -> Any:
         """The response or result with the code and the text of what went wrong."""
-        response.error_code = error_code(error)
+        response.error_code = int(error_code(error))
         response.error_msg = str(error) or type(error).__name__
         if isinstance(error, QueryCanceled):  # as somebody wished
             self.canceled += 1
             return response
         self.failed += 1
-        self.last_error = f"{NAMES[response.error_code]}: {response.error_msg}"
+        self.last_error = f"{ErrorCode(response.error_code).name}: {response.error_msg}"
         logger = self._node.get_logger()
         # A planner that asks in a loop must not fill the log.
         logger.warning(f"request refused, {self.last_error}", throttle_duration_sec=1.0)

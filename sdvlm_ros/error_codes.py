@@ -6,8 +6,7 @@ Knows the types, not the circumstances: the text of the exception is what the ca
 from __future__ import annotations
 
 from sdvlm_core import error_codes, errors
-from sdvlm_core.error_codes import ErrorCode
-from sdvlm_ros.worker import QueueFullError
+from sdvlm_core.errors import ErrorCode, QueueFullError
 
 
 class ModelNotReadyError(errors.SdvlmError):

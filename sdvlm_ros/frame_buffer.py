@@ -14,8 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from sdvlm_core.error_codes import StaleFrameError
-from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError
+from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, StaleFrameError
 
 # Frames that outlive the rings because somebody used them and may come back with their stamps.
 USED = 4

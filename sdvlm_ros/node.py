@@ -19,6 +19,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from sdvlm_core.errors import ParameterError
 from sdvlm_ros import diagnostics, loading, memory, parameters, process
 from sdvlm_ros.action import Reasoning
 from sdvlm_ros.dispatch import Dispatcher
@@ -188,7 +189,7 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 0 = ended so, 2 = a parameter is wrong."""
     try:
         process.run(SpatialQueryNode, args)
-    except parameters.ParameterError as error:
+    except ParameterError as error:
         print(f"sdvlm_node: {error}", file=sys.stderr)
         return 2
     return 0

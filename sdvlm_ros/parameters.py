@@ -21,7 +21,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from sdvlm_core.errors import SdvlmError
+from sdvlm_core.errors import ParameterError
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
 
 if TYPE_CHECKING:
@@ -38,10 +38,6 @@ CHOICES = {
 }
 # Below this, logits divided by it are no numbers any more.
 COLDEST = 0.01
-
-
-class ParameterError(SdvlmError):
-    """A parameter that does not exist, or a value that it cannot have."""
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,10 @@ from std_srvs.srv import Trigger
 
 from sdvlm.srv import MeasureRegions, SpatialQuery
 from sdvlm_core.camera.decoding import regions_from_messages
-from sdvlm_core.errors import QueryError, SdvlmError
+from sdvlm_core.errors import QueryError, SdvlmError, error_code
 from sdvlm_ros import tasks
 from sdvlm_ros.conversions import answer_message, measured_response
 from sdvlm_ros.dispatch import Dispatcher
-from sdvlm_ros.error_codes import NAMES, error_code
 from sdvlm_ros.publishers import Outputs
 from sdvlm_ros.transforms import Transforms
 
@@ -104,7 +103,7 @@ class Services:
         try:
             stamp_ns = self._dispatcher.hold_frame()
         except SdvlmError as error:
-            response.message = f"{NAMES[error_code(error)]}: {error}"
+            response.message = f"{error_code(error).name}: {error}"
             return response
         response.success = True
         response.message = f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"

@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from sdvlm.msg import SpatialAnswer
 from sdvlm.srv import MeasureRegions
-from sdvlm_ros.error_codes import TransformError
+from sdvlm_core.errors import TransformError
 from sdvlm_ros.promise import Promise
 
 # An answer may take as long as its caller's patience, and the transform of its image's moment must

@@ -24,15 +24,11 @@ from sdvlm_core.errors import (
     QueryCanceled,
     QueryError,
     QueryTimeout,
-    SdvlmError,
+    QueueFullError,
 )
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_ros.conversions import frame_from_messages, read_serialized
 from sdvlm_ros.frame_buffer import RawFrame
-
-
-class QueueFullError(SdvlmError):
-    """More requests are waiting than the node accepts."""
 
 
 class Opened(Protocol):

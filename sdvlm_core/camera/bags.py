@@ -24,13 +24,13 @@ from sdvlm_core.camera.decoding import (
     is_depth,
     serialized_stamp_ns,
 )
-from sdvlm_core.error_codes import StaleFrameError
 from sdvlm_core.errors import (
+    BagError,
     DepthError,
     FrameError,
     IntrinsicsError,
     ModelMemoryError,
-    SdvlmError,
+    StaleFrameError,
 )
 from sdvlm_core.frame import RgbdFrame
 
@@ -52,10 +52,6 @@ _PATIENCE = 8
 _NO_HEADER = -1
 # Of depth and info each; about a second of a camera.
 _KEPT = 32
-
-
-class BagError(SdvlmError):
-    """A bag that cannot be read, or whose topics are not clear."""
 
 
 class Input(Enum):

@@ -25,12 +25,10 @@ from rich.progress import DownloadColumn, Progress, track
 from rich.table import Table
 
 from sdvlm_core import __version__
-from sdvlm_core.answer import SpatialAnswer, Status
-from sdvlm_core.document import UNITS as _UNITS
-from sdvlm_core.document import answer_document
+from sdvlm_core.answer import UNITS as _UNITS
+from sdvlm_core.answer import Measurement, SpatialAnswer, Status, answer_document
 from sdvlm_core.errors import SdvlmError
 from sdvlm_core.frame import read_frame
-from sdvlm_core.language.reading import Measurement
 
 if TYPE_CHECKING:
     from sdvlm_core.verification import Check

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sdvlm_core.document import without_nan
+from sdvlm_core.answer import without_nan
 from sdvlm_core.errors import QueryError, SdvlmError
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.measure import Measured, Pair, Scene

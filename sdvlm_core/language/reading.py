@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
+from sdvlm_core.answer import Kind, Measurement, Source
 from sdvlm_core.language.quantities import UNITS, Quantity, find_quantities
 from sdvlm_core.language.statements import (
     ADJECTIVES,
@@ -28,43 +28,6 @@ from sdvlm_core.language.statements import (
     phrase,
 )
 from sdvlm_core.language.tokens import Token, tokenize, vocabulary
-
-__all__ = ["Kind", "Measurement", "Quantity", "Reading", "Source", "measurements", "parse"]
-
-
-class Kind(IntEnum):
-    """What a measurement measures; the numbers are those of msg/Measurement."""
-
-    DISTANCE = 0
-    WIDTH = 1
-    HEIGHT = 2
-    LENGTH = 3
-    DEPTH = 4
-    ANGLE = 5
-    COUNT = 6
-
-
-class Source(IntEnum):
-    """Who says so; the numbers are those of msg/Measurement."""
-
-    LANGUAGE = 0
-    GEOMETRY = 1
-    FUSED = 2
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One number with its meaning: metres, radians, or a plain count.
-
-    `std_dev` is in the unit of `value`; NaN = unknown, never 0. `text` is the words it came from.
-    """
-
-    kind: Kind
-    value: float
-    std_dev: float = math.nan
-    source: Source = Source.LANGUAGE
-    label: str = ""
-    text: str = ""
 
 
 @dataclass(frozen=True)

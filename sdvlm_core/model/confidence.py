@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from sdvlm_core.answer import Kind, Measurement
 from sdvlm_core.errors import CheckpointError
-from sdvlm_core.language.reading import Kind, Measurement, Reading
+from sdvlm_core.language.reading import Reading
 
 #: Kinds of answers, each with a curve of its own.
 KINDS = ("absent", "place", "count", "distance", "side", "sides", "words")

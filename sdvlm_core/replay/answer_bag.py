@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdvlm_core.answer import Status, Verdict
+from sdvlm_core.answer import Kind, Source, Status, Verdict
 from sdvlm_core.camera.decoding import Message
 from sdvlm_core.camera.definitions import DEFINITIONS
-from sdvlm_core.language.reading import Kind, Source
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection

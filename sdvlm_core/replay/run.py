@@ -27,10 +27,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sdvlm_core import __version__
+from sdvlm_core.answer import answer_document
 from sdvlm_core.camera.bags import BagFrame, Topics, decode, frames
-from sdvlm_core.document import answer_document
-from sdvlm_core.error_codes import StaleFrameError, error_code
-from sdvlm_core.errors import FrameError, QueryCanceled, SdvlmError
+from sdvlm_core.errors import (
+    FrameError,
+    QueryCanceled,
+    ReplayError,
+    SdvlmError,
+    StaleFrameError,
+    error_code,
+)
 from sdvlm_core.replay.schedule import Due, PlannedQuestion, beyond, schedule
 
 if TYPE_CHECKING:
@@ -44,10 +50,6 @@ ANSWERS = "answers.jsonl"
 DESCRIPTION = "replay.json"
 
 Entry = dict[str, Any]
-
-
-class ReplayError(SdvlmError):
-    """A directory that holds another replay, or one that cannot be gone on with."""
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,8 @@ from std_srvs.srv import Trigger
 
 from sdvlm.msg import Measurement, Region, RegionMeasurement, SpatialAnswer
 from sdvlm.srv import MeasureRegions, SpatialQuery
-from sdvlm_core.error_codes import ErrorCode
-from sdvlm_core.errors import SdvlmError
+from sdvlm_core.errors import ErrorCode, SdvlmError
 from sdvlm_ros.conversions import duration_message, time_message
-from sdvlm_ros.error_codes import NAMES
 
 #: Label -> (x1, y1, x2, y2) or (u, v), pixels of the colour image.
 Regions = Mapping[str, Sequence[float]]
@@ -41,7 +39,8 @@ class SpatialQueryFailed(SdvlmError):
         answer: SpatialAnswer | None = None,
         answers: Sequence[SpatialAnswer] = (),
     ) -> None:
-        super().__init__(f"{NAMES.get(code, code)}: {message}")
+        known = code in ErrorCode._value2member_map_
+        super().__init__(f"{ErrorCode(code).name if known else code}: {message}")
         self.code = code
         self.answer = answer
         self.answers = tuple(answers)

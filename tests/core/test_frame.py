@@ -15,8 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, QueryError
-from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, depth_in_metres, read_frame
-from sdvlm_core.geometry.measure import point_at
+from sdvlm_core.frame import (
+    CameraIntrinsics,
+    Region,
+    RgbdFrame,
+    depth_in_metres,
+    point_at,
+    read_frame,
+)
 
 CAMERA = CameraIntrinsics(fx=60.0, fy=60.0, cx=31.5, cy=23.5, width=64, height=48)
 

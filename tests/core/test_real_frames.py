@@ -10,8 +10,7 @@ import json
 import numpy as np
 import pytest
 
-from sdvlm_core.frame import read_frame
-from sdvlm_core.geometry.measure import point_at
+from sdvlm_core.frame import point_at, read_frame
 from sdvlm_core.model.backbones.clip_image import SquareCanvas
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
 from tests.paths import SHARED

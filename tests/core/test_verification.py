@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from sdvlm_core.answer import SpatialAnswer, Status
+from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
 from sdvlm_core.geometry.measure import Caution
-from sdvlm_core.language.reading import Kind, Measurement, Source
 from sdvlm_core.verification import agree, fused, verify
 from tests.training import scans
 

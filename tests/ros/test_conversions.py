@@ -16,10 +16,18 @@ from hypothesis.extra import numpy as arrays
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from sdvlm_core.answer import Position, SpatialAnswer, Status, Timings, Verdict
+from sdvlm_core.answer import (
+    Kind,
+    Measurement,
+    Position,
+    Source,
+    SpatialAnswer,
+    Status,
+    Timings,
+    Verdict,
+)
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError
 from sdvlm_core.frame import CameraIntrinsics
-from sdvlm_core.language.reading import Kind, Measurement, Source
 from sdvlm_ros.conversions import (
     answer_message,
     camera_info_message,

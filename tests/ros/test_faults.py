@@ -26,9 +26,9 @@ from rclpy.qos import QoSProfile
 
 from sdvlm.action import SpatialReasoning
 from sdvlm.srv import SpatialQuery
+from sdvlm_core.errors import ErrorCode
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros.conversions import camera_info_message, image_message, time_message
-from sdvlm_ros.error_codes import NAMES
 from tests.ros.conftest import ROOT, running
 from tests.ros.peer import DEPTH, INFO, RGB, Peer, Response, depth, frame
 
@@ -60,7 +60,7 @@ def ask_until(
     deadline = time.monotonic() + within
     while True:
         response = peer.ask(**fields)
-        codes[NAMES[response.error_code]] += 1
+        codes[ErrorCode(response.error_code).name] += 1
         if told(response):
             return codes
         assert time.monotonic() < deadline, codes
@@ -147,13 +147,13 @@ def test_a_camera_that_changes_resolution_is_refused_only_while_its_parts_differ
         stamp_ns = start + index * 10**9
         late = sized(stamp_ns, width, height) | {INFO: sized(stamp_ns, 99, 77)[INFO]}
         response = peer.ask_about(late, stamp_ns)
-        codes[NAMES[response.error_code]] += 1
+        codes[ErrorCode(response.error_code).name] += 1
         assert response.error_code == Response.BAD_CAMERA_INFO
         assert f"colour is {width}x{height}" in response.error_msg
         assert "camera_info is 99x77" in response.error_msg
         good = stamp_ns + 500_000_000
         response = peer.ask_about(sized(good, width, height), good)
-        codes[NAMES[response.error_code]] += 1
+        codes[ErrorCode(response.error_code).name] += 1
         assert answered(response), response.error_msg
     print("resolution changed:", dict(codes))
 
@@ -169,8 +169,8 @@ def test_one_broken_frame_in_ten_is_one_refusal_in_ten(peer: Peer) -> None:
         if index % 20 == 15:
             messages[DEPTH].step, expected = 7, "BAD_DEPTH"
         response = peer.ask_about(messages, stamp_ns)
-        codes[NAMES[response.error_code]] += 1
-        assert NAMES[response.error_code] == expected, response.error_msg
+        codes[ErrorCode(response.error_code).name] += 1
+        assert ErrorCode(response.error_code).name == expected, response.error_msg
     print("one broken frame in ten:", dict(codes))
     assert codes == {"NONE": 36, "NO_IMAGE": 2, "BAD_DEPTH": 2}
 
@@ -187,10 +187,10 @@ def test_depth_that_stops_for_5_s_is_said_and_answers_come_back_with_it(peer: Pe
         response = peer.ask()
         # A second for what is in the buffer to grow old.
         if 2.5 < running_for < 6.0:
-            before[NAMES[response.error_code]] += 1
+            before[ErrorCode(response.error_code).name] += 1
             assert "depth" in response.error_msg or "old" in response.error_msg
         if running_for > 7.0:
-            after[NAMES[response.error_code]] += 1
+            after[ErrorCode(response.error_code).name] += 1
     print("depth stopped:", dict(before), "and came back:", dict(after))
     assert set(before) <= {"BAD_DEPTH", "STALE_IMAGE"}
     assert after["NONE"] > 0
@@ -208,7 +208,7 @@ def test_fifty_callers_at_once_all_get_an_answer_or_queue_full(peer: Peer) -> No
     assert answered(peer.ask_about(frame(stamp_ns), stamp_ns))
     futures = [caller.call_async(peer.request(stamp_ns=stamp_ns)) for caller in callers]
     peer.spin_until(lambda: all(future.done() for future in futures), 60.0, "every response")
-    codes = Counter(NAMES[future.result().error_code] for future in futures)
+    codes = Counter(ErrorCode(future.result().error_code).name for future in futures)
     print(f"{CALLERS} callers:", dict(codes))
     assert set(codes) <= {"NONE", "QUEUE_FULL"}
     assert codes["NONE"] >= 8
@@ -278,7 +278,7 @@ def test_a_signal_during_generation_tells_every_caller_and_ends_with_status_0(
             lambda: result.done() and all(future.done() for future in futures), 20.0, "the replies"
         )
         output, _ = process.communicate(timeout=30)
-    codes = Counter(NAMES[future.result().error_code] for future in futures)
+    codes = Counter(ErrorCode(future.result().error_code).name for future in futures)
     print(f"{number.name} during generation:", dict(codes))
     assert set(codes) == {"CANCELED"}
     assert result.result().result.error_code == Response.CANCELED

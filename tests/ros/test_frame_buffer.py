@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdvlm_core.error_codes import StaleFrameError
-from sdvlm_core.errors import DepthError, IntrinsicsError
+from sdvlm_core.errors import DepthError, IntrinsicsError, StaleFrameError
 from sdvlm_ros.frame_buffer import (
     USED,
     FrameBuffer,

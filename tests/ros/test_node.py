@@ -22,12 +22,12 @@ from lifecycle_msgs.srv import ChangeState
 
 from sdvlm.msg import Region, SpatialAnswer
 from sdvlm_core.camera.decoding import nanoseconds
+from sdvlm_core.errors import ModelNotReadyError
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros import parameters
 from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, frame_from_messages, image_message
 from sdvlm_ros.dispatch import Dispatcher
-from sdvlm_ros.error_codes import ModelNotReadyError
 from sdvlm_ros.visualization import Visualization
 from tests.ros.conftest import running
 from tests.ros.peer import (

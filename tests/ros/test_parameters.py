@@ -14,6 +14,7 @@ import yaml
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from sdvlm_core.errors import ParameterError
 from sdvlm_ros import parameters
 from tests.ros.conftest import ROOT
 
@@ -104,7 +105,7 @@ def test_what_is_given_at_start_and_cannot_be_is_an_error_that_names_it(
     node = rclpy.create_node(
         "parameters", context=context, parameter_overrides=[Parameter(name, value=value)]
     )
-    with pytest.raises(parameters.ParameterError, match=text):
+    with pytest.raises(ParameterError, match=text):
         parameters.declare(node)
     node.destroy_node()
 

@@ -28,11 +28,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 
 from sdvlm.msg import SpatialAnswer  # noqa: E402
-from sdvlm_core import error_codes as core_codes  # noqa: E402
 from sdvlm_core import errors  # noqa: E402
 from sdvlm_core.camera import bags as core_bags  # noqa: E402
 from sdvlm_core.camera.decoding import frame_from_messages, nanoseconds  # noqa: E402
-from sdvlm_ros import error_codes, frame_buffer  # noqa: E402
+from sdvlm_ros import frame_buffer  # noqa: E402
 from tests import bags  # noqa: E402
 from tests.bags import START  # noqa: E402
 from tests.ros.conftest import ROOT, running  # noqa: E402
@@ -217,7 +216,7 @@ def test_a_bag_is_paired_as_the_node_pairs(
             buffer.add(frame_buffer.Input(kind.value), stamp_ns, name)
     for frame in core_bags.pair(messages, SLOP):
         partners = frame.depth and frame.info and (frame.depth.data, frame.info.data)
-        code = frame.refusal and int(core_codes.error_code(frame.refusal))
+        code = frame.refusal and int(errors.error_code(frame.refusal))
         assert (partners, code) == paired_live(buffer, frame.color.stamp_ns)
 
 
@@ -226,14 +225,14 @@ def paired_live(buffer: frame_buffer.FrameBuffer, stamp_ns: int) -> tuple[Any, i
     try:
         live = buffer.at(stamp_ns)
     except errors.FrameError as error:
-        return None, error_codes.error_code(error)
+        return None, errors.error_code(error)
     assert live.depth is not None
     return (live.depth.data, live.info.data), None
 
 
 def test_codes_in_files_are_those_of_the_service() -> None:
-    assert {code.name: int(code) for code in core_codes.ErrorCode} == {
-        code.name: getattr(Response, code.name) for code in core_codes.ErrorCode
+    assert {code.name: int(code) for code in errors.ErrorCode} == {
+        code.name: getattr(Response, code.name) for code in errors.ErrorCode
     }
 
 

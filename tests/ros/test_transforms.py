@@ -13,8 +13,8 @@ from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Header
 
 from sdvlm.msg import SpatialAnswer
+from sdvlm_core.errors import TransformError
 from sdvlm_ros.conversions import time_message
-from sdvlm_ros.error_codes import TransformError
 from sdvlm_ros.transforms import Transforms
 
 STAMP = 5_000_000_000

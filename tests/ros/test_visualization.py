@@ -13,11 +13,11 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
+from sdvlm_core.answer import Kind, Measurement
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.drawing import draw_measurements
 from sdvlm_core.geometry.measure import Measured, Pair, measure
 from sdvlm_core.geometry.point_cloud import make_cloud
-from sdvlm_core.language.reading import Kind, Measurement
 from sdvlm_core.verification import Check
 from sdvlm_ros import visualization
 from sdvlm_ros.visualization import LIFETIME, Visualization

@@ -12,10 +12,10 @@ import pytest
 from rclpy.serialization import serialize_message
 
 from sdvlm_core.answer import SpatialAnswer
-from sdvlm_core.errors import DepthError, QueryCanceled, QueryTimeout
+from sdvlm_core.errors import DepthError, QueryCanceled, QueryTimeout, QueueFullError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_ros.frame_buffer import RawFrame, Stamped
-from sdvlm_ros.worker import Job, QueueFullError, Reply, Worker
+from sdvlm_ros.worker import Job, Reply, Worker
 from tests.ros.peer import color, depth, info
 
 

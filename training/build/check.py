@@ -1,8 +1,8 @@
 """`python -m training.build.check OUT`: re-derive every number of a built data set.
 
 Independent of the generator on purpose: it reads the words of a turn with expressions of its own
-and `sdvlm_core.language.reading`, looks the objects up in the row's scene graph, and computes what the
-answer should be. Imports neither `questions` nor `phrasing`.
+and `sdvlm_core.language.reading`, looks objects up in the row's scene graph, and computes the
+right answer. Imports neither `questions` nor `phrasing`.
 """
 
 from __future__ import annotations

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sdvlm_core.answer import Position, SpatialAnswer, Verdict
+from sdvlm_core.answer import Kind, Measurement, Position, SpatialAnswer, Verdict, answer_document
 from sdvlm_core.cli import doctor
-from sdvlm_core.cli.app import answer_document, app
+from sdvlm_core.cli.app import app
 from sdvlm_core.cli.doctor import Check, State
-from sdvlm_core.language.reading import Kind, Measurement
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 runner = CliRunner()

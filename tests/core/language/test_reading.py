@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdvlm_core.language.reading import Kind, Reading, measurements, parse
+from sdvlm_core.answer import Kind
+from sdvlm_core.language.reading import Reading, measurements, parse
 
 LENGTH_UNITS = {
     "km": 1000.0,

@@ -23,31 +23,24 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from rosbags import rosbag2
 from typer.testing import CliRunner
 
-rosbag2 = pytest.importorskip("rosbags.rosbag2")
-
-from sdvlm_core.answer import Position, SpatialAnswer, Timings  # noqa: E402
-from sdvlm_core.camera.bags import BagError, decode, find_topics, frames, open_bag  # noqa: E402
-from sdvlm_core.cli.app import app  # noqa: E402
-from sdvlm_core.errors import QueryError  # noqa: E402
-from sdvlm_core.language.reading import Kind, Measurement  # noqa: E402
-from sdvlm_core.replay.answer_bag import typestore  # noqa: E402
-from sdvlm_core.replay.outputs import write_outputs  # noqa: E402
-from sdvlm_core.replay.run import (  # noqa: E402
-    ANSWERS,
-    Plan,
+from sdvlm_core.answer import Kind, Measurement, Position, SpatialAnswer, Timings
+from sdvlm_core.camera.bags import decode, find_topics, frames, open_bag
+from sdvlm_core.cli.app import app
+from sdvlm_core.errors import (
+    BagError,
+    QueryError,
     ReplayError,
-    Summary,
-    describe,
-    open_journal,
-    read_entries,
-    run,
 )
-from sdvlm_core.replay.schedule import EXAMPLE, PlannedQuestion, read_questions  # noqa: E402
-from tests import bags  # noqa: E402
-from tests.bags import CAMERA_INFO, DEPTH, IMAGE, INFO, PERIOD, RGB, START  # noqa: E402
-from tests.paths import ROOT  # noqa: E402
+from sdvlm_core.replay.answer_bag import typestore
+from sdvlm_core.replay.outputs import write_outputs
+from sdvlm_core.replay.run import ANSWERS, Plan, Summary, describe, open_journal, read_entries, run
+from sdvlm_core.replay.schedule import EXAMPLE, PlannedQuestion, read_questions
+from tests import bags
+from tests.bags import CAMERA_INFO, DEPTH, IMAGE, INFO, PERIOD, RGB, START
+from tests.paths import ROOT
 
 SLOP = 30_000_000
 SECOND = 1_000_000_000

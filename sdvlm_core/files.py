@@ -1,0 +1,92 @@
+"""Files written whole or not at all, JSON objects read strictly, and content hashes.
+
+A reader never sees half a file: content goes to a temporary name beside the target, which then
+replaces it in one step. Does not know what the files mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_CHUNK_BYTES = 1 << 24
+
+
+def read_json(path: Path, refusal: type[Exception] = ValueError) -> dict[str, Any]:
+    """One JSON object from a file.
+
+    Raises:
+        refusal: the file is unreadable, not JSON, or not an object; names the file.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise refusal(f"cannot read {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise refusal(f"{path} must hold one JSON object, found {type(values).__name__}")
+    return values
+
+
+def temporary_path(path: Path) -> Path:
+    """The name beside `path` under which this process writes it: `.NAME.PID.tmp`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; it replaces `path` when the block ends without an error."""
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """A new temporary directory; it becomes `path`, replacing it, when the block ends."""
+    temporary = temporary_path(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace the file in one step."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file in one step; UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, document: Any, indent: int | None = 2) -> None:
+    """Replace the file in one step by a JSON document and a newline.
+
+    Raises:
+        ValueError: the document holds NaN or infinity, which JSON has no number for.
+    """
+    write_text(path, json.dumps(document, indent=indent, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content, read in bounded chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stored:
+        while chunk := stored.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
