@@ -17,17 +17,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 import torch
 from transformers import DynamicCache
 
 from sdvlm_core.answer import Position, SpatialAnswer, Status, Timings, Verdict
 from sdvlm_core.errors import DepthError, ModelMemoryError, QueryCanceled, QueryError, QueryTimeout
-from sdvlm_core.frame import RgbdFrame, point_at
+from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, point_at
 from sdvlm_core.language.reading import measurements, parse
 from sdvlm_core.model import confidence
 from sdvlm_core.model.backbones.clip_image import clip_pixels
 from sdvlm_core.model.backbones.llava import calibration, encoding_settings, grid_cells
-from sdvlm_core.model.checkpoint import Checkpoint
+from sdvlm_core.model.checkpoint import NANO, Checkpoint, load
 from sdvlm_core.model.depth_encoding import encode, pool
 from sdvlm_core.model.prompt import check_question, prefix_ids, question_ids
 
@@ -86,6 +87,41 @@ class _Generated:
     decode: float = 0.0
 
 
+@dataclass(frozen=True)
+class LoadOptions:
+    """Which model to load, and how to run it.
+
+    Attributes:
+        model: `nano`, a model directory, or the name of a downloaded model.
+        device, dtype, quantization, attention: see `model.devices.resolve`.
+        depth_estimator: a directory or the name of a downloaded estimator for frames without
+            depth; None or "" = such frames keep no depth.
+    """
+
+    model: str = NANO
+    device: str = "auto"
+    dtype: str = "auto"
+    quantization: str = "none"
+    attention: str = "auto"
+    depth_estimator: str | None = None
+
+
+def load_engine(options: LoadOptions) -> SpatialEngine:
+    """Load a model, and its depth estimator if one is named, from local files.
+
+    Raises:
+        CheckpointError: a model is missing, incomplete or cannot run on this machine.
+    """
+    checkpoint = load(
+        options.model, options.device, options.dtype, options.quantization, options.attention
+    )
+    if not options.depth_estimator:
+        return SpatialEngine(checkpoint)
+    from sdvlm_core.model.depth_estimation import load_estimator
+
+    return SpatialEngine(checkpoint, load_estimator(options.depth_estimator, checkpoint.device))
+
+
 class SpatialEngine:
     """A loaded model that opens frames; with an estimator, also frames that have no depth."""
 
@@ -113,6 +149,15 @@ class SpatialEngine:
             frame = self._with_depth(frame)
             cache, length = self._encode(frame)
         return FrameSession(self.checkpoint, frame, cache, length, time.perf_counter() - started)
+
+    def warm_up(self) -> None:
+        """Answer once about an empty scene, so that the first real question is not slower."""
+        frame = RgbdFrame(
+            rgb=np.full((48, 64, 3), 128, np.uint8),
+            depth=np.full((48, 64), 1.0, np.float32) if self.estimator is None else None,
+            intrinsics=CameraIntrinsics(60.0, 60.0, 31.5, 23.5, 64, 48),
+        )
+        self.open(frame).ask("How far is the wall?", max_new_tokens=2)
 
     def _with_depth(self, frame: RgbdFrame) -> RgbdFrame:
         """The frame, with estimated depth if its encoding wants depth and the camera gave none."""

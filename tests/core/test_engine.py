@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from sdvlm_core.answer import SpatialAnswer, Status
-from sdvlm_core.engine import Sampling, SpatialEngine
+from sdvlm_core.engine import LoadOptions, Sampling, SpatialEngine, load_engine
 from sdvlm_core.errors import (
+    CheckpointError,
     DepthError,
     IntrinsicsError,
     ModelMemoryError,
@@ -28,7 +29,8 @@ from tests.tiny_checkpoint import write_tiny_checkpoint
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    return SpatialEngine(load(str(write_tiny_checkpoint(tmp_path_factory.mktemp("tiny")))))
+    directory = write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+    return load_engine(LoadOptions(str(directory), device="cpu"))
 
 
 def _frame(seed: int = 0) -> RgbdFrame:
@@ -73,6 +75,23 @@ def test_the_cached_prefix_gives_the_logits_of_one_whole_forward_pass(engine):
     torch.testing.assert_close(cached[text], whole[text], atol=1e-5, rtol=1e-5)
 
 
+def test_a_warmed_up_engine_answers_as_before(engine):
+    before = engine.open(_frame()).next_token_logits("How tall is it?")
+    engine.warm_up()
+    after = engine.open(_frame()).next_token_logits("How tall is it?")
+    torch.testing.assert_close(after, before, atol=0, rtol=0)
+
+
+def test_options_that_name_a_missing_estimator_are_refused(tmp_path):
+    options = LoadOptions(
+        str(write_tiny_checkpoint(tmp_path / "tiny")),
+        device="cpu",
+        depth_estimator=str(tmp_path / "missing"),
+    )
+    with pytest.raises(CheckpointError, match="missing"):
+        load_engine(options)
+
+
 def test_depth_changes_the_answer_of_a_depth_encoded_model(engine):
     frame = _frame()
     assert frame.depth is not None
@@ -82,7 +101,7 @@ def test_depth_changes_the_answer_of_a_depth_encoded_model(engine):
 
 
 def test_a_model_that_learnt_to_do_without_depth_does_and_says_so(tmp_path):
-    checkpoint = load(str(write_tiny_checkpoint(tmp_path)))
+    checkpoint = load(str(write_tiny_checkpoint(tmp_path)), device="cpu")
     checkpoint.model.config.depth_encoding["optional"] = True
     engine, frame = SpatialEngine(checkpoint), _frame()
     seen, unseen = (
@@ -97,7 +116,7 @@ def test_a_model_that_learnt_to_do_without_depth_does_and_says_so(tmp_path):
 
 
 def test_a_calibrated_model_tells_calibrated_confidence(tmp_path):
-    checkpoint = load(str(write_tiny_checkpoint(tmp_path)))
+    checkpoint = load(str(write_tiny_checkpoint(tmp_path)), device="cpu")
     curve = {"raw": [0.5], "right": [0.25]}
     checkpoint.model.config.calibration = dict.fromkeys(KINDS, curve)
     answer = SpatialEngine(checkpoint).open(_frame()).ask("How tall is it?", max_new_tokens=4)
@@ -105,7 +124,9 @@ def test_a_calibrated_model_tells_calibrated_confidence(tmp_path):
 
 
 def test_a_model_without_encoding_answers_without_depth(tmp_path):
-    plain = SpatialEngine(load(str(write_tiny_checkpoint(tmp_path, encoding="none"))))
+    plain = load_engine(
+        LoadOptions(str(write_tiny_checkpoint(tmp_path, encoding="none")), device="cpu")
+    )
     answer = plain.open(RgbdFrame(_frame().rgb)).ask("How tall is it?", max_new_tokens=4)
     assert answer.depth_source == ""
 
