@@ -5,38 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pytest
 
 from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
-from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
+from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.measure import Caution
 from sdvlm_core.verification import agree, fused, verify
-from tests.training import scans
-
-SIZE = (320, 240)
-K = np.array([[290.0, 0, 160.0], [0, 290.0, 120.0], [0, 0, 1]])
-POSE = scans.POSES[0]
-
-
-def _frame() -> RgbdFrame:
-    rgb, depth = scans.picture(POSE, scans.pinhole_rays(K, *SIZE))
-    depth = np.where(depth > 0, depth, np.nan).astype(np.float32)
-    return RgbdFrame(rgb, depth, CameraIntrinsics(290, 290, 160, 120, *SIZE))
-
-
-def _box(block: scans.Block) -> tuple[float, float, float, float]:
-    """Around the block in the picture, a little loose."""
-    corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, -1).T * block.sides
-    camera = (corners @ block.turn.T + block.centre - POSE[:3, 3]) @ POSE[:3, :3]
-    uv = camera[:, :2] / camera[:, 2:] * 290 + (160, 120)
-    (x1, y1), (x2, y2) = uv.min(0) - 3, uv.max(0) + 3
-    return float(x1), float(y1), float(x2), float(y2)
-
-
-def _middle(block: scans.Block) -> tuple[float, float]:
-    x1, y1, x2, y2 = _box(block)
-    return (x1 + x2) / 2, (y1 + y2) / 2
+from tests import blocks
+from tests.blocks import SIZE, box_around, middle_of, room_frame
 
 
 @dataclass
@@ -60,11 +36,11 @@ def _said(kind: Kind, value: float, label: str) -> SpatialAnswer:
     return SpatialAnswer("?", "...", measurements=(Measurement(kind, value, label=label),))
 
 
-RED = Region("red chair", box=_box(scans.RED))
+RED = Region("red chair", box=box_around(blocks.RED))
 
 
 def test_a_right_number_is_confirmed_and_fused():
-    answer, (check,) = verify(Session(_frame()), _said(Kind.HEIGHT, 1.0, "red chair"), [RED])
+    answer, (check,) = verify(Session(room_frame()), _said(Kind.HEIGHT, 1.0, "red chair"), [RED])
     assert check.agree is True
     said, seen, both = answer.measurements
     assert [m.source for m in (said, seen, both)] == [
@@ -72,7 +48,7 @@ def test_a_right_number_is_confirmed_and_fused():
         Source.GEOMETRY,
         Source.FUSED,
     ]
-    assert seen.value == pytest.approx(scans.RED.sides[2], rel=0.05)
+    assert seen.value == pytest.approx(blocks.RED.sides[2], rel=0.05)
     assert min(said.value, seen.value) < both.value < max(said.value, seen.value)
     assert both.std_dev < seen.std_dev
     assert abs(both.value - seen.value) < abs(both.value - said.value)
@@ -80,7 +56,7 @@ def test_a_right_number_is_confirmed_and_fused():
 
 
 def test_a_wrong_number_is_contradicted_and_both_are_shown():
-    answer, (check,) = verify(Session(_frame()), _said(Kind.HEIGHT, 2.0, "red chair"), [RED])
+    answer, (check,) = verify(Session(room_frame()), _said(Kind.HEIGHT, 2.0, "red chair"), [RED])
     assert check.agree is False
     assert "disagrees" in check.why
     assert answer.status is Status.DISAGREEMENT
@@ -88,9 +64,9 @@ def test_a_wrong_number_is_contradicted_and_both_are_shown():
 
 
 def test_without_a_region_the_model_is_asked_once_for_each_place():
-    frame = _frame()
-    places = {"red chair": _middle(scans.RED), "blue chair": _middle(scans.BLUE)}
-    true = math.dist(scans.RED.centre, scans.BLUE.centre)
+    frame = room_frame()
+    places = {"red chair": middle_of(blocks.RED), "blue chair": middle_of(blocks.BLUE)}
+    true = math.dist(blocks.RED.centre, blocks.BLUE.centre)
     session = Session(frame, places)
     answer = replace(
         _said(Kind.DISTANCE, true, "red chair and blue chair"),
@@ -109,7 +85,7 @@ def test_without_a_region_the_model_is_asked_once_for_each_place():
 
 
 def test_an_object_nobody_can_place_is_not_judged():
-    answer, (check,) = verify(Session(_frame()), _said(Kind.WIDTH, 0.5, "piano"))
+    answer, (check,) = verify(Session(room_frame()), _said(Kind.WIDTH, 0.5, "piano"))
     assert check.agree is None
     assert check.why == "nobody says where the piano is"
     assert len(answer.measurements) == 1
@@ -117,8 +93,8 @@ def test_an_object_nobody_can_place_is_not_judged():
 
 
 def test_geometry_that_is_not_to_be_trusted_decides_nothing():
-    cut = Region("sofa", box=(0.0, *_box(scans.CUT)[1:]))
-    answer, (check,) = verify(Session(_frame()), _said(Kind.LENGTH, 9.0, "sofa"), [cut])
+    cut = Region("sofa", box=(0.0, *box_around(blocks.CUT)[1:]))
+    answer, (check,) = verify(Session(room_frame()), _said(Kind.LENGTH, 9.0, "sofa"), [cut])
     assert check.agree is None
     assert Caution.TRUNCATED in check.warnings
     assert answer.status is Status.OK
@@ -126,15 +102,15 @@ def test_geometry_that_is_not_to_be_trusted_decides_nothing():
 
 
 def test_a_networks_metres_decide_nothing():
-    frame = replace(_frame(), depth_source="estimated_metric")
+    frame = replace(room_frame(), depth_source="estimated_metric")
     answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, 2.0, "red chair"), [RED])
     assert check.agree is None
     assert Caution.ESTIMATED_DEPTH in check.warnings
     assert answer.status is Status.OK
 
 
-BLUE = Region("blue chair", box=_box(scans.BLUE))
-AWAY = math.dist(scans.RED.centre, POSE[:3, 3])
+BLUE = Region("blue chair", box=box_around(blocks.BLUE))
+AWAY = math.dist(blocks.RED.centre, blocks.POSES[0][:3, 3])
 
 
 @pytest.mark.parametrize(
@@ -142,7 +118,7 @@ AWAY = math.dist(scans.RED.centre, POSE[:3, 3])
     ["camera", "Camera", "you", "me", "viewer", "viewer's position", "your camera", "where you"],
 )
 def test_a_distance_from_whoever_looks_is_the_cameras(viewer):
-    session = Session(_frame(), {"red chair": _middle(scans.RED)})
+    session = Session(room_frame(), {"red chair": middle_of(blocks.RED)})
     for label in (f"red chair and {viewer}", f"{viewer} and red chair"):
         for regions in ([RED], [Region("", box=RED.box)], []):
             answer, (check,) = verify(session, _said(Kind.DISTANCE, AWAY, label), regions)
@@ -153,16 +129,16 @@ def test_a_distance_from_whoever_looks_is_the_cameras(viewer):
 
 def test_a_camera_that_the_caller_shows_is_a_thing_like_others():
     shown = replace(BLUE, label="camera")
-    true = math.dist(scans.RED.centre, scans.BLUE.centre)
+    true = math.dist(blocks.RED.centre, blocks.BLUE.centre)
     said = _said(Kind.DISTANCE, true, "red chair and camera")
-    _, (check,) = verify(Session(_frame()), said, [RED, shown])
+    _, (check,) = verify(Session(room_frame()), said, [RED, shown])
     assert check.agree is True
     assert len(check.objects) == 2
 
 
 @pytest.mark.parametrize("robot", ["robot", "robot's base"])
 def test_where_the_robot_is_nobody_measured(robot):
-    session = Session(_frame())
+    session = Session(room_frame())
     answer, (check,) = verify(session, _said(Kind.DISTANCE, 9.0, f"red chair and {robot}"), [RED])
     assert (check.agree, check.seen, answer.status) == (None, None, Status.OK)
     assert "robot is not the camera" in check.why
@@ -173,26 +149,26 @@ def test_where_the_robot_is_nobody_measured(robot):
 def test_an_and_within_a_name_is_told_from_the_one_between_two(other):
     name = "salt and pepper shaker"
     regions = [replace(RED, label=name), BLUE]
-    true = AWAY if other == "camera" else math.dist(scans.RED.centre, scans.BLUE.centre)
+    true = AWAY if other == "camera" else math.dist(blocks.RED.centre, blocks.BLUE.centre)
     for label in (f"{name} and {other}", f"{other} and {name}"):
-        session = Session(_frame())
+        session = Session(room_frame())
         _, (check,) = verify(session, _said(Kind.DISTANCE, true, label), regions)
         assert check.agree is True, check.why
         assert session.asked == []
-    _, (check,) = verify(Session(_frame()), _said(Kind.DISTANCE, AWAY, name), regions)
+    _, (check,) = verify(Session(room_frame()), _said(Kind.DISTANCE, AWAY, name), regions)
     assert check.agree is True
 
 
 def test_one_region_for_both_ends_of_a_distance_measures_nothing():
     nameless = [Region("", box=RED.box)]
     said = _said(Kind.DISTANCE, 1.0, "red chair and blue chair")
-    answer, (check,) = verify(Session(_frame()), said, nameless)
+    answer, (check,) = verify(Session(room_frame()), said, nameless)
     assert (check.agree, answer.status) == (None, Status.OK)
 
 
 @pytest.mark.parametrize("missing", ["depth", "intrinsics"])
 def test_a_frame_that_cannot_be_measured_in_says_so(missing):
-    frame = replace(_frame(), **{missing: None})
+    frame = replace(room_frame(), **{missing: None})
     answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, 1.0, "red chair"), [RED])
     assert check.agree is None
     assert missing in check.why
@@ -200,7 +176,7 @@ def test_a_frame_that_cannot_be_measured_in_says_so(missing):
 
 
 def test_an_answer_without_lengths_costs_nothing():
-    session = Session(_frame())
+    session = Session(room_frame())
     answer = SpatialAnswer("?", "Yes.", measurements=(Measurement(Kind.COUNT, 2.0, label="x"),))
     assert verify(session, answer) == (answer, ())
     assert session.asked == []

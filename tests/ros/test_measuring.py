@@ -17,14 +17,14 @@ from sdvlm.srv import MeasureRegions
 from sdvlm_core.geometry.measure import measure
 from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, image_message
-from tests.core.test_verification import RED, SIZE, _box, _frame
+from tests import blocks
+from tests.blocks import SIZE, box_around, room_frame
 from tests.ros.conftest import running
 from tests.ros.peer import DEPTH, INFO, RGB, Peer, Response
-from tests.training import scans
 
 _stamps = itertools.count(1)
-BLUE_BOX = [round(side) for side in _box(scans.BLUE)]
-RED_BOX = [round(side) for side in RED.box]
+BLUE_BOX = [round(side) for side in box_around(blocks.BLUE)]
+RED_BOX = [round(side) for side in box_around(blocks.RED)]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def peer() -> Iterator[Peer]:
 @pytest.fixture
 def shown(peer: Peer) -> int:
     """The stamp of a frame that the node has."""
-    frame = _frame()
+    frame = room_frame()
     stamp_ns = time.time_ns() + next(_stamps)
     depth = np.nan_to_num(frame.depth, nan=0.0).astype(np.float32)
     messages = {
@@ -70,12 +70,12 @@ def test_regions_are_measured_as_the_core_measures_them(peer, client, shown):
         CoreRegion(label, box=tuple(map(float, box)))
         for label, box in (("red", RED_BOX), ("blue", BLUE_BOX))
     ]
-    found, pairs = measure(_frame(), regions, "simulated")
+    found, pairs = measure(room_frame(), regions, "simulated")
     for one, other in zip(response.regions, found, strict=True):
         assert (one.label, one.height, one.length) == (other.label, other.height_m, other.length_m)
         assert one.height_std_dev == other.std_dev["height_m"]
         assert list(one.warnings) == [code.value for code in other.warnings]
-    assert response.regions[0].height == pytest.approx(scans.RED.sides[2], rel=0.05)
+    assert response.regions[0].height == pytest.approx(blocks.RED.sides[2], rel=0.05)
     assert (response.pairs[0].a, response.pairs[0].distance) == ("red", pairs[0].distance_m)
 
 
@@ -96,7 +96,7 @@ def test_a_point_and_a_mask_are_regions_too(peer, client, shown):
     peer.spin_until(future.done, 20.0, "a response")
     response = future.result()
     assert response.error_code == Response.NONE, response.error_msg
-    assert response.regions[0].height == pytest.approx(scans.RED.sides[2], rel=0.1)
+    assert response.regions[0].height == pytest.approx(blocks.RED.sides[2], rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_verified_answer_has_geometrys_number_beside_its_own(client, shown):
     )
     said, seen = answer.measurements[:2]
     assert (said.source, seen.source) == (Measurement.LANGUAGE, Measurement.GEOMETRY)
-    assert seen.value == pytest.approx(scans.RED.sides[2], rel=0.05)
+    assert seen.value == pytest.approx(blocks.RED.sides[2], rel=0.05)
     agree = max(said.value / seen.value, seen.value / said.value) < 1.25
     assert answer.status == (SpatialAnswer.OK if agree else SpatialAnswer.DISAGREEMENT)
     assert len(answer.measurements) == (3 if agree else 2)
@@ -173,6 +173,6 @@ def test_what_was_measured_and_verified_is_shown_to_who_subscribes(peer, client,
         )
     )
     (box,) = [m for m in received[MarkerArray][-1].markers if m.ns == "boxes"]
-    assert box.scale.z == pytest.approx(scans.RED.sides[2], rel=0.05)
+    assert box.scale.z == pytest.approx(blocks.RED.sides[2], rel=0.05)
     for subscription in subscriptions:
         peer.node.destroy_subscription(subscription)

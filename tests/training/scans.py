@@ -1,7 +1,6 @@
 """Writes scans of exactly known geometry in the real file formats of ScanNet and ScanNet++.
 
-The world is made of boxes on a floor. Pictures are made by intersecting rays with boxes, by a
-formula, and not with the code under test.
+The scanned room is the one of `tests/blocks.py`.
 """
 
 from __future__ import annotations
@@ -9,96 +8,13 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import trimesh
 
-FLOOR = (150, 150, 150)
-
-
-@dataclass(frozen=True)
-class Block:
-    """An upright box: label, colour (R, G, B), centre of its base, (x, y, z) sides, yaw; metres."""
-
-    label: str
-    rgb: tuple[int, int, int]
-    base: tuple[float, float, float]
-    sides: tuple[float, float, float]
-    yaw: float = 0.0
-
-    @property
-    def centre(self) -> np.ndarray:
-        return np.add(self.base, (0, 0, self.sides[2] / 2))
-
-    @property
-    def turn(self) -> np.ndarray:
-        c, s = np.cos(self.yaw), np.sin(self.yaw)
-        return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-
-
-#: What the camera of `POSES[0]` sees, and what is planted to be left out there.
-TABLE = Block("coffee table", (120, 80, 40), (0.0, 3.0, 0.0), (1.2, 0.6, 0.45), np.radians(30))
-LAMP = Block("lamp", (240, 240, 60), (0.1, 3.0, 0.45), (0.2, 0.2, 0.35), np.radians(10))
-RED = Block("chair", (200, 30, 30), (-1.2, 3.2, 0.0), (0.5, 0.45, 0.9), np.radians(-20))
-BLUE = Block("chair", (30, 60, 200), (1.2, 3.4, 0.0), (0.52, 0.48, 0.8), np.radians(45))
-HIDDEN = Block("suitcase", (20, 120, 40), (0.0, 3.75, 0.0), (0.5, 0.2, 0.4))
-TINY = Block("cup", (250, 250, 250), (1.05, 4.6, 0.0), (0.03, 0.03, 0.04))
-CUT = Block("sofa", (160, 60, 160), (-2.6, 3.2, 0.0), (1.8, 0.8, 0.8))
-WALL = Block("wall", (220, 220, 200), (0.0, 5.2, 0.0), (7.0, 0.1, 1.5))
-WORLD = (TABLE, LAMP, RED, BLUE, HIDDEN, TINY, CUT, WALL)
-ASKED = {"coffee table": TABLE, "lamp": LAMP, "red chair": RED, "blue chair": BLUE}
-
-
-def looking(position: tuple[float, float, float], at: tuple[float, float, float]) -> np.ndarray:
-    """camera_to_world (4, 4) of an upright camera: X right, Y down, Z forward."""
-    forward = np.subtract(at, position) / np.linalg.norm(np.subtract(at, position))
-    right = np.cross(forward, [0, 0, 1])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
-    pose[:3, 3] = position
-    return pose
-
-
-POSES = (
-    looking((0.0, 0.0, 1.3), (0.0, 3.2, 0.4)),
-    looking((0.02, 0.0, 1.3), (0.0, 3.2, 0.4)),  # hardly moved: not wanted
-    looking((0.9, 0.3, 1.5), (0.0, 3.2, 0.4)),
-)
-
-
-def picture(pose: np.ndarray, rays: np.ndarray, world=WORLD) -> tuple[np.ndarray, np.ndarray]:
-    """(rgb uint8, depth metres) along rays (H, W, 3) with Z = 1 in camera axes."""
-    origin, directions = pose[:3, 3], rays @ pose[:3, :3].T
-    depth = np.full(rays.shape[:2], np.inf)
-    rgb = np.zeros((*rays.shape[:2], 3))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        down = -origin[2] / directions[..., 2]
-        hit = (down > 0) & (down < 30)
-        depth[hit] = down[hit]
-        ground = origin + down[..., None] * directions
-        tiles = (np.floor(ground[..., 0] * 4) + np.floor(ground[..., 1] * 4)) % 2
-        rgb[hit] = (np.array(FLOOR) - 40 * tiles[..., None])[hit]
-        for block in world:
-            o = (origin - block.centre) @ block.turn
-            d = directions @ block.turn
-            half = np.array(block.sides) / 2
-            t1, t2 = (-half - o) / d, (half - o) / d
-            near, far = np.minimum(t1, t2), np.maximum(t1, t2)
-            enter, leave = near.max(-1), far.min(-1)
-            hit = (enter < leave) & (enter > 0.01) & (enter < depth)
-            depth[hit] = enter[hit]
-            shade = 0.8 + 0.1 * near.argmax(-1)[..., None]
-            rgb[hit] = (np.array(block.rgb) * shade)[hit]
-    return np.clip(rgb, 0, 255).astype(np.uint8), np.where(np.isfinite(depth), depth, 0)
-
-
-def pinhole_rays(k: np.ndarray, width: int, height: int) -> np.ndarray:
-    u, v = np.meshgrid(np.arange(width), np.arange(height))
-    return np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones(u.shape)], -1)
+from tests.blocks import POSES, WORLD, picture, pinhole_rays
 
 
 def mesh(world=WORLD) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

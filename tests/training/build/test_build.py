@@ -23,6 +23,7 @@ import pytest
 
 pytest.importorskip("embreex", reason="ray casting needs embreex (requirements/train.txt)")
 
+from tests import blocks
 from tests.paths import ROOT
 from tests.training import scans
 from training.build import scannet
@@ -94,7 +95,7 @@ def test_every_source_gives_pictures_and_those_hardly_moved_are_left_out(views):
 
 def test_sizes_are_right_within_a_centimetre(views):
     for row, named in views:
-        for name, block in scans.ASKED.items():
+        for name, block in blocks.ASKED.items():
             entry = named[name]
             length, width = sorted(block.sides[:2], reverse=True)
             for key, true in {"length": length, "width": width, "height": block.sides[2]}.items():
@@ -103,10 +104,10 @@ def test_sizes_are_right_within_a_centimetre(views):
 
 def test_distances_between_centres_are_right_within_a_centimetre(views):
     for _, named in views:
-        for a in scans.ASKED:
-            for b in scans.ASKED:
+        for a in blocks.ASKED:
+            for b in blocks.ASKED:
                 said = math.dist(named[a]["centre_camera_m"], named[b]["centre_camera_m"])
-                true = math.dist(scans.ASKED[a].centre, scans.ASKED[b].centre)
+                true = math.dist(blocks.ASKED[a].centre, blocks.ASKED[b].centre)
                 assert said == pytest.approx(true, abs=0.01)
 
 
@@ -129,7 +130,7 @@ def test_where_the_graph_puts_an_object_the_picture_has_its_colour(views):
     """Poses, undistortion and intrinsics are right: each object's own colour is at its centre."""
     for row, named in views:
         rgb = cv2.imdecode(np.frombuffer(row["image"]["bytes"], np.uint8), 1)[..., ::-1]
-        for name, block in scans.ASKED.items():
+        for name, block in blocks.ASKED.items():
             u, v = named[name]["centre_uv"]
             seen = rgb[round(v * rgb.shape[0]), round(u * rgb.shape[1])].astype(float)
             angle = np.dot(seen, block.rgb) / np.linalg.norm(seen) / np.linalg.norm(block.rgb)
@@ -147,7 +148,7 @@ def test_depth_is_that_of_the_objects_in_the_pixels_of_the_picture(views):
             x, y = round(u * depth.shape[1]), round(v * depth.shape[0])
             k = row["intrinsics"]
             ray = np.array([[[(x - k["cx"]) / k["fx"], (y - k["cy"]) / k["fy"], 1.0]]])
-            true = scans.picture(pose, ray)[1][0, 0]
+            true = blocks.picture(pose, ray)[1][0, 0]
             assert depth[y, x] / 1000 == pytest.approx(true, abs=0.02), (row["view"], name)
 
 
@@ -264,7 +265,7 @@ def test_a_damaged_file_is_counted_under_its_reason(roots, tmp_path, damage, rea
 def test_frames_without_a_pose_are_skipped_and_the_others_used(roots, tmp_path):
     folder = tmp_path / "scene0000_00"
     shutil.copytree(roots["scannet"] / "scans" / "scene0000_00", folder)
-    scans.write_sens(folder / "scene0000_00.sens", scans.POSES, lost=(0,))
+    scans.write_sens(folder / "scene0000_00.sens", blocks.POSES, lost=(0,))
     report = _report(folder, tmp_path)
     assert report.skipped["view: no pose"] == 1
     assert report.rows == 2

@@ -18,6 +18,7 @@ import yaml
 pytest.importorskip("embreex", reason="ray casting needs embreex (requirements/train.txt)")
 pytest.importorskip("openai")
 
+from tests import blocks
 from tests.paths import ROOT
 from tests.training import scans
 from tests.training.chat_server import Chat, chatting
@@ -25,10 +26,10 @@ from training.build.load import load
 from training.build.roles import Role, read_roles, shared_by
 
 TWINS = (
-    scans.TABLE,
-    scans.LAMP,
-    scans.Block("chair", (200, 30, 30), (-1.0, 3.2, 0.0), (0.5, 0.45, 0.9), 0.3),
-    scans.Block("chair", (200, 30, 30), (1.1, 3.2, 0.0), (0.48, 0.44, 0.7), 0.7),
+    blocks.TABLE,
+    blocks.LAMP,
+    blocks.Block("chair", (200, 30, 30), (-1.0, 3.2, 0.0), (0.5, 0.45, 0.9), 0.3),
+    blocks.Block("chair", (200, 30, 30), (1.1, 3.2, 0.0), (0.48, 0.44, 0.7), 0.7),
 )
 
 
