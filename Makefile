@@ -43,11 +43,11 @@ $(STAMPS)/packages: $(STAMPS)/venv requirements/lock.txt requirements/core.txt
 
 $(STAMPS)/interfaces: $(STAMPS)/packages $(INTERFACES)
 	export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
-	cmake -S . -B build/venv -G Ninja --log-level=WARNING \
+	cmake -S . -B build/interfaces$(VENV) -G Ninja --log-level=WARNING \
 	  -DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/wheels.cmake -DPython3_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python \
 	  -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(VENV) -DBUILD_TESTING=OFF -DSDVLM_INTERFACES_ONLY=ON; \
-	cmake --build build/venv -- --quiet; \
-	cmake --install build/venv >/dev/null
+	cmake --build build/interfaces$(VENV) -- --quiet; \
+	cmake --install build/interfaces$(VENV) >/dev/null
 	@touch $@
 
 # Editable: the packages are used from the checkout, the console scripts are in .venv/bin.
