@@ -1,21 +1,19 @@
-"""A recorded ROS 2 bag -> frames, without ROS: which topics, which messages belong together.
+"""A recorded ROS 2 bag -> frames, without ROS: finds the topics, reads and pairs the messages.
 
-Reads what `rosbags` reads (sqlite3 and mcap, a directory or one file, any of its compressions) as
-a stream: never more than a few dozen undecoded messages are held. Pairs by header stamp as the
-node's FrameBuffer does: the nearest depth and camera info, and none that is too far. Does not know
-questions or models.
+Reads every bag that `rosbags` reads (sqlite3 and mcap, a directory or one file, compressed or not)
+as a stream; at most a few dozen undecoded messages are in memory. Pairs messages by header stamp
+with the rule of `camera.pairing`. Does not know questions or models.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from sdvlm_core.camera.decoding import (
     Message,
@@ -23,6 +21,13 @@ from sdvlm_core.camera.decoding import (
     is_color,
     is_depth,
     serialized_stamp_ns,
+)
+from sdvlm_core.camera.pairing import (
+    PARTNER_ERRORS,
+    Input,
+    StampedMessage,
+    missing_partner,
+    nearest,
 )
 from sdvlm_core.errors import (
     BagError,
@@ -44,27 +49,20 @@ COLOR_NAMES = ("rgb/image_rect_color", "rgb/image_rect_color/compressed")
 DEPTH_NAMES = ("depth_registered/image_rect", "depth_registered/image_rect/compressedDepth")
 INFO_NAMES = ("rgb/camera_info",)
 
-_IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-_INFO = "sensor_msgs/msg/CameraInfo"
-# How long a colour image waits for what belongs to it: so many newer ones, as in the node.
-_PATIENCE = 8
-# In place of a stamp, where the message is too short to have one.
-_NO_HEADER = -1
-# Of depth and info each; about a second of a camera.
-_KEPT = 32
-
-
-class Input(Enum):
-    """The three streams that make a frame."""
-
-    COLOR = "colour"
-    DEPTH = "depth"
-    INFO = "camera_info"
+_IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+_SLOP_OPTION = "--sync-slop"
+# A colour image waits for its partners until this many newer colour images have been read.
+_MAX_WAITING_IMAGES = 8
+# Buffered messages of depth and of camera info; about one second of a camera.
+_MAX_BUFFERED_MESSAGES = 32
+# The stamp of a colour message that is too short to have a header.
+_NO_HEADER_NS = -1
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Where the three streams are; no depth where it is estimated."""
+    """The topics of the three streams; `depth` is None if depth is estimated."""
 
     color: str
     depth: str | None
@@ -72,42 +70,43 @@ class Topics:
 
 
 @dataclass(frozen=True, eq=False)
-class Stamped:
-    """A serialized message: header stamp and the bag's own time, nanoseconds."""
+class BagMessage(StampedMessage):
+    """A message of a bag; `bag_ns` is the time at which it was recorded, nanoseconds."""
 
-    stamp_ns: int
     bag_ns: int
-    data: bytes
     msgtype: str
 
 
 @dataclass(frozen=True, eq=False)
 class BagFrame:
-    """A colour image with what belongs to it, undecoded, or the reason why that is not there.
+    """A colour image with its depth and camera info, undecoded, or the reason why one is missing.
 
     Attributes:
-        index: of the colour image among those of its topic, from 0.
+        index: of the colour image on its topic, from 0.
         refusal: None = the frame is complete.
     """
 
     index: int
-    color: Stamped
-    depth: Stamped | None = None
-    info: Stamped | None = None
+    color: BagMessage
+    depth: BagMessage | None = None
+    info: BagMessage | None = None
     refusal: FrameError | None = None
+
+
+_Buffers: TypeAlias = dict[Input, deque[BagMessage]]
 
 
 @contextmanager
 def open_bag(path: Path) -> Iterator[Reader]:
-    """A bag for reading: the directory with metadata.yaml, or one .mcap or .db3 file.
+    """Open a bag for reading: the directory with metadata.yaml, or one .mcap or .db3 file.
 
     Raises:
-        BagError: it cannot be read.
+        BagError: the bag cannot be read.
     """
     from rosbags.rosbag2 import Reader
 
     if not path.exists():
-        raise BagError(f"{path} is not there")
+        raise BagError(f"{path} does not exist")
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         raise BagError(
             f"{path} is not the directory of a ROS 2 bag: it has no metadata.yaml "
@@ -116,7 +115,7 @@ def open_bag(path: Path) -> Iterator[Reader]:
     try:
         reader = Reader(path)
         reader.open()
-    except Exception as error:  # what a torn file leads to depends on where it is torn
+    except Exception as error:  # the type depends on which part of the file is damaged
         raise BagError(f"{path} cannot be read: {error}") from error
     try:
         yield reader
@@ -130,11 +129,11 @@ def stream(
     """Connection, bag time in nanoseconds and message of these topics, in the order of the bag.
 
     Raises:
-        BagError: the bag cannot be read further.
+        BagError: the rest of the bag cannot be read.
     """
     chosen = [c for c in reader.connections if c.topic in topics]
     try:
-        if chosen:  # none would mean all
+        if chosen:  # rosbags reads every topic if the list is empty
             yield from reader.messages(chosen)
     except Exception as error:  # as above
         raise BagError(f"{reader.path} cannot be read further: {error}") from error
@@ -147,43 +146,51 @@ def find_topics(
     info: str | None = None,
     with_depth: bool = True,
 ) -> Topics:
-    """The topics that were named; else those with the usual names; else the only ones there are.
+    """The given topics; else those with the usual names; else the only ones that fit.
 
-    What an image topic holds is told by its first message (encoding or format), not by its name.
+    The encoding or format of its first message decides what an image topic contains, not its name.
 
     Raises:
-        BagError: one is missing or several would do; lists the bag's topics.
+        BagError: a topic is missing or ambiguous; lists the bag's topics.
     """
     types = {
         c.topic: c.msgtype
         for c in reader.connections
-        if c.msgcount and c.msgtype in (*_IMAGES, _INFO)
+        if c.msgcount and c.msgtype in (*_IMAGE_TYPES, _INFO_TYPE)
     }
-    images = [topic for topic, kind in types.items() if kind in _IMAGES]
-    peeked: dict[str, Message] | None = None
-
-    def choose(kind: Input, given: str | None, names: tuple[str, ...], test: Any) -> str:
-        nonlocal peeked
-        if given is not None:
-            name = "/" + given.lstrip("/")
-            if name in images:
-                return name
-            raise _unclear(reader, kind, f"the bag has no images on {name}")
-        for usual in names:
-            found = [topic for topic in images if topic.endswith("/" + usual)]
-            if len(found) == 1:
-                return found[0]
-        if peeked is None:
-            peeked = _first_messages(reader, images)
-        found = _without_copies([topic for topic in images if test(peeked.get(topic))])
-        if len(found) != 1:
-            raise _unclear(reader, kind, f"{_several(found)} could be {kind.value}")
-        return found[0]
-
-    color_topic = choose(Input.COLOR, color, COLOR_NAMES, is_color)
-    depth_topic = choose(Input.DEPTH, depth, DEPTH_NAMES, is_depth) if with_depth else None
-    infos = [topic for topic, kind in types.items() if kind == _INFO]
+    images = [topic for topic, msgtype in types.items() if msgtype in _IMAGE_TYPES]
+    infos = [topic for topic, msgtype in types.items() if msgtype == _INFO_TYPE]
+    first = cache(lambda: _first_messages(reader, images))
+    color_topic = _image_topic(reader, images, Input.COLOR, color, COLOR_NAMES, is_color, first)
+    depth_topic = None
+    if with_depth:
+        depth_topic = _image_topic(reader, images, Input.DEPTH, depth, DEPTH_NAMES, is_depth, first)
     return Topics(color_topic, depth_topic, _info_topic(reader, infos, info, color_topic))
+
+
+def _image_topic(
+    reader: Reader,
+    images: list[str],
+    kind: Input,
+    given: str | None,
+    usual_names: tuple[str, ...],
+    fits: Callable[[Message], bool],
+    first_messages: Callable[[], dict[str, Message]],
+) -> str:
+    if given is not None:
+        name = "/" + given.lstrip("/")
+        if name in images:
+            return name
+        raise _ambiguous(reader, kind, f"the bag has no images on {name}")
+    for usual in usual_names:
+        found = [topic for topic in images if topic.endswith("/" + usual)]
+        if len(found) == 1:
+            return found[0]
+    found = [topic for topic, message in first_messages().items() if fits(message)]
+    found = _without_copies(found)
+    if len(found) != 1:
+        raise _ambiguous(reader, kind, f"{_listed(found)} could be {kind.value}")
+    return found[0]
 
 
 def _info_topic(reader: Reader, infos: list[str], given: str | None, color: str) -> str:
@@ -191,27 +198,28 @@ def _info_topic(reader: Reader, infos: list[str], given: str | None, color: str)
         name = "/" + given.lstrip("/")
         if name in infos:
             return name
-        raise _unclear(reader, Input.INFO, f"the bag has no camera info on {name}")
-    # Drivers publish it beside the image, so it need not be the only one.
+        raise _ambiguous(reader, Input.INFO, f"the bag has no camera info on {name}")
+    # Drivers publish it beside the image; other cameras may have their own.
     image = color.removesuffix("/compressed")
     beside = image.rsplit("/", 1)[0] + "/camera_info"
     if beside in infos:
         return beside
     if len(infos) != 1:
-        raise _unclear(reader, Input.INFO, f"{_several(infos)} could be the colour camera's info")
+        reason = f"{_listed(infos)} could be the colour camera's info"
+        raise _ambiguous(reader, Input.INFO, reason)
     return infos[0]
 
 
-def _several(found: list[str]) -> str:
+def _listed(found: list[str]) -> str:
     return " and ".join(found) if found else "no topic"
 
 
 def _without_copies(topics: list[str]) -> list[str]:
-    """Without the compressed copies of topics that are there raw."""
+    """The topics except compressed copies of raw topics in the same list."""
     return [t for t in topics if not (t.count("/") > 1 and t.rsplit("/", 1)[0] in topics)]
 
 
-def _unclear(reader: Reader, kind: Input, reason: str) -> BagError:
+def _ambiguous(reader: Reader, kind: Input, reason: str) -> BagError:
     option = {Input.COLOR: "--color", Input.DEPTH: "--depth", Input.INFO: "--info"}[kind]
     estimate = ", or --estimate-depth" if kind is Input.DEPTH else ""
     listing = "".join(
@@ -224,31 +232,30 @@ def _unclear(reader: Reader, kind: Input, reason: str) -> BagError:
 
 
 def _first_messages(reader: Reader, topics: list[str]) -> dict[str, Message]:
-    """The first message of each topic that can be read."""
-    first: dict[str, Message] = {}
-    missing = set(topics)
+    """The first message of each topic, in the order of `topics`; unreadable ones are left out."""
+    first: dict[str, Message | None] = dict.fromkeys(topics)
+    pending = set(topics)
     for connection, _, data in stream(reader, topics):
-        if connection.topic in missing:
-            missing.discard(connection.topic)
-            try:
+        if connection.topic in pending:
+            pending.discard(connection.topic)
+            # An unreadable topic can still be named by the user; its frames become errors.
+            with suppress(FrameError):
                 first[connection.topic] = deserialize(data, connection.msgtype)
-            except FrameError:
-                continue  # cannot be told; named by the user, it is answered with errors
-        if not missing:
+        if not pending:
             break
-    return first
+    return {topic: message for topic, message in first.items() if message is not None}
 
 
 def frames(reader: Reader, topics: Topics, slop_ns: int) -> Iterator[BagFrame]:
-    """Every colour image of a bag in the order of the bag, with what belongs to it.
+    """Every colour image of a bag, in the order of the bag, with its depth and camera info.
 
     Args:
-        slop_ns: how far apart the stamps of one frame may be, nanoseconds.
+        slop_ns: largest difference of the stamps of one frame, nanoseconds.
     """
     return pair(_messages(reader, topics), slop_ns, topics.depth is not None)
 
 
-def _messages(reader: Reader, topics: Topics) -> Iterator[tuple[Input, Stamped]]:
+def _messages(reader: Reader, topics: Topics) -> Iterator[tuple[Input, BagMessage]]:
     kinds = {topics.color: Input.COLOR, topics.info: Input.INFO}
     if topics.depth is not None:
         kinds[topics.depth] = Input.DEPTH
@@ -258,82 +265,69 @@ def _messages(reader: Reader, topics: Topics) -> Iterator[tuple[Input, Stamped]]
             stamp_ns = serialized_stamp_ns(data)
         except FrameError:
             if kind is not Input.COLOR:
-                continue  # belongs to nothing; the colour image will say what it lacks
-            stamp_ns = _NO_HEADER
-        yield kind, Stamped(stamp_ns, bag_ns, data, connection.msgtype)
+                continue  # without a stamp it has no frame; the colour image reports it missing
+            stamp_ns = _NO_HEADER_NS
+        yield kind, BagMessage(stamp_ns, data, bag_ns, connection.msgtype)
 
 
 def pair(
-    messages: Iterable[tuple[Input, Stamped]], slop_ns: int, with_depth: bool = True
+    messages: Iterable[tuple[Input, BagMessage]], slop_ns: int, with_depth: bool = True
 ) -> Iterator[BagFrame]:
-    """Colour images with their depth and info, nearest in stamp, each as soon as that is known.
+    """Colour images with the nearest depth and camera info, each as soon as these are certain.
 
-    A colour image waits until nothing nearer can come, but for no more than eight newer ones: in a
-    bag, what belongs to it may be logged before it or after it.
+    A colour image waits until no nearer message can follow, for at most eight newer colour images:
+    its partners may be recorded before it or after it.
     """
     partners = (Input.DEPTH, Input.INFO) if with_depth else (Input.INFO,)
-    rings: dict[Input, deque[Stamped]] = {kind: deque(maxlen=_KEPT) for kind in partners}
-    waiting: deque[BagFrame] = deque()
+    buffers: _Buffers = {kind: deque(maxlen=_MAX_BUFFERED_MESSAGES) for kind in partners}
+    waiting: deque[tuple[int, BagMessage]] = deque()
     count = 0
     for kind, message in messages:
         if kind is Input.COLOR:
-            waiting.append(BagFrame(count, message))
+            waiting.append((count, message))
             count += 1
         else:
-            rings[kind].append(message)
-        while waiting and (len(waiting) > _PATIENCE or _settled(waiting[0], rings, slop_ns)):
-            yield _completed(waiting.popleft(), rings, slop_ns)
+            buffers[kind].append(message)
+        while waiting and (
+            len(waiting) > _MAX_WAITING_IMAGES or _is_certain(waiting[0][1], buffers, slop_ns)
+        ):
+            yield _complete(*waiting.popleft(), buffers, slop_ns)
     while waiting:
-        yield _completed(waiting.popleft(), rings, slop_ns)
+        yield _complete(*waiting.popleft(), buffers, slop_ns)
 
 
-def nearest(messages: Iterable[Stamped], stamp_ns: int, slop_ns: int) -> Stamped | None:
-    """Of messages in the order of arrival the nearest in stamp; of two equally near the newer."""
-    best = min(reversed([*messages]), key=lambda m: abs(m.stamp_ns - stamp_ns), default=None)
-    if best is None or abs(best.stamp_ns - stamp_ns) > slop_ns:
-        return None
-    return best
-
-
-def _settled(frame: BagFrame, rings: dict[Input, deque[Stamped]], slop_ns: int) -> bool:
-    """Whether no message that is still to come can be nearer than what is here."""
-    stamp_ns = frame.color.stamp_ns
-    return stamp_ns <= 0 or all(
-        nearest(ring, stamp_ns, slop_ns) is not None and ring[-1].stamp_ns >= stamp_ns
-        for ring in rings.values()
+def _is_certain(color: BagMessage, buffers: _Buffers, slop_ns: int) -> bool:
+    """Whether no later message can be nearer than the buffered ones."""
+    return color.stamp_ns <= 0 or all(
+        nearest(buffer, color.stamp_ns, slop_ns) is not None
+        and buffer[-1].stamp_ns >= color.stamp_ns
+        for buffer in buffers.values()
     )
 
 
-def _completed(frame: BagFrame, rings: dict[Input, deque[Stamped]], slop_ns: int) -> BagFrame:
-    color = frame.color
+def _complete(index: int, color: BagMessage, buffers: _Buffers, slop_ns: int) -> BagFrame:
+    if color.stamp_ns == _NO_HEADER_NS:
+        reason = f"a colour message of {len(color.data)} bytes has no header"
+        return BagFrame(index, color, refusal=FrameError(reason))
     if color.stamp_ns <= 0:
-        refusal: FrameError = StaleFrameError(
-            "the colour image's header.stamp is 0, so nobody knows what belongs to it: the driver "
-            "did not set it"
+        reason = (
+            "the colour image's header.stamp is 0, so it cannot be paired with depth: the driver "
+            "does not set it"
         )
-        if color.stamp_ns == _NO_HEADER:
-            refusal = FrameError(f"a colour message of {len(color.data)} bytes holds no header")
-        return BagFrame(frame.index, color, refusal=refusal)
-    found = {kind: nearest(ring, color.stamp_ns, slop_ns) for kind, ring in rings.items()}
-    for kind, refused in ((Input.DEPTH, DepthError), (Input.INFO, IntrinsicsError)):
+        return BagFrame(index, color, refusal=StaleFrameError(reason))
+    found = {kind: nearest(buffer, color.stamp_ns, slop_ns) for kind, buffer in buffers.items()}
+    for kind, error in PARTNER_ERRORS.items():
         if kind in found and found[kind] is None:
-            apart = min((abs(m.stamp_ns - color.stamp_ns) for m in rings[kind]), default=None)
-            near = "none came before it or soon after"
-            if apart is not None:
-                near = f"the nearest is {apart / 1e9:.3f} s away"
-            refusal = refused(
-                f"no {kind.value} within {slop_ns / 1e9:g} s (--sync-slop) of the colour image: "
-                f"{near}"
-            )
-            return BagFrame(frame.index, color, refusal=refusal)
-    return BagFrame(frame.index, color, found.get(Input.DEPTH), found[Input.INFO])
+            reason = missing_partner(kind, buffers[kind], color.stamp_ns, slop_ns, _SLOP_OPTION)
+            return BagFrame(index, color, refusal=error(reason))
+    return BagFrame(index, color, found.get(Input.DEPTH), found[Input.INFO])
 
 
 def decode(frame: BagFrame) -> RgbdFrame:
     """The decoded frame.
 
     Raises:
-        FrameError: it is incomplete, or one of its messages cannot be read or used.
+        FrameError: the frame is incomplete, or one of its messages cannot be read or used.
         ModelMemoryError: out of memory.
     """
     if frame.refusal is not None:
@@ -341,9 +335,9 @@ def decode(frame: BagFrame) -> RgbdFrame:
     assert frame.info is not None
     try:
         return frame_from_messages(
-            _read(frame.color, FrameError),
-            frame.depth and _read(frame.depth, DepthError),
-            _read(frame.info, IntrinsicsError),
+            _deserialized(frame.color, FrameError),
+            frame.depth and _deserialized(frame.depth, DepthError),
+            _deserialized(frame.info, IntrinsicsError),
         )
     except MemoryError as error:
         raise ModelMemoryError(
@@ -351,7 +345,7 @@ def decode(frame: BagFrame) -> RgbdFrame:
         ) from error
 
 
-def _read(message: Stamped, refusal: type[FrameError]) -> Message:
+def _deserialized(message: BagMessage, refusal: type[FrameError]) -> Message:
     try:
         return deserialize(message.data, message.msgtype)
     except FrameError as error:
@@ -359,22 +353,22 @@ def _read(message: Stamped, refusal: type[FrameError]) -> Message:
 
 
 def deserialize(data: bytes | memoryview, msgtype: str) -> Message:
-    """A message of the standard packages.
+    """Deserialize a message of the standard packages.
 
     Raises:
-        FrameError: the bytes are no such message.
+        FrameError: the bytes are not a message of this type.
     """
     from rosbags.serde import SerdeError
 
     try:
         return typestore().deserialize_cdr(data, msgtype)
     except (SerdeError, IndexError, AssertionError) as error:
-        raise FrameError(f"a message of {len(data)} bytes is no {msgtype}: {error}") from error
+        raise FrameError(f"a message of {len(data)} bytes is not a {msgtype}: {error}") from error
 
 
 @cache
 def typestore() -> Typestore:
-    """The standard messages; those used here are the same in every ROS 2 since Foxy."""
+    """The standard messages; the ones used here have not changed since ROS 2 Foxy."""
     from rosbags.typesys import Stores, get_typestore
 
     return get_typestore(Stores.ROS2_JAZZY)

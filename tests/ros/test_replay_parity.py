@@ -212,7 +212,7 @@ def test_a_bag_is_paired_as_the_node_pairs(
                 continue
             stamp_ns = START + number * bags.PERIOD + offset
             name = f"{kind.value} {number}".encode()
-            messages.append((kind, core_bags.Stamped(stamp_ns, stamp_ns, name, "")))
+            messages.append((kind, core_bags.BagMessage(stamp_ns, name, stamp_ns, "")))
             buffer.add(frame_buffer.Input(kind.value), stamp_ns, name)
     for frame in core_bags.pair(messages, SLOP):
         partners = frame.depth and frame.info and (frame.depth.data, frame.info.data)

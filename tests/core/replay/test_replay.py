@@ -168,7 +168,7 @@ def test_a_single_mcap_file_is_a_bag_too(tmp_path: Path) -> None:
 def test_what_is_no_bag_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BagError, match=r"it has no metadata\.yaml"), open_bag(tmp_path):
         pass
-    with pytest.raises(BagError, match="is not there"), open_bag(tmp_path / "no.mcap"):
+    with pytest.raises(BagError, match="does not exist"), open_bag(tmp_path / "no.mcap"):
         pass
     (tmp_path / "half.mcap").write_bytes(b"\x89MCAP0\r\n half of it")
     with pytest.raises(BagError, match="cannot be read"), open_bag(tmp_path / "half.mcap"):

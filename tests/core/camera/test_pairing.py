@@ -1,0 +1,59 @@
+"""Messages are paired by the nearest header stamp within the slop."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdvlm_core.camera.pairing import (
+    PARTNER_ERRORS,
+    Input,
+    StampedMessage,
+    missing_partner,
+    nearest,
+)
+from sdvlm_core.errors import ErrorCode, error_code
+
+SLOP_NS = 30_000_000
+
+
+def at(*stamps_ns: int) -> list[StampedMessage]:
+    return [StampedMessage(stamp_ns, f"{n}".encode()) for n, stamp_ns in enumerate(stamps_ns)]
+
+
+@given(st.lists(st.integers(0, 10**9), max_size=20), st.integers(0, 10**9))
+def test_no_message_is_nearer_than_the_nearest(stamps_ns: list[int], stamp_ns: int) -> None:
+    found = nearest(at(*stamps_ns), stamp_ns, SLOP_NS)
+    offsets_ns = [abs(other - stamp_ns) for other in stamps_ns]
+    if found is None:
+        assert all(offset > SLOP_NS for offset in offsets_ns)
+    else:
+        assert abs(found.stamp_ns - stamp_ns) == min(offsets_ns) <= SLOP_NS
+
+
+def test_a_message_at_the_edge_of_the_slop_is_accepted() -> None:
+    assert nearest(at(SLOP_NS), 0, SLOP_NS) is not None
+    assert nearest(at(SLOP_NS + 1), 0, SLOP_NS) is None
+
+
+def test_of_two_messages_with_one_stamp_the_newer_is_used() -> None:
+    found = nearest(at(5, 5), 5, SLOP_NS)
+    assert found is not None
+    assert found.data == b"1"
+
+
+@pytest.mark.parametrize(
+    ("stamps_ns", "reason"),
+    [((), "none arrived"), ((0, 400_000_000), "the nearest is 0.100 s away")],
+)
+def test_a_missing_partner_is_reported_with_slop_option_and_distance(
+    stamps_ns: tuple[int, ...], reason: str
+) -> None:
+    text = missing_partner(Input.DEPTH, at(*stamps_ns), 500_000_000, SLOP_NS, "--sync-slop")
+    assert text == f"no depth within 0.03 s (--sync-slop) of the colour image: {reason}"
+
+
+def test_each_missing_partner_has_its_own_error_code() -> None:
+    codes = [error_code(error("")) for error in PARTNER_ERRORS.values()]
+    assert codes == [ErrorCode.BAD_DEPTH, ErrorCode.BAD_CAMERA_INFO]
