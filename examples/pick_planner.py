@@ -16,11 +16,18 @@ import argparse
 import json
 import sys
 
+from sdvlm.msg import RegionMeasurement
+from sdvlm_ros.client import UNFIT
 from sdvlm_ros.client.blocking import NoMeasurement, SpatialClient, SpatialQueryFailed
 from sdvlm_ros.client.moveit import collision_object
 
-# What these say of a measurement, nobody should close a gripper on.
-UNFIT = {"too_few_points", "truncated", "transparent_or_reflective", "nothing_stands_out"}
+
+def check_fit(measured: RegionMeasurement) -> None:
+    """Raise NoMeasurement for a measurement that a gripper must not act on."""
+    unfit = UNFIT.intersection(measured.warnings)
+    if unfit:
+        codes = ", ".join(sorted(unfit))
+        raise NoMeasurement(f"the measurement of {measured.label} is unfit to act on: {codes}")
 
 
 def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, object]:
@@ -32,9 +39,7 @@ def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, obje
         {name: arguments.box}, target_frame=arguments.target_frame, stamp_ns=stamp_ns
     )
     thing = measured.regions[0]
-    doubts = UNFIT.intersection(thing.warnings)
-    if doubts:
-        raise NoMeasurement(f"{name} is not measured well enough: {', '.join(sorted(doubts))}")
+    check_fit(thing)
     # The object as MoveIt takes it; refuses what was not measured whole.
     up = (0.0, 0.0, 1.0) if arguments.up is None else tuple(arguments.up)
     collision = collision_object(thing, measured.header, up=up)

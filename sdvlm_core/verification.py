@@ -19,6 +19,7 @@ from sdvlm_core.engine import FrameSession
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.measure import (
+    UNFIT,
     Caution,
     Measured,
     Pair,
@@ -33,17 +34,6 @@ from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
 AGREE = 1.25
 #: Standard deviation of a length that a model gives without one, as a part of it: the rule above.
 _LANGUAGE_SPREAD = AGREE - 1
-#: What these say, nobody should act on: geometry is then shown, and decides nothing.
-UNFIT = frozenset(
-    (
-        Caution.TOO_FEW_POINTS,
-        Caution.TRANSPARENT_OR_REFLECTIVE,
-        Caution.NOTHING_STANDS_OUT,
-        Caution.TRUNCATED,
-        # The presets' std_dev are a sensor's; a network's metres can be off by a third.
-        Caution.ESTIMATED_DEPTH,
-    )
-)
 #: A point with one of these lies beside its object, within a few hundredths of the image.
 _MISSED = frozenset((Caution.TOO_FEW_POINTS, Caution.NOTHING_STANDS_OUT))
 _RINGS, _AROUND = (0.02, 0.04), 8

@@ -49,7 +49,7 @@ _MOST_POINTS = 2500  # of an object; more make it slower, not better
 
 
 class Caution(str, Enum):
-    """Why a measurement is to be doubted; the values are the codes in `sdvlm measure --json`."""
+    """Why a measurement may be wrong; the values are the codes of the JSON and the messages."""
 
     TOO_FEW_POINTS = "too_few_points"
     TRUNCATED = "truncated"
@@ -59,6 +59,28 @@ class Caution(str, Enum):
     NOTHING_STANDS_OUT = "nothing_stands_out"
     UNSEEN_EXTENT = "unseen_extent"
     ESTIMATED_DEPTH = "estimated_depth"
+
+
+#: A measurement with one of these is unfit to act on: a robot must not move because of it, and it
+#: neither confirms nor contradicts a model's answer.
+UNFIT: frozenset[Caution] = frozenset(
+    {
+        Caution.TOO_FEW_POINTS,  # nothing was measured: every value is NaN
+        Caution.TRUNCATED,  # the object ends outside the view: its sizes are lower bounds
+        Caution.TRANSPARENT_OR_REFLECTIVE,  # readings lie behind the object, or are reflections
+        Caution.NOTHING_STANDS_OUT,  # the pixels are the support's: there is no object in them
+        # The sensor presets do not cover a network's scale error, which can be a third.
+        Caution.ESTIMATED_DEPTH,
+    }
+)
+#: These only inform: the values are usable, because std_dev already contains the doubt.
+INFORMATIVE: frozenset[Caution] = frozenset(
+    {
+        Caution.OCCLUDED,  # std_dev grows with the hidden part of the outline
+        Caution.NO_SUPPORT_PLANE,  # "height" runs along the image's up axis, not against gravity
+        Caution.UNSEEN_EXTENT,  # std_dev covers how far the object may reach where nothing was seen
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)

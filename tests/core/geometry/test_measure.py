@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,10 @@ import pytest
 from sdvlm_core.errors import DepthError, IntrinsicsError, QueryError
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
 from sdvlm_core.geometry.gap import smallest_gap
-from sdvlm_core.geometry.measure import Caution, Measured, measure
+from sdvlm_core.geometry.measure import INFORMATIVE, UNFIT, Caution, Measured, measure
 from sdvlm_core.geometry.support_plane import Plane
 from sdvlm_core.geometry.upright_box import upright_box
-from tests.paths import SHARED
+from tests.paths import ROOT, SHARED
 
 REAL = SHARED / "realdata"
 real = pytest.mark.skipif(not REAL.exists(), reason="../shared/realdata is absent")
@@ -352,3 +353,15 @@ def test_glass_is_warned_about_and_the_case_beside_it_is_not():
     for question, one in zip(asked, found, strict=True):
         assert (Caution.TRANSPARENT_OR_REFLECTIVE in one.warnings) == question["transparent"]
         assert bool(one.warnings) == question["transparent"]
+
+
+def test_every_warning_is_declared_either_unfit_or_informative():
+    assert set(Caution) == UNFIT | INFORMATIVE
+    assert not UNFIT & INFORMATIVE
+
+
+def test_the_documentation_lists_every_warning_with_whether_it_is_unfit():
+    text = (ROOT / "docs" / "geometry.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (unfit|informative) \|", text, re.MULTILINE)
+    documented = {code: verdict == "unfit" for code, verdict in rows}
+    assert documented == {code.value: code in UNFIT for code in Caution}
