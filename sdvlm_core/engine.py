@@ -1,90 +1,49 @@
-"""SpatialEngine and FrameSession: one encoded frame, many questions.
+"""SpatialEngine and FrameSession: encode a frame once, ask many questions about it.
 
-`open` runs the vision tower, the projector and the depth code once and keeps the key/value cache
-of the image prefix; `ask` and `stream` append a question to that cache and take it off again. Knows
-models and frames; does not know ROS, threads (one caller at a time) or how words become numbers
-(`measurement`).
+`open` runs the image encoder, the projector, the depth encoding and the prompt prefix once, and
+keeps their key/value cache. `ask` and `stream` append one question to the cache and remove it
+afterwards. Does not know ROS, threads (one caller at a time), or how text is read
+(`language.reading`).
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from transformers import DynamicCache
 
-from sdvlm_core.answer import Position, SpatialAnswer, Status, Timings, Verdict
-from sdvlm_core.errors import DepthError, ModelMemoryError, QueryCanceled, QueryError, QueryTimeout
+from sdvlm_core.answer import Measurement, Position, SpatialAnswer, Status, Timings, Verdict
+from sdvlm_core.errors import DepthError, QueryError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, point_at
-from sdvlm_core.language.reading import measurements, parse
+from sdvlm_core.language.reading import Reading, measurements, parse
 from sdvlm_core.model import confidence
 from sdvlm_core.model.backbones.clip_image import clip_pixels
 from sdvlm_core.model.backbones.llava import calibration, encoding_settings, grid_cells
 from sdvlm_core.model.checkpoint import NANO, Checkpoint, load
 from sdvlm_core.model.depth_encoding import encode, pool
+from sdvlm_core.model.generation import (
+    MAX_NEW_TOKENS,
+    Generated,
+    GenerationOptions,
+    Sampling,
+    generate,
+    incremental_text,
+    mask_non_text,
+    memory_guard,
+)
 from sdvlm_core.model.prompt import check_question, prefix_ids, question_ids
 
 if TYPE_CHECKING:
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
     from sdvlm_core.model.depth_estimation import DepthEstimator
-
-MAX_NEW_TOKENS = 256
-
-
-@contextmanager
-def _memory_guard(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError, cv2.error) as error:
-        # torch's allocator on the CPU and OpenCV's have no exception types of their own.
-        if not (
-            isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            or "allocate memory" in str(error)
-            or "Insufficient memory" in str(error)
-        ):
-            raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        raise ModelMemoryError(f"out of memory while {doing}: {error}") from error
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Draw tokens instead of taking the likeliest; SD-VLM's evaluation draws with these values.
-
-    Attributes:
-        temperature: logits are divided by it; positive.
-        top_k: only so many of the likeliest tokens are drawn from; 0 = all.
-        seed: of the draw; the same seed gives the same answer on one machine.
-
-    Raises:
-        QueryError: a value is out of its range.
-    """
-
-    temperature: float = 0.2
-    top_k: int = 50
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0 and self.top_k >= 0):
-            raise QueryError(f"temperature must be positive and top_k not negative: {self}")
-
-
-@dataclass(eq=False)
-class _Generated:
-    """New token ids, the probability given to each, and seconds until the first and after it."""
-
-    ids: list[int] = field(default_factory=list)
-    probabilities: list[float] = field(default_factory=list)
-    prefill: float = 0.0
-    decode: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -133,8 +92,8 @@ class SpatialEngine:
     def open(self, frame: RgbdFrame) -> FrameSession:
         """Encode a frame once; the session answers any number of questions about it.
 
-        A model whose encoding says `optional` answers about a frame without depth too; the answers
-        then have the status NO_DEPTH and no `depth_source`.
+        A model whose depth encoding is `optional` also answers about a frame without depth; the
+        answers then have the status NO_DEPTH and an empty `depth_source`.
 
         Raises:
             DepthError: the model's encoding needs depth and the frame has no usable reading.
@@ -143,7 +102,7 @@ class SpatialEngine:
         """
         started = time.perf_counter()
         with (
-            _memory_guard(f"encoding a {frame.width}x{frame.height} frame"),
+            memory_guard(f"encoding a {frame.width}x{frame.height} frame"),
             torch.inference_mode(),
         ):
             frame = self._with_depth(frame)
@@ -160,7 +119,7 @@ class SpatialEngine:
         self.open(frame).ask("How far is the wall?", max_new_tokens=2)
 
     def _with_depth(self, frame: RgbdFrame) -> RgbdFrame:
-        """The frame, with estimated depth if its encoding wants depth and the camera gave none."""
+        """The frame; with estimated depth if the encoding needs depth and the frame has none."""
         wanted = encoding_settings(self.checkpoint.model.config).kind != "none"
         if self.estimator is None or frame.depth is not None or not wanted:
             return frame
@@ -169,9 +128,10 @@ class SpatialEngine:
         return with_estimated_depth(frame, self.estimator)
 
     def depth_code(self, frame: RgbdFrame) -> torch.Tensor | None:
-        """The code (1, tokens, channels) float32 that the frame's depth adds.
+        """The depth code (1, tokens, channels) float32 of a frame.
 
-        None: the model has no encoding, or the frame no depth and the model learnt to do without.
+        None: the model has no depth encoding, or its encoding is optional and the frame has no
+        depth.
 
         Raises:
             DepthError, IntrinsicsError: as `open`.
@@ -195,13 +155,26 @@ class SpatialEngine:
             model.config.text_config.hidden_size,
         )[None]
 
-    def _encode(self, frame: RgbdFrame) -> tuple[DynamicCache, int]:
+    def image_features(self, frame: RgbdFrame) -> BaseModelOutputWithPooling:
+        """Projected image features plus depth code: transformers' output object.
+
+        Its `pooler_output` is a list of one tensor (tokens, channels).
+
+        Raises:
+            DepthError, IntrinsicsError: as `open`.
+        """
         model, device = self.checkpoint.model, self.checkpoint.device
-        code = self.depth_code(frame)
         pixels = torch.from_numpy(clip_pixels(frame.rgb, model.config.vision_config.image_size))
-        features = model.get_image_features(
-            pixels[None].to(device, model.dtype), depth_code=code, return_dict=True
+        return model.get_image_features(
+            pixels[None].to(device, model.dtype),
+            depth_code=self.depth_code(frame),
+            return_dict=True,
         )
+
+    def _encode(self, frame: RgbdFrame) -> tuple[DynamicCache, int]:
+        """The key/value cache of the prompt prefix with the image, and its length in tokens."""
+        model = self.checkpoint.model
+        features = self.image_features(frame)
         ids = prefix_ids(
             self.checkpoint.tokenizer,
             self.checkpoint.prompt_template,
@@ -210,7 +183,7 @@ class SpatialEngine:
         )
         cache = DynamicCache(config=model.config.text_config)
         model(
-            input_ids=torch.tensor([ids], device=device),
+            input_ids=torch.tensor([ids], device=self.checkpoint.device),
             mm_encoder_outputs={"image": features},
             past_key_values=cache,
             use_cache=True,
@@ -237,11 +210,11 @@ class FrameSession:
         self._encode_seconds = encode_seconds
         self._busy = False
         self._calibration = calibration(checkpoint.model.config)
-        self._wants_depth = encoding_settings(checkpoint.model.config).kind != "none"
+        self._uses_depth = encoding_settings(checkpoint.model.config).kind != "none"
 
     @property
     def prefix_tokens(self) -> int:
-        """Tokens that all questions share: template opening and image."""
+        """Number of tokens that all questions share: the template's opening and the image."""
         return self._prefix_length
 
     def ask(
@@ -256,21 +229,19 @@ class FrameSession:
         """Answer one question.
 
         Args:
-            question: words; at most `prompt.MAX_QUESTION_CHARS` characters.
-            deadline: `time.monotonic()` after which QueryTimeout is raised.
-            cancel: set it from another thread to have QueryCanceled raised.
-            max_new_tokens: the answer is cut there.
-            sampling: how to draw tokens; None = the likeliest one each time.
+            question: at most `prompt.MAX_QUESTION_CHARS` characters.
+            deadline, cancel, max_new_tokens, sampling: see `generation.GenerationOptions`.
 
-        Returns the answer; `timings.encode` is the cost of opening the frame, whoever asked first.
+        Returns the answer; its `timings.encode` is what opening the frame took.
 
         Raises:
             QueryError, QueryTimeout, QueryCanceled, ModelMemoryError.
         """
-        text = check_question(question)
-        generated = _Generated()
-        for _ in self._tokens(text, generated, deadline, cancel, max_new_tokens, sampling):
-            pass
+        text, generated = check_question(question), self._nothing_generated()
+        options = GenerationOptions(deadline, cancel, max_new_tokens, sampling)
+        with closing(self._tokens(text, generated, options)) as tokens:
+            for _ in tokens:
+                pass
         return self._answer(text, generated)
 
     def stream(
@@ -282,28 +253,17 @@ class FrameSession:
         max_new_tokens: int = MAX_NEW_TOKENS,
         sampling: Sampling | None = None,
     ) -> Generator[str, None, SpatialAnswer]:
-        """As `ask`, but yields the text piece by piece and returns the answer at the end.
+        """As `ask`, but yields the text in parts and returns the answer at the end.
 
-        The pieces joined are the answer's text, up to white space at its ends. Close the generator
-        to stop early; the session cannot be asked anything else before that.
+        The parts joined are the answer's text, up to white space at its ends. The session accepts
+        no other question until the generator is exhausted or closed; closing it early is allowed.
         """
-        text = check_question(question)
-        generated = _Generated()
-        told = ""
-        for _ in self._tokens(text, generated, deadline, cancel, max_new_tokens, sampling):
-            so_far = self._text(generated.ids)
-            # A token may hold half a character: it waits for the other half. The stop text waits
-            # too, until it is known not to be one.
-            if so_far.endswith("\ufffd") or self._may_stop(so_far):
-                continue
-            if len(so_far) > len(told):
-                yield so_far[len(told) :]
-                told = so_far
-        answer = self._answer(text, generated)
-        rest = self._text(generated.ids)[len(told) :]
-        if rest:
-            yield rest
-        return answer
+        text, generated = check_question(question), self._nothing_generated()
+        options = GenerationOptions(deadline, cancel, max_new_tokens, sampling)
+        # Closed here, not by the garbage collector: an early close frees the session at once.
+        with closing(self._tokens(text, generated, options)) as tokens:
+            yield from incremental_text(tokens, generated)
+        return self._answer(text, generated)
 
     def next_token_logits(self, question: str) -> torch.Tensor:
         """Logits (vocabulary,) float32 of the first answer token; leaves the session as it was."""
@@ -313,12 +273,23 @@ class FrameSession:
         with self._one_question(), torch.inference_mode():
             return self._step(ids)
 
+    def _nothing_generated(self) -> Generated:
+        return Generated(self._checkpoint.tokenizer, self._checkpoint.prompt_template.stop)
+
+    def _tokens(
+        self, question: str, generated: Generated, options: GenerationOptions
+    ) -> Generator[int, None, None]:
+        """Generate into `generated`, yield each token, and restore the cache at the end."""
+        ids = question_ids(self._checkpoint.tokenizer, self._checkpoint.prompt_template, question)
+        with self._one_question():
+            yield from generate(self._step, ids, generated, options)
+
     @contextmanager
     def _one_question(self) -> Iterator[None]:
-        """The cache is this question's alone, and afterwards what it was.
+        """Reserve the cache for one question, and cut it back to the image prefix afterwards.
 
         Raises:
-            QueryError: it is another question's.
+            QueryError: another question is using it.
         """
         if self._busy:
             raise QueryError("another answer of this session is not finished; close its stream")
@@ -330,15 +301,17 @@ class FrameSession:
             self._forget_question()
 
     def _forget_question(self) -> None:
-        """Cut the cache back to the image prefix; its own entries are never touched."""
-        # Each tensor by its own length: a forward pass that failed half-way, out of memory say,
-        # has lengthened only the layers before, and perhaps one layer's keys without its values.
+        """Cut the cache back to the image prefix; the entries of the prefix never change."""
+        # Each tensor by its own length: a forward pass that failed half-way, for example out of
+        # memory, has extended only the first layers, and perhaps one layer's keys but not its
+        # values.
         for layer in self._cache.layers:
             layer.keys = layer.keys[..., : self._prefix_length, :]
             layer.values = layer.values[..., : self._prefix_length, :]
-            layer.crop(0)  # has a sliding window count its tokens anew
+            layer.crop(0)  # makes a sliding window count its tokens again
 
     def _step(self, ids: list[int]) -> torch.Tensor:
+        """Append tokens to the cache; returns the next token's logits (vocabulary,) float32."""
         model = self._checkpoint.model
         logits = model(
             input_ids=torch.tensor([ids], device=self._checkpoint.device),
@@ -346,73 +319,16 @@ class FrameSession:
             use_cache=True,
             logits_to_keep=1,
         ).logits[0, -1]
-        # Rows that are no text: the image placeholder and what pads the vocabulary.
-        logits = logits.float().to(self._checkpoint.device)
-        logits[model.config.image_token_id] = -math.inf
-        logits[len(self._checkpoint.tokenizer) :] = -math.inf
-        return logits
+        return mask_non_text(
+            logits.float().to(self._checkpoint.device),
+            model.config.image_token_id,
+            len(self._checkpoint.tokenizer),
+        )
 
-    def _tokens(
-        self,
-        question: str,
-        generated: _Generated,
-        deadline: float | None,
-        cancel: threading.Event | None,
-        max_new_tokens: int,
-        sampling: Sampling | None,
-    ) -> Iterator[int]:
-        """Generate into `generated`, yielding after each token; the cache is left as it was."""
-        form = self._checkpoint.prompt_template
-        end = self._checkpoint.tokenizer.eos_token_id
-        ids = question_ids(self._checkpoint.tokenizer, form, question)
-        draw = _drawing(sampling, self._checkpoint.device)
+    def _answer(self, question: str, generated: Generated) -> SpatialAnswer:
         started = time.perf_counter()
-        with self._one_question():
-            for count in range(max_new_tokens):
-                if cancel is not None and cancel.is_set():
-                    raise QueryCanceled(f"canceled after {count} tokens")
-                if deadline is not None and time.monotonic() > deadline:
-                    raise QueryTimeout(f"the deadline passed after {count} tokens")
-                with _memory_guard("answering"), torch.inference_mode():
-                    logits = self._step(ids)
-                    chosen = draw(logits)
-                    probability = float(logits.softmax(-1)[chosen])
-                generated.prefill = generated.prefill or time.perf_counter() - started
-                if chosen == end:
-                    break
-                generated.ids.append(chosen)
-                generated.probabilities.append(probability)
-                ids = [chosen]
-                yield chosen
-                if form.stop and form.stop in self._text(generated.ids):
-                    break
-        generated.decode = time.perf_counter() - started - generated.prefill
-
-    def _text(self, ids: list[int]) -> str:
-        """Words of the tokens so far, up to the template's stop text."""
-        text: str = self._checkpoint.tokenizer.decode(ids, skip_special_tokens=True)
-        stop = self._checkpoint.prompt_template.stop
-        return text.split(stop, 1)[0] if stop else text
-
-    def _may_stop(self, text: str) -> bool:
-        stop = self._checkpoint.prompt_template.stop
-        return any(text.endswith(stop[:length]) for length in range(1, len(stop)))
-
-    def _answer(self, question: str, generated: _Generated) -> SpatialAnswer:
-        started = time.perf_counter()
-        tokenizer = self._checkpoint.tokenizer
-        text = self._text(generated.ids).strip()
+        text = generated.text.strip()
         reading = parse(text)
-        status, verdict = Status.OK, Verdict.UNDECIDED
-        if reading.yes is not None:
-            verdict = Verdict.HOLDS if reading.yes else Verdict.DOES_NOT_HOLD
-        elif reading.absent:
-            status = Status.NOT_VISIBLE
-        elif not text:
-            status = Status.NO_ANSWER
-        blind = self.frame.depth is None
-        if status is Status.OK and self._wants_depth and blind:
-            status = Status.NO_DEPTH
         measured = measurements(question, reading)
         return SpatialAnswer(
             question=question,
@@ -420,24 +336,31 @@ class FrameSession:
             measurements=measured,
             image_points=reading.image_points,
             positions=self._positions(reading.image_points),
-            verdict=verdict,
-            status=status,
-            confidence=self._calibration(
-                confidence.kind_of(reading, measured),
-                confidence.raw(
-                    [tokenizer.decode([token]) for token in generated.ids],
-                    generated.probabilities,
-                ),
-            ),
+            verdict=_verdict(reading),
+            status=self._status(reading),
+            confidence=self._confidence(reading, measured, generated),
             model_id=self._checkpoint.model_id,
-            depth_source="" if blind else self.frame.depth_source,
+            depth_source="" if self.frame.depth is None else self.frame.depth_source,
             timings=Timings(
                 encode=self._encode_seconds,
-                prefill=generated.prefill,
-                decode=generated.decode,
+                prefill=generated.prefill_s,
+                decode=generated.decode_s,
                 measure=time.perf_counter() - started,
             ),
         )
+
+    def _status(self, reading: Reading) -> Status:
+        if reading.yes is None and reading.absent:
+            return Status.NOT_VISIBLE
+        if not reading.text:
+            return Status.NO_ANSWER
+        return Status.NO_DEPTH if self._uses_depth and self.frame.depth is None else Status.OK
+
+    def _confidence(
+        self, reading: Reading, measured: tuple[Measurement, ...], generated: Generated
+    ) -> float:
+        raw = confidence.raw(generated.token_texts, generated.probabilities)
+        return self._calibration(confidence.kind_of(reading, measured), raw)
 
     def _positions(self, points: tuple[tuple[float, float], ...]) -> tuple[Position, ...]:
         """The 3-D points under the image points; those without a depth reading are left out."""
@@ -446,16 +369,7 @@ class FrameSession:
         return tuple(point for point in found if point is not None)
 
 
-def _drawing(sampling: Sampling | None, device: torch.device) -> Callable[[torch.Tensor], int]:
-    """The function that chooses a token id from logits (vocabulary,)."""
-    if sampling is None:
-        return lambda logits: int(logits.argmax())
-    generator = torch.Generator(device).manual_seed(sampling.seed)
-
-    def draw(logits: torch.Tensor) -> int:
-        scaled = logits / sampling.temperature
-        if 0 < sampling.top_k < len(scaled):
-            scaled[scaled < scaled.topk(sampling.top_k).values[-1]] = -math.inf
-        return int(torch.multinomial(scaled.softmax(-1), 1, generator=generator))
-
-    return draw
+def _verdict(reading: Reading) -> Verdict:
+    if reading.yes is None:
+        return Verdict.UNDECIDED
+    return Verdict.HOLDS if reading.yes else Verdict.DOES_NOT_HOLD

@@ -3,7 +3,7 @@
 The ids fall in two parts. The prefix (beginning of sequence, the template's opening, the image
 tokens) is the same for every question about a frame, so its key/value cache can be kept; the
 question part follows. Each text piece is tokenised on its own, as LLaVA does around `<image>`.
-Does not know models or frames. Imports no tokenizer: it is handed one.
+Does not know models or frames, and imports no tokenizer: functions take one as an argument.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ IMAGE_MARK = "<image>"
 
 
 class Tokenizer(Protocol):
-    """What is needed of a transformers tokenizer."""
+    """The part of a transformers tokenizer that prompts and answers need."""
 
     bos_token_id: int | None
+    eos_token_id: int
+
+    def __len__(self) -> int: ...
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool = False) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sdvlm_core.answer import SpatialAnswer, Status
-from sdvlm_core.engine import LoadOptions, Sampling, SpatialEngine, load_engine
+from sdvlm_core.engine import FrameSession, LoadOptions, SpatialEngine, load_engine
 from sdvlm_core.errors import (
     CheckpointError,
     DepthError,
@@ -24,6 +24,7 @@ from sdvlm_core.errors import (
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.confidence import KINDS
+from sdvlm_core.model.generation import Sampling
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -197,10 +198,35 @@ def test_a_stream_that_is_closed_early_leaves_the_session_as_it_was(engine):
         session.ask("How tall is the mug?")
     with pytest.raises(QueryError, match="not finished"):
         session.next_token_logits("How tall is the mug?")
-    next(stream)  # goes on, undisturbed
+    next(stream)  # continues, undisturbed
     stream.close()
     after = session.next_token_logits("How tall is the mug?")
     torch.testing.assert_close(after, before, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("end", ["close", "throw", "drop"])
+def test_a_stream_that_ends_early_frees_the_session_without_the_garbage_collector(
+    engine, monkeypatch, end
+):
+    session = engine.open(_frame())
+    held = []  # a second reference: only an explicit close ends the token loop
+
+    def hold(*arguments):
+        held.append(FrameSession._tokens(session, *arguments))
+        return held[-1]
+
+    monkeypatch.setattr(session, "_tokens", hold)
+    stream = session.stream("How wide is the table?", max_new_tokens=20)
+    next(stream)
+    if end == "close":
+        stream.close()
+    elif end == "throw":
+        with pytest.raises(KeyError):
+            stream.throw(KeyError("the consumer failed"))
+    else:
+        del stream
+    assert held[0].gi_frame is None
+    session.ask("How tall is the mug?", max_new_tokens=1)
 
 
 def test_cancel_is_honoured_between_two_pieces_of_a_stream(engine):
@@ -240,7 +266,7 @@ def test_sampling_is_repeatable_by_its_seed_and_tends_to_greedy_when_cold(engine
         Sampling(temperature=0.0)
 
 
-def test_running_out_of_memory_is_a_refusal_and_the_engine_goes_on(engine, monkeypatch):
+def test_running_out_of_memory_is_a_refusal_and_the_engine_continues(engine, monkeypatch):
     session = engine.open(_frame())
     before = session.ask("How tall is it?", max_new_tokens=4).text
 

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from sdvlm_core.engine import MAX_NEW_TOKENS, SpatialEngine
+from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.errors import ModelMemoryError, SdvlmError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.language.reading import measurements, parse
 from sdvlm_core.model import confidence
-from sdvlm_core.model.backbones.clip_image import clip_pixels
 from sdvlm_core.model.backbones.llava import calibration
 from sdvlm_core.model.confidence import Calibration
+from sdvlm_core.model.generation import MAX_NEW_TOKENS, mask_non_text, truncated
 from sdvlm_core.model.prompt import Template, check_question, prefix_ids, question_ids
 
 
@@ -107,12 +107,7 @@ def _question(engine: SpatialEngine, question: str) -> list[int]:
 
 @torch.inference_mode()
 def _encode(engine: SpatialEngine, frame: RgbdFrame) -> Any:
-    model, device = engine.checkpoint.model, engine.checkpoint.device
-    code = engine.depth_code(frame)
-    pixels = torch.from_numpy(clip_pixels(frame.rgb, model.config.vision_config.image_size))
-    return model.get_image_features(
-        pixels[None].to(device, model.dtype), depth_code=code, return_dict=True
-    )
+    return engine.image_features(frame)
 
 
 @torch.inference_mode()
@@ -173,10 +168,7 @@ def decode(
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        # Rows that are no text: the image placeholder and what pads the vocabulary.
-        logits = logits.float().to(device)
-        logits[:, image] = -math.inf
-        logits[:, len(tokenizer) :] = -math.inf
+        logits = mask_non_text(logits.float().to(device), image, len(tokenizer))
         likeliest = logits.softmax(-1).max(-1)
         chosen = likeliest.indices
         pairs = zip(chosen.tolist(), likeliest.values.tolist(), strict=True)
@@ -192,8 +184,7 @@ def decode(
         mask = torch.cat([mask, mask.new_ones(len(ids), 1)], dim=1)
     answers = []
     for row, probabilities in zip(said, believed, strict=True):
-        text = tokenizer.decode(row, skip_special_tokens=True)
-        text = (text.split(form.stop, 1)[0] if form.stop else text).strip()
+        text = truncated(tokenizer.decode(row, skip_special_tokens=True), form.stop).strip()
         pieces = [tokenizer.decode([token]) for token in row]
         answers.append(Decoded(text, pieces, probabilities))
     return answers

@@ -1,0 +1,221 @@
+"""The token loop: prompt ids and a forward step -> token ids, their probabilities and text.
+
+Greedy or sampled, one answer at a time. The loop ends at the end-of-sequence token, the template's
+stop text, the token limit, a deadline, or a cancellation. Does not know frames, the key/value
+cache, or what the text means.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import cv2
+import torch
+
+from sdvlm_core.errors import ModelMemoryError, QueryCanceled, QueryError, QueryTimeout
+from sdvlm_core.model.prompt import Tokenizer
+
+MAX_NEW_TOKENS = 256
+_REPLACEMENT = "\ufffd"  # what a decoder writes for an incomplete UTF-8 character
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sample tokens instead of taking the most likely one; the defaults are SD-VLM's.
+
+    Attributes:
+        temperature: logits are divided by it; positive.
+        top_k: sample from the k most likely tokens only; 0 = from all.
+        seed: of the random generator; one seed gives one answer on one machine.
+
+    Raises:
+        QueryError: a value is out of range.
+    """
+
+    temperature: float = 0.2
+    top_k: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0 and self.top_k >= 0):
+            raise QueryError(f"temperature must be positive and top_k not negative: {self}")
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """How tokens are chosen and when the loop ends.
+
+    Attributes:
+        deadline: `time.monotonic()` seconds after which QueryTimeout is raised; None = none.
+        cancel: an event that another thread sets to raise QueryCanceled.
+        max_new_tokens: the answer is cut after this many tokens.
+        sampling: None = greedy.
+    """
+
+    deadline: float | None = None
+    cancel: threading.Event | None = None
+    max_new_tokens: int = MAX_NEW_TOKENS
+    sampling: Sampling | None = None
+
+    def check(self, count: int) -> None:
+        """Raise QueryCanceled or QueryTimeout if the loop must end after `count` tokens."""
+        if self.cancel is not None and self.cancel.is_set():
+            raise QueryCanceled(f"canceled after {count} tokens")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise QueryTimeout(f"the deadline passed after {count} tokens")
+
+
+@dataclass(eq=False)
+class Generated:
+    """The tokens generated so far.
+
+    Attributes:
+        tokenizer: turns ids into text.
+        stop: the text ends before this string; "" = no such string.
+        token_ids: without the end-of-sequence token.
+        probabilities: of each token when it was chosen.
+        prefill_s: seconds until the first token was chosen.
+        decode_s: seconds after that; 0 until the loop ends.
+    """
+
+    tokenizer: Tokenizer
+    stop: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    probabilities: list[float] = field(default_factory=list)
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The text up to the stop string."""
+        return truncated(self._decoded(), self.stop)
+
+    @property
+    def token_texts(self) -> list[str]:
+        """The text of each token, decoded alone."""
+        return [self.tokenizer.decode([token]) for token in self.token_ids]
+
+    def is_stopped(self) -> bool:
+        """Whether the stop string was generated."""
+        return bool(self.stop) and self.stop in self._decoded()
+
+    def is_stable(self) -> bool:
+        """Whether later tokens only append to `text`.
+
+        They change it while it ends in an incomplete character or in the start of a stop string.
+        """
+        text = self.text
+        partial = (self.stop[:length] for length in range(1, len(self.stop)))
+        return not text.endswith((_REPLACEMENT, *partial))
+
+    def _decoded(self) -> str:
+        return self.tokenizer.decode(self.token_ids, skip_special_tokens=True)
+
+
+def truncated(text: str, stop: str) -> str:
+    """The text before the stop string; all of it where the string is empty or missing."""
+    return text.split(stop, 1)[0] if stop else text
+
+
+def mask_non_text(logits: torch.Tensor, image_token_id: int, vocabulary: int) -> torch.Tensor:
+    """Set logits (..., rows) of what is no text to -inf, in place.
+
+    Those are the image placeholder and the rows that pad the vocabulary.
+    """
+    logits[..., image_token_id] = -math.inf
+    logits[..., vocabulary:] = -math.inf
+    return logits
+
+
+def generate(
+    step: Callable[[list[int]], torch.Tensor],
+    prompt_ids: list[int],
+    generated: Generated,
+    options: GenerationOptions,
+) -> Generator[int, None, None]:
+    """Generate tokens into `generated`, and yield each.
+
+    Args:
+        step: a forward pass over token ids that extends the cache; returns the logits
+            (vocabulary,) of the next token.
+        prompt_ids: ids of the question.
+        generated: empty; filled in place.
+
+    Raises:
+        QueryTimeout, QueryCanceled: between two tokens.
+        ModelMemoryError: out of memory.
+    """
+    end, ids = generated.tokenizer.eos_token_id, prompt_ids
+    choose: Callable[[torch.Tensor], int] | None = None
+    started = time.perf_counter()
+    for count in range(options.max_new_tokens):
+        options.check(count)
+        with memory_guard("answering"), torch.inference_mode():
+            logits = step(ids)
+            choose = choose or _chooser(options.sampling, logits.device)
+            token = choose(logits)
+            probability = float(logits.softmax(-1)[token])
+        generated.prefill_s = generated.prefill_s or time.perf_counter() - started
+        if token == end:
+            break
+        generated.token_ids.append(token)
+        generated.probabilities.append(probability)
+        ids = [token]
+        yield token
+        if generated.is_stopped():
+            break
+    generated.decode_s = time.perf_counter() - started - generated.prefill_s
+
+
+def incremental_text(tokens: Iterable[int], generated: Generated) -> Iterator[str]:
+    """Consume tokens of `generate` and yield the new part of the text as soon as it is stable.
+
+    The parts joined are `generated.text`.
+    """
+    emitted = 0
+    for _ in tokens:
+        text = generated.text
+        if len(text) > emitted and generated.is_stable():
+            yield text[emitted:]
+            emitted = len(text)
+    rest = generated.text[emitted:]
+    if rest:
+        yield rest
+
+
+def _chooser(sampling: Sampling | None, device: torch.device) -> Callable[[torch.Tensor], int]:
+    """The function that chooses a token id from logits (vocabulary,) on this device."""
+    if sampling is None:
+        return lambda logits: int(logits.argmax())
+    generator = torch.Generator(device).manual_seed(sampling.seed)
+
+    def sample(logits: torch.Tensor) -> int:
+        scaled = logits / sampling.temperature
+        if 0 < sampling.top_k < len(scaled):
+            scaled[scaled < scaled.topk(sampling.top_k).values[-1]] = -math.inf
+        return int(torch.multinomial(scaled.softmax(-1), 1, generator=generator))
+
+    return sample
+
+
+@contextmanager
+def memory_guard(activity: str) -> Iterator[None]:
+    """Raise ModelMemoryError, which names the activity, if memory runs out in the block."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, cv2.error) as error:
+        # torch's CPU allocator and OpenCV's have no exception types of their own.
+        if not (
+            isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            or "allocate memory" in str(error)
+            or "Insufficient memory" in str(error)
+        ):
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise ModelMemoryError(f"out of memory while {activity}: {error}") from error
