@@ -1,14 +1,68 @@
-"""The part of sdvlm that needs no ROS: frames, depth encoding, the model, answers.
+"""sdvlm without ROS: metric answers to spatial questions about RGB-D frames.
 
-Importing this package loads neither torch nor transformers; the modules that run a model
-(`model`, `checkpoint`, `engine`) import them when they are themselves imported.
+    import sdvlm_core as sdvlm
+
+    engine = sdvlm.load_engine(sdvlm.LoadOptions("nano"))
+    frame = sdvlm.read_frame("color.png", "depth.png", "intrinsics.json")
+    answer = engine.open(frame).ask("How tall is the red mug?")
+
+The names below are imported when they are first used: importing this package loads neither torch
+nor NumPy, and changes nothing outside itself.
 """
 
-import logging
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdvlm_core.answer import Measurement, SpatialAnswer
+    from sdvlm_core.engine import FrameSession, LoadOptions, SpatialEngine, load_engine
+    from sdvlm_core.errors import SdvlmError
+    from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
+    from sdvlm_core.geometry.measure import measure
 
 __version__ = "0.1.0"
 
-# transformers imports torchao wherever it is installed, and both torch and torchao then warn, on
-# every start, about kernels and calls that are nothing to do with us.
-for _name in ("torchao", "torch.utils._pytree"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
+__all__ = [
+    "CameraIntrinsics",
+    "FrameSession",
+    "LoadOptions",
+    "Measurement",
+    "Region",
+    "RgbdFrame",
+    "SdvlmError",
+    "SpatialAnswer",
+    "SpatialEngine",
+    "__version__",
+    "load_engine",
+    "measure",
+    "read_frame",
+]
+
+_MODULES = {
+    "CameraIntrinsics": "sdvlm_core.frame",
+    "FrameSession": "sdvlm_core.engine",
+    "LoadOptions": "sdvlm_core.engine",
+    "Measurement": "sdvlm_core.answer",
+    "Region": "sdvlm_core.frame",
+    "RgbdFrame": "sdvlm_core.frame",
+    "SdvlmError": "sdvlm_core.errors",
+    "SpatialAnswer": "sdvlm_core.answer",
+    "SpatialEngine": "sdvlm_core.engine",
+    "load_engine": "sdvlm_core.engine",
+    "measure": "sdvlm_core.geometry.measure",
+    "read_frame": "sdvlm_core.frame",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
