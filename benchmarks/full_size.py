@@ -1,7 +1,7 @@
 """LLaVA-1.5-7B's dimensions with random weights on this machine: memory, and what the DPE costs.
 
     python benchmarks/full_size.py                        # bfloat16: 16 GB of memory
-    python benchmarks/full_size.py --quantization int8    # or bnb-int8, bnb-nf4
+    python benchmarks/full_size.py --quantization bnb-int8    # or bnb-nf4
     python benchmarks/full_size.py --layers 4             # a quick look at any machine
 
 Writes random weights of the real shape to a temporary directory (14 GB; TMPDIR chooses where),

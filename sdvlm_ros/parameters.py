@@ -25,7 +25,7 @@ from sdvlm_core.errors import ParameterError
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
 
 if TYPE_CHECKING:
-    from sdvlm_core.engine import Sampling
+    from sdvlm_core.model.generation import Sampling
 
 QOS = ("sensor_data", "reliable", "system_default")
 CHOICES = {
@@ -112,7 +112,7 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
             "Its numbers: float32, float16, bfloat16; auto = float16 on CUDA, float32 on the CPU."
         ),
     ),
-    "quantization": ("none", _fixed("Of its weights: none, int8, int4, bnb-int8 or bnb-nf4.")),
+    "quantization": ("none", _fixed("Of its weights: none, bnb-int8 or bnb-nf4.")),
     "attention": ("auto", _fixed("auto, eager, sdpa or flash_attention_2.")),
     "depth_estimator": (
         "",
@@ -224,7 +224,7 @@ class Generation:
 
 def read_generation(node: Node) -> Generation:
     """As the parameters are now; a question keeps what it was asked with."""
-    from sdvlm_core.engine import Sampling  # brings torch
+    from sdvlm_core.model.generation import Sampling  # imports torch
 
     limit, temperature, top_k, seed = (
         node.get_parameter(name).value

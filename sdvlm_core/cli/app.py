@@ -50,9 +50,7 @@ DepthScale = Annotated[float, typer.Option(help="Metres per unit of the depth im
 Model = Annotated[str, typer.Option(help="nano, a model directory, or a name that was downloaded.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..., balanced.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")]
-Quantization = Annotated[
-    str, typer.Option(help="none, int8, int4 (torchao), bnb-int8, bnb-nf4 (bitsandbytes).")
-]
+Quantization = Annotated[str, typer.Option(help="none, bnb-int8, bnb-nf4 (bitsandbytes).")]
 Attention = Annotated[str, typer.Option(help="auto, eager, sdpa, flash_attention_2.")]
 Boxes = Annotated[
     list[str] | None,

@@ -1,54 +1,55 @@
 """Where a model runs and in which numbers: device, dtype, quantization, attention.
 
-Turns the words of a command line or a node's parameters into what transformers takes, and refuses
-what is not here: there is no silent fall-back to another device or other numbers. Knows no files.
+Turns option values into what transformers takes, and refuses what this machine does not have:
+there is no silent fall-back to another device or dtype. Does not know files.
 
-| quantization | weights of the language model | made by | runs on |
-|---|---|---|---|
-| int8 | 8 bit, products in the model's dtype | torchao | CPU, CUDA |
-| int4 | 4 bit in groups of 128 | torchao | CUDA |
-| bnb-int8 | 8 bit, products in 8 bit but for outliers (LLM.int8) | bitsandbytes | CPU, CUDA |
-| bnb-nf4 | 4 bit NormalFloat (QLoRA) | bitsandbytes | CPU, CUDA |
+| quantization | weights of the language model | runs on |
+|---|---|---|
+| bnb-int8 | 8 bit, products in 8 bit except for outliers (LLM.int8) | CPU, CUDA |
+| bnb-nf4 | 4 bit NormalFloat (QLoRA) | CPU, CUDA |
 
-The vision tower, the projector and the output layer keep their numbers: 6 % of a 7B model, and the
-depth code is added to what the projector gives.
+Both are bitsandbytes'. The image encoder, the projector and the output layer are not quantized:
+they are 6 % of a 7B model, and the depth code is added to the projector's output.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sdvlm_core.errors import CheckpointError
 
-QUANTIZATIONS = ("none", "int8", "int4", "bnb-int8", "bnb-nf4")
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
+
+QUANTIZATIONS = ("none", "bnb-int8", "bnb-nf4")
 ATTENTIONS = ("auto", "eager", "sdpa", "flash_attention_2")
-#: All GPUs, layers shared out evenly between them.
+#: Distribute the layers evenly over all GPUs.
 BALANCED = "balanced"
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_KEPT = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+_NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What `from_pretrained` needs to know besides the directory; made by `resolve`."""
+    """The arguments of `from_pretrained` besides the directory; made by `resolve`."""
 
     device_map: str | dict[str, torch.device]
     dtype: torch.dtype
-    quantization: Any | None
+    quantization: BitsAndBytesConfig | None
     attention: str | None
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of `from_pretrained`."""
-        given: dict[str, Any] = {"device_map": self.device_map, "dtype": self.dtype}
+        arguments: dict[str, Any] = {"device_map": self.device_map, "dtype": self.dtype}
         if self.quantization is not None:
-            given["quantization_config"] = self.quantization
+            arguments["quantization_config"] = self.quantization
         if self.attention is not None:
-            given["attn_implementation"] = self.attention
-        return given
+            arguments["attn_implementation"] = self.attention
+        return arguments
 
 
 def resolve(
@@ -57,7 +58,7 @@ def resolve(
     quantization: str = "none",
     attention: str = "auto",
 ) -> Placement:
-    """Check the words against this machine.
+    """Check option values against this machine.
 
     Args:
         device: `cpu`, `cuda`, `cuda:1`, ..., `balanced` (all GPUs); `auto` = CUDA when there is
@@ -69,7 +70,7 @@ def resolve(
         attention: one of `ATTENTIONS`; `auto` = what transformers prefers (sdpa).
 
     Raises:
-        CheckpointError: a word is unknown, or names what this machine does not have.
+        CheckpointError: a value is unknown, or names something this machine does not have.
     """
     for name, value, known in (
         ("dtype", dtype, ("auto", *_DTYPES)),
@@ -81,19 +82,19 @@ def resolve(
     where = torch.device("cuda") if device == BALANCED else resolve_device(device)
     if device == BALANCED and torch.cuda.device_count() < 2:
         raise CheckpointError(
-            f"device {BALANCED!r} shares a model between GPUs; torch sees "
-            f"{torch.cuda.device_count()} here"
+            f"device {BALANCED!r} distributes a model over at least 2 GPUs; torch sees "
+            f"{torch.cuda.device_count()} on this machine"
         )
     if dtype != "auto":
-        number = _DTYPES[dtype]
+        number_type = _DTYPES[dtype]
     elif where.type == "cuda":
-        number = torch.float16
+        number_type = torch.float16
     else:
-        number = torch.float32 if quantization == "none" else torch.bfloat16
+        number_type = torch.float32 if quantization == "none" else torch.bfloat16
     return Placement(
         BALANCED if device == BALANCED else {"": where},
-        number,
-        quantization_config(quantization, where, number),
+        number_type,
+        quantization_config(quantization, where, number_type),
         None if attention == "auto" else attention,
     )
 
@@ -112,45 +113,39 @@ def resolve_device(device: str) -> torch.device:
         raise CheckpointError(f"{device!r} is not a device: {error}") from error
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise CheckpointError(
-            f"device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA "
-            "devices here"
+            f"device {device!r} does not exist: torch sees {torch.cuda.device_count()} CUDA "
+            "devices on this machine"
         )
     return chosen
 
 
-def quantization_config(name: str, device: torch.device, dtype: torch.dtype) -> Any | None:
+def quantization_config(
+    name: str, device: torch.device, dtype: torch.dtype
+) -> BitsAndBytesConfig | None:
     """transformers' configuration of one of `QUANTIZATIONS` on a device; None for `none`.
 
     Raises:
-        CheckpointError: not for this device, or the library for it is not installed.
+        CheckpointError: the device does not support it, or bitsandbytes is not installed.
     """
     if name == "none":
         return None
     if device.type not in ("cpu", "cuda"):
         raise CheckpointError(f"quantization {name} runs on cpu and cuda, not on {device.type}")
-    if name == "int4" and device.type != "cuda":
-        raise CheckpointError("quantization int4 runs on cuda only; bnb-nf4 has 4 bits on the cpu")
-    library = "bitsandbytes" if name.startswith("bnb-") else "torchao"
-    from transformers import BitsAndBytesConfig, TorchAoConfig
-
     try:
-        if library == "torchao":
-            from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
-
-            method = Int8WeightOnlyConfig() if name == "int8" else Int4WeightOnlyConfig()
-            return TorchAoConfig(method, modules_to_not_convert=_KEPT)
-        import bitsandbytes  # noqa: F401 - transformers would say so much later
+        import bitsandbytes  # noqa: F401 - transformers would report it only while loading
     except ImportError as error:
         raise CheckpointError(
-            f"quantization {name} needs {library}: pip install {library}"
+            f"quantization {name} needs bitsandbytes: pip install bitsandbytes"
         ) from error
+    from transformers import BitsAndBytesConfig
+
     if name == "bnb-nf4":
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=_KEPT,
+            llm_int8_skip_modules=_NOT_QUANTIZED,
         )
-    # It would say for every product of every token that it casts to float16, which is its way.
+    # It warns at every product of every token that it casts to float16, which is its design.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_KEPT)
+    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_NOT_QUANTIZED)

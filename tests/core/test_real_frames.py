@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sdvlm_core.frame import point_at, read_frame
-from sdvlm_core.model.backbones.clip_image import SquareCanvas
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from sdvlm_core.model.image_tokens import SquareCanvas
 from tests.paths import SHARED
 
 REAL = SHARED / "realdata"

@@ -24,8 +24,9 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from rich.progress import track
 
-from sdvlm_core.model.backbones.clip_image import SquareCanvas, square_picture
+from sdvlm_core.model.backbones.clip_image import square_picture
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from sdvlm_core.model.image_tokens import SquareCanvas
 from training.simulate.catalogue import CATEGORIES, COLOURS
 from training.simulate.run import read_frames, read_shard, rgbd_frame
 from training.simulate.world import SimulatedFrame

@@ -1,45 +1,21 @@
-"""Colour image -> the square, normalised picture a CLIP tower sees, and where it put the pixels.
+"""Colour image -> the square, normalised pixels that a CLIP tower takes as input.
 
-LLaVA pads the frame to a square before CLIP resizes it; everything that must line up with image
-tokens (the depth grid above all) takes the geometry of that padding from here. Knows nothing of
-depth or models.
+Pads as LLaVA does and resizes as CLIP does; `image_tokens` has the geometry of the padding. Does
+not know depth or models.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-#: openai/clip's normalisation, which every LLaVA tower uses.
+from sdvlm_core.model.image_tokens import SquareCanvas
+
+#: openai/clip's normalisation, used by every LLaVA tower.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 #: LLaVA's padding colour, int(255 * CLIP_MEAN).
 PADDING_RGB = tuple(int(255 * channel) for channel in CLIP_MEAN)
-
-
-@dataclass(frozen=True)
-class SquareCanvas:
-    """A frame of `width` x `height` centred on a square of side `side`, pixels."""
-
-    width: int
-    height: int
-
-    @property
-    def side(self) -> int:
-        """Side of the square."""
-        return max(self.width, self.height)
-
-    @property
-    def left(self) -> int:
-        """Padding columns left of the frame (the odd one goes right, as LLaVA does)."""
-        return (self.side - self.width) // 2
-
-    @property
-    def top(self) -> int:
-        """Padding rows above the frame."""
-        return (self.side - self.height) // 2
 
 
 def square_picture(rgb: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:

@@ -62,12 +62,12 @@ def test_merged_and_unmerged_give_the_same_logits_and_not_the_bases(adapter):
     assert (merged - base).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("quantization", ["int8", "bnb-int8"])
-def test_on_a_quantized_model_the_adapter_stays_beside_the_weights(adapter, quantization):
-    exact, near = _logits(adapter), _logits(adapter, quantization=quantization)
-    without = _logits(adapter.parent / "base", quantization=quantization)
+def test_on_a_quantized_model_the_adapter_stays_beside_the_weights(adapter):
+    pytest.importorskip("bitsandbytes")
+    exact, near = _logits(adapter), _logits(adapter, quantization="bnb-int8")
+    without = _logits(adapter.parent / "base", quantization="bnb-int8")
     assert (near - exact).abs().max() < 0.1 * (without - exact).abs().max()
-    model = load(str(adapter), quantization=quantization).model
+    model = load(str(adapter), quantization="bnb-int8").model
     assert any("lora_A" in name for name, _ in model.named_parameters())
 
 

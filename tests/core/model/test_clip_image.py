@@ -5,12 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sdvlm_core.model.backbones.clip_image import (
-    PADDING_RGB,
-    SquareCanvas,
-    clip_pixels,
-    square_picture,
-)
+from sdvlm_core.model.backbones.clip_image import PADDING_RGB, clip_pixels, square_picture
+from sdvlm_core.model.image_tokens import SquareCanvas
 from tests.paths import SHARED
 
 PARITY = SHARED / "parity"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sdvlm_core.errors import CheckpointError, DepthError, IntrinsicsError
 from sdvlm_core.frame import CameraIntrinsics
-from sdvlm_core.model.backbones.clip_image import SquareCanvas
-from sdvlm_core.model.depth_encoding import PARITY, SHORTEST, EncodingSettings, encode, pool
+from sdvlm_core.model.depth_encoding import MIN_WAVELENGTH_M, PARITY, EncodingSettings, encode, pool
+from sdvlm_core.model.image_tokens import SquareCanvas
 from tests.paths import SHARED
 
 RECORDED = SHARED / "parity"
@@ -127,7 +127,7 @@ def test_a_code_tells_two_centimetres_apart_and_far_things_from_near_ones():
     code = encode(z, torch.ones(3, dtype=torch.bool), XYZ, 256)
     near, far = (code[0] - code[1]).norm(), (code[0] - code[2]).norm()
     assert 0.5 < near < far
-    assert SHORTEST > 0.04  # else 2 cm could come out as the same phase
+    assert MIN_WAVELENGTH_M > 0.04  # else 2 cm could come out as the same phase
 
 
 def test_frequencies_are_float32_whatever_the_coordinates_are():
