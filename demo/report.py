@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,8 @@ from matplotlib.patches import Rectangle
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
-from sdvlm_core.frame import depth_in_metres
+from sdvlm_core.files import write_text
+from sdvlm_core.frame import depth_in_metres, pixel_from_fraction
 from sdvlm_core.language.reading import parse
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ def write_report(
         width=rgb.shape[1],
         height=rgb.shape[0],
     )
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, page)
 
 
 def _figure(shape: tuple[int, ...]) -> tuple[Figure, Any]:
@@ -139,11 +137,11 @@ def _annotate(axes: Any, rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequ
             continue
         truth = entry["reference"]
         if isinstance(truth, list):
-            axes.plot(
-                truth[0] * width, truth[1] * height, "o", mfc="none", mec=_TRUTH, ms=13, mew=2
-            )
+            x, y = pixel_from_fraction(*truth, width, height)
+            axes.plot(x, y, "o", mfc="none", mec=_TRUTH, ms=13, mew=2)
         for u, v in parse(row.answer).image_points[:1]:
-            axes.plot(u * width, v * height, "+", color=_ACCENT, ms=14, mew=2)
+            x, y = pixel_from_fraction(u, v, width, height)
+            axes.plot(x, y, "+", color=_ACCENT, ms=14, mew=2)
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     axes.set_axis_off()

@@ -1,7 +1,7 @@
-"""What comes back from a question: SpatialAnswer and its parts, SI throughout.
+"""SpatialAnswer, the result of a question, and its parts; SI units.
 
-Plain data. Knows neither how an answer was found (`engine`) nor how text is read
-(`measurement`) nor the messages it becomes (`sdvlm_ros.conversions`).
+Plain data and its JSON form. Does not know how an answer is found (`engine`), how text is read
+(`language.reading`), or how it becomes a message (`camera.messages`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Kind(IntEnum):
 
 
 class Source(IntEnum):
-    """Who says so; the numbers are those of msg/Measurement."""
+    """Where a value comes from; the numbers are those of msg/Measurement."""
 
     LANGUAGE = 0
     GEOMETRY = 1
@@ -53,9 +53,10 @@ class Source(IntEnum):
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number with its meaning: metres, radians, or a plain count.
+    """One measured number: metres, radians, or a count.
 
-    `std_dev` is in the unit of `value`; NaN = unknown, never 0. `text` is the words it came from.
+    `std_dev` is in the unit of `value`; NaN = unknown, never 0. `text` is the part of the answer
+    that states the number. `label` is the object, "" = unnamed.
     """
 
     kind: Kind
@@ -78,7 +79,11 @@ class Position:
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time went, seconds: waiting, image to cache, prompt, tokens, reading the answer."""
+    """Duration of each stage, seconds.
+
+    Waiting in the queue, encoding the image, prefill of the question, decoding of the answer's
+    tokens, and reading measurements from its text.
+    """
 
     queue: float = 0.0
     encode: float = 0.0
@@ -91,11 +96,11 @@ class Timings:
 class SpatialAnswer:
     """An answer about one frame.
 
-    `confidence` is how likely the answer is right, in [0, 1], where the model is calibrated
-    (`confidence.Calibration`); else the geometric mean probability of the tokens that carry the
-    answer's numbers (of all its tokens where it has none). NaN = not available.
-    `image_points` are (u, v) normalised to [0, 1] of the colour image; `positions` are the same
-    points in 3-D where depth and intrinsics allow it.
+    `confidence` is the probability in [0, 1] that the answer is right, if the model is calibrated
+    (`model.confidence`); else the geometric mean probability of the tokens of the answer's numbers
+    (of all its tokens if it has no number). NaN = not available.
+    `image_points` are (u, v) as fractions of the colour image (`frame.pixel_from_fraction`);
+    `positions` are the same points in 3-D, if the frame has depth and intrinsics.
     """
 
     question: str
@@ -115,7 +120,7 @@ UNITS = {Kind.COUNT: "", Kind.ANGLE: "rad"}  # all others are metres
 
 
 def answer_document(answer: SpatialAnswer) -> dict[str, Any]:
-    """A SpatialAnswer as plain JSON values: enumerations by name, NaN as null, SI throughout."""
+    """A SpatialAnswer as plain JSON values: enumerations by name, NaN as null, SI units."""
     document: dict[str, Any] = without_nan(asdict(answer))
     document["status"] = answer.status.name
     document["verdict"] = answer.verdict.name
@@ -127,7 +132,7 @@ def answer_document(answer: SpatialAnswer) -> dict[str, Any]:
 
 
 def without_nan(value: Any) -> Any:
-    """The same JSON value with null for what JSON has no number for."""
+    """The same JSON value with null in place of NaN and infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

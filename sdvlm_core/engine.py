@@ -21,7 +21,7 @@ from transformers import DynamicCache
 
 from sdvlm_core.answer import Measurement, Position, SpatialAnswer, Status, Timings, Verdict
 from sdvlm_core.errors import DepthError, QueryError
-from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, point_at
+from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, pixel_from_fraction, point_at
 from sdvlm_core.language.reading import Reading, measurements, parse
 from sdvlm_core.model import confidence
 from sdvlm_core.model.backbones.clip_image import clip_pixels
@@ -365,7 +365,7 @@ class FrameSession:
     def _positions(self, points: tuple[tuple[float, float], ...]) -> tuple[Position, ...]:
         """The 3-D points under the image points; those without a depth reading are left out."""
         width, height = self.frame.width, self.frame.height
-        found = (point_at(self.frame, u * width - 0.5, v * height - 0.5) for u, v in points)
+        found = (point_at(self.frame, *pixel_from_fraction(u, v, width, height)) for u, v in points)
         return tuple(point for point in found if point is not None)
 
 

@@ -113,7 +113,7 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
 
 
 def error_code(error: Exception) -> ErrorCode:
-    """The code for an exception; UNKNOWN for one that nobody foresaw, which is a defect of ours."""
+    """The code for an exception; UNKNOWN for an unforeseen one, which is a defect of sdvlm."""
     for kind, code in _CODES:
         if isinstance(error, kind):
             return code

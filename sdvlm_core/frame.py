@@ -1,12 +1,12 @@
-"""RgbdFrame: one look of a camera at the world, the one thing that flows through the house.
+"""RgbdFrame: one RGB-D image of a camera, the type that every part of sdvlm works on.
 
-Holds colour, depth in metres, intrinsics and where they came from, and checks once, here, that
-they belong together. Does not know messages, files of a data set, models or tokens.
+Holds colour, depth in metres, intrinsics and the source of the depth, and checks once, when it is
+made, that they fit together. Also the conversions image fraction <-> pixel <-> ray <-> point, here
+only. Does not know messages, data sets, models or tokens.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from sdvlm_core.answer import Position
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, QueryError
+from sdvlm_core.files import read_json
 
-# Half the window's side, as a part of the image's width, with a floor in pixels: at 640 pixels
-# 13 x 13. Large enough to bridge the holes of a depth camera, small enough for a mug at 2 m.
-_WINDOW_HALF = 0.01
-_MIN_HALF_PX = 2
-_MIN_VALID_PX = 3  # pixels; one or two readings in a hole are noise
+# Half the side of point_at's window, as a fraction of the image width and at least some pixels:
+# 13 x 13 at 640. Large enough to bridge holes of a depth camera, small enough for a mug at 2 m.
+_HALF_WINDOW_FRACTION = 0.01
+_MIN_HALF_WINDOW_PX = 2
+_MIN_VALID_PX = 3  # one or two readings in a hole are noise
 
 DepthSource = Literal["sensor", "estimated_metric", "estimated_relative"]
 DEPTH_SOURCES: tuple[DepthSource, ...] = ("sensor", "estimated_metric", "estimated_relative")
@@ -55,7 +56,7 @@ class CameraIntrinsics:
         if self.fx <= 0 or self.fy <= 0:
             raise IntrinsicsError(
                 f"focal lengths must be positive, got fx={self.fx}, fy={self.fy}; "
-                "a zero means that the camera is not calibrated"
+                "0 means that the camera is not calibrated"
             )
         if self.width <= 0 or self.height <= 0:
             raise IntrinsicsError(f"image size must be positive, got {self.width}x{self.height}")
@@ -63,7 +64,7 @@ class CameraIntrinsics:
     def scaled(self, width: int, height: int) -> CameraIntrinsics:
         """The intrinsics of the same image resized to `width` x `height`.
 
-        Pixel centres sit at integers, so the principal point moves by half a pixel on the way.
+        Pixel centres are at integers, so the half pixel at the image edge scales as well.
         """
         sx, sy = width / self.width, height / self.height
         return CameraIntrinsics(
@@ -84,9 +85,20 @@ class CameraIntrinsics:
         y = (np.asarray(v) - self.cy) / self.fy * z
         return np.stack(np.broadcast_arrays(x, y, z), axis=-1)
 
+    def project(self, points: Array) -> Array:
+        """Points (..., 3) in the optical frame, metres, with Z > 0 -> pixels (..., 2)."""
+        x, y, z = points[..., 0], points[..., 1], points[..., 2]
+        return np.stack([self.fx * x / z + self.cx, self.fy * y / z + self.cy], axis=-1)
+
+    def ray_slopes(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """X/Z of each pixel column (width,) and Y/Z of each pixel row (height,)."""
+        columns = np.arange(self.width, dtype=np.float64)
+        rows = np.arange(self.height, dtype=np.float64)
+        return (columns - self.cx) / self.fx, (rows - self.cy) / self.fy
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> CameraIntrinsics:
-        """Read `fx, fy, cx, cy, width, height`; more keys are ignored.
+        """Read `fx, fy, cx, cy, width, height`; other keys are ignored.
 
         Raises:
             IntrinsicsError: a key is missing or its value is not a number.
@@ -102,12 +114,7 @@ class CameraIntrinsics:
     @classmethod
     def from_json(cls, path: Path) -> CameraIntrinsics:
         """Read an `intrinsics.json`; an unreadable or wrong file raises IntrinsicsError."""
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise IntrinsicsError(f"cannot read intrinsics from {path}: {error}") from error
-        if not isinstance(values, dict):
-            raise IntrinsicsError(f"{path} must hold one JSON object, found {type(values)}")
+        values = read_json(Path(path), IntrinsicsError)
         try:
             return cls.from_mapping(values)
         except IntrinsicsError as error:
@@ -116,21 +123,21 @@ class CameraIntrinsics:
 
 @dataclass(frozen=True, eq=False)
 class RgbdFrame:
-    """Colour with, where known, depth and intrinsics of the same pixels.
+    """A colour image with the depth and the intrinsics of the same pixels, where known.
 
     Attributes:
         rgb: (H, W, 3) uint8, red first.
-        depth: (H, W) float32 metres along +Z, NaN = no reading; None = no depth at all.
+        depth: (H, W) float32 metres along +Z, NaN = no reading; None = no depth.
         intrinsics: of the colour image; None = unknown.
         stamp_ns: acquisition time, nanoseconds; 0 = unknown.
         frame_id: the colour optical frame (REP-103).
-        depth_source: who says so: `sensor`, `estimated_metric`, or `estimated_relative`
-            (affine-invariant: no metres in it).
+        depth_source: `sensor`, `estimated_metric`, or `estimated_relative` (affine-invariant: the
+            values are not metres).
 
     Raises:
         FrameError: rgb is not (H, W, 3) uint8, or depth_source is unknown.
-        DepthError: depth is not (H, W) float32, or of another size than rgb.
-        IntrinsicsError: intrinsics are for another size than rgb.
+        DepthError: depth is not (H, W) float32, or its size differs from rgb's.
+        IntrinsicsError: the intrinsics are for another image size than rgb's.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -175,24 +182,42 @@ class RgbdFrame:
         return int(self.rgb.shape[0])
 
 
+def pixel_from_fraction(u: float, v: float, width: int, height: int) -> tuple[float, float]:
+    """A point as fractions of the image -> pixel coordinates.
+
+    The fractions (0, 0) and (1, 1) are the outer corners of the image. Pixel centres are at
+    integers, so these corners are the pixels (-0.5, -0.5) and (width - 0.5, height - 0.5).
+    """
+    return u * width - 0.5, v * height - 0.5
+
+
+def fraction_from_pixel(u: float, v: float, width: int, height: int) -> tuple[float, float]:
+    """Pixel coordinates -> fractions of the image; the inverse of `pixel_from_fraction`."""
+    return (u + 0.5) / width, (v + 0.5) / height
+
+
+def is_in_image(u: float, v: float, width: int, height: int) -> bool:
+    """Whether a pixel position is inside the image or on its edge; False for NaN."""
+    return -0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5
+
+
 def point_at(frame: RgbdFrame, u: float, v: float) -> Position | None:
-    """The unnamed point seen at pixel (u, v) of the colour image, metres in the optical frame.
+    """The 3-D point at pixel (u, v) of the colour image, metres in the optical frame, unlabelled.
 
     Its z is the median of the valid depth readings in a small square window around the pixel, so
-    that holes and flying pixels do not decide; on a depth edge it is the depth of the majority.
+    that holes and flying pixels have no influence; on a depth edge the majority decides.
 
     Returns:
-        None where nothing can be said: no metric depth, no intrinsics, a pixel outside the
-        image, or fewer than 3 valid readings in the window.
+        None without metric depth or intrinsics, for a pixel outside the image, or with fewer than
+        3 valid readings in the window.
     """
     if frame.depth is None or frame.intrinsics is None:
         return None
     if frame.depth_source == "estimated_relative":
         return None
-    # also refuses NaN
-    if not (-0.5 <= u <= frame.width - 0.5 and -0.5 <= v <= frame.height - 0.5):
+    if not is_in_image(u, v, frame.width, frame.height):
         return None
-    half = max(_MIN_HALF_PX, round(_WINDOW_HALF * frame.width))
+    half = max(_MIN_HALF_WINDOW_PX, round(_HALF_WINDOW_FRACTION * frame.width))
     column, row = round(u), round(v)
     top, left = max(0, row - half), max(0, column - half)
     window = frame.depth[top : row + half + 1, left : column + half + 1]
@@ -216,16 +241,16 @@ def read_frame(
     intrinsics_path: Path | None = None,
     depth_scale: float = 0.001,
 ) -> RgbdFrame:
-    """Read a frame from image files: any 8-bit colour image and a uint16 depth PNG.
+    """Read a frame from image files: an 8-bit colour image and a uint16 depth PNG.
 
-    Metres = stored value x `depth_scale`; a stored 0 means no reading.
+    Metres = stored value x `depth_scale`; a stored 0 is no reading.
 
     Raises:
         FrameError: a file is missing, not an image, or of the wrong type; names the file.
     """
     import cv2
 
-    # A turned phone picture is turned back by its Exif; depth and intrinsics are not.
+    # The Exif orientation would rotate colour only, not depth and intrinsics.
     bgr = _read_image(rgb_path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, FrameError)
     depth = None
     if depth_path is not None:
@@ -249,10 +274,10 @@ def _read_image(path: Path, flags: int, refusal: type[FrameError]) -> Array:
         image = cv2.imread(str(path), flags)
     except cv2.error as error:
         raise refusal(
-            f"{path} cannot be decoded; give it whole and in the camera's own size: {error}"
+            f"{path} cannot be decoded; give the complete image in the camera's resolution: {error}"
         ) from error
     if image is None:
-        raise refusal(f"{path} is missing or not an image that OpenCV reads")
+        raise refusal(f"{path} is missing or not an image that OpenCV can read")
     return image
 
 
@@ -261,13 +286,13 @@ class Region:
     """A named part of the colour image: exactly one of a box, a point, or a mask.
 
     Attributes:
-        label: what the caller calls it.
+        label: the caller's name for it.
         box: (x1, y1, x2, y2) pixels, x2 and y2 exclusive.
         point: (u, v) pixels.
         mask: (H, W) bool, of the colour image's size.
 
     Raises:
-        QueryError: none or several shapes were given, or the box is empty.
+        QueryError: no shape or several shapes were given, or the box is empty.
     """
 
     label: str

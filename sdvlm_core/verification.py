@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
 from sdvlm_core.engine import FrameSession
 from sdvlm_core.errors import DepthError, IntrinsicsError
-from sdvlm_core.frame import Region
+from sdvlm_core.frame import Region, is_in_image, pixel_from_fraction
 from sdvlm_core.geometry.measure import (
     UNFIT,
     Caution,
@@ -159,7 +159,7 @@ def _asked(
         return None
     u, v = said.image_points[0]
     frame = session.frame
-    return u * (frame.width - 1), v * (frame.height - 1)
+    return pixel_from_fraction(u, v, frame.width, frame.height)
 
 
 def _near(scene: Scene, label: str, at: tuple[float, float], sensor: str) -> Measured:
@@ -176,7 +176,7 @@ def _near(scene: Scene, label: str, at: tuple[float, float], sensor: str) -> Mea
             angle = 2 * math.pi * step / _AROUND
             u = at[0] + radius * max(width, height) * math.cos(angle)
             v = at[1] + radius * max(width, height) * math.sin(angle)
-            if not (0 <= u <= width - 1 and 0 <= v <= height - 1):
+            if not is_in_image(u, v, width, height):
                 continue
             found = _measured(scene, Region(label, point=(u, v)), sensor)
             if not _MISSED.intersection(found.warnings):

@@ -1,7 +1,7 @@
-"""How long a model takes on this machine: the figures of `sdvlm bench`.
+"""`sdvlm bench`: how long a model takes on this machine.
 
-One picture, one question, the engine as it is. Knows no arguments and prints nothing; figures of
-the node, of memory and of the real size are made by benchmarks/ in the repository.
+One picture, one question, the engine as it is. Does not time the node, memory or the full-size
+model: benchmarks/ in the repository does.
 """
 
 from __future__ import annotations
@@ -9,24 +9,69 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import torch
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
 
-from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.cli import options
+from sdvlm_core.cli.output import print_json, refusals, stderr_console
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 
+if TYPE_CHECKING:
+    import torch
+
+    from sdvlm_core.engine import SpatialEngine
+
 QUESTION = "How tall is the red box?"
-_MAX_TOKENS = 32  # a length; what is said about noise is of no interest
+_MAX_TOKENS = 32  # the text of an answer about noise does not matter, its length does
+
+
+def bench(
+    model: options.Model = "nano",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    quantization: options.Quantization = "none",
+    attention: options.Attention = "auto",
+    rounds: Annotated[int, typer.Option(min=1, help="Pictures; the times are medians.")] = 10,
+    as_json: options.AsJson = False,
+) -> None:
+    """Time a model on this machine: a picture, a question, an answer, one more answer.
+
+    Examples:
+
+      sdvlm bench
+
+      sdvlm bench --model sd-vlm-7b --quantization bnb-nf4 --rounds 3 --json | jq .decode_s
+    """
+    with refusals(as_json):
+        with redirect_stdout(sys.stderr):
+            from sdvlm_core.engine import LoadOptions, load_engine
+
+            engine = load_engine(LoadOptions(model, device, dtype, quantization, attention))
+            turns = track(range(rounds), "asking", console=stderr_console(), transient=True)
+            figures = measure(engine, turns)
+        if as_json:
+            print_json(figures)
+        else:
+            table = Table(box=None, show_header=False)
+            for name, value in figures.items():
+                table.add_row(name, escape(str(value)))
+            Console().print(table)
 
 
 def measure(engine: SpatialEngine, rounds: Iterable[int]) -> dict[str, Any]:
-    """Medians in seconds over the rounds, after one more that is not counted.
+    """Medians in seconds over the rounds; one round before them warms up and does not count.
 
     `encode_s` is the picture (vision tower, projector, depth code, prompt prefix), `prefill_s` the
     question up to the first token, `decode_s` the `tokens` after it. `first_answer_s` is the time
@@ -58,7 +103,9 @@ def measure(engine: SpatialEngine, rounds: Iterable[int]) -> dict[str, Any]:
 
 
 def machine(device: torch.device) -> str:
-    """What computes, in words."""
+    """The GPU or CPU that computes, and the version of torch."""
+    import torch
+
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     listed = Path("/proc/cpuinfo")
@@ -70,7 +117,7 @@ def machine(device: torch.device) -> str:
 
 
 def _frame() -> RgbdFrame:
-    """640x480 of noise: what a picture shows costs nothing."""
+    """640x480 of noise: the time does not depend on the content."""
     rng = np.random.default_rng(0)
     return RgbdFrame(
         rng.integers(0, 255, (480, 640, 3), dtype=np.uint8),

@@ -1,8 +1,7 @@
-"""What works on this machine, what does not, and how to get it: the checks of `sdvlm doctor`.
+"""`sdvlm doctor`: what works on this machine, what is missing, and how to get it.
 
-Each check is a function that returns a `Check` and never raises. What could take the process down
-with it (GL drivers, ROS middleware) runs in a child. Knows the names of optional parts, but
-imports none of them here; prints nothing.
+Each check is a function that returns a `Check` and never raises. A part that could crash the
+process (GL drivers, ROS middleware) is checked in a child process. Imports no optional part.
 """
 
 from __future__ import annotations
@@ -15,30 +14,37 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
 import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
+from sdvlm_core.cli import options
+from sdvlm_core.cli.output import print_json
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 
-PROBE_SECONDS = 30.0
-_LEAST_DISK = 2e9  # bytes; what a small download and a bag want
-_LEAST_SHARED_MEMORY = 64e6  # bytes; two Fast DDS segments of the profile that config/ ships
+_PROBE_TIMEOUT_S = 30.0
+_MIN_DISK_BYTES = 2e9  # a small model and a bag
+_MIN_SHARED_MEMORY_BYTES = 64e6  # two Fast DDS segments of the profile in config/
 
 
 class State(str, Enum):
     """How a check ended."""
 
     OK = "ok"
-    MISSING = "missing"  # something optional
-    BROKEN = "broken"  # something that answering needs
+    MISSING = "missing"  # an optional part
+    BROKEN = "broken"  # a part that answering needs
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding; `remedy` says how to get what is missing, "" when nothing is."""
+    """The result of one check; `remedy` says how to fix it, "" = nothing to fix."""
 
     name: str
     state: State
@@ -46,8 +52,35 @@ class Check:
     remedy: str = ""
 
 
+def doctor(as_json: options.AsJson = False) -> None:
+    """Report what works on this machine, what is missing, and how to get it.
+
+    Exit status 1 if a part that answering needs is broken; ROS and the simulator are optional.
+
+    Example:
+
+      sdvlm doctor --json | jq '.checks[] | select(.state != "ok")'
+    """
+    with redirect_stdout(sys.stderr):
+        checks = examine()
+    healthy = all(check.state is not State.BROKEN for check in checks)
+    if as_json:
+        print_json({"ok": healthy, "checks": [asdict(check) for check in checks]})
+    else:
+        table = Table(box=None, show_header=False)
+        colours = {State.OK: "green", State.MISSING: "yellow", State.BROKEN: "red"}
+        for check in checks:
+            remedy = f"\n-> {check.remedy}" if check.remedy else ""
+            state = f"[{colours[check.state]}]{check.state.value}[/]"
+            table.add_row(state, check.name, escape(check.detail + remedy))
+        Console().print(table)
+        Console().print("ready to answer" if healthy else "[red]cannot answer[/], see above")
+    if not healthy:
+        raise typer.Exit(1)
+
+
 def examine() -> list[Check]:
-    """All checks, in the order in which one would set a machine up; takes a few seconds."""
+    """All checks, in the order in which a machine is set up; takes a few seconds."""
     checks = [_python(), *(_package(name) for name in ("numpy", "cv2", "torch", "transformers"))]
     if all(check.state is State.OK for check in checks):
         checks += [_device(), _model()]
@@ -79,12 +112,11 @@ def _device() -> Check:
 
 
 def _model() -> Check:
-    from sdvlm_core.engine import SpatialEngine
-    from sdvlm_core.model.checkpoint import NANO, load
+    from sdvlm_core.engine import LoadOptions, load_engine
 
     started = time.perf_counter()
     try:
-        engine = SpatialEngine(load(NANO))
+        engine = load_engine(LoadOptions("nano"))
         loaded = time.perf_counter() - started
         session = engine.open(_grey_frame())
         seconds = []
@@ -92,7 +124,7 @@ def _model() -> Check:
             asked = time.perf_counter()
             encode = session.ask("How tall is the red box?").timings.encode
             seconds.append(encode + time.perf_counter() - asked)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+    except Exception as error:  # noqa: BLE001 - any failure is the result of the check
         remedy = "git checkout sdvlm_core/assets/nano, or install the package again"
         return Check("model nano", State.BROKEN, f"{type(error).__name__}: {error}", remedy)
     answer = statistics.median(seconds)
@@ -101,7 +133,7 @@ def _model() -> Check:
 
 
 def _grey_frame() -> RgbdFrame:
-    """A 640x480 wall at 2 m: what it shows does not matter, only that it is a legal frame."""
+    """A grey 640x480 wall at 2 m: the content does not matter, only that the frame is valid."""
     return RgbdFrame(
         np.full((480, 640, 3), 127, np.uint8),
         np.full((480, 640), 2.0, np.float32),
@@ -151,28 +183,28 @@ def _gl() -> Check:
 
 
 def _probe(code: str) -> tuple[bool, str]:
-    """Run Python code in a child: whether it ended well, and its last line of output."""
+    """Run Python code in a child process: whether it succeeded, and its last line of output."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=PROBE_SECONDS,
+            timeout=_PROBE_TIMEOUT_S,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False, f"no answer within {PROBE_SECONDS:.0f} s"
-    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    return done.returncode == 0, said[-1] if said else f"exit status {done.returncode}"
+        return False, f"no answer within {_PROBE_TIMEOUT_S:.0f} s"
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return done.returncode == 0, lines[-1] if lines else f"exit status {done.returncode}"
 
 
 def _disk() -> Check:
     free = shutil.disk_usage(Path.cwd()).free
     detail = f"{free / 1e9:.1f} GB free here"
-    if free >= _LEAST_DISK:
+    if free >= _MIN_DISK_BYTES:
         return Check("disk", State.OK, detail)
-    return Check("disk", State.MISSING, detail, "free some space: models and bags are gigabytes")
+    return Check("disk", State.MISSING, detail, "free some space: models and bags need gigabytes")
 
 
 def _shared_memory() -> Check:
@@ -181,7 +213,7 @@ def _shared_memory() -> Check:
         return Check("shared memory", State.MISSING, "no /dev/shm", "DDS falls back to UDP")
     free = shutil.disk_usage(path).free
     detail = f"{free / 1e6:.0f} MB free in /dev/shm"
-    if free >= _LEAST_SHARED_MEMORY:
+    if free >= _MIN_SHARED_MEMORY_BYTES:
         return Check("shared memory", State.OK, detail)
-    remedy = "images over DDS want 64 MB; in docker: --shm-size=512m"
+    remedy = "images over DDS need 64 MB; in docker: --shm-size=512m"
     return Check("shared memory", State.MISSING, detail, remedy)

@@ -1,7 +1,6 @@
-"""`sdvlm measure`: words to regions, measurements to JSON, a table and a picture.
+"""`sdvlm measure`: objects in image files are measured from depth; JSON, a table and a picture.
 
-Owns the form of its arguments and of what it prints. Does not measure (`geometry`) and knows no
-exit statuses (`cli`).
+Owns the form of what it prints. Does not measure (`geometry`).
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,64 +16,65 @@ from rich.markup import escape
 from rich.table import Table
 
 from sdvlm_core.answer import without_nan
-from sdvlm_core.errors import QueryError, SdvlmError
-from sdvlm_core.frame import Region
-from sdvlm_core.geometry.measure import Measured, Pair, Scene
-from sdvlm_core.geometry.sensor_noise import SENSORS
+from sdvlm_core.cli import options
+from sdvlm_core.cli.output import print_json, refusals
+from sdvlm_core.errors import QueryError
+from sdvlm_core.frame import read_frame
+
+if TYPE_CHECKING:
+    from sdvlm_core.geometry.measure import Measured, Pair, Scene
 
 
-def check_sensor(name: str) -> None:
-    """Raises typer.BadParameter for a sensor without a preset."""
-    if name not in SENSORS:
-        raise typer.BadParameter(f"--sensor is one of {', '.join(SENSORS)}, not {name!r}")
+def measure(
+    rgb: options.Rgb,
+    depth: Annotated[Path, typer.Option(help=options.DEPTH_HELP)],
+    intrinsics: Annotated[Path, typer.Option(help=options.INTRINSICS_HELP)],
+    region: options.Boxes = None,
+    point: options.Points = None,
+    depth_scale: options.DepthScale = 0.001,
+    sensor: options.Sensor = "realsense",
+    draw: Annotated[
+        Path | None, typer.Option(help="Write the picture with all measurements drawn.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure objects from depth alone: size, position, distances, each with its uncertainty.
 
+    No model is involved. A box may be loose, as a detector's is.
 
-def parse_regions(boxes: list[str] | None, points: list[str] | None) -> list[Region]:
-    """The regions of --region and --point, with a label of its own each.
+    Examples:
 
-    Raises:
-        typer.BadParameter: one is malformed, or a label comes twice.
+      sdvlm measure --rgb c.png --depth d.png --intrinsics k.json --region mug=320,180,406,270
+
+      sdvlm measure --rgb c.png --depth d.png --intrinsics k.json --point mug=365,219 \\
+        --point can=270,216 --draw out.png --json | jq .pairs
     """
-    regions = [parse_region(text, 4) for text in boxes or []]
-    regions += [parse_region(text, 2) for text in points or []]
-    labels = [region.label for region in regions]
-    if len(set(labels)) < len(labels):
-        raise typer.BadParameter(f"labels must differ, got {', '.join(labels)}")
-    return regions
+    from sdvlm_core.geometry.measure import measure_in, open_scene
+
+    options.check_sensor(sensor)
+    regions = options.parse_regions(region, point)
+    if not regions:
+        raise typer.BadParameter(
+            "give at least one --region LABEL=x1,y1,x2,y2 or --point LABEL=u,v"
+        )
+    with refusals(as_json):
+        scene = open_scene(read_frame(rgb, depth, intrinsics, depth_scale))
+        found, pairs = measure_in(scene, regions, sensor)
+        if draw is not None:
+            _write_drawing(draw, scene, found, pairs)
+        if as_json:
+            print_json(measurement_document(found, pairs))
+        else:
+            print_measured(found, pairs)
 
 
-def parse_region(text: str, numbers: int) -> Region:
-    """LABEL=x1,y1,x2,y2 (`numbers` 4) or LABEL=u,v (2) as a region.
-
-    Raises:
-        typer.BadParameter: it is anything else.
-    """
-    form = "LABEL=x1,y1,x2,y2" if numbers == 4 else "LABEL=u,v"
-    label, equals, values = text.rpartition("=")
-    try:
-        pixels = tuple(float(value) for value in values.split(","))
-    except ValueError:
-        pixels = ()
-    if not (
-        equals and label.strip() and len(pixels) == numbers and all(map(math.isfinite, pixels))
-    ):
-        raise typer.BadParameter(f"{text!r} is not {form} with numbers of pixels")
-    try:
-        if numbers == 4:
-            x1, y1, x2, y2 = pixels
-            return Region(label.strip(), box=(x1, y1, x2, y2))
-        return Region(label.strip(), point=(pixels[0], pixels[1]))
-    except SdvlmError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def write_drawing(
+def _write_drawing(
     path: Path,
     scene: Scene,
     found: tuple[Measured, ...],
     pairs: tuple[Pair, ...],
 ) -> None:
-    """Write the picture with everything drawn in; the pair's line where there is only one pair.
+    """Write the picture with all measurements drawn; the distance line only for a single pair.
 
     Raises:
         QueryError: the file cannot be written.
@@ -89,11 +89,13 @@ def write_drawing(
     except cv2.error:
         written = False
     if not written:
-        raise QueryError(f"cannot write a picture to {path}: no such folder, or not .png or .jpg")
+        raise QueryError(
+            f"cannot write a picture to {path}: the directory is missing, or it is not .png or .jpg"
+        )
 
 
 def measurement_document(found: tuple[Measured, ...], pairs: tuple[Pair, ...]) -> dict[str, Any]:
-    """What `sdvlm measure --json` prints: metres, null for unknown, warnings by their codes."""
+    """The JSON document of `sdvlm measure`: metres, null = unknown, warnings as codes."""
     document: dict[str, Any] = {
         "regions": [
             {
@@ -115,10 +117,10 @@ def measurement_document(found: tuple[Measured, ...], pairs: tuple[Pair, ...]) -
 
 
 def print_measured(found: tuple[Measured, ...], pairs: tuple[Pair, ...]) -> None:
-    """A table for people, the warnings, and a line for every pair."""
+    """Print a table, the warnings, and one line for each pair."""
 
-    def metres(value: float, spread: float) -> str:
-        return "?" if math.isnan(value) else f"{value:.3f} ± {spread:.3f}"
+    def metres(value: float, std_dev: float) -> str:
+        return "?" if math.isnan(value) else f"{value:.3f} ± {std_dev:.3f}"
 
     console = Console()
     table = Table(box=None)
@@ -139,5 +141,5 @@ def print_measured(found: tuple[Measured, ...], pairs: tuple[Pair, ...]) -> None
             codes = ", ".join(code.value for code in one.warnings)
             console.print(f"[yellow]{escape(one.label)}: {codes}[/]")
     for pair in pairs:
-        apart, gap = (metres(x, pair.std_dev_m) for x in (pair.distance_m, pair.gap_m))
-        console.print(f"{escape(pair.a)} - {escape(pair.b)}: distance {apart} m, gap {gap} m")
+        distance, gap = (metres(x, pair.std_dev_m) for x in (pair.distance_m, pair.gap_m))
+        console.print(f"{escape(pair.a)} - {escape(pair.b)}: distance {distance} m, gap {gap} m")

@@ -1,7 +1,7 @@
-"""`sdvlm replay`: bag, questions and model in; answers.jsonl, a bag and a page out.
+"""`sdvlm replay`: a bag, questions and a model in; answers.jsonl, a bag and a report out.
 
-Puts the parts together, shows progress on stderr and ends cleanly on SIGINT and SIGTERM. Does not
-know arguments' spellings beyond what its messages say (`cli` does), nor how an answer comes about.
+Connects the parts, shows progress on stderr, and ends cleanly on SIGINT and SIGTERM. Does not know
+how a question is scheduled or answered (`sdvlm_core.replay`).
 """
 
 from __future__ import annotations
@@ -10,28 +10,33 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from sdvlm_core.camera.bags import find_topics, open_bag
+from sdvlm_core.camera.bags import Topics, find_topics, open_bag
+from sdvlm_core.cli import options
+from sdvlm_core.cli.output import print_json, refusals
 from sdvlm_core.replay.outputs import BAG, REPORT, write_outputs
 from sdvlm_core.replay.run import ANSWERS, Plan, Summary, describe, open_journal, run
-from sdvlm_core.replay.schedule import read_questions
+from sdvlm_core.replay.schedule import PlannedQuestion, read_questions
 
 if TYPE_CHECKING:
+    from rosbags.rosbag2 import Reader
+
     from sdvlm_core.engine import SpatialEngine
 
 
 @dataclass(frozen=True)
-class Options:
-    """What was asked for; times in seconds, topics None = found."""
+class ReplayOptions:
+    """The values of the command's options: times in seconds, topic None = find it."""
 
     bag: Path
     questions: Path
@@ -52,14 +57,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended: `signal` is the signal that ended it early, 0 = none."""
+    """How a replay ended; `signal` is the signal that ended it early, 0 = none."""
 
     summary: Summary
     signal: int = 0
 
     @property
     def exit_status(self) -> int:
-        """0 = something was answered, 1 = nothing was, 128 + signal."""
+        """0 = at least one question was answered, 1 = none, 128 + signal = interrupted."""
         return 128 + self.signal if self.signal else int(not self.summary.answered)
 
     def document(self) -> dict[str, Any]:
@@ -72,139 +77,262 @@ class Outcome:
         }
 
 
-class _Stopped(Exception):
-    """A signal came while the outputs were written."""
+class _Interrupted(Exception):
+    """A signal arrived while the outputs were written."""
 
 
-def replay(options: Options) -> Outcome:
-    """Answer, then write the outputs; says on stderr what there is and how to go on.
+def replay(
+    bag: Annotated[Path, typer.Argument(help="A ROS 2 bag: its directory, an .mcap or a .db3.")],
+    questions: Annotated[Path, typer.Option(help="YAML, as below.")],
+    out: Annotated[Path, typer.Option(help="Directory to write, or to resume.")],
+    model: options.Model = "nano",
+    estimate_depth: Annotated[
+        str | None,
+        typer.Option(help="A depth estimator, directory or name, for a bag without depth."),
+    ] = None,
+    color: Annotated[
+        str | None, typer.Option(help="Topic of the colour image, raw or compressed.")
+    ] = None,
+    depth: Annotated[
+        str | None, typer.Option(help="Topic of the depth image, raw or compressedDepth.")
+    ] = None,
+    info: Annotated[str | None, typer.Option(help="Topic of the colour camera's info.")] = None,
+    sync_slop: Annotated[
+        float, typer.Option(min=0.0, help="Largest difference of the stamps of one frame, s.")
+    ] = 0.03,
+    max_age: Annotated[
+        float, typer.Option(min=0.001, help="Largest time between a moment and its image, s.")
+    ] = 1.0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many answers and errors in total.")
+    ] = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    quantization: options.Quantization = "none",
+    attention: options.Attention = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Ask questions about a recorded bag, without ROS; the live node gives the same answers.
+
+    Topics that are not given are found: by their usual names (rgb/image_rect_color,
+    depth_registered/image_rect, rgb/camera_info), else by their content, if only one topic fits.
+
+    Writes answers.jsonl, report.html and the bag "answers" into the directory. Run it again to
+    resume after an interruption. Exit status 1 if no question could be answered.
+
+    The questions, with every key:
+
+    \b
+    questions:
+      - question: How tall is the red mug?
+        at: \\[0.5, 12]          # seconds from the bag's start, one or several
+      - question: How far is the box from the lamp?
+        every: 2.0             # seconds
+      - question: Can you see a mug?
+        every: frame           # each colour image
+
+    Examples:
+
+      sdvlm replay demo/table --questions q.yaml --out replayed
+
+      sdvlm replay drive.mcap --questions q.yaml --out drive --color /camera/color/image_raw \\
+        --depth /camera/aligned_depth_to_color/image_raw --model sd-vlm-7b
+    """
+    chosen = ReplayOptions(
+        bag=bag,
+        questions=questions,
+        out=out,
+        model=model,
+        device=device,
+        dtype=dtype,
+        quantization=quantization,
+        attention=attention,
+        estimate_depth=estimate_depth,
+        color=color,
+        depth=depth,
+        info=info,
+        sync_slop=sync_slop,
+        max_age=max_age,
+        limit=limit,
+    )
+    with refusals(as_json):
+        with redirect_stdout(sys.stderr):
+            outcome = replay_bag(chosen)
+        if as_json:
+            print_json(outcome.document())
+    if outcome.exit_status:
+        raise typer.Exit(outcome.exit_status)
+
+
+def replay_bag(chosen: ReplayOptions) -> Outcome:
+    """Answer the questions, then write the outputs; prints on stderr what was done.
 
     Raises:
-        SdvlmError: a refusal; what was answered before it stays.
+        SdvlmError: a refusal; answers written before it are kept.
     """
-    questions = read_questions(options.questions)
-    with open_bag(options.bag) as reader:
+    questions = read_questions(chosen.questions)
+    with open_bag(chosen.bag) as reader:
         topics = find_topics(
             reader,
-            options.color,
-            options.depth,
-            options.info,
-            with_depth=options.estimate_depth is None,
+            chosen.color,
+            chosen.depth,
+            chosen.info,
+            with_depth=chosen.estimate_depth is None,
         )
-        plan = Plan(
-            topics=topics,
-            questions=questions,
-            slop_ns=round(options.sync_slop * 1e9),
-            max_age_ns=round(options.max_age * 1e9),
-            model={
-                "name": options.model,
-                "dtype": options.dtype,
-                "quantization": options.quantization,
-                "attention": options.attention,
-                "estimate_depth": options.estimate_depth,
-            },
-        )
-        # Loaded before anything is written: a wrong name must not leave its mark in DIR.
-        engine = _load(options)
-        title = options.bag.resolve().name
-        seconds = (reader.end_time - reader.start_time) / 1e9
+        plan = _plan(chosen, topics, questions)
+        # Loaded before the directory is created: a wrong model name must leave no files.
+        engine = _load(chosen)
         with (
-            open_journal(options.out, describe(reader, plan)) as journal,
+            open_journal(chosen.out, describe(reader, plan)) as journal,
             _signals() as (stop, received),
-            _progress(seconds) as bar,
+            _Progress(reader) as progress,
         ):
-            answering = bar.add_task("answering", total=seconds, counts="")
-
-            def tell(done: float, summary: Summary) -> None:
-                bar.update(answering, completed=done, counts=_counts(summary))
-
-            def wrote(done: float) -> None:
-                bar.update(writing, completed=done)
-                if stop.is_set():
-                    raise _Stopped
-
-            summary = run(reader, plan, journal, engine, stop, options.limit, tell)
+            progress.start("answering")
+            summary = run(reader, plan, journal, engine, stop, chosen.limit, progress.counted)
             written = False
             if summary.finished:
-                bar.update(answering, completed=seconds, counts=_counts(summary))
-                writing = bar.add_task("writing", total=seconds, counts="")
-                with suppress(_Stopped):
-                    write_outputs(reader, topics, options.out, title, wrote)
-                    bar.update(writing, completed=seconds)
-                    written = True
-    _say(options, summary, written)
+                progress.finish(summary)
+                progress.start("writing")
+                written = _write(reader, topics, chosen, stop, progress.at)
+    _report(chosen.out, summary, written)
     return Outcome(summary, 0 if written else received[0] if received else 0)
 
 
-def _load(options: Options) -> SpatialEngine:
-    from sdvlm_core.engine import SpatialEngine
-    from sdvlm_core.model.checkpoint import load
-
-    checkpoint = load(
-        options.model, options.device, options.dtype, options.quantization, options.attention
+def _plan(chosen: ReplayOptions, topics: Topics, questions: tuple[PlannedQuestion, ...]) -> Plan:
+    return Plan(
+        topics=topics,
+        questions=questions,
+        slop_ns=round(chosen.sync_slop * 1e9),
+        max_age_ns=round(chosen.max_age * 1e9),
+        model={
+            "name": chosen.model,
+            "dtype": chosen.dtype,
+            "quantization": chosen.quantization,
+            "attention": chosen.attention,
+            "estimate_depth": chosen.estimate_depth,
+        },
     )
-    if options.estimate_depth is None:
-        return SpatialEngine(checkpoint)
-    from sdvlm_core.model.depth_estimation import load_estimator
 
-    return SpatialEngine(checkpoint, load_estimator(options.estimate_depth, checkpoint.device))
+
+def _load(chosen: ReplayOptions) -> SpatialEngine:
+    from sdvlm_core.engine import LoadOptions, load_engine
+
+    return load_engine(
+        LoadOptions(
+            chosen.model,
+            chosen.device,
+            chosen.dtype,
+            chosen.quantization,
+            chosen.attention,
+            chosen.estimate_depth,
+        )
+    )
+
+
+def _write(
+    reader: Reader,
+    topics: Topics,
+    chosen: ReplayOptions,
+    stop: threading.Event,
+    progress: Callable[[float], None],
+) -> bool:
+    """Write the report and the bag; False = interrupted."""
+
+    def advance(seconds: float) -> None:
+        progress(seconds)
+        if stop.is_set():
+            raise _Interrupted
+
+    try:
+        write_outputs(reader, topics, chosen.out, chosen.bag.resolve().name, advance)
+    except _Interrupted:
+        return False
+    progress((reader.end_time - reader.start_time) / 1e9)
+    return True
 
 
 @contextmanager
 def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
-    """An event that the first SIGINT or SIGTERM sets, and which it was; the second one ends."""
+    """An event set by the first SIGINT or SIGTERM, and its number; a second one exits at once."""
     stop, received = threading.Event(), list[int]()
 
-    def note(number: int, _: FrameType | None) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
         if stop.is_set():
             sys.exit(128 + number)
         received.append(number)
         stop.set()
 
-    before: dict[int, Any] = {}
-    # Handlers can be set in the main thread only; elsewhere the caller has its own ways.
+    previous: dict[signal.Signals, Any] = {}
+    # Python accepts handlers in the main thread only; in another thread the caller handles signals.
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, handle)
     try:
         yield stop, received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _progress(seconds: float) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.1f}" + f"/{seconds:.1f} s of the bag"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[counts]}"),
-        console=Console(stderr=True),
-    )
+class _Progress:
+    """A progress bar on stderr over the seconds of a bag, one task at a time."""
+
+    _task: TaskID
+
+    def __init__(self, reader: Reader) -> None:
+        self._total_s = (reader.end_time - reader.start_time) / 1e9
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.1f}" + f"/{self._total_s:.1f} s of the bag"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[counts]}"),
+            console=Console(stderr=True),
+        )
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def start(self, description: str) -> None:
+        """Begin a task at second 0."""
+        self._task = self._bar.add_task(description, total=self._total_s, counts="")
+
+    def at(self, seconds: float) -> None:
+        """The task has reached this second of the bag."""
+        self._bar.update(self._task, completed=seconds)
+
+    def counted(self, seconds: float, summary: Summary) -> None:
+        """As `at`, with the counts of answers and errors."""
+        failed = summary.errors.total()
+        counts = f"{summary.answered} answered" + (f", {failed} errors" if failed else "")
+        self._bar.update(self._task, completed=seconds, counts=counts)
+
+    def finish(self, summary: Summary) -> None:
+        """The task has reached the end of the bag."""
+        self.counted(self._total_s, summary)
 
 
-def _counts(summary: Summary) -> str:
-    failed = summary.errors.total()
-    return f"{summary.answered} answered" + (f", {failed} errors" if failed else "")
-
-
-def _say(options: Options, summary: Summary, written: bool) -> None:
+def _report(out: Path, summary: Summary, written: bool) -> None:
+    """Print the counts, and where the outputs are or how to resume."""
     errors = ", ".join(f"{count} {name}" for name, count in summary.errors.most_common())
-    before = f" ({summary.resumed} of them by an earlier run)" if summary.resumed else ""
+    earlier = f" ({summary.resumed} of them by an earlier run)" if summary.resumed else ""
     print(
         f"{summary.answered} of {summary.entries} questions answered"
-        f"{f'; no answer: {errors}' if errors else ''}{before}",
+        f"{f'; no answer: {errors}' if errors else ''}{earlier}",
         file=sys.stderr,
     )
     if written:
         print(
-            f"{options.out / ANSWERS}\n{options.out / REPORT}\n"
-            f"{options.out / BAG}/ (a bag; Foxglove opens it)",
+            f"{out / ANSWERS}\n{out / REPORT}\n{out / BAG}/ (a bag; Foxglove opens it)",
             file=sys.stderr,
         )
     else:
-        again = shlex.join(["sdvlm", *sys.argv[1:]])
+        command = shlex.join(["sdvlm", *sys.argv[1:]])
         print(
-            f"ended early; what is answered is in {options.out / ANSWERS}. To go on: {again}",
+            f"interrupted; the answers so far are in {out / ANSWERS}. To resume: {command}",
             file=sys.stderr,
         )

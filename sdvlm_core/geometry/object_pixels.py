@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.errors import QueryError
-from sdvlm_core.frame import Region, RgbdFrame
+from sdvlm_core.frame import Region, RgbdFrame, is_in_image
 from sdvlm_core.geometry.crops import Crop, crop_around, crop_region, thinning
 from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
 from sdvlm_core.geometry.region_support import NEAR_RISE, RISE, support_of_point, support_under
@@ -96,7 +96,7 @@ def _grown(
     """The object at a point: the piece it lies on in the whole image, then as for a box."""
     assert region.point is not None
     u, v = region.point
-    if not (-0.5 <= u <= cloud.width - 0.5 and -0.5 <= v <= cloud.height - 0.5):
+    if not is_in_image(u, v, cloud.width, cloud.height):
         raise QueryError(
             f"point {region.label!r} ({u}, {v}) lies outside the {cloud.width}x{cloud.height} image"
         )

@@ -106,14 +106,15 @@ def make_cloud(frame: RgbdFrame) -> Cloud:
     if frame.intrinsics is None:
         raise IntrinsicsError("measuring needs the camera's intrinsics; this frame has none")
     k = frame.intrinsics
+    ray_x, ray_y = k.ray_slopes()
     with np.errstate(invalid="ignore"):
         readable = (frame.depth > 0) & (frame.depth < np.inf)
     depth = np.where(readable, frame.depth, np.float32(0))
     floor, square = _scatter_parameters(depth)
     return Cloud(
         depth=depth,
-        ray_x=(np.arange(k.width, dtype=np.float64) - k.cx) / k.fx,
-        ray_y=(np.arange(k.height, dtype=np.float64) - k.cy) / k.fy,
+        ray_x=ray_x,
+        ray_y=ray_y,
         pitch=1.0 / float(np.sqrt(k.fx * k.fy)),
         noise_floor=floor,
         noise_square=square,

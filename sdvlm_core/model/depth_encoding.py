@@ -215,9 +215,7 @@ def _mean_points(
             "this model's encoding is xyz, which needs camera intrinsics (fx, fy, cx, cy); "
             "pass them or use a model with a relative or metric encoding"
         )
-    height, width = depth.shape
-    ray_x = ((np.arange(width) - intrinsics.cx) / intrinsics.fx).astype(np.float32)
-    ray_y = ((np.arange(height) - intrinsics.cy) / intrinsics.fy).astype(np.float32)
+    ray_x, ray_y = (slopes.astype(np.float32) for slopes in intrinsics.ray_slopes())
     banded = rows @ depth
     x = banded @ (columns * ray_x).T * weight
     y = (rows * ray_y) @ depth @ columns.T * weight

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sdvlm_core.frame import pixel_from_fraction
+
 Picture = npt.NDArray[np.uint8]
 
 #: Told apart by people who see red and green alike; questions take them in turn.
@@ -40,7 +42,7 @@ def draw_points(rgb: Picture, points: Sequence[tuple[float, float, str]]) -> Pic
     arm = max(5, round(min(height, width) / 40))
     thick = max(1, round(arm / 4))
     for u, v, color in points:
-        x, y = u * width - 0.5, v * height - 0.5
+        x, y = pixel_from_fraction(u, v, width, height)
         for ink, extra in (("#000000", 2), (color, 0)):  # dark rim, for bright pictures
             draw.line((x - arm, y, x + arm, y), fill=ink, width=thick + extra)
             draw.line((x, y - arm, x, y + arm), fill=ink, width=thick + extra)

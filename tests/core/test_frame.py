@@ -20,6 +20,9 @@ from sdvlm_core.frame import (
     Region,
     RgbdFrame,
     depth_in_metres,
+    fraction_from_pixel,
+    is_in_image,
+    pixel_from_fraction,
     point_at,
     read_frame,
 )
@@ -57,14 +60,34 @@ def test_resized_intrinsics_see_the_image_corners_along_the_same_rays() -> None:
 
 
 @given(st.floats(-2, 2), st.floats(-2, 2), st.floats(0.1, 10))
-def test_back_projection_undoes_projection(x: float, y: float, z: float) -> None:
-    u, v = CAMERA.fx * x / z + CAMERA.cx, CAMERA.fy * y / z + CAMERA.cy
+def test_back_projection_inverts_projection(x: float, y: float, z: float) -> None:
+    u, v = CAMERA.project(np.array([x, y, z]))
     np.testing.assert_allclose(CAMERA.back_project(u, v, z), (x, y, z), atol=1e-9)
 
 
 def test_back_projection_of_arrays_keeps_their_shape() -> None:
     u, v = np.meshgrid(np.arange(64), np.arange(48))
     assert CAMERA.back_project(u, v, np.ones((48, 64))).shape == (48, 64, 3)
+
+
+def test_ray_slopes_are_the_back_projected_pixels_at_one_metre() -> None:
+    x, y = CAMERA.ray_slopes()
+    u, v = np.meshgrid(np.arange(64), np.arange(48))
+    expected = np.stack([*np.meshgrid(x, y), np.ones((48, 64))], axis=-1)
+    np.testing.assert_array_equal(CAMERA.back_project(u, v, 1.0), expected)
+
+
+def test_the_fractions_zero_and_one_are_the_outer_corners_of_the_image() -> None:
+    assert pixel_from_fraction(0.0, 0.0, 64, 48) == (-0.5, -0.5)
+    assert pixel_from_fraction(1.0, 1.0, 64, 48) == (63.5, 47.5)
+    assert pixel_from_fraction(0.5, 0.5, 64, 48) == (CAMERA.cx, CAMERA.cy)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_fraction_survives_the_way_to_pixels_and_back(u: float, v: float) -> None:
+    pixel = pixel_from_fraction(u, v, 640, 480)
+    assert is_in_image(*pixel, 640, 480)
+    assert fraction_from_pixel(*pixel, 640, 480) == pytest.approx((u, v), abs=1e-12)
 
 
 @pytest.mark.parametrize("missing", ["fx", "width"])

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
-from sdvlm_core.frame import CameraIntrinsics
+from sdvlm_core.frame import CameraIntrinsics, fraction_from_pixel
 from training.build.scene import Instance, Mesh, Scene, Vector, View
 
 #: Pictures wider than this are looked at through every second, third, ... pixel.
@@ -67,10 +67,8 @@ class Rasterizer:
         camera = (corners - camera_to_world[:3, 3]) @ camera_to_world[:3, :3]
         if len(camera) == 0 or (camera[:, 2] < _NEAR).any():
             return 0, True
-        u = k.fx * camera[:, 0] / camera[:, 2] + k.cx
-        v = k.fy * camera[:, 1] / camera[:, 2] + k.cy
-        low = (u.min(), v.min())
-        high = (u.max(), v.max())
+        pixels = k.project(camera)
+        low, high = pixels.min(axis=0), pixels.max(axis=0)
         cut = (
             min(low) < _MARGIN
             or high[0] > k.width - 1 - _MARGIN
@@ -109,7 +107,7 @@ def _grid(k: CameraIntrinsics, stride: int) -> tuple[Vector, Vector]:
 
 def _rays(k: CameraIntrinsics, u: Vector, v: Vector) -> Vector:
     """Directions (N, 3) with Z = 1 through pixels, in camera axes."""
-    return np.stack([(u.ravel() - k.cx) / k.fx, (v.ravel() - k.cy) / k.fy, np.ones(u.size)], axis=1)
+    return k.back_project(u.ravel(), v.ravel(), 1.0)
 
 
 def describe(scene: Scene, view: View, rasterizer: Rasterizer | None) -> list[dict[str, Any]]:
@@ -160,7 +158,10 @@ def _entry(
         "visible_fraction": min(1.0, visible / alone) if alone else 0.0,
         "truncated": truncated,
         "box_xyxy": [x1, y1, x2, y2],
-        "centre_uv": [(x1 + x2) / 2 / k.width, (y1 + y2) / 2 / k.height],
+        # x2 and y2 are exclusive.
+        "centre_uv": [
+            *fraction_from_pixel((x1 + x2 - 1) / 2, (y1 + y2 - 1) / 2, k.width, k.height)
+        ],
     }
 
 

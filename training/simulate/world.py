@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.frame import CameraIntrinsics
+from sdvlm_core.frame import CameraIntrinsics, fraction_from_pixel
 from training.simulate.catalogue import COLOURS, LARGE, SMALL, Thing, make_thing
 from training.simulate.renderer import MATERIALS, Light, Renderer, Solid
 from training.simulate.sensor import read_depth, sample_sensor
@@ -235,9 +235,7 @@ def _silhouette_pixels(
         camera = points @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         if (camera[:, 2] < 0.05).any():
             return 0.0, True
-        u = k.fx * camera[:, 0] / camera[:, 2] + k.cx
-        v = k.fy * camera[:, 1] / camera[:, 2] + k.cy
-        outlines.append(np.stack([u, v], axis=1).astype(np.float32))
+        outlines.append(k.project(camera).astype(np.float32))
     everything = np.concatenate(outlines)
     low, high = everything.min(axis=0), everything.max(axis=0)
     cut = bool((low < margin).any() or (high > np.array([k.width, k.height]) - 1 - margin).any())
@@ -284,10 +282,9 @@ def _describe(
         x1, x2 = int(columns[0]), int(columns[-1]) + 1
         y1, y2 = int(rows[0]), int(rows[-1]) + 1
         entry["box_xyxy"] = [x1, y1, x2, y2]
-        entry["centre_uv"] = [
-            (x1 + x2) / 2 / intrinsics.width,
-            (y1 + y2) / 2 / intrinsics.height,
-        ]
+        size = (intrinsics.width, intrinsics.height)
+        centre = ((x1 + x2 - 1) / 2, (y1 + y2 - 1) / 2)  # x2 and y2 are exclusive
+        entry["centre_uv"] = [*fraction_from_pixel(*centre, *size)]
     return entry
 
 

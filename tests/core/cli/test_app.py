@@ -193,10 +193,10 @@ def test_doctor_examines_this_machine_and_gives_a_remedy_for_all_that_is_missing
 def test_a_model_that_fails_in_an_unforeseen_way_is_a_finding_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(name: str) -> None:
+    def fail(options: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr("sdvlm_core.model.checkpoint.load", fail)
+    monkeypatch.setattr("sdvlm_core.engine.load_engine", fail)
     checks = {check.name: check for check in doctor.examine()}
     assert checks["model nano"].state is State.BROKEN
     assert "mat1" in checks["model nano"].detail
@@ -206,7 +206,7 @@ def test_a_probe_that_dies_or_hangs_is_a_finding_not_a_crash(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert doctor._probe("import os; os.abort()")[0] is False
-    monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(doctor, "_PROBE_TIMEOUT_S", 0.2)
     worked, reason = doctor._probe("import time; time.sleep(30)")
     assert not worked
     assert "no answer" in reason

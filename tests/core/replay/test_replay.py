@@ -772,7 +772,7 @@ def test_sigterm_ends_it_cleanly_and_says_how_to_go_on(tmp_path: Path, tiny: Pat
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert "To go on: sdvlm replay" in said
+    assert "To resume: sdvlm replay" in said
     assert "Traceback" not in said
     assert 0 < len(entries(out)) < 400
 
@@ -808,9 +808,9 @@ def test_ctrl_c_at_any_stage_ends_it_and_the_next_run_finishes(
 
     encode = pictures.jpeg
     monkeypatch.setattr(pictures, "jpeg", jpeg)
-    monkeypatch.setattr(replay_command, "_load", lambda options: Engine())
+    monkeypatch.setattr(replay_command, "_load", lambda chosen: Engine())
     text = "questions:\n- question: How tall is it?\n  every: frame\n"
-    options = replay_command.Options(
+    options = replay_command.ReplayOptions(
         bag=bag_of(tmp_path / "bag", 5),
         questions=questions_yaml(tmp_path / "q.yaml", text),
         out=tmp_path / "out",
@@ -828,13 +828,13 @@ def test_ctrl_c_at_any_stage_ends_it_and_the_next_run_finishes(
         limit=None,
     )
     before = signal.getsignal(signal.SIGINT)
-    outcome = replay_command.replay(options)
+    outcome = replay_command.replay_bag(options)
     assert (outcome.signal, outcome.exit_status) == (signal.SIGINT, 130)
     assert outcome.summary.entries == (3 if phase == "answering" else 5)
-    assert "To go on: sdvlm" in capsys.readouterr().err
+    assert "To resume: sdvlm" in capsys.readouterr().err
     assert not (tmp_path / "out" / "report.html").exists()
     assert signal.getsignal(signal.SIGINT) == before
-    outcome = replay_command.replay(options)
+    outcome = replay_command.replay_bag(options)
     assert (outcome.exit_status, outcome.summary.answered) == (0, 5)
     assert [e["frame"] for e in entries(tmp_path / "out")] == [*range(5)]
     written = {path.name for path in (tmp_path / "out").iterdir()}

@@ -1,0 +1,176 @@
+"""`sdvlm ask`: one question about one image file, and the answer as text or JSON.
+
+Does not know how an answer is found (`engine`) or checked (`verification`).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from sdvlm_core.answer import UNITS, Measurement, SpatialAnswer, Status, answer_document
+from sdvlm_core.cli import options
+from sdvlm_core.cli.output import print_json, refusals, stderr_console
+from sdvlm_core.frame import Region, read_frame
+
+if TYPE_CHECKING:
+    from sdvlm_core.engine import FrameSession
+    from sdvlm_core.geometry.measure import Measured, Pair
+    from sdvlm_core.verification import Check
+
+_STATUS_HINTS = {
+    Status.NO_DEPTH: "answered from the colour image alone; give --depth for a measured answer",
+    Status.DISAGREEMENT: "the depth image contradicts the answer",
+}
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """The answer, what was measured in the given regions, and the checks of --verify.
+
+    `measured` is None without regions, `checks` is None without --verify.
+    """
+
+    answer: SpatialAnswer
+    measured: tuple[tuple[Measured, ...], tuple[Pair, ...]] | None
+    checks: tuple[Check, ...] | None
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="In words, in English.")],
+    rgb: options.Rgb,
+    depth: Annotated[Path | None, typer.Option(help=options.DEPTH_HELP)] = None,
+    intrinsics: Annotated[Path | None, typer.Option(help=options.INTRINSICS_HELP)] = None,
+    depth_scale: options.DepthScale = 0.001,
+    model: options.Model = "nano",
+    estimate_depth: Annotated[
+        str | None,
+        typer.Option(help="A depth estimator, directory or name, for a picture without depth."),
+    ] = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    quantization: options.Quantization = "none",
+    attention: options.Attention = "auto",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every length against the depth's geometry.")
+    ] = False,
+    region: options.Boxes = None,
+    point: options.Points = None,
+    sensor: options.Sensor = "realsense",
+    as_json: options.AsJson = False,
+) -> None:
+    """Ask one question about one picture, with its depth or with estimated depth.
+
+    The objects of --region and --point are measured from depth, as `sdvlm measure` does, and
+    printed with the answer; with --verify the answer's lengths are checked against them.
+
+    Examples:
+
+      sdvlm ask "How tall is the red mug?" --rgb c.png --depth d.png --intrinsics k.json
+
+      sdvlm ask "How far is the box from the lamp?" --rgb c.jpg --depth d.png \\
+        --intrinsics k.json --json | jq .measurements
+
+      sdvlm ask "Which is closer, the cup or the box?" --rgb c.jpg --model sd-vlm-7b \\
+        --estimate-depth sd-vlm-7b/depth_estimator --quantization bnb-nf4
+
+      sdvlm ask "How wide is the box?" --rgb c.png --depth d.png --intrinsics k.json --verify \\
+        --region box=210,140,420,380
+    """
+    options.check_sensor(sensor)
+    regions = options.parse_regions(region, point)
+    if depth is not None and estimate_depth is not None:
+        raise typer.BadParameter("give --depth or --estimate-depth, not both")
+    with refusals(as_json):
+        # A library that prints must not write in front of the JSON.
+        with redirect_stdout(sys.stderr):
+            frame = read_frame(rgb, depth, intrinsics, depth_scale)
+            from sdvlm_core.engine import LoadOptions, load_engine
+
+            engine = load_engine(
+                LoadOptions(model, device, dtype, quantization, attention, estimate_depth)
+            )
+            outcome = _answer(engine.open(frame), question, regions, sensor, verify)
+        if as_json:
+            print_json(_document(outcome))
+        else:
+            _print(outcome)
+
+
+def _answer(
+    session: FrameSession, question: str, regions: Sequence[Region], sensor: str, verify: bool
+) -> _Outcome:
+    from sdvlm_core.geometry.measure import measure
+    from sdvlm_core.verification import verify as verify_answer
+
+    # Before the question, which may take a minute: a region that cannot be measured fails at once.
+    measured = measure(session.frame, regions, sensor) if regions else None
+    answer = session.ask(question)
+    if not verify:
+        return _Outcome(answer, measured, None)
+    answer, checks = verify_answer(session, answer, regions, sensor)
+    return _Outcome(answer, measured, checks)
+
+
+def _document(outcome: _Outcome) -> dict[str, Any]:
+    from sdvlm_core.cli.measure import measurement_document
+
+    document = answer_document(outcome.answer)
+    if outcome.checks is not None:
+        document["checks"] = [
+            {
+                "kind": check.said.kind.name,
+                "label": check.said.label,
+                "agree": check.agree,
+                "why": check.why,
+                "warnings": [code.value for code in check.warnings],
+            }
+            for check in outcome.checks
+        ]
+    if outcome.measured is not None:
+        document |= measurement_document(*outcome.measured)
+    return document
+
+
+def _print(outcome: _Outcome) -> None:
+    from sdvlm_core.cli.measure import print_measured
+
+    _print_answer(outcome.answer)
+    if outcome.measured is not None:
+        print_measured(*outcome.measured)
+    for check in outcome.checks or ():
+        stderr_console().print(f"{check.said.kind.name.lower()} {check.said.label}: {check.why}")
+
+
+def _print_answer(answer: SpatialAnswer) -> None:
+    console = Console()
+    console.print(escape(answer.text) or "[yellow](no text)[/]", style="bold")
+    if answer.status in _STATUS_HINTS:
+        console.print(f"  [yellow]{answer.status.name}: {_STATUS_HINTS[answer.status]}[/]")
+    for measurement in answer.measurements:
+        console.print("  " + escape(_measurement_line(measurement)))
+    for point in answer.positions:
+        console.print(
+            f"  position in the camera's frame: {point.x:.3f} {point.y:.3f} {point.z:.3f} m"
+        )
+    spent = answer.timings
+    console.print(
+        f"[dim]{escape(answer.model_id)}, encode {spent.encode:.2f} s, "
+        f"generate {spent.prefill + spent.decode:.2f} s, confidence {answer.confidence:.2f}[/]"
+    )
+
+
+def _measurement_line(measurement: Measurement) -> str:
+    unit = UNITS.get(measurement.kind, "m")
+    std_dev = "" if math.isnan(measurement.std_dev) else f" ± {measurement.std_dev:.3g}"
+    of = f" of {measurement.label}" if measurement.label else ""
+    return f"{measurement.kind.name.lower()}{of}: {measurement.value:.4g}{std_dev} {unit}".rstrip()

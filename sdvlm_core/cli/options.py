@@ -1,0 +1,78 @@
+"""Options that several commands share, and how their values are read.
+
+Each option has one type and one help text here. Does not print and does not run anything.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdvlm_core.errors import SdvlmError
+from sdvlm_core.frame import Region
+from sdvlm_core.geometry.sensor_noise import SENSORS
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+Rgb = Annotated[Path, typer.Option(help="Colour image, 8 bit.")]
+DepthScale = Annotated[float, typer.Option(help="Metres per unit of the depth image.")]
+Model = Annotated[str, typer.Option(help="nano, a model directory, or the name of a download.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..., balanced.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")]
+Quantization = Annotated[str, typer.Option(help="none, bnb-int8, bnb-nf4 (bitsandbytes).")]
+Attention = Annotated[str, typer.Option(help="auto, eager, sdpa, flash_attention_2.")]
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option(help="LABEL=x1,y1,x2,y2 in pixels: an object's box; any number of times."),
+]
+Points = Annotated[
+    list[str] | None,
+    typer.Option(help="LABEL=u,v in pixels: a point on an object; any number of times."),
+]
+Sensor = Annotated[
+    str, typer.Option(help="The depth camera: realsense, kinect, azure_kinect or simulated.")
+]
+
+DEPTH_HELP = "Depth of the same pixels: uint16 PNG, 0 = no reading."
+INTRINSICS_HELP = 'JSON with "fx", "fy", "cx", "cy", "width", "height".'
+
+
+def check_sensor(name: str) -> None:
+    """Raises typer.BadParameter for a sensor without a preset."""
+    if name not in SENSORS:
+        raise typer.BadParameter(f"--sensor is one of {', '.join(SENSORS)}, not {name!r}")
+
+
+def parse_regions(boxes: list[str] | None, points: list[str] | None) -> list[Region]:
+    """The regions of --region and --point; their labels are unique.
+
+    Raises:
+        typer.BadParameter: a value is malformed, or a label is repeated.
+    """
+    regions = [_parse_region(text, 4) for text in boxes or []]
+    regions += [_parse_region(text, 2) for text in points or []]
+    labels = [region.label for region in regions]
+    if len(set(labels)) < len(labels):
+        raise typer.BadParameter(f"labels must differ, got {', '.join(labels)}")
+    return regions
+
+
+def _parse_region(text: str, count: int) -> Region:
+    """LABEL=x1,y1,x2,y2 (`count` 4) or LABEL=u,v (`count` 2), pixels."""
+    form = "LABEL=x1,y1,x2,y2" if count == 4 else "LABEL=u,v"
+    label, equals, values = text.rpartition("=")
+    try:
+        pixels = tuple(float(value) for value in values.split(","))
+    except ValueError:
+        pixels = ()
+    if not (equals and label.strip() and len(pixels) == count and all(map(math.isfinite, pixels))):
+        raise typer.BadParameter(f"{text!r} is not {form} with finite pixel coordinates")
+    try:
+        if count == 4:
+            x1, y1, x2, y2 = pixels
+            return Region(label.strip(), box=(x1, y1, x2, y2))
+        return Region(label.strip(), point=(pixels[0], pixels[1]))
+    except SdvlmError as error:
+        raise typer.BadParameter(str(error)) from error
