@@ -1,7 +1,7 @@
-"""What the node says about itself once a second: one DiagnosticStatus.
+"""The node's state as one DiagnosticStatus, once a second.
 
-Turns plain facts into a message and judges OK, WARN or ERROR. Does not measure anything, does
-not publish, and does not know the node.
+Builds the message from plain values and sets OK, WARN or ERROR. Does not measure or publish
+anything, and does not know the node.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from sdvlm_ros.subscriptions import Inputs
+from sdvlm_ros.subscriptions import Subscriptions
 
 
 @dataclass(frozen=True)
 class Health:
-    """Facts about the node.
+    """State of the node.
 
     Attributes:
-        state: of the life cycle, in words.
+        state: label of the life cycle state.
         model_id: "" = no model is loaded.
-        configure_error: why the model did not load; "" = it did, or was not tried.
-        problem: why no frame can be made of the inputs, and what to do; "" = one can.
-        notes: what is odd about the frames, though they are used.
+        configure_error: why the model did not load; "" = it did, or was not configured yet.
+        problem: why no frame can be made of the inputs, and what to do; "" = no problem.
+        notes: what looks wrong with the frames, though they are used.
         last_error: of the last question that failed; "" = none has.
         answered, canceled, failed: questions since the node was started.
         waiting: questions in the queue.
         latency: of the last answer, seconds by stage.
-        resident_bytes, gpu_bytes: memory of the process; None = unknown, or there is no GPU.
+        resident_bytes, gpu_bytes: memory of the process; None = unknown, or no GPU.
     """
 
     state: str
@@ -46,9 +46,9 @@ class Health:
     gpu_bytes: int | None
 
 
-def status(name: str, health: Health, inputs: Inputs | None) -> DiagnosticStatus:
-    """One status named `name`; `inputs` is None while the node is not active."""
-    level, message = _judge(health, inputs is not None)
+def status(name: str, health: Health, subscriptions: Subscriptions | None) -> DiagnosticStatus:
+    """One status named `name`; `subscriptions` is None while the node is not active."""
+    level, message = _level(health, subscriptions is not None)
     values = {
         "state": health.state,
         "model": health.model_id or "none",
@@ -60,11 +60,11 @@ def status(name: str, health: Health, inputs: Inputs | None) -> DiagnosticStatus
     }
     for stage, seconds in health.latency.items():
         values[f"latency {stage} (s)"] = f"{seconds:.4f}"
-    for where, held in (("resident", health.resident_bytes), ("GPU", health.gpu_bytes)):
-        if held is not None:
-            values[f"{where} memory (MB)"] = f"{held / 1e6:.1f}"
-    if inputs is not None:
-        values.update(_inputs(inputs))
+    for memory, size in (("resident", health.resident_bytes), ("GPU", health.gpu_bytes)):
+        if size is not None:
+            values[f"{memory} memory (MB)"] = f"{size / 1e6:.1f}"
+    if subscriptions is not None:
+        values.update(_input_values(subscriptions))
     return DiagnosticStatus(
         level=level,
         name=name,
@@ -74,14 +74,14 @@ def status(name: str, health: Health, inputs: Inputs | None) -> DiagnosticStatus
     )
 
 
-def _inputs(inputs: Inputs) -> dict[str, str]:
-    values, buffer = {}, inputs.buffer
+def _input_values(subscriptions: Subscriptions) -> dict[str, str]:
+    values, buffer = {}, subscriptions.buffer
     for kind in buffer.inputs:
         counters, silence = buffer.counters[kind], buffer.silence(kind)
         values[f"{kind.value} received"] = str(counters.received)
         values[f"{kind.value} paired"] = str(counters.paired)
         values[f"{kind.value} dropped"] = str(counters.dropped)
-        values[f"{kind.value} QoS mismatches"] = str(inputs.mismatches[kind])
+        values[f"{kind.value} QoS mismatches"] = str(subscriptions.mismatches[kind])
         values[f"{kind.value} rate (Hz)"] = f"{buffer.rate(kind):.2f}"
         silent = "never seen" if silence is None else f"{silence:.3f}"
         values[f"{kind.value} silent for (s)"] = silent
@@ -89,12 +89,12 @@ def _inputs(inputs: Inputs) -> dict[str, str]:
     return values
 
 
-def _judge(health: Health, active: bool) -> tuple[bytes, str]:
+def _level(health: Health, active: bool) -> tuple[bytes, str]:
     if health.configure_error:
         return DiagnosticStatus.ERROR, f"no model: {health.configure_error}"
     if not active:
         return DiagnosticStatus.WARN, f"{health.state}: questions are refused"
-    wrong = [text for text in (health.problem, *health.notes) if text]
-    if wrong:
-        return DiagnosticStatus.WARN, "; ".join(wrong)
+    problems = [text for text in (health.problem, *health.notes) if text]
+    if problems:
+        return DiagnosticStatus.WARN, "; ".join(problems)
     return DiagnosticStatus.OK, "ready"

@@ -1,21 +1,24 @@
-"""Dispatcher: requests to the workers and their outcomes back, while the node is active.
+"""Dispatcher: makes tickets of requests, gives them to the workers, and counts how they end.
 
-Chooses the frame a request is about, queues its job, and keeps the executor free meanwhile; turns
-refusals into error codes and keeps count. Does not know what is asked or how replies look; nor the
-life cycle, which starts and stops it.
+Chooses the frame that a request is about and the worker that runs it, while the node is active;
+turns exceptions into error codes. Does not know how replies are built, nor the life cycle, which
+starts and stops it.
 """
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from builtin_interfaces.msg import Duration, Time
 from rclpy.node import Node
 
+from sdvlm.msg import Region
 from sdvlm.srv import SpatialQuery
+from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.camera.decoding import nanoseconds, regions_from_messages
 from sdvlm_core.errors import (
     ErrorCode,
@@ -23,146 +26,159 @@ from sdvlm_core.errors import (
     QueryCanceled,
     QueryError,
     QueryTimeout,
-    SdvlmError,
     error_code,
 )
-from sdvlm_core.geometry.measure import open_scene
+from sdvlm_core.geometry.measure import Scene, open_scene
 from sdvlm_core.model.prompt import check_question
 from sdvlm_ros import parameters
 from sdvlm_ros.frame_buffer import Input, RawFrame, check_age
 from sdvlm_ros.parameters import Settings
-from sdvlm_ros.promise import Promise
-from sdvlm_ros.subscriptions import Inputs
-from sdvlm_ros.tasks import Question
+from sdvlm_ros.subscriptions import Subscriptions
+from sdvlm_ros.ticket import (
+    Opened,
+    Outcome,
+    ProgressCallback,
+    QuestionRequest,
+    RegionMeasurements,
+    RegionRequest,
+    Request,
+    Stage,
+    Ticket,
+)
 from sdvlm_ros.visualization import Visualization
-from sdvlm_ros.worker import Job, Reply, Worker
+from sdvlm_ros.worker import FrameDecoder, Worker
 
 if TYPE_CHECKING:
-    from sdvlm_core.engine import SpatialEngine
+    from sdvlm_core.engine import FrameSession, SpatialEngine
 
 
-class AboutAFrame(Protocol):
-    """A request or goal that says which frame it is about, and how long it may take."""
+class FrameRequest(Protocol):
+    """The fields of a request or goal that name its frame and its time limit."""
 
     stamp: Time
     max_age: Duration
     timeout: Duration
+    regions: Sequence[Region]
 
 
-class Pending:
-    """A job on its way: await `outcome`, or have it end with `cancel`."""
+class VerifiableRequest(FrameRequest, Protocol):
+    """The fields of a request or goal whose answers may be verified."""
 
-    def __init__(self, job: Job, promise: Promise[Reply]) -> None:
-        self._job = job
-        self._promise = promise
+    verify: bool
 
-    def cancel(self) -> None:
-        """The caller gets QueryCanceled at once; the worker stops within one token."""
-        self._job.cancel.set()
-        self._promise.settle(QueryCanceled("canceled by the caller"))
 
-    async def outcome(self) -> Reply:
-        """The worker's reply; raises what was wrong instead."""
-        try:
-            return await self._promise.outcome()
-        finally:
-            self._job.cancel.set()  # nobody listens any more, however it ended
+class Reply(Protocol):
+    """The fields of a response or result that report an error."""
+
+    error_code: int
+    error_msg: str
+
+
+OpenedT = TypeVar("OpenedT", bound=Opened)
+ResultT = TypeVar("ResultT")
+ReplyT = TypeVar("ReplyT", bound=Reply)
 
 
 class Dispatcher:
-    """The way from the services and the action to the workers.
+    """Connects the services and the action to the workers.
 
     Args:
-        node: whose parameters, clock and executor are used.
-        why_not: says in words why there is no model at work.
+        node: its parameters, clock and executor are used.
+        why_not_ready: describes why the node does not accept requests.
         visualization: shows what the workers measure.
 
     Attributes:
-        inputs: of the active node; None = not active.
+        subscriptions: of the active node; None = not active.
         answered, canceled, failed: requests since the node was started.
+        in_flight: requests without a reply.
         last_error: code and text of the last request that failed; "" = none has.
-        pending: requests that have not been replied to.
     """
 
     def __init__(
-        self, node: Node, why_not: Callable[[], str], visualization: Visualization
+        self, node: Node, why_not_ready: Callable[[], str], visualization: Visualization
     ) -> None:
         self._node = node
-        self._why_not = why_not
-        self.visualization = visualization
-        self._model: Worker | None = None
-        self._geometry: Worker | None = None
-        self.inputs: Inputs | None = None
-        self.answered = self.canceled = self.failed = self.pending = 0
+        self._why_not_ready = why_not_ready
+        self._visualization = visualization
+        self._model: Worker[FrameSession] | None = None
+        self._geometry: Worker[Scene] | None = None
+        self.subscriptions: Subscriptions | None = None
+        self.answered = self.canceled = self.failed = self.in_flight = 0
         self.last_error = ""
 
     def start(self, engine: SpatialEngine, settings: Settings) -> None:
-        """Subscribe to the inputs, and start the threads that own the model and geometry."""
-        self.inputs = inputs = Inputs(self._node, settings)
-        size, types = settings.queue_size, (inputs.color_type, inputs.depth_type)
-        self._model = Worker(engine.open, "sdvlm_model", size, *types)
-        # Geometry does not wait for the model.
-        self._geometry = Worker(open_scene, "sdvlm_geometry", size, *types)
+        """Subscribe, and start the threads that own the model and the geometry."""
+        self.subscriptions = Subscriptions(self._node, settings)
+        decode = FrameDecoder(self.subscriptions.color_type, self.subscriptions.depth_type).decode
+        capacity = settings.queue_size
+        self._model = Worker(decode, engine.open, "sdvlm_model", capacity)
+        # A thread of its own: measuring does not wait for the model.
+        self._geometry = Worker(decode, open_scene, "sdvlm_geometry", capacity)
 
     def stop(self) -> None:
-        """Unsubscribe, cancel what waits or runs, end the threads; may be called twice."""
-        if self.inputs is not None:
-            self.inputs.close()
+        """Unsubscribe, cancel all tickets, end the threads; may be called twice."""
+        if self.subscriptions is not None:
+            self.subscriptions.close()
         for worker in (self._model, self._geometry):
             if worker is not None:
                 worker.close()
-        self.visualization.close()
-        self._model = self._geometry = self.inputs = None
+        self._visualization.close()
+        self._model = self._geometry = self.subscriptions = None
 
     @property
     def waiting(self) -> int:
-        """Requests in the model's queue."""
+        """Tickets in the model's queue."""
         return self._model.waiting if self._model is not None else 0
-
-    def question(self, text: str, regions: Any, verify: bool) -> Question:
-        """A question of a request, with the generation parameters of this moment.
-
-        Raises:
-            ModelNotReadyError: the node is not active.
-            QueryError: it cannot be asked.
-        """
-        self._active_inputs()  # first: without torch there are no generation parameters either
-        given = regions_from_messages(regions)
-        if given and not verify:
-            raise QueryError("regions say what to verify by: set verify too, or leave them out")
-        return Question(
-            check_question(text),
-            given,
-            self._node.get_parameter("sensor").value if verify else None,
-            parameters.read_generation(self._node),
-            self.visualization.show_checks,
-        )
 
     def ask(
         self,
-        work: Callable[[Any, Job], Any],
-        request: AboutAFrame,
-        arrived: float,
-        turn: Callable[[], None] = lambda: None,
-    ) -> Pending:
-        """Have the model's worker do `work` on the frame that the request is about.
+        request: VerifiableRequest,
+        questions: Sequence[str],
+        on_progress: ProgressCallback | None = None,
+    ) -> Ticket[FrameSession, SpatialAnswer]:
+        """A ticket for questions about one frame, queued for the model.
 
         Args:
-            arrived: `time.monotonic()` of the request.
-            turn: called by the worker's thread when the request is no longer waiting.
+            on_progress: called from the worker's thread; None = the text is not streamed.
 
         Raises:
-            SdvlmError: there is no such frame, no room in the queue, or the node is not active.
+            SdvlmError: a question is invalid, there is no such frame, the queue is full, or the
+                node is not active.
         """
-        return self._submit(self._model, work, request, arrived, turn)
+        arrived = time.monotonic()
+        self._active_subscriptions()  # first: without torch the generation settings fail too
+        regions = regions_from_messages(request.regions)
+        if regions and not request.verify:
+            raise QueryError(
+                "regions are used for verification only: set verify, or leave the regions out"
+            )
+        work = QuestionRequest(
+            tuple(check_question(question) for question in questions),
+            regions,
+            self._sensor() if request.verify else None,
+            parameters.read_generation(self._node),
+            self._visualization.show_checks,
+        )
+        return self._submit(self._model, work, request, arrived, on_progress)
 
-    def measure(
-        self, work: Callable[[Any, Job], Any], request: AboutAFrame, arrived: float
-    ) -> Pending:
-        """As `ask`, by the worker for geometry; by the model's where that estimates the depth."""
-        if Input.DEPTH in self._active_inputs().buffer.inputs:
-            return self._submit(self._geometry, work, request, arrived, lambda: None)
-        return self.ask(lambda session, job: work(open_scene(session.frame), job), request, arrived)
+    def measure(self, request: FrameRequest) -> Ticket[Opened, RegionMeasurements]:
+        """A ticket for measuring regions, queued for the geometry.
+
+        Where depth is estimated, the model's worker measures, because it has the estimate.
+
+        Raises:
+            SdvlmError: a region is invalid, there is no such frame, the queue is full, or the node
+                is not active.
+        """
+        arrived = time.monotonic()
+        subscriptions = self._active_subscriptions()
+        regions = regions_from_messages(request.regions)
+        if not regions:
+            raise QueryError("no regions to measure")
+        work = RegionRequest(regions, self._sensor(), self._visualization.show)
+        if Input.DEPTH in subscriptions.buffer.inputs:
+            return self._submit(self._geometry, work, request, arrived)
+        return self._submit(self._model, work, request, arrived)
 
     def hold_frame(self) -> int:
         """Keep the newest frame for later questions; its stamp, nanoseconds.
@@ -170,80 +186,88 @@ class Dispatcher:
         Raises:
             SdvlmError: there is no frame, it is too old, or the node is not active.
         """
-        buffer = self._active_inputs().buffer
+        buffer = self._active_subscriptions().buffer
         frame = buffer.newest()
         self._check_age(frame, self._parameter("max_age"))
         buffer.hold(frame)
         return frame.color.stamp_ns
 
     @contextmanager
-    def replying(self) -> Iterator[None]:
-        """Around a request that will be replied to."""
-        self.pending += 1
+    def request_in_flight(self) -> Iterator[None]:
+        """Count a request as in flight until its reply is complete."""
+        self.in_flight += 1
         try:
             yield
         finally:
-            self.pending -= 1
+            self.in_flight -= 1
 
-    def refused(self, response: Any, error: Exception) -> Any:
-        """The response or result with the code and the text of what went wrong."""
-        response.error_code = int(error_code(error))
-        response.error_msg = str(error) or type(error).__name__
-        if isinstance(error, QueryCanceled):  # as somebody wished
+    def count_answers(self, number: int) -> None:
+        """Count answers that are being delivered."""
+        self.answered += number
+
+    def refuse(self, reply: ReplyT, error: Exception) -> ReplyT:
+        """Write the error's code and text into the reply, log it, and count it."""
+        reply.error_code = int(error_code(error))
+        reply.error_msg = str(error) or type(error).__name__
+        if isinstance(error, QueryCanceled):
             self.canceled += 1
-            return response
+            return reply
         self.failed += 1
-        self.last_error = f"{ErrorCode(response.error_code).name}: {response.error_msg}"
+        self.last_error = f"{ErrorCode(reply.error_code).name}: {reply.error_msg}"
         logger = self._node.get_logger()
-        # A planner that asks in a loop must not fill the log.
+        # Throttled: a planner may ask in a loop.
         logger.warning(f"request refused, {self.last_error}", throttle_duration_sec=1.0)
-        if response.error_code == SpatialQuery.Response.UNKNOWN:
+        if reply.error_code == SpatialQuery.Response.UNKNOWN:
             logger.error("".join(traceback.format_exception(error)))
-        return response
+        return reply
 
-    def _active_inputs(self) -> Inputs:
-        if self.inputs is None:
-            raise ModelNotReadyError(self._why_not())
-        return self.inputs
+    def _active_subscriptions(self) -> Subscriptions:
+        if self.subscriptions is None:
+            raise ModelNotReadyError(self._why_not_ready())
+        return self.subscriptions
 
     def _submit(
         self,
-        worker: Worker | None,
-        work: Callable[[Any, Job], Any],
-        request: AboutAFrame,
+        worker: Worker[OpenedT] | None,
+        work: Request[OpenedT, ResultT],
+        request: FrameRequest,
         arrived: float,
-        turn: Callable[[], None],
-    ) -> Pending:
+        on_progress: ProgressCallback | None = None,
+    ) -> Ticket[OpenedT, ResultT]:
         frame = self._frame(request)
-        assert worker is not None  # as there are inputs
-        timeout = _seconds(request.timeout, "timeout") or self._parameter("timeout")
-        promise: Promise[Reply] = Promise(
+        assert worker is not None  # both exist while there are subscriptions
+        queue = worker
+        timeout_s = _seconds(request.timeout, "timeout") or self._parameter("timeout")
+        outcome: Outcome[None] = Outcome(
             self._node,
-            timeout,
-            lambda: QueryTimeout(f"no answer within {timeout:g} s; {worker.waiting} are waiting"),
+            timeout_s,
+            lambda: QueryTimeout(
+                f"no answer within {timeout_s:g} s; {queue.waiting} requests are waiting"
+            ),
         )
-        job = Job(work, frame, arrived + timeout, arrived, promise.settle, turn=turn)
-        try:
-            worker.submit(job)
-        except SdvlmError as refusal:
-            promise.settle(refusal)
-        return Pending(job, promise)
+        ticket = Ticket(work, frame, arrived, arrived + timeout_s, outcome, on_progress)
+        ticket.report(Stage.WAITING, 0, "")
+        worker.submit(ticket)
+        return ticket
 
-    def _frame(self, request: AboutAFrame) -> RawFrame:
-        buffer = self._active_inputs().buffer
+    def _frame(self, request: FrameRequest) -> RawFrame:
+        buffer = self._active_subscriptions().buffer
         max_age = _seconds(request.max_age, "max_age")
         stamp_ns = nanoseconds(request.stamp)
         frame = buffer.at(stamp_ns) if stamp_ns else buffer.newest()
-        # Whoever names a stamp knows how old it is.
+        # A caller that names a stamp knows how old the frame is.
         if max_age or not stamp_ns:
             self._check_age(frame, max_age or self._parameter("max_age"))
         return frame
 
-    def _check_age(self, frame: RawFrame, limit: float) -> None:
-        check_age(frame, self._node.get_clock().now().nanoseconds, round(limit * 1e9))
+    def _check_age(self, frame: RawFrame, limit_s: float) -> None:
+        check_age(frame, self._node.get_clock().now().nanoseconds, round(limit_s * 1e9))
 
     def _parameter(self, name: str) -> float:
         return float(self._node.get_parameter(name).value)
+
+    def _sensor(self) -> str:
+        return str(self._node.get_parameter("sensor").value)
 
 
 def _seconds(duration: Duration, name: str) -> float:

@@ -43,11 +43,15 @@ class Stamped:
 
 @dataclass(frozen=True, eq=False)
 class RawFrame:
-    """Undecoded messages that belong together; no depth where the node does not subscribe to it."""
+    """Undecoded messages of one frame; `depth` is None where depth is estimated."""
 
     color: Stamped
     depth: Stamped | None
     info: Stamped
+
+    def same_messages(self, other: RawFrame) -> bool:
+        """Whether both hold the same messages; equal stamps do not suffice, they may be 0."""
+        return self.color is other.color and self.depth is other.depth and self.info is other.info
 
 
 @dataclass

@@ -1,49 +1,69 @@
-"""The process of a node: spun until SIGINT or SIGTERM, then everyone who waits is told.
+"""The process of a node: its main loop, its signals and its memory.
 
-rclpy's own signal handlers take the context away at once, and with it the replies to those who
-asked; here the node closes first and its last replies go out. Does not know what the node does.
+Spins the node until SIGINT or SIGTERM. rclpy's own signal handlers shut the context down at once,
+and the replies to waiting callers are lost; here the node closes first and its last replies are
+sent. Does not know what the node does.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
 from rclpy.signals import SignalHandlerOptions
 
-# A thread that runs Python code keeps the interpreter for this long while another waits for it;
-# seconds. The executor waits for it several times in every turn, the model's thread hardly minds.
-SWITCH_INTERVAL = 0.0005
-# How often a signal is looked for, and how long last replies may take and then travel; seconds.
-_TURN, _LAST_REPLIES, _ON_THE_WAY = 0.1, 3.0, 0.2
+# How long a thread that runs Python code keeps the interpreter while another thread waits. The
+# executor waits for the interpreter several times in every cycle; the model's thread hardly slows
+# down.
+_SWITCH_INTERVAL_S = 0.0005
+_POLL_S = 0.1  # between two checks for a signal
+_DRAIN_S = 3.0  # for pending replies, after the node has closed
+_FLUSH_S = 0.2  # for sent replies to leave the process
+_STATM = Path("/proc/self/statm")
 
 
-class Served(Protocol):
-    """A node that can be told to end."""
+class ServedNode(LifecycleNode, ABC):
+    """A node that `run` starts and ends."""
 
-    active: bool
-    pending: int
+    @property
+    @abstractmethod
+    def active(self) -> bool:
+        """Whether requests are accepted."""
 
-    def autostart(self) -> None: ...
-    def close(self) -> None: ...
-    def destroy_node(self) -> None: ...
+    @property
+    @abstractmethod
+    def in_flight(self) -> int:
+        """Requests without a reply."""
+
+    @abstractmethod
+    def autostart(self) -> None:
+        """Configure and activate, if the node's parameters ask for it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Cancel all requests and end all threads; may be called twice."""
 
 
-def run(make: Callable[[], Served], args: list[str] | None = None) -> None:
-    """Make the node, start it, and spin it until a signal; then close it and let it reply.
+def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> None:
+    """Make the node, start it, and spin it until a signal; then close it and send its replies.
 
-    A signal before the node is active, or a second one, ends it at once.
+    A signal before the node is active, or a second signal, ends the process at once.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
-    node: Served | None = None
+    node: ServedNode | None = None
     stopping = False
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -55,19 +75,20 @@ def run(make: Callable[[], Served], args: list[str] | None = None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
-        node = make()
+        node = make_node()
         executor.add_node(node)
         node.autostart()
         while not stopping:
-            executor.spin_once(timeout_sec=_TURN)
+            executor.spin_once(timeout_sec=_POLL_S)
         node.close()
-        _spin(executor, _LAST_REPLIES, lambda: node.pending > 0)
-        _spin(executor, _ON_THE_WAY, lambda: True)
+        served = node
+        _spin_while(executor, _DRAIN_S, lambda: served.in_flight > 0)
+        _spin_while(executor, _FLUSH_S, lambda: True)
     except KeyboardInterrupt:
-        pass  # the other way to end
+        pass  # a signal before the node was active, or the second one
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # it ends already
+            signal.signal(number, signal.SIG_IGN)  # the process is ending
         if node is not None:
             node.close()
             node.destroy_node()
@@ -75,7 +96,36 @@ def run(make: Callable[[], Served], args: list[str] | None = None) -> None:
         rclpy.try_shutdown()
 
 
-def _spin(executor: SingleThreadedExecutor, seconds: float, still: Callable[[], bool]) -> None:
-    end = time.monotonic() + seconds
-    while still() and (left := end - time.monotonic()) > 0:
-        executor.spin_once(timeout_sec=left)
+def _spin_while(
+    executor: SingleThreadedExecutor, timeout_s: float, condition: Callable[[], bool]
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while condition() and (remaining := deadline - time.monotonic()) > 0:
+        executor.spin_once(timeout_sec=remaining)
+
+
+def resident_bytes() -> int | None:
+    """Resident memory of this process; None = unknown on this system (it has no /proc)."""
+    try:
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except FileNotFoundError:
+        return None
+
+
+def gpu_bytes() -> int | None:
+    """Memory that torch holds on all GPUs; None = no CUDA device, or torch is not imported."""
+    torch = sys.modules.get("torch")  # a node without a model does not import it
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return sum(torch.cuda.memory_reserved(index) for index in range(torch.cuda.device_count()))
+
+
+def release_memory() -> None:
+    """Return unused memory to the system."""
+    gc.collect()
+    if gpu_bytes():
+        sys.modules["torch"].cuda.empty_cache()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
+        if trim is not None:
+            trim(0)

@@ -1,6 +1,6 @@
-"""What the node publishes about each answer: the answer itself, and where its time went.
+"""What the node publishes about each answer: the answer itself, and its latency by stage.
 
-Every message keeps the stamp of the image that was looked at. Does not know who asked.
+Every message keeps the stamp of the image. Does not know the caller.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sdvlm_core.answer import Timings
 from sdvlm_ros.conversions import latency_message, nanoseconds
 
 
-class Outputs:
+class Publishers:
     """Publishers of ~/answers and ~/latency.
 
     Attributes:
@@ -26,14 +26,16 @@ class Outputs:
         self._latencies = node.create_publisher(Latency, "~/latency", 10)
         self.latency: dict[str, float] = {}
 
-    def publish(self, answer: SpatialAnswer, timings: Timings, total: float, frame_id: str) -> None:
-        """Tell everyone who listens.
+    def publish(
+        self, answer: SpatialAnswer, timings: Timings, total_s: float, frame_id: str
+    ) -> None:
+        """Publish an answer and its latency.
 
         Args:
-            total: seconds from the request to its reply.
-            frame_id: of the image; the answer's positions may be in another frame by now.
+            total_s: seconds from the request to its reply.
+            frame_id: of the image; the answer's positions may be in another frame.
         """
-        self.latency = {**asdict(timings), "total": total}
+        self.latency = {**asdict(timings), "total": total_s}
         self._answers.publish(answer)
         stamp_ns = nanoseconds(answer.header.stamp)
-        self._latencies.publish(latency_message(timings, total, stamp_ns, frame_id))
+        self._latencies.publish(latency_message(timings, total_s, stamp_ns, frame_id))

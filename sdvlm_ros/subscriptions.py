@@ -1,8 +1,8 @@
-"""Inputs: a camera's topics -> FrameBuffer, and in words why no frame comes of them.
+"""Subscriptions: a camera's topics -> FrameBuffer, and a diagnosis when no frame can be made.
 
-Subscribes with the QoS and transport of the settings, counts what the middleware loses or cannot
-match, and looks into the graph for what to do about an input that is missing. Decodes no image;
-does not know who asks for frames.
+Subscribes with the QoS and transport of the settings, counts lost messages and QoS mismatches, and
+reads the ROS graph to advise what to do about a missing input. Decodes no image; does not know who
+uses the frames.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from sdvlm_ros.conversions import read_serialized, serialized_frame_id, serializ
 from sdvlm_ros.frame_buffer import FrameBuffer, Input
 from sdvlm_ros.parameters import Settings
 
-# An input that has been silent this long deserves a warning, whatever its rate; seconds.
-SILENT = 2.0
+#: An input without a message for this long causes a warning.
+SILENCE_S = 2.0
 
 PROFILES = {
     "sensor_data": QoSPresetProfiles.SENSOR_DATA.value,
     "reliable": QoSProfile(depth=10),
     "system_default": QoSPresetProfiles.SYSTEM_DEFAULT.value,
 }
-# Input -> topic, and the beginning of the names of its parameters.
+# Input -> topic, and the prefix of its parameters.
 _TOPICS = {
     Input.COLOR: ("rgb/image_rect_color", "rgb"),
     Input.DEPTH: ("depth_registered/image_rect", "depth"),
@@ -48,16 +48,16 @@ _TOPICS = {
 }
 
 
-class Inputs:
+class Subscriptions:
     """The subscriptions of an active node.
 
     Raises:
-        RuntimeError: a QoS override has a value that no policy has; nothing is subscribed to then.
+        RuntimeError: a QoS override has an invalid value; nothing is subscribed then.
 
     Attributes:
-        buffer: what has arrived.
+        buffer: the messages that have arrived.
         color_type, depth_type: of the serialized images in it.
-        mismatches: publishers whose QoS did not suit, by input, since activation.
+        mismatches: publishers with incompatible QoS, by input, since activation.
     """
 
     def __init__(self, node: Node, settings: Settings) -> None:
@@ -69,9 +69,9 @@ class Inputs:
         self.buffer = FrameBuffer(settings.buffer_size, slop_ns, self._offers, kinds)
         node.add_post_set_parameters_callback(self._on_parameters)
         self.mismatches = dict.fromkeys(kinds, 0)
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
         self._subscriptions: dict[Input, Subscription] = {}
-        self._suffixes: dict[Input, str] = {}  # of the topics' names
+        self._suffixes: dict[Input, str] = {}  # of the topic names
         chosen = {
             Input.COLOR: (self.color_type, settings.rgb_transport, settings.rgb_qos),
             Input.DEPTH: (self.depth_type, settings.depth_transport, settings.depth_qos),
@@ -83,7 +83,7 @@ class Inputs:
         except Exception:
             self.close()
             raise
-        self._warn_of_other_overrides()
+        self._warn_of_unused_overrides()
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -94,16 +94,16 @@ class Inputs:
             self._node.remove_post_set_parameters_callback(self._on_parameters)
 
     def problem(self) -> str:
-        """Why no frame can be made now, and what to do; "" = one can."""
-        return self.buffer.problem(SILENT)
+        """Why no frame can be made now, and what to do; "" = no problem."""
+        return self.buffer.problem(SILENCE_S)
 
     def notes(self) -> list[str]:
-        """What is odd about the newest frame, though it can be used; each is logged once."""
+        """What looks wrong with the newest frame, though it is used; each note is logged once."""
         try:
             frame = self.buffer.peek()
             info = read_serialized(frame.info.data, CameraInfo, "camera_info", IntrinsicsError)
         except FrameError:
-            return []  # told by `problem`, and by whoever asks
+            return []  # `problem` reports it
         found = []
         color_id = serialized_frame_id(frame.color.data)
         if frame.depth is not None:
@@ -112,23 +112,24 @@ class Inputs:
                 found.append(
                     f"depth has frame_id {depth_id!r} but colour {color_id!r}: is depth registered "
                     "to the colour camera (RealSense: align_depth.enable, OpenNI: "
-                    "depth_registration)? Lengths and positions are wrong where it is not"
+                    "depth_registration)? Lengths and positions are wrong if it is not"
                 )
         info_id = serialized_frame_id(frame.info.data)
         if info_id != color_id:
             found.append(
-                f"camera_info has frame_id {info_id!r} but colour {color_id!r}: it must be the "
-                "colour camera's"
+                f"camera_info has frame_id {info_id!r} but colour {color_id!r}: publish the "
+                "camera_info of the colour camera"
             )
         if any(abs(coefficient) > 1e-9 for coefficient in info.d):
             topic = self._subscriptions[Input.COLOR].topic_name
             found.append(
-                f"camera_info has lens distortion ({info.distortion_model}) and {topic} is taken "
-                "as rectified: if it is not, rectify it with image_proc and remap to its image_rect"
+                f"camera_info has lens distortion ({info.distortion_model}) and "
+                f"{topic} is assumed to be rectified: if it is not, rectify it with image_proc and "
+                "remap to its image_rect"
             )
         for note in found:
-            if note not in self._said:
-                self._said.add(note)
+            if note not in self._logged:
+                self._logged.add(note)
                 self._node.get_logger().warning(note)
         return found
 
@@ -139,14 +140,14 @@ class Inputs:
 
     def _subscribe(self, kind: Input, message: type, transport: str, qos: str) -> None:
         self._suffixes[kind] = suffix = "" if transport == "raw" else f"/{transport}"
-        # As image_transport does: remapped by its base name, the transport follows.
+        # As in image_transport: the base name is remapped, the transport is appended.
         topic = self._node.resolve_topic_name(_TOPICS[kind][0]) + suffix
         self._subscriptions[kind] = self._node.create_subscription(
             message,
             topic,
             partial(self._store, kind),
-            copy(PROFILES[qos]),  # overrides are written into it
-            raw=True,  # bytes as they came: making a message of an image is the expensive part
+            copy(PROFILES[qos]),  # rclpy writes the overrides into it
+            raw=True,  # serialized: deserializing an image is the expensive part
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=partial(self._on_lost, kind),
@@ -169,61 +170,62 @@ class Inputs:
         self.mismatches[kind] += getattr(info, "total_count_change", 0)
         policy = qos_policy_name_from_kind(getattr(info, "last_policy_kind", 0)).lower()
         self._node.get_logger().warning(
-            f"{kind.value}: a publisher's {policy} does not suit the subscription, so nothing "
-            f"arrives from it; {self._offers(kind)}"
+            f"{kind.value}: a publisher's {policy} is incompatible with the subscription, so "
+            f"nothing arrives from it; {self._offers(kind)}"
         )
 
     def _offers(self, kind: Input) -> str:
-        """What the graph offers for an input, and what to do if nothing comes of it."""
+        """Which publishers an input has in the graph, and what to do if none of them works."""
         subscription = self._subscriptions.get(kind)
         if subscription is None:
             return "not subscribed"
         topic = subscription.topic_name
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            return f"nobody publishes {topic}: {self._elsewhere(kind)}"
+            return f"{topic} has no publisher: {self._other_topics(kind)}"
         offered = ", ".join(
             f"{info.node_name} ({info.topic_type}, {info.qos_profile.reliability.name.lower()}, "
             f"{info.qos_profile.durability.name.lower()})"
             for info in publishers
         )
-        return f"{topic} is published by {offered}{self._unsuited(kind, publishers)}"
+        return f"{topic} is published by {offered}{self._incompatibility(kind, publishers)}"
 
-    def _unsuited(self, kind: Input, publishers: list[TopicEndpointInfo]) -> str:
-        """What keeps all publishers of a topic from being heard; "" = nothing that can be seen."""
+    def _incompatibility(self, kind: Input, publishers: list[TopicEndpointInfo]) -> str:
+        """Why no publisher of a topic can be received; "" = at least one is compatible."""
         subscription, name = self._subscriptions[kind], _TOPICS[kind][1]
         wanted = _type_name(subscription.msg_type)
         typed = [info for info in publishers if info.topic_type == wanted]
         if not typed:
-            return f", but {wanted} is read: set {name}_transport, or remap to another topic"
-        mine = subscription.qos_profile
+            return f", but {wanted} is expected: set {name}_transport, or remap to another topic"
+        own = subscription.qos_profile
         reasons = []
         for info in typed:
-            verdict, reason = qos_check_compatible(info.qos_profile, mine)
+            verdict, reason = qos_check_compatible(info.qos_profile, own)
             if verdict != QoSCompatibility.ERROR:
                 return ""
             reasons.append(reason.strip())
         return (
-            f", but its QoS does not suit the subscription's ({mine.reliability.name.lower()}, "
-            f"{mine.durability.name.lower()}; {reasons[0]}): set {name}_qos to sensor_data, or "
+            f", but its QoS is incompatible with the subscription ({own.reliability.name.lower()}, "
+            f"{own.durability.name.lower()}; {reasons[0]}): set {name}_qos to sensor_data, or "
             f"qos_overrides.{subscription.topic_name}.subscription"
         )
 
-    def _elsewhere(self, kind: Input) -> str:
-        """Where an input might be instead."""
+    def _other_topics(self, kind: Input) -> str:
+        """Topics of the input's type that it could be remapped to."""
         topic, _ = _TOPICS[kind]
-        own = f"{self._node.get_fully_qualified_name()}/"  # the annotated image is no camera's
+        # ~/annotated_image is not a camera's topic.
+        own = f"{self._node.get_fully_qualified_name()}/"
         wanted = _type_name(self._subscriptions[kind].msg_type)
         others = sorted(
             name.removesuffix(self._suffixes[kind])
             for name, types in self._node.get_topic_names_and_types()
             if wanted in types and self._node.count_publishers(name) and not name.startswith(own)
         )
-        found = f" (of that type there are {', '.join(others[:5])})" if others else ""
+        found = f" (topics of that type: {', '.join(others[:5])})" if others else ""
         return f"start the camera, or remap {topic} to its topic{found}"
 
-    def _warn_of_other_overrides(self) -> None:
-        """A qos_overrides of a topic that is not subscribed to changes nothing: say so."""
+    def _warn_of_unused_overrides(self) -> None:
+        """Warn about qos_overrides of topics that are not subscribed: they have no effect."""
         unused = [
             name
             for name in self._node._parameter_overrides
@@ -232,7 +234,7 @@ class Inputs:
         if unused:
             topics = ", ".join(s.topic_name for s in self._subscriptions.values())
             self._node.get_logger().warning(
-                f"{', '.join(unused)} overrides nothing; the topics here are {topics}"
+                f"{', '.join(unused)} has no effect; the subscribed topics are {topics}"
             )
 
 

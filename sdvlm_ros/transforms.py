@@ -1,7 +1,7 @@
-"""Positions of an answer -> another frame, at the image's stamp and never at another.
+"""Transforms positions of an answer into another frame, only ever at the image's stamp.
 
-tf2_ros exists only where ROS is installed and is imported when the node begins to listen; a missing
-transform, or a missing tf2, is a TransformError.
+tf2_ros exists only where ROS is installed, so it is imported when the node starts to listen; a
+missing transform, or a missing tf2, is a TransformError. Does not know what the positions are of.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from std_msgs.msg import Header
 from sdvlm.msg import SpatialAnswer
 from sdvlm.srv import MeasureRegions
 from sdvlm_core.errors import TransformError
-from sdvlm_ros.promise import Promise
+from sdvlm_ros.ticket import Outcome
 
-# An answer may take as long as its caller's patience, and the transform of its image's moment must
-# still be there; tf2's own 10 s are for answers at once. Seconds.
-KEPT = 180.0
+# The transform at the image's stamp is needed when the answer is complete, which may take minutes;
+# tf2's default of 10 s is too short.
+_CACHE_TIME_S = 180.0
 
 
 class Transforms:
-    """Listens to /tf while the node is active, with the node's own executor."""
+    """Listens to /tf while the node is active, on the node's own executor.
+
+    Waits for a transform for as long as the node's parameter `tf_timeout` says.
+    """
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -33,63 +36,61 @@ class Transforms:
         self._listener: Any = None
 
     def listen(self) -> None:
-        """Hear transforms from now on: what is sent before the first answer is its image's."""
+        """Start to listen: the first answer needs transforms that are sent before it."""
         self.close()
         try:
             import tf2_ros
         except ImportError as error:
-            self._node.get_logger().debug(f"transforms are not listened to: {error}")
+            self._node.get_logger().debug(f"no transforms, tf2_ros is missing: {error}")
             return
-        self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=KEPT))
+        self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=_CACHE_TIME_S))
         self._listener = tf2_ros.TransformListener(self._buffer, self._node)
 
     def close(self) -> None:
-        """Hear no more; what was heard stays for the last answers. May be called twice."""
+        """Stop listening; the received transforms are kept for pending answers. Idempotent."""
         if self._listener is not None:
             self._listener.unregister()
         self._listener = None
 
-    async def apply(self, answer: SpatialAnswer, target_frame: str, timeout: float) -> None:
-        """Move the answer's positions into `target_frame`, in place; waits `timeout` seconds.
+    async def apply(self, answer: SpatialAnswer, target_frame: str) -> None:
+        """Transform the answer's positions into `target_frame`, in place.
 
         Raises:
-            TransformError: the answer is as it was, but for its status TF_UNAVAILABLE.
+            TransformError: the answer is unchanged, except for its status TF_UNAVAILABLE.
         """
         header = answer.header
         if target_frame == header.frame_id:
             return
         try:
-            move = self._point_transform()
-            transform = await self._lookup(target_frame, header, timeout)
+            transform_point = self._point_transform()
+            transform = await self._lookup(target_frame, header)
         except TransformError:
             answer.status = SpatialAnswer.TF_UNAVAILABLE
             raise
         answer.positions = [
-            move(PointStamped(header=header, point=point), transform).point
+            transform_point(PointStamped(header=header, point=point), transform).point
             for point in answer.positions
         ]
         answer.header = Header(stamp=header.stamp, frame_id=target_frame)
 
-    async def apply_to_regions(
-        self, response: MeasureRegions.Response, target_frame: str, timeout: float
-    ) -> None:
-        """Move the regions' positions into `target_frame`, in place; lengths stay what they are.
+    async def apply_to_regions(self, response: MeasureRegions.Response, target_frame: str) -> None:
+        """Transform the regions' positions into `target_frame`, in place; lengths do not change.
 
         Raises:
-            TransformError: the response is as it was.
+            TransformError: the response is unchanged.
         """
         header = response.header
         if target_frame == header.frame_id:
             return
-        move = self._point_transform()
-        transform = await self._lookup(target_frame, header, timeout)
+        transform_point = self._point_transform()
+        transform = await self._lookup(target_frame, header)
         for region in response.regions:
-            moved = move(PointStamped(header=header, point=region.position), transform)
-            region.position = moved.point
+            point = PointStamped(header=header, point=region.position)
+            region.position = transform_point(point, transform).point
         response.header = Header(stamp=header.stamp, frame_id=target_frame)
 
     def _point_transform(self) -> Any:
-        """tf2's own function for points."""
+        """tf2's function that transforms a point."""
         try:
             import tf2_ros  # noqa: F401 - without it there is no buffer
             from tf2_geometry_msgs import do_transform_point
@@ -101,24 +102,25 @@ class Transforms:
             ) from error
         return do_transform_point
 
-    async def _lookup(self, target: str, header: Header, timeout: float) -> TransformStamped:
+    async def _lookup(self, target: str, header: Header) -> TransformStamped:
+        timeout_s = float(self._node.get_parameter("tf_timeout").value)
         stamp = Time.from_msg(header.stamp)
         source = header.frame_id
-        buffer = self._buffer  # of this activation, whatever comes while it is waited for
+        buffer = self._buffer  # `listen` replaces it at the next activation
         found = buffer.wait_for_transform_async(target, source, stamp)
         if not found.done():
-            promise: Promise[bool] = Promise(
+            outcome: Outcome[None] = Outcome(
                 self._node,
-                timeout,
+                timeout_s,
                 lambda: TransformError(
                     f"no transform from {source!r} to {target!r} at the image's stamp "
-                    f"{stamp.nanoseconds / 1e9:.3f} within {timeout:g} s (parameter tf_timeout); "
+                    f"{stamp.nanoseconds / 1e9:.3f} within {timeout_s:g} s (parameter tf_timeout); "
                     "is the frame published, and with the same clock?"
                 ),
             )
-            found.add_done_callback(lambda _: promise.settle(True))
+            found.add_done_callback(lambda _: outcome.settle(None))
             try:
-                await promise.outcome()
+                await outcome.wait()
             finally:
-                found.cancel()  # also takes tf2's own callback off
+                found.cancel()  # removes tf2's callback too
         return buffer.lookup_transform_core(target, source, stamp)

@@ -1,18 +1,16 @@
-"""Worker: one thread that owns what frames are opened with, behind a queue that is bounded.
+"""Worker: one thread that owns a model or the geometry, behind a bounded queue of tickets.
 
-Decodes the messages, opens the frame (again only if it is another one), does the job's work on it,
-and hands the outcome to the job's `done`. The model has one worker, geometry another. Knows
-conversions; does not know nodes, services or clocks other than `time.monotonic`.
+Decodes a ticket's frame, opens it (only if it is not the frame opened last), and runs the ticket
+on it. The model has one worker, the geometry another; both share a `FrameDecoder`. Does not know
+nodes, services, or clocks other than `time.monotonic`.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Generic, TypeVar
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -29,164 +27,53 @@ from sdvlm_core.errors import (
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_ros.conversions import frame_from_messages, read_serialized
 from sdvlm_ros.frame_buffer import RawFrame
+from sdvlm_ros.ticket import Opened, Ticket
+
+OpenedT_co = TypeVar("OpenedT_co", bound=Opened, covariant=True)
+
+# Two workers use at most two frames at a time.
+_KEPT_FRAMES = 2
 
 
-class Opened(Protocol):
-    """A frame made ready: a FrameSession, or a geometry.Scene."""
-
-    @property
-    def frame(self) -> RgbdFrame: ...
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a job's work gave, and the frame it is about; seconds of waiting and of opening it."""
-
-    result: Any
-    stamp_ns: int
-    frame_id: str
-    queue: float
-    encode: float
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One piece of work on its way.
-
-    Attributes:
-        work: what to do with the opened frame; it minds the job's deadline and cancel itself.
-        deadline, arrived: `time.monotonic()` seconds.
-        done: called once, from the worker's thread, with the reply or the reason for none.
-        cancel: set it to have the job dropped, even in the middle of its work.
-        turn: called by the worker's thread when the job is no longer waiting.
-    """
-
-    work: Callable[[Any, Job], Any]
-    frame: RawFrame
-    deadline: float
-    arrived: float
-    done: Callable[[Reply | Exception], None]
-    cancel: threading.Event = field(default_factory=threading.Event)
-    turn: Callable[[], None] = lambda: None
-
-
-class Worker:
-    """Runs jobs one after the other on a thread of its own.
+class FrameDecoder:
+    """Decodes each raw frame once, for all workers; keeps the last two. Thread-safe.
 
     Args:
-        open_frame: called by this thread only, from now on, for every other frame.
-        name: of the thread.
-        capacity: jobs that may wait.
         color_type, depth_type: of the serialized messages.
     """
 
     def __init__(
         self,
-        open_frame: Callable[[RgbdFrame], Opened],
-        name: str,
-        capacity: int,
         color_type: type[Image] | type[CompressedImage] = Image,
         depth_type: type[Image] | type[CompressedImage] = Image,
     ) -> None:
-        self._open_frame = open_frame
         self._color_type, self._depth_type = color_type, depth_type
-        self._capacity = capacity
-        self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
-        self._running: Job | None = None
-        self._closing = False
-        self._opened: tuple[RawFrame, Opened] | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._lock = threading.Lock()
+        self._decoded: deque[tuple[RawFrame, RgbdFrame]] = deque(maxlen=_KEPT_FRAMES)
 
-    @property
-    def waiting(self) -> int:
-        """Jobs in the queue, without the one that runs."""
-        return len(self._waiting)
-
-    def submit(self, job: Job) -> None:
-        """Queue a job; canceled ones make room.
+    def decode(self, raw: RawFrame) -> RgbdFrame:
+        """The decoded frame. Of two threads that want the same frame, the second one waits.
 
         Raises:
-            QueueFullError: at capacity; nothing was queued.
+            FrameError: the messages cannot be decoded, or do not make a frame.
+            ModelMemoryError: out of memory.
         """
-        with self._changed:
-            canceled = [waiting for waiting in self._waiting if waiting.cancel.is_set()]
-            for waiting in canceled:
-                self._waiting.remove(waiting)
-            full = len(self._waiting) >= self._capacity
-            if not full:
-                self._waiting.append(job)
-                self._changed.notify()
-        for waiting in canceled:
-            waiting.done(_canceled())
-        if full:
-            raise QueueFullError(
-                f"{self._capacity} requests are waiting already (parameter queue_size); "
-                "ask again later"
-            )
-
-    def close(self) -> None:
-        """Cancel everything, wait for the thread, and let go of what it owns."""
-        with self._changed:
-            self._closing = True
-            if self._running is not None:
-                self._running.cancel.set()
-            self._changed.notify()
-        self._thread.join()
-        self._opened = None
-
-    def _run(self) -> None:
-        while (job := self._next()) is not None:
-            # Any failure belongs to the one who asked, and the thread lives on.
-            try:
-                outcome: Reply | Exception = self._work(job)
-            except Exception as error:  # noqa: BLE001
-                if not isinstance(error, (QueryError, QueryTimeout, QueryCanceled)):
-                    self._opened = None  # nobody knows what state its cache is in
-                outcome = error
-            job.done(outcome)
-
-    def _next(self) -> Job | None:
-        """The job whose turn it is, when there is one; None = closed, and nothing is left."""
-        with self._changed:
-            self._running = None
-            self._changed.wait_for(lambda: self._waiting or self._closing)
-            self._running = self._waiting.popleft() if self._waiting else None
-            return self._running
-
-    def _work(self, job: Job) -> Reply:
-        started = time.monotonic()
-        if job.cancel.is_set() or self._closing:
-            raise _canceled()
-        if started > job.deadline:
-            raise QueryTimeout("the deadline passed while it was waiting")
-        job.turn()
-        opened = self._open(job.frame)
-        # Next to nothing for a second request about a frame: the first one paid.
-        ready = time.monotonic()
-        result = job.work(opened, job)
-        frame = opened.frame
-        waited, encode = started - job.arrived, ready - started
-        return Reply(result, frame.stamp_ns, frame.frame_id, waited, encode)
-
-    def _open(self, raw: RawFrame) -> Opened:
-        """This very frame as it was opened last, else opened anew."""
-        if self._opened is not None and _same(self._opened[0], raw):
-            return self._opened[1]
-        self._opened = None  # free the old cache before the new one is made
-        opened = self._open_frame(self._decode(raw))
-        self._opened = (raw, opened)
-        return opened
+        with self._lock:
+            for known, frame in self._decoded:
+                if known.same_messages(raw):
+                    return frame
+            frame = self._decode(raw)
+            self._decoded.append((raw, frame))
+            return frame
 
     def _decode(self, raw: RawFrame) -> RgbdFrame:
         try:
-            return frame_from_messages(
-                read_serialized(raw.color.data, self._color_type, "a colour image", FrameError),
-                raw.depth
-                and read_serialized(raw.depth.data, self._depth_type, "a depth image", DepthError),
-                read_serialized(raw.info.data, CameraInfo, "camera_info", IntrinsicsError),
+            color = read_serialized(raw.color.data, self._color_type, "a colour image", FrameError)
+            depth = raw.depth and read_serialized(
+                raw.depth.data, self._depth_type, "a depth image", DepthError
             )
+            info = read_serialized(raw.info.data, CameraInfo, "camera_info", IntrinsicsError)
+            return frame_from_messages(color, depth, info)
         except (MemoryError, TypeError) as error:
             # rclpy's C++ turns a MemoryError into the cause of a TypeError.
             if not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError):
@@ -196,10 +83,97 @@ class Worker:
             ) from error
 
 
-def _canceled() -> QueryCanceled:
-    return QueryCanceled("canceled before it was answered")
+class Worker(Generic[OpenedT_co]):
+    """Runs tickets one after the other on a thread of its own.
 
+    Args:
+        decode: a raw frame -> a frame; called by this thread.
+        open_frame: called only by this thread, whenever the frame changes.
+        name: of the thread.
+        capacity: tickets that may wait.
+    """
 
-def _same(one: RawFrame, other: RawFrame) -> bool:
-    """The same messages, not merely the same stamps: a driver may leave those at zero."""
-    return one.color is other.color and one.depth is other.depth and one.info is other.info
+    def __init__(
+        self,
+        decode: Callable[[RawFrame], RgbdFrame],
+        open_frame: Callable[[RgbdFrame], OpenedT_co],
+        name: str,
+        capacity: int,
+    ) -> None:
+        self._decode, self._open_frame = decode, open_frame
+        self._capacity = capacity
+        self._changed = threading.Condition()
+        self._queue: deque[Ticket[OpenedT_co, object]] = deque()
+        self._running: Ticket[OpenedT_co, object] | None = None
+        self._closing = False
+        self._opened: tuple[RawFrame, OpenedT_co] | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Tickets in the queue, without the running one."""
+        return len(self._queue)
+
+    def submit(self, ticket: Ticket[OpenedT_co, object]) -> None:
+        """Queue a ticket; canceled tickets leave the queue first.
+
+        Raises:
+            QueueFullError: the queue is at capacity; the ticket was not queued.
+        """
+        with self._changed:
+            canceled = [waiting for waiting in self._queue if waiting.canceled.is_set()]
+            for waiting in canceled:
+                self._queue.remove(waiting)
+            full = len(self._queue) >= self._capacity
+            if not full:
+                self._queue.append(ticket)
+                self._changed.notify()
+        for waiting in canceled:
+            waiting.finish(QueryCanceled("canceled before it was answered"))
+        if full:
+            raise QueueFullError(
+                f"{self._capacity} requests are waiting already (parameter queue_size); "
+                "ask again later"
+            )
+
+    def close(self) -> None:
+        """Cancel all tickets, wait for the thread to end, and release the opened frame."""
+        with self._changed:
+            self._closing = True
+            if self._running is not None:
+                self._running.canceled.set()
+            self._changed.notify()
+        self._thread.join()
+        self._opened = None
+
+    def _run(self) -> None:
+        while (ticket := self._next()) is not None:
+            error: Exception | None = None
+            try:
+                ticket.start()
+                ticket.run(self._open(ticket.frame))
+            except Exception as failure:  # noqa: BLE001 - reported to the caller; the thread lives
+                if not isinstance(failure, (QueryError, QueryTimeout, QueryCanceled)):
+                    self._opened = None  # its cache may be inconsistent
+                error = failure
+            ticket.finish(error)
+
+    def _next(self) -> Ticket[OpenedT_co, object] | None:
+        """Wait for the next ticket; None = closed, and the queue is empty."""
+        with self._changed:
+            self._running = None
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            self._running = self._queue.popleft() if self._queue else None
+            if self._running is not None and self._closing:
+                self._running.canceled.set()
+            return self._running
+
+    def _open(self, raw: RawFrame) -> OpenedT_co:
+        """The frame opened last if it has the same messages, else the frame opened anew."""
+        if self._opened is not None and self._opened[0].same_messages(raw):
+            return self._opened[1]
+        self._opened = None  # free the old cache before the new one is made
+        opened = self._open_frame(self._decode(raw))
+        self._opened = (raw, opened)
+        return opened

@@ -41,7 +41,7 @@ from sdvlm_ros.client.messages import (
     measured_size,
     request_fields,
 )
-from sdvlm_ros.promise import Promise
+from sdvlm_ros.ticket import Outcome
 
 Code = SpatialQuery.Response
 # The node keeps the deadline; this much more is for the way, seconds.
@@ -260,19 +260,19 @@ class AsyncSpatialClient:
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
-            await Promise[None](self._node, 0.02, TimeoutError).outcome()
+            await Outcome[None](self._node, 0.02, TimeoutError).wait()
 
     async def _reply(self, future: Future[Any], timeout: float) -> Any:
         """What the node sends back; TIMEOUT if it is not heard of, as when it died."""
-        promise: Promise[Any] = Promise(
+        outcome: Outcome[Any] = Outcome(
             self._node,
             timeout + ON_THE_WAY,
             lambda: SpatialQueryFailed(
                 Code.TIMEOUT, f"no reply from the node within {timeout + ON_THE_WAY:g} s"
             ),
         )
-        future.add_done_callback(lambda done: promise.settle(done.exception() or done.result()))
+        future.add_done_callback(lambda done: outcome.settle(done.exception() or done.result()))
         try:
-            return await promise.outcome()
+            return await outcome.wait()
         finally:
             future.cancel()  # also takes it off the client's list of those that wait

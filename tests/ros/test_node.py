@@ -21,6 +21,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 
 from sdvlm.msg import Region, SpatialAnswer
+from sdvlm.srv import SpatialQuery
 from sdvlm_core.camera.decoding import nanoseconds
 from sdvlm_core.errors import ModelNotReadyError
 from sdvlm_core.frame import CameraIntrinsics
@@ -351,7 +352,7 @@ def test_a_question_where_there_is_no_torch_is_told_that_the_node_is_not_ready(
     parameters.declare(node)
     dispatcher = Dispatcher(node, lambda: "No module named 'torch'", Visualization(node))
     with pytest.raises(ModelNotReadyError, match="No module named 'torch'"):
-        dispatcher.question("How far is it?", [], verify=False)
+        dispatcher.ask(SpatialQuery.Request(), ["How far is it?"])
     node.destroy_node()
 
 

@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 from sdvlm_ros import parameters
 from sdvlm_ros.conversions import image_message
 from sdvlm_ros.frame_buffer import Input
-from sdvlm_ros.subscriptions import Inputs
+from sdvlm_ros.subscriptions import Subscriptions
 from tests.ros.conftest import running
 from tests.ros.peer import DEPTH, HEIGHT, INFO, RGB, WIDTH, Peer, Response, depth, frame, info
 
@@ -115,7 +115,7 @@ def test_lens_distortion_on_a_topic_taken_as_rectified_is_a_warning(watched: Wat
         return frame(stamp_ns, info=message)
 
     watched.publish_until(distorted, lambda: "lens distortion" in watched.status.message)
-    assert "/inputs/rgb/image_rect_color is taken as rectified" in watched.status.message
+    assert "/inputs/rgb/image_rect_color is assumed to be rectified" in watched.status.message
 
 
 def test_sizes_that_differ_are_refused_naming_all_three(watched: Watched) -> None:
@@ -149,7 +149,7 @@ def test_bytes_that_are_no_message_are_refused_and_the_node_goes_on(
 
 def opened(
     context: rclpy.Context, namespace: str, cli_args: Sequence[str] = (), **overrides: object
-) -> tuple[Node, Inputs]:
+) -> tuple[Node, Subscriptions]:
     """A node's inputs; every test has a namespace, as nodes of others may not be gone yet."""
     given = [Parameter(name, value=value) for name, value in overrides.items()]
     node = rclpy.create_node(
@@ -160,7 +160,7 @@ def opened(
         cli_args=list(cli_args),
     )
     parameters.declare(node)
-    return node, Inputs(node, parameters.read(node))
+    return node, Subscriptions(node, parameters.read(node))
 
 
 def reliability(node: Node, topic: str) -> ReliabilityPolicy:
@@ -245,7 +245,7 @@ def test_a_topic_of_another_name_or_type_is_found_and_told(context: rclpy.Contex
     peer.node.create_publisher(Image, "camera/depth/image_raw", 10)
     peer.node.destroy_publisher(peer.publishers[DEPTH])
     peer.spin_until(lambda: "set rgb_transport" in inputs.problem(), 20.0, "the type")
-    assert "sensor_msgs/msg/CompressedImage is read" in inputs.problem()
+    assert "sensor_msgs/msg/CompressedImage is expected" in inputs.problem()
     peer.spin_until(
         lambda: (
             "remap depth_registered/image_rect" in inputs.problem()

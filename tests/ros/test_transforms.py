@@ -23,11 +23,12 @@ STAMP = 5_000_000_000
 def apply(context: rclpy.Context, answer: SpatialAnswer, target: str, broadcast: bool) -> None:
     """Run Transforms.apply on an executor, with camera 2 m above and 1 m ahead of base."""
     node = rclpy.create_node("transforms", context=context)
+    node.declare_parameter("tf_timeout", 5.0 if broadcast else 0.2)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     transforms = Transforms(node)
     transforms.listen()
-    task = executor.create_task(transforms.apply(answer, target, 5.0 if broadcast else 0.2))
+    task = executor.create_task(transforms.apply(answer, target))
     if broadcast:
         import tf2_ros
 
@@ -48,6 +49,7 @@ def test_a_transform_sent_before_the_answer_is_kept_for_it_until_after_the_deact
     tf2_ros = pytest.importorskip("tf2_ros", reason="tf2_ros comes with ROS and not as a wheel")
     pytest.importorskip("tf2_geometry_msgs", reason="it comes with ROS and not as a wheel")
     node = rclpy.create_node("transforms", context=context)
+    node.declare_parameter("tf_timeout", 5.0)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     transforms = Transforms(node)
@@ -66,7 +68,7 @@ def test_a_transform_sent_before_the_answer_is_kept_for_it_until_after_the_deact
     for _ in range(20):
         executor.spin_once(timeout_sec=0.05)
     transforms.close()
-    task = executor.create_task(transforms.apply(answer, "base", 5.0))
+    task = executor.create_task(transforms.apply(answer, "base"))
     executor.spin_until_future_complete(task, timeout_sec=10.0)
     task.result()
     assert answer.positions[0].x == 1.5

@@ -1,11 +1,11 @@
-"""Worker: one frame opened once, failures told to the one who asked, nothing left waiting."""
+"""Worker: frames are decoded and opened once, failures reach the caller, no ticket is left over."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -14,8 +14,11 @@ from rclpy.serialization import serialize_message
 from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.errors import DepthError, QueryCanceled, QueryTimeout, QueueFullError
 from sdvlm_core.frame import RgbdFrame
+from sdvlm_core.geometry.measure import open_scene
+from sdvlm_ros import worker as worker_module
 from sdvlm_ros.frame_buffer import RawFrame, Stamped
-from sdvlm_ros.worker import Job, Reply, Worker
+from sdvlm_ros.ticket import Control, Outcome, Stage, Ticket
+from sdvlm_ros.worker import FrameDecoder, Worker
 from tests.ros.peer import color, depth, info
 
 
@@ -46,9 +49,39 @@ def engine() -> Engine:
     return Engine()
 
 
+class Settled(Outcome[None]):
+    """An outcome that a test takes from a queue, without a node."""
+
+    def __init__(self) -> None:
+        self.results: queue.Queue[Exception | None] = queue.Queue()
+
+    def settle(self, result: Exception | None) -> None:
+        self.results.put(result)
+
+    def get(self) -> Exception | None:
+        return self.results.get(timeout=20)
+
+    def empty(self) -> bool:
+        return self.results.empty()
+
+
+class Ask:
+    """One question for the stand-in engine."""
+
+    def __init__(self, question: str) -> None:
+        self.question = question
+
+    def run(self, opened: Engine, control: Control) -> Iterator[SpatialAnswer]:
+        yield opened.ask(self.question, deadline=control.deadline, cancel=control.canceled)
+
+
+def make_worker(engine: Engine) -> Worker[Engine]:
+    return Worker(FrameDecoder().decode, engine.open, "worker", capacity=2)
+
+
 @pytest.fixture
-def worker(engine: Engine) -> Iterator[Worker]:
-    worker = Worker(engine.open, "worker", capacity=2)
+def worker(engine: Engine) -> Iterator[Worker[Engine]]:
+    worker = make_worker(engine)
     yield worker
     engine.go.set()
     worker.close()
@@ -63,114 +96,184 @@ def raw_frame(stamp_ns: int = 1, metres: float = 1.0) -> RawFrame:
     )
 
 
-def submit(
-    worker: Worker,
+def ticket(
     frame: RawFrame,
     question: str = "?",
-    seconds: float = 10.0,
-    cancel: threading.Event | None = None,
-) -> queue.Queue[Reply | Exception]:
-    outcomes: queue.Queue[Reply | Exception] = queue.Queue()
-    now = time.monotonic()
-
-    def work(session: Engine, job: Job) -> SpatialAnswer:
-        return session.ask(question, deadline=job.deadline, cancel=job.cancel)
-
-    cancel = cancel or threading.Event()
-    worker.submit(Job(work, frame, now + seconds, now, outcomes.put, cancel))
-    return outcomes
+    seconds: float = 60.0,
+    on_progress: Callable[[Stage, int, str], None] | None = None,
+) -> tuple[Ticket[Engine, SpatialAnswer], Settled]:
+    outcome, now = Settled(), time.monotonic()
+    return Ticket(Ask(question), frame, now, now + seconds, outcome, on_progress), outcome
 
 
-def test_questions_about_one_frame_open_it_once(worker: Worker, engine: Engine) -> None:
+def submit(
+    worker: Worker[Engine], frame: RawFrame, question: str = "?", seconds: float = 60.0
+) -> Settled:
+    one, outcome = ticket(frame, question, seconds)
+    worker.submit(one)
+    return outcome
+
+
+def wait_until_running(worker: Worker[Engine], outcome: Settled) -> None:
+    """Until the submitted ticket has left the queue; it is the only one."""
+    while worker.waiting:
+        assert outcome.empty()
+
+
+def test_questions_about_one_frame_open_it_once(worker: Worker[Engine], engine: Engine) -> None:
     frame = raw_frame()
     for _ in range(3):
-        reply = submit(worker, frame).get(timeout=5)
-        assert isinstance(reply, Reply)
-        assert (reply.stamp_ns, reply.frame_id) == (1, "optical")
+        one, outcome = ticket(frame)
+        worker.submit(one)
+        assert outcome.get() is None
+        assert [answer.text for answer in one.results] == ["an answer"]
+        assert (one.stamp_ns, one.frame_id) == (1, "optical")
     assert len(engine.opened) == 1
     assert np.all(engine.opened[0].depth == 1.0)
 
 
-def test_another_frame_with_the_same_stamp_is_another_frame(worker: Worker, engine: Engine) -> None:
-    submit(worker, raw_frame(stamp_ns=0)).get(timeout=5)
-    submit(worker, raw_frame(stamp_ns=0)).get(timeout=5)
+def test_another_frame_with_the_same_stamp_is_another_frame(
+    worker: Worker[Engine], engine: Engine
+) -> None:
+    submit(worker, raw_frame(stamp_ns=0)).get()
+    submit(worker, raw_frame(stamp_ns=0)).get()
     assert len(engine.opened) == 2
 
 
-def test_a_defect_reaches_the_one_who_asked_and_the_next_is_answered(
-    worker: Worker, engine: Engine
+def test_a_defect_reaches_its_caller_and_the_next_question_is_answered(
+    worker: Worker[Engine], engine: Engine
 ) -> None:
     frame = raw_frame()
-    failure = submit(worker, frame, "break").get(timeout=5)
+    failure = submit(worker, frame, "break").get()
     assert isinstance(failure, RuntimeError)
-    assert isinstance(submit(worker, frame).get(timeout=5), Reply)
+    assert submit(worker, frame).get() is None
     assert len(engine.opened) == 2, "a session that failed is not used again"
 
 
-def test_a_bad_frame_is_told_apart_from_a_bad_model(worker: Worker) -> None:
-    assert isinstance(submit(worker, raw_frame(metres=0.0)).get(timeout=5), DepthError)
+def test_a_bad_frame_has_an_error_of_its_own(worker: Worker[Engine]) -> None:
+    assert isinstance(submit(worker, raw_frame(metres=0.0)).get(), DepthError)
 
 
-def test_a_question_whose_time_is_over_is_not_asked(worker: Worker, engine: Engine) -> None:
-    failure = submit(worker, raw_frame(), seconds=-1.0).get(timeout=5)
+def test_a_question_after_its_deadline_is_not_asked(worker: Worker[Engine], engine: Engine) -> None:
+    failure = submit(worker, raw_frame(), seconds=-1.0).get()
     assert isinstance(failure, QueryTimeout)
     assert not engine.opened
 
 
-def test_the_queue_is_bounded_and_says_so(worker: Worker, engine: Engine) -> None:
+def test_a_full_queue_refuses_with_its_capacity(worker: Worker[Engine], engine: Engine) -> None:
     engine.go.clear()
     frame = raw_frame()
     first = submit(worker, frame)
-    while worker.waiting:
-        assert first.empty()
+    wait_until_running(worker, first)
     waiting = [submit(worker, frame) for _ in range(2)]
     with pytest.raises(QueueFullError, match="2 requests are waiting"):
         submit(worker, frame)
     engine.go.set()
-    assert all(isinstance(one.get(timeout=5), Reply) for one in (first, *waiting))
+    assert all(one.get() is None for one in (first, *waiting))
 
 
-def test_a_canceled_job_leaves_its_place_to_another_while_it_waits(
-    worker: Worker, engine: Engine
+def test_a_canceled_ticket_in_the_queue_makes_room_for_another_one(
+    worker: Worker[Engine], engine: Engine
 ) -> None:
     engine.go.clear()
-    frame, cancel = raw_frame(), threading.Event()
+    frame = raw_frame()
+    canceled, canceled_outcome = ticket(frame)
     first = submit(worker, frame)
-    while worker.waiting:
-        assert first.empty()
-    waiting = [submit(worker, frame), submit(worker, frame, cancel=cancel)]
-    cancel.set()
+    wait_until_running(worker, first)
+    waiting = submit(worker, frame)
+    worker.submit(canceled)
+    canceled.canceled.set()
     late = submit(worker, frame)
-    assert isinstance(waiting[1].get_nowait(), QueryCanceled), "told before the model is free"
+    assert isinstance(canceled_outcome.get(), QueryCanceled), "settled before the model is free"
     engine.go.set()
-    assert all(isinstance(one.get(timeout=5), Reply) for one in (first, waiting[0], late))
+    assert all(one.get() is None for one in (first, waiting, late))
     assert len(engine.opened) == 1
 
 
-def test_a_job_is_told_when_its_turn_comes(worker: Worker, engine: Engine) -> None:
+def test_a_ticket_reports_that_it_left_the_queue_when_it_is_its_turn(
+    worker: Worker[Engine], engine: Engine
+) -> None:
     engine.go.clear()
-    frame, turns, outcomes = raw_frame(), [], queue.Queue()
+    frame = raw_frame()
     first = submit(worker, frame)
-    while worker.waiting:
-        assert first.empty()
-    later = time.monotonic() + 10.0
-
-    def work(session: Engine, job: Job) -> int:
-        return len(turns)
-
-    worker.submit(Job(work, frame, later, 0.0, outcomes.put, turn=lambda: turns.append(1)))
-    assert not turns
+    wait_until_running(worker, first)
+    stages: list[Stage] = []
+    one, outcome = ticket(frame, on_progress=lambda stage, _index, _text: stages.append(stage))
+    worker.submit(one)
+    assert not stages
     engine.go.set()
-    assert outcomes.get(timeout=5).result == 1
+    assert outcome.get() is None
+    assert stages == [Stage.ENCODING]
 
 
-def test_closing_cancels_what_runs_and_what_waits(engine: Engine) -> None:
-    worker = Worker(engine.open, "worker", capacity=2)
+def test_a_ticket_holds_the_time_in_the_queue_and_the_time_to_open_its_frame(
+    worker: Worker[Engine], engine: Engine
+) -> None:
+    engine.go.clear()
+    first, first_outcome = ticket(raw_frame())
+    worker.submit(first)
+    wait_until_running(worker, first_outcome)
+    second, second_outcome = ticket(first.frame)
+    worker.submit(second)
+    engine.go.set()
+    assert (first_outcome.get(), second_outcome.get()) == (None, None)
+    assert first.open_s > 0.0
+    assert second.open_s >= 0.0
+    assert 0.0 < second.queue_s <= second.elapsed_s()
+
+
+def test_closing_cancels_running_and_waiting_tickets(engine: Engine) -> None:
+    worker = make_worker(engine)
     engine.go.clear()
     frame = raw_frame()
     outcomes = [submit(worker, frame)]
-    while worker.waiting:
-        assert outcomes[0].empty()
+    wait_until_running(worker, outcomes[0])
     outcomes += [submit(worker, frame) for _ in range(2)]
     worker.close()
-    assert all(isinstance(one.get(timeout=5), QueryCanceled) for one in outcomes)
+    assert all(isinstance(one.get(), QueryCanceled) for one in outcomes)
+
+
+def test_two_workers_decode_a_frame_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    real = worker_module.frame_from_messages
+    monkeypatch.setattr(
+        worker_module, "frame_from_messages", lambda *parts: calls.append(1) or real(*parts)
+    )
+    decode = FrameDecoder().decode
+    opened: list[RgbdFrame] = []
+    model = Worker(decode, engine.open, "model", capacity=2)
+    geometry = Worker(
+        decode, lambda frame: opened.append(frame) or open_scene(frame), "geometry", capacity=2
+    )
+    raw = raw_frame()
+    asked, measured = ticket(raw), ticket(raw)
+    model.submit(asked[0])
+    geometry.submit(measured[0])  # a Scene answers no question, but it is opened
+    asked[1].get()
+    measured[1].get()
+    assert len(calls) == 1
+    assert opened[0] is engine.opened[0]
+    model.close()
+    geometry.close()
+
+
+def test_the_decoder_keeps_the_last_frames_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    real = worker_module.frame_from_messages
+    monkeypatch.setattr(
+        worker_module, "frame_from_messages", lambda *parts: calls.append(1) or real(*parts)
+    )
+    decoder, frames = FrameDecoder(), [raw_frame(stamp_ns) for stamp_ns in (1, 2, 3)]
+    for frame in frames:
+        decoder.decode(frame)
+    assert decoder.decode(frames[2]) is decoder.decode(frames[2])
+    assert len(calls) == 3
+    decoder.decode(frames[0])
+    assert len(calls) == 4
+
+
+def test_the_decoder_reports_a_bad_frame_to_every_caller() -> None:
+    decoder, bad = FrameDecoder(), raw_frame(metres=0.0)
+    for _ in range(2):
+        with pytest.raises(DepthError):
+            decoder.decode(bad)

@@ -1,0 +1,313 @@
+"""Ticket: one request, from the service callback to the reply; can be canceled at any time.
+
+A ticket holds the request (`QuestionRequest` or `RegionRequest`), the frame it is about, its
+deadline and its outcome. It records how long the request waited and how long opening its frame
+took. A worker's thread runs it; the callback that made it awaits it. Does not know how frames are
+found, decoded or queued, and does not know messages.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.task import Future
+
+from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.errors import QueryCanceled, QueryTimeout
+from sdvlm_core.frame import Region, RgbdFrame
+from sdvlm_core.geometry.measure import Measured, Pair, Scene, measure_in, open_scene
+from sdvlm_ros.frame_buffer import RawFrame
+
+if TYPE_CHECKING:  # these import torch
+    from sdvlm_core.engine import FrameSession
+    from sdvlm_core.verification import Check
+    from sdvlm_ros.parameters import Generation
+
+
+class Opened(Protocol):
+    """A frame that is ready for requests: a FrameSession or a Scene."""
+
+    @property
+    def frame(self) -> RgbdFrame: ...
+
+
+T = TypeVar("T")
+OpenedT_contra = TypeVar("OpenedT_contra", bound=Opened, contravariant=True)
+ResultT_co = TypeVar("ResultT_co", covariant=True)
+
+#: Objects of all regions, and every pair of them.
+RegionMeasurements = tuple[tuple[Measured, ...], tuple[Pair, ...]]
+
+
+class Stage(IntEnum):
+    """Progress of a ticket; the numbers are those of action/SpatialReasoning."""
+
+    WAITING = 0
+    ENCODING = 1
+    ANSWERING = 2
+    VERIFYING = 3
+
+
+#: Called with the stage, the index of the question, and the text of its answer so far.
+ProgressCallback = Callable[[Stage, int, str], None]
+
+
+class Outcome(Generic[T]):
+    """A result that any thread delivers and one callback awaits; the first result wins.
+
+    Args:
+        node: its executor runs the callback that waits, and is never blocked.
+        timeout_s: real time, from `wait` on, after which `on_timeout` makes the exception.
+    """
+
+    def __init__(self, node: Node, timeout_s: float, on_timeout: Callable[[], Exception]) -> None:
+        self._node = node
+        self._timeout_s = timeout_s
+        self._on_timeout = on_timeout
+        self._lock = threading.Lock()
+        self._future: Future[T | Exception] = Future(executor=node.executor)
+
+    def settle(self, result: T | Exception) -> None:
+        """Deliver the result or an exception, from any thread; later results are ignored."""
+        with self._lock:
+            if self._future.done():
+                return
+            self._future.set_result(result)
+        executor = self._node.executor
+        if executor is not None:
+            executor.wake()
+
+    async def wait(self) -> T:
+        """The result; raises the exception that was delivered instead."""
+        timer = self._node.create_timer(
+            max(self._timeout_s, 0.0),
+            lambda: self.settle(self._on_timeout()),
+            callback_group=ReentrantCallbackGroup(),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
+        try:
+            result = await self._future
+        finally:
+            self._node.destroy_timer(timer)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+class Control:
+    """Limits, timings and progress of a running request.
+
+    Args:
+        arrived, deadline: `time.monotonic()` seconds.
+        on_progress: called from the worker's thread; None = the answer's text is not streamed.
+
+    Attributes:
+        canceled: set = the request stops before its next token.
+        queue_s, open_s: seconds in the queue and seconds to open the frame (about 0 = the frame
+            was already open), set when they have passed.
+    """
+
+    def __init__(
+        self, arrived: float, deadline: float, on_progress: ProgressCallback | None
+    ) -> None:
+        self.arrived, self.deadline = arrived, deadline
+        self.canceled = threading.Event()
+        self.queue_s = self.open_s = 0.0
+        self.on_progress = on_progress
+
+    def report(self, stage: Stage, index: int, text: str) -> None:
+        """Report progress, if the ticket's owner wants it."""
+        if self.on_progress is not None:
+            self.on_progress(stage, index, text)
+
+
+class Request(Protocol[OpenedT_contra, ResultT_co]):
+    """What is asked about a frame."""
+
+    def run(self, opened: OpenedT_contra, control: Control) -> Iterator[ResultT_co]:
+        """The results, one after the other; observes the deadline and the cancellation."""
+
+
+class Ticket(Control, Generic[OpenedT_contra, ResultT_co]):
+    """One request about one frame; see `Control` for its limits and timings.
+
+    Args:
+        request: runs on the opened frame.
+        frame: undecoded.
+        outcome: settled when the ticket ends: None, or the exception that ended it.
+
+    Attributes:
+        results: complete ones, also of a ticket that was canceled or failed later.
+        stamp_ns, frame_id: of the image; set when the frame is opened.
+    """
+
+    def __init__(
+        self,
+        request: Request[OpenedT_contra, ResultT_co],
+        frame: RawFrame,
+        arrived: float,
+        deadline: float,
+        outcome: Outcome[None],
+        on_progress: ProgressCallback | None = None,
+    ) -> None:
+        super().__init__(arrived, deadline, on_progress)
+        self.frame = frame
+        self.results: list[ResultT_co] = []
+        self.stamp_ns, self.frame_id = 0, ""
+        self._request = request
+        self._outcome = outcome
+        self._started = arrived
+
+    # The callback that made the ticket.
+
+    def cancel(self) -> None:
+        """End the wait with QueryCanceled at once; the worker stops within one token."""
+        self.canceled.set()
+        self._outcome.settle(QueryCanceled("canceled by the caller"))
+
+    async def wait(self) -> Sequence[ResultT_co]:
+        """The results; raises the exception that ended the ticket, `results` has those before."""
+        try:
+            await self._outcome.wait()
+        finally:
+            self.canceled.set()  # after a timeout the worker must stop too
+        return self.results
+
+    def elapsed_s(self) -> float:
+        """Seconds since the request arrived."""
+        return time.monotonic() - self.arrived
+
+    # The worker.
+
+    def start(self) -> None:
+        """The request has left the queue.
+
+        Raises:
+            QueryCanceled, QueryTimeout: it must not be run any more.
+        """
+        self._started = time.monotonic()
+        self.queue_s = self._started - self.arrived
+        if self.canceled.is_set():
+            raise QueryCanceled("canceled before it was answered")
+        if self._started > self.deadline:
+            raise QueryTimeout("the deadline passed while the request was waiting")
+        self.report(Stage.ENCODING, 0, "")
+
+    def run(self, opened: OpenedT_contra) -> None:
+        """Run the request on its opened frame."""
+        self.open_s = time.monotonic() - self._started
+        self.stamp_ns, self.frame_id = opened.frame.stamp_ns, opened.frame.frame_id
+        for result in self._request.run(opened, self):
+            self.results.append(result)
+
+    def finish(self, error: Exception | None = None) -> None:
+        """End the ticket, from any thread; after a cancellation or timeout without effect."""
+        self._outcome.settle(error)
+
+
+@dataclass(frozen=True)
+class QuestionRequest:
+    """Questions for the model, answered one after the other.
+
+    Attributes:
+        questions: at least one.
+        regions: object locations, for verification.
+        sensor: noise model of the depth camera that verifies the answers; None = no verification.
+        generation: how tokens are chosen, and how many.
+        on_checks: called with the measurements that verified an answer.
+    """
+
+    questions: tuple[str, ...]
+    regions: tuple[Region, ...]
+    sensor: str | None
+    generation: Generation
+    on_checks: Callable[[RgbdFrame, Sequence[Check]], None]
+
+    def run(self, opened: FrameSession, control: Control) -> Iterator[SpatialAnswer]:
+        """The answers. The first one's timings hold the wait and the opening of the frame."""
+        queue_s, open_s = control.queue_s, control.open_s
+        for index, question in enumerate(self.questions):
+            control.report(Stage.ANSWERING, index, "")
+            answer = self._answer(question, index, opened, control)
+            if self.sensor is not None:
+                control.report(Stage.VERIFYING, index, answer.text)
+                answer = self._verified(answer, self.sensor, opened, control)
+            timings = replace(answer.timings, queue=queue_s, encode=open_s)
+            yield replace(answer, timings=timings)
+            queue_s = open_s = 0.0
+
+    def _answer(
+        self, question: str, index: int, session: FrameSession, control: Control
+    ) -> SpatialAnswer:
+        deadline, cancel = control.deadline, control.canceled
+        limit, sampling = self.generation.max_new_tokens, self.generation.sampling
+        if control.on_progress is None:
+            return session.ask(
+                question,
+                deadline=deadline,
+                cancel=cancel,
+                max_new_tokens=limit,
+                sampling=sampling,
+            )
+        pieces = session.stream(
+            question, deadline=deadline, cancel=cancel, max_new_tokens=limit, sampling=sampling
+        )
+        with closing(pieces):
+            return _drain(pieces, lambda text: control.report(Stage.ANSWERING, index, text))
+
+    def _verified(
+        self, answer: SpatialAnswer, sensor: str, session: FrameSession, control: Control
+    ) -> SpatialAnswer:
+        from sdvlm_core.verification import verify  # imports torch
+
+        answer, checks = verify(
+            session, answer, self.regions, sensor, control.deadline, control.canceled
+        )
+        self.on_checks(session.frame, checks)
+        return answer
+
+
+def _drain(
+    pieces: Generator[str, None, SpatialAnswer], on_text: Callable[[str], None]
+) -> SpatialAnswer:
+    """Report the whole text so far after every piece; return the answer."""
+    text = ""
+    while True:
+        try:
+            text += next(pieces)
+        except StopIteration as end:
+            answer: SpatialAnswer = end.value
+            return answer
+        on_text(text)
+
+
+@dataclass(frozen=True)
+class RegionRequest:
+    """Regions to measure from depth alone.
+
+    Attributes:
+        regions: at least one.
+        sensor: noise model of the depth camera.
+        on_measured: called with the measurements.
+    """
+
+    regions: tuple[Region, ...]
+    sensor: str
+    on_measured: Callable[[RgbdFrame, Sequence[Measured], Sequence[Pair]], None]
+
+    def run(self, opened: Opened, control: Control) -> Iterator[RegionMeasurements]:
+        """One result, for all regions. A FrameSession brings the depth that it estimated."""
+        scene = opened if isinstance(opened, Scene) else open_scene(opened.frame)
+        found, pairs = measure_in(scene, self.regions, self.sensor)
+        self.on_measured(scene.frame, found, pairs)
+        yield found, pairs
