@@ -20,6 +20,7 @@ from sdvlm.msg import Region
 from sdvlm.srv import SpatialQuery
 from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.camera.decoding import nanoseconds, regions_from_messages
+from sdvlm_core.camera.pairing import Input
 from sdvlm_core.errors import (
     ErrorCode,
     ModelNotReadyError,
@@ -31,7 +32,7 @@ from sdvlm_core.errors import (
 from sdvlm_core.geometry.measure import Scene, open_scene
 from sdvlm_core.model.prompt import check_question
 from sdvlm_ros import parameters
-from sdvlm_ros.frame_buffer import Input, RawFrame, check_age
+from sdvlm_ros.frame_buffer import RawFrame, check_age
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.subscriptions import Subscriptions
 from sdvlm_ros.ticket import (

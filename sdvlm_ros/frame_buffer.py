@@ -1,9 +1,9 @@
-"""FrameBuffer: the newest undecoded messages, paired by stamp when somebody asks.
+"""FrameBuffer: the newest undecoded messages, paired by stamp when a frame is requested.
 
-Keeps a short ring of serialized colour, depth and camera info each, and the few frames used last;
-counts what passes, and can say which input is missing. Knows neither rclpy nor what is inside a
-message: it is handed stamps and bytes. Not thread-safe: it lives where the executor's callbacks
-run.
+Keeps a short ring of serialized colour, depth and camera info messages each, and the few frames
+used last; counts messages, and describes which input is missing. Pairs as bags do
+(`camera.pairing`). Does not know rclpy, nor the content of a message: it stores stamps and bytes.
+Not thread-safe: only the executor's callbacks use it.
 """
 
 from __future__ import annotations
@@ -12,42 +12,39 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 
-from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, StaleFrameError
+from sdvlm_core.camera.pairing import (
+    PARTNER_ERRORS,
+    Input,
+    StampedMessage,
+    missing_partner,
+    nearest,
+)
+from sdvlm_core.errors import FrameError, StaleFrameError
 
-# Frames that outlive the rings because somebody used them and may come back with their stamps.
-USED = 4
+#: Frames that are kept after their use, because a later request may name their stamps.
+USED_FRAMES = 4
+_SLOP_OPTION = "parameter sync_slop"
 
 
 class NoImageError(FrameError):
     """No colour image has arrived, or none near the stamp that was asked for."""
 
 
-class Input(Enum):
-    """The three streams that make a frame."""
-
-    COLOR = "colour"
-    DEPTH = "depth"
-    INFO = "camera_info"
-
-
 @dataclass(frozen=True, eq=False)
-class Stamped:
-    """A serialized message: header stamp, nanoseconds; arrival, monotonic seconds."""
+class BufferedMessage(StampedMessage):
+    """A serialized message with its arrival, monotonic seconds."""
 
-    stamp_ns: int
     arrived: float
-    data: bytes
 
 
 @dataclass(frozen=True, eq=False)
 class RawFrame:
     """Undecoded messages of one frame; `depth` is None where depth is estimated."""
 
-    color: Stamped
-    depth: Stamped | None
-    info: Stamped
+    color: BufferedMessage
+    depth: BufferedMessage | None
+    info: BufferedMessage
 
     def same_messages(self, other: RawFrame) -> bool:
         """Whether both hold the same messages; equal stamps do not suffice, they may be 0."""
@@ -56,7 +53,7 @@ class RawFrame:
 
 @dataclass
 class Counters:
-    """Since activation: arrived, used in a frame, and lost by the middleware on the way."""
+    """Messages since activation: received, used in a frame, and dropped by the middleware."""
 
     received: int = 0
     paired: int = 0
@@ -68,10 +65,10 @@ class FrameBuffer:
 
     Args:
         capacity: messages kept for each input.
-        slop_ns: how far apart the stamps of one frame may be, nanoseconds.
-        offers: says in words what is offered for an input (topic, publishers, QoS); used in
-            refusals only.
-        inputs: what a frame is made of; without depth, depth is estimated by somebody else.
+        slop_ns: largest difference of the stamps in one frame, nanoseconds.
+        describe_publishers: describes the topic, publishers and QoS of an input, for error
+            messages.
+        inputs: the messages of a frame; no DEPTH = depth is estimated elsewhere.
         clock: monotonic seconds.
     """
 
@@ -79,47 +76,49 @@ class FrameBuffer:
         self,
         capacity: int,
         slop_ns: int,
-        offers: Callable[[Input], str],
+        describe_publishers: Callable[[Input], str],
         inputs: tuple[Input, ...] = tuple(Input),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slop_ns = slop_ns
         self.inputs = inputs
         self.counters = {kind: Counters() for kind in inputs}
-        self._rings: dict[Input, deque[Stamped]] = {kind: deque(maxlen=capacity) for kind in inputs}
-        #: Colour images that stayed without depth or info while half a ring passed.
+        self._rings: dict[Input, deque[BufferedMessage]] = {
+            kind: deque(maxlen=capacity) for kind in inputs
+        }
+        #: Colour images still without depth or info after half a ring of newer images.
         self.unpaired = 0
         self._held: RawFrame | None = None
         self._used: list[RawFrame] = []
-        self._judged = max(1, capacity // 2)
-        self._offers = offers
+        self._unpaired_after = max(1, capacity // 2)
+        self._describe_publishers = describe_publishers
         self._clock = clock
 
     def add(self, kind: Input, stamp_ns: int, data: bytes) -> None:
-        """Store one message; this is all that happens at 30 Hz."""
+        """Store one message; the only work at camera rate."""
         self.counters[kind].received += 1
         ring = self._rings[kind]
         if kind is Input.COLOR and ring and stamp_ns < ring[0].stamp_ns:
-            self._used = []  # time has begun again, and these stamps will be other images'
-        ring.append(Stamped(stamp_ns, self._clock(), data))
-        if kind is Input.COLOR and len(ring) > self._judged:
-            # Whatever belongs to this one is here by now, and has not left its ring yet.
-            self.unpaired += self._pair(ring[-1 - self._judged]) is None
+            self._used = []  # the bag has restarted: these stamps now name other images
+        ring.append(BufferedMessage(stamp_ns, data, self._clock()))
+        if kind is Input.COLOR and len(ring) > self._unpaired_after:
+            # Its partners have arrived by now, and are still in their rings.
+            self.unpaired += self._pair(ring[-1 - self._unpaired_after]) is None
 
     def newest(self) -> RawFrame:
-        """The newest colour image with the depth and info that belong to it.
+        """The newest colour image with its depth and info.
 
-        Newest by arrival: a bag that starts again jumps back in stamps. Of the images within the
-        slop of the newest that pairs, the one that pairs most closely: at 30 Hz the newest colour
-        may be here before its own depth, and the depth before it must not stand in for that.
+        Newest by arrival: the stamps of a bag jump back when it restarts. Of the images within the
+        slop of the newest complete one, the image with the closest partners: the newest colour
+        image may arrive before its depth, and the depth of the image before must not replace it.
 
         Raises:
-            NoImageError, DepthError, IntrinsicsError: an input is missing; says which and why.
+            NoImageError, DepthError, IntrinsicsError: an input is missing; with the reason.
         """
         return self._use(self.peek())
 
     def peek(self) -> RawFrame:
-        """As `newest`, but nobody uses the frame, so it is not counted."""
+        """As `newest`, but the frame is not counted as used."""
         colors = self._rings[Input.COLOR]
         if not colors:
             raise NoImageError(self._missing(Input.COLOR))
@@ -135,21 +134,21 @@ class FrameBuffer:
         return best[1]
 
     def at(self, stamp_ns: int) -> RawFrame:
-        """The frame whose colour image is nearest to a stamp: held, used lately, or in the rings.
+        """The frame whose colour image is nearest to a stamp: held, recently used, or in the rings.
 
-        A frame that was held or used is the same frame again, whatever has arrived since.
+        A held or recently used frame keeps its messages, even if closer ones have arrived since.
 
         Raises:
-            NoImageError: there is none within the slop.
+            NoImageError: no colour image is within the slop.
             DepthError, IntrinsicsError: its depth or info is missing.
         """
         kept = [frame for frame in (self._held, *self._used) if frame is not None]
-        colors = [*(frame.color for frame in kept), *reversed(self._rings[Input.COLOR])]
+        # `nearest` prefers the last of equal stamps: a kept frame, else the newest arrival.
+        colors = [*self._rings[Input.COLOR], *(frame.color for frame in reversed(kept))]
         if not colors:
             raise NoImageError(self._missing(Input.COLOR))
-        # Of those with one stamp the first: what is kept, else what came last (a bag in a loop).
-        color = min(colors, key=lambda candidate: abs(candidate.stamp_ns - stamp_ns))
-        if abs(color.stamp_ns - stamp_ns) > self.slop_ns:
+        color = nearest(colors, stamp_ns, self.slop_ns)
+        if color is None:
             raise NoImageError(
                 f"no colour image within {self.slop_ns / 1e9:g} s of stamp {stamp_ns / 1e9:.3f}; "
                 f"the buffer has {min(c.stamp_ns for c in colors) / 1e9:.3f} to "
@@ -167,11 +166,11 @@ class FrameBuffer:
         """Keep a frame until another one is held, so that later questions can name its stamp.
 
         Raises:
-            StaleFrameError: it has no stamp to be named by.
+            StaleFrameError: the frame has no stamp.
         """
         if frame.color.stamp_ns == 0:
             raise StaleFrameError(
-                "an image whose header.stamp is 0 cannot be held: 0 asks for the newest"
+                "an image whose header.stamp is 0 cannot be held: stamp 0 requests the newest image"
             )
         self._held = frame
 
@@ -183,85 +182,75 @@ class FrameBuffer:
         return (len(ring) - 1) / (ring[-1].arrived - ring[0].arrived)
 
     def silence(self, kind: Input) -> float | None:
-        """Seconds since the last arrival; None = nothing has arrived."""
+        """Seconds since the last message; None = no message yet."""
         ring = self._rings[kind]
         return self._clock() - ring[-1].arrived if ring else None
 
-    def problem(self, patience: float) -> str:
-        """Why no frame can be made now; "" = one can, and every input came within `patience` s."""
+    def problem(self, silence_s: float) -> str:
+        """Why no frame can be made now; "" = one can, and each input arrived within `silence_s`."""
         try:
             self.peek()
         except FrameError as error:
             return str(error)
-        silent = [kind for kind in self.inputs if (self.silence(kind) or 0.0) > patience]
+        silent = [kind for kind in self.inputs if (self.silence(kind) or 0.0) > silence_s]
         described = "; ".join(self.describe(kind) for kind in silent)
         return f"has the driver stopped? {described}" if silent else ""
 
     def describe(self, kind: Input) -> str:
-        """One input in words: rate, silence, and what is offered."""
+        """Rate and silence of one input, and its publishers."""
         silence = self.silence(kind)
         if silence is None:
-            return f"{kind.value}: nothing has arrived; {self._offers(kind)}"
+            return f"{kind.value}: nothing has arrived; {self._describe_publishers(kind)}"
         return (
             f"{kind.value}: {self.rate(kind):.1f} Hz, last {silence:.2f} s ago; "
-            f"{self._offers(kind)}"
+            f"{self._describe_publishers(kind)}"
         )
 
-    def _pair(self, color: Stamped) -> tuple[int, RawFrame] | None:
-        """The frame of a colour image and how far apart its stamps are; None = incomplete."""
-        info = self._nearest(Input.INFO, color.stamp_ns)
+    def _pair(self, color: BufferedMessage) -> tuple[int, RawFrame] | None:
+        """The sum of the stamp differences, and the frame of a colour image; None = incomplete."""
+        info = nearest(self._rings[Input.INFO], color.stamp_ns, self.slop_ns)
         if info is None:
             return None
-        apart = abs(info.stamp_ns - color.stamp_ns)
+        difference_ns = abs(info.stamp_ns - color.stamp_ns)
         if Input.DEPTH not in self.inputs:
-            return apart, RawFrame(color, None, info)
-        depth = self._nearest(Input.DEPTH, color.stamp_ns)
+            return difference_ns, RawFrame(color, None, info)
+        depth = nearest(self._rings[Input.DEPTH], color.stamp_ns, self.slop_ns)
         if depth is None:
             return None
-        return apart + abs(depth.stamp_ns - color.stamp_ns), RawFrame(color, depth, info)
-
-    def _nearest(self, kind: Input, stamp_ns: int) -> Stamped | None:
-        ring = self._rings[kind]
-        # Reversed, so that of two with one stamp (a bag in a loop) the newer is taken.
-        best = min(reversed(ring), key=lambda m: abs(m.stamp_ns - stamp_ns), default=None)
-        if best is None or abs(best.stamp_ns - stamp_ns) > self.slop_ns:
-            return None
-        return best
+        difference_ns += abs(depth.stamp_ns - color.stamp_ns)
+        return difference_ns, RawFrame(color, depth, info)
 
     def _use(self, frame: RawFrame) -> RawFrame:
-        """Count the frame, and keep it among the few used last."""
+        """Count the frame, and keep it among the last used ones."""
         for kind in self.inputs:
             self.counters[kind].paired += 1
         others = [used for used in self._used if used.color is not frame.color]
-        self._used = [*others, frame][-USED:]
+        self._used = [*others, frame][-USED_FRAMES:]
         return frame
 
     def _missing(self, kind: Input) -> str:
         others = "; ".join(self.describe(other) for other in self.inputs if other is not kind)
-        return f"no {kind.value} to answer from. {self.describe(kind)}. Else: {others}"
+        return f"no {kind.value} to answer from. {self.describe(kind)}. Other inputs: {others}"
 
-    def _unpaired(self, color: Stamped) -> FrameError:
-        """Why a colour image has no partner: nothing there, or nothing near its stamp."""
-        for kind, refusal in ((Input.DEPTH, DepthError), (Input.INFO, IntrinsicsError)):
+    def _unpaired(self, color: BufferedMessage) -> FrameError:
+        """Why a colour image is incomplete: an input has no message, or none near its stamp."""
+        for kind, error in PARTNER_ERRORS.items():
             if kind not in self.inputs:
                 continue
             ring = self._rings[kind]
             if not ring:
-                return refusal(self._missing(kind))
-            apart = min(abs(message.stamp_ns - color.stamp_ns) for message in ring)
-            if apart > self.slop_ns:
-                return refusal(
-                    f"no {kind.value} within {self.slop_ns / 1e9:g} s (parameter sync_slop) of the "
-                    f"colour image: the nearest is {apart / 1e9:.3f} s away. {self.describe(kind)}"
-                )
-        return NoImageError("the newest colour image has depth and info, but not of one moment")
+                return error(self._missing(kind))
+            if nearest(ring, color.stamp_ns, self.slop_ns) is None:
+                reason = missing_partner(kind, ring, color.stamp_ns, self.slop_ns, _SLOP_OPTION)
+                return error(f"{reason}. {self.describe(kind)}")
+        return NoImageError(f"the colour image of stamp {color.stamp_ns} is incomplete")
 
 
 def check_age(frame: RawFrame, now_ns: int, max_age_ns: int) -> None:
-    """Refuse a frame that is older than `max_age_ns` at `now_ns`, or as far in the future.
+    """Refuse a frame older than `max_age_ns` at `now_ns`, or the same time in the future.
 
     Raises:
-        StaleFrameError: says the age, and what usually makes it so.
+        StaleFrameError: with the age and the usual causes.
     """
     age_ns = now_ns - frame.color.stamp_ns
     if abs(age_ns) <= max_age_ns:
@@ -275,4 +264,4 @@ def check_age(frame: RawFrame, now_ns: int, max_age_ns: int) -> None:
         reason = (
             f"it is {age_ns / 1e9:.3f} s old: has the camera stopped, or is use_sim_time wrong?"
         )
-    raise StaleFrameError(f"the newest image cannot be used, {reason} ({limit})")
+    raise StaleFrameError(f"the newest image cannot be used: {reason} ({limit})")

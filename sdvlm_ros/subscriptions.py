@@ -27,9 +27,10 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from sdvlm_core.camera.pairing import Input
 from sdvlm_core.errors import FrameError, IntrinsicsError
 from sdvlm_ros.conversions import read_serialized, serialized_frame_id, serialized_stamp_ns
-from sdvlm_ros.frame_buffer import FrameBuffer, Input
+from sdvlm_ros.frame_buffer import FrameBuffer
 from sdvlm_ros.parameters import Settings
 
 #: An input without a message for this long causes a warning.
@@ -66,7 +67,7 @@ class Subscriptions:
         self.depth_type = Image if settings.depth_transport == "raw" else CompressedImage
         kinds = tuple(k for k in Input if k is not Input.DEPTH or not settings.depth_estimator)
         slop_ns = round(settings.sync_slop * 1e9)
-        self.buffer = FrameBuffer(settings.buffer_size, slop_ns, self._offers, kinds)
+        self.buffer = FrameBuffer(settings.buffer_size, slop_ns, self._describe_publishers, kinds)
         node.add_post_set_parameters_callback(self._on_parameters)
         self.mismatches = dict.fromkeys(kinds, 0)
         self._logged: set[str] = set()
@@ -171,10 +172,10 @@ class Subscriptions:
         policy = qos_policy_name_from_kind(getattr(info, "last_policy_kind", 0)).lower()
         self._node.get_logger().warning(
             f"{kind.value}: a publisher's {policy} is incompatible with the subscription, so "
-            f"nothing arrives from it; {self._offers(kind)}"
+            f"nothing arrives from it; {self._describe_publishers(kind)}"
         )
 
-    def _offers(self, kind: Input) -> str:
+    def _describe_publishers(self, kind: Input) -> str:
         """Which publishers an input has in the graph, and what to do if none of them works."""
         subscription = self._subscriptions.get(kind)
         if subscription is None:

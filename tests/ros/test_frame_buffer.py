@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdvlm_core.camera.pairing import Input
 from sdvlm_core.errors import DepthError, IntrinsicsError, StaleFrameError
 from sdvlm_ros.frame_buffer import (
-    USED,
+    USED_FRAMES,
+    BufferedMessage,
     FrameBuffer,
-    Input,
     NoImageError,
     RawFrame,
-    Stamped,
     check_age,
 )
 
@@ -132,7 +132,7 @@ def test_a_held_frame_outlives_the_ring(buffer: FrameBuffer) -> None:
 
 def test_the_few_frames_used_last_outlive_the_ring(buffer: FrameBuffer) -> None:
     used = []
-    for stamp in range(USED + 1):
+    for stamp in range(USED_FRAMES + 1):
         add(buffer, 1000 + stamp * 100)
         used.append(buffer.newest())
     for stamp in range(5000, 6000, 100):
@@ -239,7 +239,7 @@ def test_whatever_arrives_a_frame_is_within_the_slop_or_refused(
 
 
 def frame_at(stamp_ns: int) -> RawFrame:
-    part = Stamped(stamp_ns, 0.0, b"")
+    part = BufferedMessage(stamp_ns, b"", 0.0)
     return RawFrame(part, part, part)
 
 

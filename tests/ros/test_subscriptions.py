@@ -15,9 +15,9 @@ from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
+from sdvlm_core.camera.pairing import Input
 from sdvlm_ros import parameters
 from sdvlm_ros.conversions import image_message
-from sdvlm_ros.frame_buffer import Input
 from sdvlm_ros.subscriptions import Subscriptions
 from tests.ros.conftest import running
 from tests.ros.peer import DEPTH, HEIGHT, INFO, RGB, WIDTH, Peer, Response, depth, frame, info

@@ -16,7 +16,7 @@ from sdvlm_core.errors import DepthError, QueryCanceled, QueryTimeout, QueueFull
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry.measure import open_scene
 from sdvlm_ros import worker as worker_module
-from sdvlm_ros.frame_buffer import RawFrame, Stamped
+from sdvlm_ros.frame_buffer import BufferedMessage, RawFrame
 from sdvlm_ros.ticket import Control, Outcome, Stage, Ticket
 from sdvlm_ros.worker import FrameDecoder, Worker
 from tests.ros.peer import color, depth, info
@@ -90,7 +90,7 @@ def worker(engine: Engine) -> Iterator[Worker[Engine]]:
 def raw_frame(stamp_ns: int = 1, metres: float = 1.0) -> RawFrame:
     return RawFrame(
         *(
-            Stamped(stamp_ns, 0.0, serialize_message(message))
+            BufferedMessage(stamp_ns, serialize_message(message), 0.0)
             for message in (color(stamp_ns), depth(stamp_ns, metres), info(stamp_ns))
         )
     )
