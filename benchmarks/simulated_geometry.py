@@ -34,9 +34,8 @@ from rich.table import Table
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.measure import measure_pair, measure_region, open_scene
 from sdvlm_core.geometry.sensor_noise import sensor_noise
+from training.simulate.frames import MANIFEST, SimulatedFrame, read_frames, rgbd_frame
 from training.simulate.gaps import true_gaps
-from training.simulate.run import MANIFEST, read_frames, rgbd_frame
-from training.simulate.world import SimulatedFrame
 
 SHOWN = ("clear", "part", "heavy", "cut")
 TYPES = ("height", "size", "length", "width", "camera_distance", "distance", "gap")

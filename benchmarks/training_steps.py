@@ -36,7 +36,7 @@ def main() -> None:
     from sdvlm_core.model.backbones.llava import encoding_settings, grid_cells
     from sdvlm_core.model.checkpoint import load
     from sdvlm_core.model.depth_encoding import pool
-    from training.build.load import load as read
+    from training.data.conversations import load as read
     from training.finetune.batches import collate
     from training.finetune.config import Config
     from training.finetune.samples import Preparation, Samples, prepare

@@ -23,7 +23,7 @@ from sdvlm_core.model.checkpoint import load
 from sdvlm_core.verification import verify
 from training.evaluate.run import questions_of
 from training.evaluate.score import score
-from training.simulate.run import read_frames, rgbd_frame
+from training.simulate.frames import read_frames, rgbd_frame
 
 _TYPES = ("scale_estimation", "absolute_distance", "refer_obj_estimation")
 

@@ -24,8 +24,9 @@ from rosbags.typesys import Stores, get_typestore
 
 from training.build.questions import TYPES, Question, View, ask_all, make_view
 from training.simulate.catalogue import CATEGORIES, COLOURS, LARGE, SMALL
+from training.simulate.frames import SimulatedFrame
 from training.simulate.renderer import Renderer
-from training.simulate.world import SimulatedFrame, make_frame
+from training.simulate.world import make_frame
 
 HERE = Path(__file__).parent
 BAG = HERE / "table"

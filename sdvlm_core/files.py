@@ -38,6 +38,12 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
+def remove_temporary_files(directory: Path) -> None:
+    """Remove the temporary files that interrupted processes left in a folder, not below it."""
+    for leftover in directory.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it replaces `path` when the block ends without an error."""

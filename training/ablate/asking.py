@@ -25,8 +25,7 @@ from training.evaluate.run import questions_of
 from training.evaluate.score import score
 from training.nano.frames import PICTURE, TrainingFrames
 from training.nano.tower import tower_features
-from training.simulate.run import read_frames, rgbd_frame
-from training.simulate.world import SimulatedFrame
+from training.simulate.frames import SimulatedFrame, read_frames, rgbd_frame
 
 #: The control that leaves only the words.
 BLIND = "blind"

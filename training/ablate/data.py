@@ -18,7 +18,7 @@ from transformers import CLIPVisionModel
 from training.ablate.rows import ROWS, Row, inputs_of
 from training.nano.frames import TrainingFrames, each_once, load
 from training.nano.tower import tower_features
-from training.simulate.run import read_shard, rgbd_frame
+from training.simulate.frames import read_shard, rgbd_frame
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,9 +31,9 @@ from training.ablate.model import DepthTokens, new_model
 from training.ablate.report import write_report
 from training.ablate.rows import ROWS
 from training.nano.language import Recipe, train_language
-from training.processes import stop
-from training.recipe import keep_to
-from training.simulate.run import simulate
+from training.processes import terminate_workers
+from training.run_config import check_unchanged
+from training.simulate.render import SettingsError, render_frames
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,10 @@ def read_config(file: Path) -> Config:
 
 def _frames(out: Path, name: str, recipe: dict[str, int]) -> Path:
     folder = out / name
-    simulate(recipe["scenes"], folder, recipe["seed"], recipe["width"])
+    try:
+        render_frames(folder, recipe["scenes"], recipe["seed"], recipe["width"])
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from error
     return folder
 
 
@@ -148,7 +151,7 @@ def ablate(
     try:
         # Rows, seeds and controls may be added to; what there is stays what it is.
         fixed = ("train", "test", "base_steps", "steps", "rate")
-        keep_to(out, {key: getattr(config, key) for key in fixed})
+        check_unchanged(out, {key: getattr(config, key) for key in fixed})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     tower = load_checkpoint("nano").model.float().model.vision_tower
@@ -176,7 +179,7 @@ def ablate(
             for count, future in enumerate(as_completed(pending), start=1):
                 typer.echo(f"{future.result()} done, {count} of {len(runs)}", err=True)
         except BaseException:
-            stop(pool)
+            terminate_workers(pool)
             raise
     summary = write_report(out, config_file.name, vars(config))
     typer.echo((out / "ablation.md").read_text(encoding="utf-8"), err=True)

@@ -16,16 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from sdvlm_core.language.reading import Quantity, parse
+from training.data.tables import read_rows
 
 Entry = dict[str, Any]
 _AT = re.compile(r"\((\d\.?\d*),(\d\.?\d*)\)")
+_COLUMNS = ("conversations", "type", "scene_graph", "source", "scene")
 _SHOWN = 12  # mismatches printed in full
 
 
@@ -264,17 +265,14 @@ def check(out: Annotated[Path, typer.Argument(help="A folder of training.build."
     places: dict[str, set[str]] = {"train": set(), "test": set()}
     console = Console(stderr=True)
     for shard in track(shards, "checking", console=console):
-        for batch in pq.ParquetFile(shard).iter_batches(
-            64, columns=["conversations", "type", "scene_graph", "source", "scene"]
-        ):
-            for row in batch.to_pylist():
-                places[shard.name.partition("-")[0]].add(f"{row['source']}/{row['scene']}")
-                for kind, reason in check_row(row):
-                    asked[kind] += 1
-                    if reason:
-                        wrong[kind] += 1
-                        if sum(wrong.values()) <= _SHOWN:
-                            console.print(f"[red]{kind}[/] {reason}", highlight=False)
+        for row in read_rows(shard, columns=_COLUMNS):
+            places[shard.name.partition("-")[0]].add(f"{row['source']}/{row['scene']}")
+            for kind, reason in check_row(row):
+                asked[kind] += 1
+                if reason:
+                    wrong[kind] += 1
+                    if sum(wrong.values()) <= _SHOWN:
+                        console.print(f"[red]{kind}[/] {reason}", highlight=False)
     both = sorted(places["train"] & places["test"])
     table = Table("type", "questions", "share %", "mismatches")
     total = sum(asked.values())

@@ -52,7 +52,7 @@ from training.build.shards import (
     write_shard,
 )
 from training.build.statistics import write_page
-from training.processes import stop
+from training.processes import terminate_workers
 
 MANIFEST, PLAN = "manifest.json", "plan.json"
 #: Of the file formats and of the generator; another one does not go on in the same folder.
@@ -252,7 +252,7 @@ def _executor(address: str | None, workers: int, out: Path) -> Iterator[Run]:
         yield run
         pool.shutdown()
     except BaseException:
-        stop(pool)
+        terminate_workers(pool)
         _remove_leftovers(out)
         raise
 

@@ -12,10 +12,8 @@ with the reason), source, scene and view.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -24,11 +22,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from sdvlm_core.files import sha256, write_text
 from training.build import scannet, scannetpp, simulated
 from training.build.graph import Rasterizer, depth_of, describe
 from training.build.phrasing import STYLES
@@ -38,6 +34,9 @@ from training.build.roles import Role, ask_of, usage_of
 from training.build.scene import Scene, SceneError, View
 from training.build.selection import KeyFrames, Rules, categories, select, sharpness
 from training.build.thought import Thought, think
+from training.data.images import encode_jpeg, encode_png
+from training.data.schemas import CONVERSATIONS
+from training.data.tables import Row, write_table
 
 SOURCES: dict[str, ModuleType] = {
     module.SOURCE: module for module in (scannet, scannetpp, simulated)
@@ -48,43 +47,6 @@ REPORTS, ANSWERS = "reports", "answers"
 _JPEG_QUALITY = 95
 #: No type is asked more often than so many times the rarest: then each has at least 5 %.
 _MAX_SHARE = 2.4
-
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-SCHEMA = pa.schema(
-    [
-        ("image", _IMAGE),
-        ("conversations", pa.list_(pa.struct([("from", pa.string()), ("value", pa.string())]))),
-        ("type", pa.list_(pa.string())),
-        ("depth", _IMAGE),
-        (
-            "intrinsics",
-            pa.struct(
-                [(key, pa.float64()) for key in ("fx", "fy", "cx", "cy")]
-                + [("width", pa.int32()), ("height", pa.int32())]
-            ),
-        ),
-        ("camera_to_world", pa.list_(pa.float64())),
-        ("scene_graph", pa.string()),
-        (
-            "thoughts",
-            pa.list_(
-                pa.struct(
-                    [(key, pa.string()) for key in ("question", "answer", "text")]
-                    + [("accepted", pa.bool_()), ("reason", pa.string())]
-                )
-            ),
-        ),
-        ("source", pa.string()),
-        ("scene", pa.string()),
-        ("view", pa.string()),
-    ],
-    # What `datasets` reads to know that these are pictures.
-    metadata={
-        "huggingface": json.dumps(
-            {"info": {"features": {key: {"_type": "Image"} for key in ("image", "depth")}}}
-        )
-    },
-)
 
 
 @dataclass(frozen=True)
@@ -160,22 +122,24 @@ def write_shard(task: Task, recipe: Recipe, out: Path) -> Report:
     report, balance = Report(), Balance()
     answers = out / ANSWERS
     before = {name: vars(usage_of(role, answers)) for name, role in recipe.roles}
-    temporary = out / f".{task.name}.{os.getpid()}.tmp"
-    try:
-        with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-            for path in task.scenes:
-                rows = _scene_rows(task.source, path, recipe, answers, report, balance)
-                if rows:
-                    writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-                    report.rows += len(rows)
-        report.sha256 = _digest(temporary)
+
+    def row_groups() -> Iterator[list[Row]]:
+        for path in task.scenes:
+            rows = _scene_rows(task.source, path, recipe, answers, report, balance)
+            report.rows += len(rows)
+            if rows:
+                yield rows
+
+    def write_report(shard: Path) -> None:
+        report.sha256 = sha256(shard)
         for name, role in recipe.roles:
             after = vars(usage_of(role, answers))
             report.usage[name] = Counter({k: after[k] - before[name][k] for k in after})
-        _write_json(report_path(out, task.name), vars(report))
-        temporary.replace(shard_path(out, task.name))
-    finally:
-        temporary.unlink(missing_ok=True)
+        path = report_path(out, task.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(vars(report), indent=1, sort_keys=True) + "\n")
+
+    write_table(shard_path(out, task.name), row_groups(), CONVERSATIONS, "zstd", write_report)
     return report
 
 
@@ -304,12 +268,9 @@ def _row(
         turns.append({"from": "human", "value": mark + question.question})
         turns.append({"from": "gpt", "value": question.answer})
     name = f"{scene.source}/{scene.name}/{view.name}"
-    jpeg = _encoded(".jpg", view.rgb[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY)
+    jpeg = encode_jpeg(view.rgb, _JPEG_QUALITY)
     depth = depth_of(view, rasterizer)
-    png = None
-    if depth is not None:
-        data = _encoded(".png", depth, cv2.IMWRITE_PNG_COMPRESSION, 1)
-        png = {"bytes": data, "path": f"{name}.png"}
+    png = None if depth is None else {"bytes": encode_png(depth), "path": f"{name}.png"}
     return {
         "image": {"bytes": jpeg, "path": f"{name}.jpg"},
         "conversations": turns,
@@ -323,25 +284,3 @@ def _row(
         "scene": scene.name,
         "view": view.name,
     }
-
-
-def _encoded(suffix: str, pixels: Any, option: int, value: int) -> bytes:
-    done, data = cv2.imencode(suffix, np.ascontiguousarray(pixels), [option, value])
-    if not done:
-        raise RuntimeError(f"OpenCV could not encode a {suffix}")
-    return bytes(data)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _write_json(path: Path, document: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)

@@ -12,21 +12,18 @@ from typing import Any
 import numpy as np
 
 from training.build.scene import Instance, Scene, SceneError, UprightBox, View, Wanted
-from training.simulate.run import read_shard
-from training.simulate.world import SimulatedFrame
+from training.data.tables import count_rows
+from training.simulate.frames import SimulatedFrame, read_shard, shard_paths
 
 SOURCE = "simulated"
 
 
 def find(root: Path) -> list[Path]:
     """A path per frame, shard file / number in it; the frames are not read."""
-    import pyarrow.parquet as pq
-
-    shards = sorted(root.glob("shard-*.parquet"))
     return [
         shard / str(index)
-        for shard in shards
-        for index in range(pq.ParquetFile(shard).metadata.num_rows)
+        for shard in shard_paths(root)
+        for index in range(count_rows([shard]) or 0)
     ]
 
 

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from sdvlm_core.frame import RgbdFrame, depth_in_metres
-from training.build import load as msmu
 from training.build.questions import TYPES, Question, ask_all, make_view
-from training.evaluate.files import naming, read_picture, rows_in, table_rows, tables
+from training.data.conversations import Sample, load
+from training.data.images import read_rgb
+from training.data.tables import count_rows, files_of_test_split, read_rows, row_errors
 from training.evaluate.items import Benchmark, BenchmarkError, Item, Picture
 from training.evaluate.references import RULES, reference_of, type_of
 from training.evaluate.region_bench import spatialrgpt
 from training.evaluate.score import UNITS
-
-if TYPE_CHECKING:
-    from training.simulate.world import SimulatedFrame
+from training.simulate.catalogue import CATEGORIES, COLOURS
+from training.simulate.frames import SimulatedFrame, read_frames, rgbd_frame, shard_paths
 
 NAMES = ("msmu", "q-spatial", "spatialrgpt")
 #: Questions of each type asked about a simulated frame, where it has that many.
@@ -62,9 +61,6 @@ def open_benchmark(name: str, data: Path | None, regions: str = "drawn") -> Benc
 
 def questions_of(frame: SimulatedFrame) -> list[Question]:
     """The benchmark's questions about a simulated frame; the same ones every time."""
-    # Here, as in `_folder`: the simulator needs mujoco, and the published benchmarks do not.
-    from training.simulate.catalogue import CATEGORIES, COLOURS
-
     k = frame.intrinsics
     view = make_view(frame.objects, k.width * k.height, list(COLOURS), CATEGORIES)
     rng = np.random.default_rng([_SEED, frame.scene])
@@ -72,10 +68,9 @@ def questions_of(frame: SimulatedFrame) -> list[Question]:
 
 
 def _folder(folder: Path) -> Benchmark:
-    shards = sorted(folder.glob("shard-*.parquet"))
-    if not shards and tables(folder):
+    shards = shard_paths(folder)
+    if not shards and files_of_test_split(folder):
         return _msmu(folder, "folder")
-    from training.simulate.run import read_frames, rgbd_frame
 
     def pictures() -> Iterator[Picture]:
         for frame in read_frames(folder):
@@ -94,7 +89,7 @@ def _folder(folder: Path) -> Benchmark:
             yield Picture(frame.scene, rgbd_frame(frame), items)
 
     next(read_frames(folder, 1), None)  # says what to do where there are none
-    return Benchmark("folder", TYPES, len(TYPES), pictures, rows_in(shards))
+    return Benchmark("folder", TYPES, len(TYPES), pictures, count_rows(shards))
 
 
 # --- MSMU -----------------------------------------------------------------------------------------
@@ -102,7 +97,7 @@ def _folder(folder: Path) -> Benchmark:
 
 def _msmu(path: Path, name: str) -> Benchmark:
     """MSMU in any of its forms; types under the names of the release or of the scorer."""
-    files = tables(path)
+    files = files_of_test_split(path)
     if not files:
         raise BenchmarkError(f"{path} holds no .parquet or .arrow files")
 
@@ -126,12 +121,12 @@ def _msmu(path: Path, name: str) -> Benchmark:
                 frame = RgbdFrame(sample.rgb, metres, sample.intrinsics)
                 yield Picture(key, frame, tuple(items))
 
-    return Benchmark(name, TYPES, len(TYPES), pictures, rows_in(files))
+    return Benchmark(name, TYPES, len(TYPES), pictures, count_rows(files))
 
 
-def _samples(file: Path) -> Iterator[msmu.Sample]:
+def _samples(file: Path) -> Iterator[Sample]:
     try:
-        yield from msmu.load(file)
+        yield from load(file)
     except ValueError as error:
         raise BenchmarkError(str(error)) from error
 
@@ -158,8 +153,8 @@ def _q_spatial(path: Path) -> Benchmark:
 
     def pictures() -> Iterator[Picture]:
         for file, kind in split.items():
-            for number, row in enumerate(table_rows(file)):
-                with naming(file, number):
+            for number, row in enumerate(read_rows(file)):
+                with row_errors(file, number, BenchmarkError):
                     unit = str(row["answer_unit"]).strip().lower()
                     metres = float(row["answer_value"]) * UNITS[unit]
                     if not 0 < metres < float("inf"):
@@ -167,8 +162,8 @@ def _q_spatial(path: Path) -> Benchmark:
                     words = f"{row['answer_value']} {unit}"
                     key = f"{kind}/{file.stem}/{number}"
                     item = Item(key, kind, "factor", str(row["question"]), words, metres)
-                    rgb = read_picture(row.get("image"), str(row.get("image_path") or ""), root)
+                    rgb = read_rgb(row.get("image"), str(row.get("image_path") or ""), root)
                 yield Picture(key, RgbdFrame(rgb), (item,))
 
     present = tuple(kind for kind in _SPLITS if kind in split.values())
-    return Benchmark("q-spatial", present, 0, pictures, rows_in(list(split)))
+    return Benchmark("q-spatial", present, 0, pictures, count_rows(list(split)))

@@ -15,7 +15,14 @@ from typing import Any
 import cv2
 
 from sdvlm_core.frame import RgbdFrame
-from training.evaluate.files import naming, nested, read_picture, rows_in, table_rows, tables
+from training.data.images import read_rgb
+from training.data.tables import (
+    count_rows,
+    files_of_test_split,
+    parse_nested,
+    read_rows,
+    row_errors,
+)
 from training.evaluate.items import Benchmark, BenchmarkError, Item, Picture
 from training.evaluate.references import clock_hours, one_length
 
@@ -35,27 +42,28 @@ _COLOURS = ((220, 40, 40), (40, 90, 220), (30, 150, 60), (200, 130, 0), (140, 40
 
 def spatialrgpt(path: Path, regions: str) -> Benchmark:
     """A jsonl with a folder of pictures, or parquet or Arrow with the pictures inside."""
-    files = [path] if path.is_file() else sorted([*path.rglob("*.jsonl"), *tables(path)])
+    files = (
+        [path] if path.is_file() else sorted([*path.rglob("*.jsonl"), *files_of_test_split(path)])
+    )
     if not files:
         raise BenchmarkError(f"{path} holds no .jsonl, .parquet or .arrow files")
     root = path.parent if path.is_file() else path
 
     def pictures() -> Iterator[Picture]:
         for file in files:
-            for number, row in enumerate(table_rows(file)):
-                with naming(file, number):
-                    row = {key: nested(value) for key, value in row.items()}
+            for number, row in enumerate(read_rows(file, refusal=BenchmarkError)):
+                with row_errors(file, number, BenchmarkError):
+                    row = {key: parse_nested(value) for key, value in row.items()}
                     # The same id may come twice; the row's own place does not.
                     key = f"{file.stem}/{number}"
                     item = _region_item(key, row)
                     where = str((row.get("image_info") or {}).get("file_path", ""))
-                    rgb = read_picture(row.get("image"), where, root)
+                    rgb = read_rgb(row.get("image"), where, root)
                     rgb, item = _with_regions(rgb, item, row, regions)
                 yield Picture(key, RgbdFrame(rgb), (item,))
 
     types = (*_QUALITIES, *_QUANTITIES.values())
-    size = rows_in(files) if all(f.suffix == ".parquet" for f in files) else None
-    return Benchmark("spatialrgpt", types, 0, pictures, size)
+    return Benchmark("spatialrgpt", types, 0, pictures, count_rows(files))
 
 
 def _region_item(key: str, row: Mapping[str, Any]) -> Item:

@@ -38,7 +38,7 @@ from training.finetune.batches import batches_of, collate, share_of
 from training.finetune.config import SHARDING, Config, read_config
 from training.finetune.samples import IGNORED, Preparation, Samples, prepare
 from training.finetune.trainee import Trainee, save_adapter
-from training.recipe import refuse_another
+from training.run_config import check_equal
 
 ADAPTER, METRICS = "adapter", "metrics.jsonl"
 
@@ -223,7 +223,7 @@ def run(config: Config) -> Path:
     recipe = config.recipe() | {"samples": how.digest(Path(config.data))}
     found = state.newest(out)
     if found is not None:
-        refuse_another(found, state.recipe(found), recipe)
+        check_equal(found, state.recipe(found), recipe)
     samples = _prepared(config, how, checkpoint, accelerator)
     trainee = Trainee(checkpoint, config)
     model: nn.Module = trainee

@@ -30,7 +30,7 @@ from sdvlm_core.model.backbones.llava import grid_cells
 from sdvlm_core.model.checkpoint import Checkpoint
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
 from sdvlm_core.model.prompt import Template, prefix_ids, question_ids
-from training.build.load import Sample, load
+from training.data.conversations import Sample, load
 
 #: A label that no loss is taken on.
 IGNORED = -100

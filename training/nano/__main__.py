@@ -29,7 +29,7 @@ from training.nano.frames import CELLS, ENCODING, PICTURE, TrainingFrames, load
 from training.nano.language import Recipe, train_language
 from training.nano.tower import normalise, train_tower
 from training.nano.vocabulary import BOS, EOS, IMAGE, PAD, corpus, train_tokenizer
-from training.recipe import keep_to
+from training.run_config import check_unchanged
 
 SEED = 0
 _CORPUS_FRAMES = 3000
@@ -112,7 +112,7 @@ def make_nano(
     frames = load(data, shards)
     begun = {"frames": len(frames), "tower_steps": tower_steps, "steps": steps, "base": base}
     try:
-        keep_to(out, begun | {"rate": rate})
+        check_unchanged(out, begun | {"rate": rate})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if process == 0:

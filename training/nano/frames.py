@@ -28,8 +28,7 @@ from sdvlm_core.model.backbones.clip_image import square_picture
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
 from sdvlm_core.model.image_tokens import SquareCanvas
 from training.simulate.catalogue import CATEGORIES, COLOURS
-from training.simulate.run import read_frames, read_shard, rgbd_frame
-from training.simulate.world import SimulatedFrame
+from training.simulate.frames import SimulatedFrame, read_frames, read_shard, rgbd_frame
 
 PICTURE, CELLS, MAX_OBJECTS = 192, 12, 8
 ENCODING = EncodingSettings(kind="xyz", gain=1.0, normalize_features=True, optional=True)

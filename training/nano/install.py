@@ -23,7 +23,7 @@ from sdvlm_core.model.checkpoint import NANO_DIRECTORY
 from training.evaluate.run import RELIABILITY
 from training.nano.card import model_card
 from training.nano.progress import EVERY
-from training.simulate.run import SHARD_SCENES
+from training.simulate.frames import SHARD_SCENES
 
 SCENES, SEEDS = 500, (9001, 9002)
 #: What is shown in place of the truth, by the name the card uses; only of the first seed.

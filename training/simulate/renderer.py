@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 # One rasteriser thread per process: parallelism comes from processes, one per core.
@@ -67,6 +68,15 @@ class Rendering:
     rgb: npt.NDArray[np.uint8]
     depth: npt.NDArray[np.float32]
     instance: npt.NDArray[np.uint8]
+
+
+@cache
+def shared_renderer(width: int) -> Renderer:
+    """The renderer of this process for images of a width, of 3/4 of it in height at most.
+
+    One per process: a GL context is expensive to create.
+    """
+    return Renderer(width, width * 3 // 4)
 
 
 def _context_model(width: int, height: int) -> mujoco.MjModel:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics, fraction_from_pixel
 from training.simulate.catalogue import COLOURS, LARGE, SMALL, Thing, make_thing
+from training.simulate.frames import SimulatedFrame
 from training.simulate.renderer import MATERIALS, Light, Renderer, Solid
 from training.simulate.sensor import read_depth, sample_sensor
 
@@ -25,30 +26,6 @@ Vector = npt.NDArray[np.float64]
 
 IMAGE_SIZES: tuple[tuple[int, int], ...] = ((4, 3), (16, 9))
 _OUTLINE_STEPS = 24
-
-
-@dataclass(frozen=True, eq=False)
-class SimulatedFrame:
-    """One view of one scene.
-
-    Attributes:
-        scene: index of the scene within its seed.
-        rgb: (H, W, 3) uint8.
-        depth_mm: (H, W) uint16 millimetres as the sensor reads it, 0 = no reading.
-        instance: (H, W) uint8, 0 = room, i = objects[i - 1].
-        intrinsics: of both images.
-        camera_to_world: (4, 4), columns X right, Y down, Z forward, position.
-        objects: the scene graph, one mapping per object that shows at least one pixel or
-            stands in the scene (see `_describe`); exact, not measured.
-    """
-
-    scene: int
-    rgb: npt.NDArray[np.uint8]
-    depth_mm: npt.NDArray[np.uint16]
-    instance: npt.NDArray[np.uint8]
-    intrinsics: CameraIntrinsics
-    camera_to_world: Vector
-    objects: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)

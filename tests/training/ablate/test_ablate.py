@@ -24,7 +24,7 @@ from training.ablate.rows import ROWS, as_estimated, in_words, inputs_of
 from training.ablate.run import read_config
 from training.evaluate.run import questions_of
 from training.nano.tower import tower_features
-from training.simulate.run import read_frames, rgbd_frame
+from training.simulate.frames import read_frames, rgbd_frame
 
 CONFIG = ROOT / "training" / "configs" / "ablation_nano.yaml"
 

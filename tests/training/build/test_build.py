@@ -28,11 +28,11 @@ from tests.paths import ROOT
 from tests.training import scans
 from training.build import scannet
 from training.build.graph import Rasterizer, describe
-from training.build.load import load
 from training.build.questions import TYPES
 from training.build.scene import SceneError
 from training.build.sens import read_frames
 from training.build.shards import Recipe, Task, write_shard
+from training.data.conversations import load
 
 SOURCES = ("scannet", "scannetpp")
 

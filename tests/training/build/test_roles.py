@@ -22,8 +22,8 @@ from tests import blocks
 from tests.paths import ROOT
 from tests.training import scans
 from tests.training.chat_server import Chat, chatting
-from training.build.load import load
 from training.build.roles import Role, read_roles, shared_by
+from training.data.conversations import load
 
 TWINS = (
     blocks.TABLE,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.build.load import load
+from training.data.conversations import load
 
 _TURNS = [
     {"from": "human", "value": '<image>\nHow tall is the "old" lamp\'s shade?'},

@@ -19,7 +19,7 @@ from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, depth_in_metres
 from sdvlm_core.model.checkpoint import NANO_DIRECTORY, load
 from tests.tiny_checkpoint import write_tiny_checkpoint
 from tests.training.chat_server import chatting
-from training.build.shards import SCHEMA
+from training.data.schemas import CONVERSATIONS
 from training.evaluate.controls import Controls, shown
 from training.evaluate.predict import answer_all
 from training.evaluate.run import ANSWERS, JUDGED, REPORT, SCORES, evaluate
@@ -85,7 +85,9 @@ def ours(tmp_path):
         )
     folder = tmp_path / "ours"
     folder.mkdir()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / "test-sim-00000.parquet")
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=CONVERSATIONS), folder / "test-sim-00000.parquet"
+    )
     return folder
 
 

@@ -30,7 +30,7 @@ from sdvlm_core.model.depth_encoding import EncodingSettings
 from sdvlm_core.model.prompt import TEMPLATES, prefix_ids, question_ids
 from tests.paths import ROOT
 from tests.tiny_checkpoint import write_tiny_checkpoint
-from training.build.load import load as read
+from training.data.conversations import load as read
 from training.finetune import samples, state
 from training.finetune.batches import batches_of, collate, share_of
 from training.finetune.config import Config, read_config
@@ -44,7 +44,7 @@ from training.finetune.samples import (
     prepare,
     tokens_of,
 )
-from training.simulate.run import read_frames, rgbd_frame
+from training.simulate.frames import read_frames, rgbd_frame
 
 ACCELERATE = ROOT / "training" / "configs" / "accelerate"
 STEPS = 20
@@ -261,7 +261,7 @@ def test_a_gradient_that_is_no_number_is_never_learnt(config, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 1}, "seed was 0 and is 1. Put back"),
+        ({"seed": 1}, "seed was 0 and is 1. Restore"),
         ({"batch": 4, "steps": 3}, "batch was 5 and is 4; steps was 2 and is 3"),
         ({"max_length": 1400}, "max_length was 1500 and is 1400; samples was"),
     ],

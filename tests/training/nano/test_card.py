@@ -11,7 +11,7 @@ from sdvlm_core.model.checkpoint import NANO_DIRECTORY
 from training.nano.card import model_card
 from training.nano.install import _stage
 from training.nano.progress import EVERY, Journal
-from training.recipe import keep_to
+from training.run_config import check_unchanged
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_steps_that_were_lost_and_done_again_are_told_once(tmp_path):
 
 
 def test_a_folder_made_with_other_settings_is_refused_with_both_values(tmp_path):
-    keep_to(tmp_path / "run", {"steps": 10, "rate": 0.5})
-    keep_to(tmp_path / "run", {"steps": 10, "rate": 0.5})
+    check_unchanged(tmp_path / "run", {"steps": 10, "rate": 0.5})
+    check_unchanged(tmp_path / "run", {"steps": 10, "rate": 0.5})
     with pytest.raises(ValueError, match="steps was 10 and is 20"):
-        keep_to(tmp_path / "run", {"steps": 20, "rate": 0.5})
+        check_unchanged(tmp_path / "run", {"steps": 20, "rate": 0.5})

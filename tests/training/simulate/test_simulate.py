@@ -18,8 +18,8 @@ pytest.importorskip(
 )
 
 from training.simulate.catalogue import CATEGORIES, COLOURS, LARGE, SMALL, make_thing
+from training.simulate.frames import SHARD_SCENES, read_frames, rgbd_frame, shard_path
 from training.simulate.renderer import Light, Renderer, Solid
-from training.simulate.run import SHARD_SCENES, read_frames, rgbd_frame, shard_path
 from training.simulate.sensor import read_depth, sample_sensor
 from training.simulate.world import make_frame
 
@@ -167,13 +167,13 @@ def test_an_interrupted_folder_is_completed_to_the_same_bytes(tmp_path, renderer
     scenes = SHARD_SCENES + 5
     assert _simulate(whole, scenes).returncode == 0
     assert _simulate(resumed, SHARD_SCENES - 3).returncode == 0
-    (resumed / "shard-00001.999.tmp").write_bytes(b"half a shard")
+    (resumed / ".shard-00001.parquet.999.tmp").write_bytes(b"half a shard")
     grown = _simulate(resumed, scenes)
     assert grown.returncode == 0, grown.stderr
     assert len(list(read_frames(resumed))) == scenes
     for shard in (0, 1):
         assert shard_path(whole, shard).read_bytes() == shard_path(resumed, shard).read_bytes()
-    assert not list(resumed.glob("*.tmp"))
+    assert not list(resumed.glob(".*"))
     assert json.loads((resumed / "simulation.json").read_text())["scenes"] == scenes
 
 
@@ -217,4 +217,4 @@ def test_sigterm_leaves_no_renderer_behind(tmp_path, renderer):
     finally:
         if alive():
             os.killpg(process.pid, signal.SIGKILL)
-    assert not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob(".*"))

@@ -1,0 +1,1 @@
+"""Conversations and frames as Parquet and Arrow: schemas, one reader and one writer."""

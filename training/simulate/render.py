@@ -1,0 +1,104 @@
+"""Renders the missing shards of a folder in worker processes, and resumes an interrupted run.
+
+Knows processes and the manifest. Does not know how a frame is rendered (`world`) or stored
+(`frames`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdvlm_core.files import remove_temporary_files, write_text
+from training.processes import spawned_pool, terminate_workers
+from training.progress_bar import ProgressBar
+from training.simulate.frames import MANIFEST, SHARD_SCENES, shard_path, write_shard
+
+_FORMAT = 1
+
+
+class SettingsError(ValueError):
+    """The folder holds frames of other settings."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Shards rendered by this run, of those that the folder holds now."""
+
+    new_shards: int
+    shards: int
+
+
+def render_frames(
+    out: Path, scenes: int, seed: int = 0, width: int = 320, workers: int | None = None
+) -> Rendered:
+    """Render the shards of `scenes` frames that do not exist yet; progress goes to stderr.
+
+    Args:
+        out: the folder; it is created.
+        scenes: one frame each.
+        seed: the same seed gives the same frames.
+        width: of the image, pixels; the height is 3/4 or 9/16 of it.
+        workers: processes; None = one per core.
+
+    Raises:
+        SettingsError: the folder holds frames of another seed, width or format.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _check_manifest(out, {"format": _FORMAT, "seed": seed, "width": width, "scenes": scenes})
+    shards = range((scenes + SHARD_SCENES - 1) // SHARD_SCENES)
+    missing = [shard for shard in shards if not shard_path(out, shard).exists()]
+    sizes = {shard: min(SHARD_SCENES, scenes - shard * SHARD_SCENES) for shard in shards}
+    # A GL context does not survive a fork.
+    pool = spawned_pool(min(workers or os.cpu_count() or 1, max(1, len(missing))))
+    existing = scenes - sum(sizes[shard] for shard in missing)
+    with ProgressBar("scenes", scenes, existing) as bar, pool:
+        pending = [pool.submit(_render_shard, out, shard, seed, scenes, width) for shard in missing]
+        try:
+            for future in as_completed(pending):
+                bar.advance(future.result())
+                bar.show_rate(f"{bar.speed:.0f}/s" if bar.speed else "")
+        except BaseException:
+            terminate_workers(pool)
+            remove_temporary_files(out)
+            raise
+    return Rendered(len(missing), len(shards))
+
+
+def _render_shard(directory: Path, shard: int, seed: int, scenes: int, width: int) -> int:
+    # Imported in the worker: the renderer chooses the GL backend when it is imported.
+    from training.simulate.renderer import shared_renderer
+    from training.simulate.world import make_frame
+
+    renderer = shared_renderer(width)
+    first = shard * SHARD_SCENES
+    frames = (
+        make_frame(renderer, seed, scene, width)
+        for scene in range(first, min(first + SHARD_SCENES, scenes))
+    )
+    return write_shard(shard_path(directory, shard), frames)
+
+
+def _check_manifest(directory: Path, wanted: dict[str, int]) -> None:
+    """Refuse to mix the frames of two settings in one folder; the number of scenes may grow."""
+    path = directory / MANIFEST
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        differing = [
+            f"{key} was {found.get(key)} and is {wanted[key]}"
+            for key in ("format", "seed", "width")
+            if found.get(key) != wanted[key]
+        ]
+        if differing:
+            raise SettingsError(
+                f"{directory} already holds frames of other settings: {'; '.join(differing)}. "
+                "Choose another --out or remove the folder"
+            )
+        if found["scenes"] % SHARD_SCENES and found["scenes"] != wanted["scenes"]:
+            # The last shard was a partial one: it lacks the scenes that belong in it now.
+            shard_path(directory, found["scenes"] // SHARD_SCENES).unlink(missing_ok=True)
+    remove_temporary_files(directory)
+    write_text(path, json.dumps(wanted, indent=1) + "\n")
