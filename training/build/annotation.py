@@ -1,6 +1,6 @@
 """Meshes with segment annotations -> Mesh and Instances, as both ScanNet and ScanNet++ store them.
 
-Knows ply, `segIndices` per vertex and `segGroups` of segments. Does not know folders or pictures.
+Knows PLY, `segIndices` per vertex and `segGroups` of segments. Does not know folders or images.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import trimesh
 
 from training.build.boxes import annotated_box, upright_box
-from training.build.scene import Instance, Mesh, SceneError, Vector
+from training.build.scene import Instance, Mesh, SceneError, UprightBox, Vector
 
 
 def read_json(path: Path) -> Any:
@@ -27,8 +28,8 @@ def read_json(path: Path) -> Any:
         raise SceneError("damaged file", f"{path}: {error}") from error
 
 
-def read_mesh(path: Path) -> tuple[Vector, np.ndarray]:
-    """(vertices (V, 3) float64, faces (F, 3)) of a ply in the file's order."""
+def read_mesh(path: Path) -> tuple[Vector, npt.NDArray[np.int64]]:
+    """(vertices (V, 3) float64, faces (F, 3)) of a PLY file, in its order."""
     if not path.exists():
         raise SceneError("missing file", str(path))
     try:
@@ -38,40 +39,38 @@ def read_mesh(path: Path) -> tuple[Vector, np.ndarray]:
     except Exception as error:
         raise SceneError("damaged file", f"{path}: {error}") from error
     if len(vertices) == 0 or len(faces) == 0 or not np.isfinite(vertices).all():
-        raise SceneError(
-            "damaged file", f"{path} has no triangles, or vertices that are no numbers"
-        )
+        raise SceneError("damaged file", f"{path} has no triangles, or non-finite vertices")
     return vertices, faces
 
 
 def annotate(
     vertices: Vector,
-    faces: np.ndarray,
+    faces: npt.NDArray[np.int64],
     segments: Any,
     groups: Any,
     where: str,
     skipped: Counter[str],
 ) -> tuple[Mesh, tuple[Instance, ...]]:
-    """Who owns which triangle, and every object's upright box.
+    """The object of each triangle, and the upright box of each object.
 
-    A triangle belongs to an object if at least two of its corners do. Objects are numbered objectId
-    + 1, as the source's own pictures of instances do. The annotated oriented box is taken where
-    there is one that stands upright, else the smallest upright box.
+    A triangle belongs to an object if at least two of its corners do. The number of an object is
+    objectId + 1, as in the source's own instance masks. Its box is the annotated oriented box if
+    that is upright, else the smallest upright box.
 
     Args:
         segments: {"segIndices": one per vertex}.
         groups: {"segGroups": [{"objectId", "segments", "label", "obb"?}]}.
-        where: of the scene, for errors.
-        skipped: objects left out are counted in it.
+        where: the scene, for error messages.
+        skipped: objects that are left out are counted in it, by reason.
 
     Raises:
-        SceneError: the files do not belong together.
+        SceneError: the files are damaged, or segments and vertices do not match.
     """
     try:
         index = np.asarray(segments["segIndices"], np.int64)
         listed = list(groups["segGroups"])
     except (KeyError, TypeError, ValueError) as error:
-        raise SceneError("damaged file", f"{where}: {error!r} is missing or no list") from error
+        raise SceneError("damaged file", f"{where}: {error!r} is missing or not a list") from error
     if len(index) != len(vertices):
         raise SceneError(
             "segments do not fit",
@@ -90,7 +89,7 @@ def annotate(
             skipped["object empty"] += 1
             continue
         of_vertex[members] = number
-        box = _box_of(group.get("obb")) or upright_box(vertices[members])
+        box = _annotated_box(group.get("obb")) or upright_box(vertices[members])
         instances.append(Instance(number, label, box))
     corners = of_vertex[faces]
     owner = np.where(corners[:, 0] == corners[:, 1], corners[:, 0], 0)
@@ -99,8 +98,8 @@ def annotate(
     return Mesh(vertices, faces, owner), tuple(instances)
 
 
-def _box_of(obb: Any) -> Any:
-    """An annotated box {"centroid", "axesLengths", "normalizedAxes"}; None without a usable one."""
+def _annotated_box(obb: Any) -> UprightBox | None:
+    """The upright box of {"centroid", "axesLengths", "normalizedAxes"}; None if not usable."""
     try:
         lengths = np.array(obb["axesLengths"], np.float64)
         axes = np.array(obb["normalizedAxes"], np.float64).reshape(3, 3)

@@ -1,7 +1,4 @@
-"""Points -> the smallest upright box around them.
-
-Knows gravity (z is up) and nothing else.
-"""
+"""Points -> the smallest upright box around them; z is up. Does not know objects or scans."""
 
 from __future__ import annotations
 
@@ -12,24 +9,26 @@ from scipy.spatial import ConvexHull, QhullError
 
 from training.build.scene import UprightBox, Vector
 
+_MAX_TILT_RAD = math.radians(10)
+
 
 def upright_box(points: Vector) -> UprightBox:
-    """The box of least volume with vertical sides around points (N, 3), metres.
+    """The box of minimum volume with vertical sides around points (N, 3), metres.
 
-    One side of the least rectangle around a convex polygon lies on an edge of it (Freeman and
-    Shapira 1975): every edge of the hull is tried.
+    One side of the minimum-area rectangle around a convex polygon lies on an edge of the polygon
+    (Freeman and Shapira 1975), so every edge of the hull is tried.
 
     Raises:
-        ValueError: fewer than one point.
+        ValueError: there are no points.
     """
     if len(points) == 0:
         raise ValueError("a box needs points")
     low, high = float(points[:, 2].min()), float(points[:, 2].max())
-    flat = points[:, :2]
+    horizontal = points[:, :2]
     try:
-        corners = flat[ConvexHull(flat).vertices]
-    except QhullError:  # all on one line, or too few
-        corners = flat
+        corners = horizontal[ConvexHull(horizontal).vertices]
+    except QhullError:  # collinear, or too few points
+        corners = horizontal
     edges = np.roll(corners, -1, axis=0) - corners
     angles = np.unique(np.round(np.arctan2(edges[:, 1], edges[:, 0]) % (math.pi / 2), 12))
     cosine, sine = np.cos(angles), np.sin(angles)
@@ -43,22 +42,22 @@ def upright_box(points: Vector) -> UprightBox:
             (across[best].min() + across[best].max()) / 2,
         ]
     )
-    turn = np.array([[cosine[best], -sine[best]], [sine[best], cosine[best]]])
+    rotation = np.array([[cosine[best], -sine[best]], [sine[best], cosine[best]]])
     first, second = (float(side) for side in sides[best])
     yaw = float(angles[best])
     if second > first:
         first, second, yaw = second, first, yaw + math.pi / 2
-    centre = np.array([*(turn @ middle), (low + high) / 2])
+    centre = np.array([*(rotation @ middle), (low + high) / 2])
     return UprightBox(centre, first, second, high - low, yaw)
 
 
 def annotated_box(centroid: Vector, lengths: Vector, axes: Vector) -> UprightBox | None:
-    """An annotated oriented box (axes in rows), upright; None if it leans over 10 degrees."""
+    """An annotated oriented box (axes in rows) as an upright box; None if it is tilted too far."""
     upright = int(np.argmax(np.abs(axes[:, 2])))
-    if abs(axes[upright, 2]) < math.cos(math.radians(10)):
+    if abs(axes[upright, 2]) < math.cos(_MAX_TILT_RAD):
         return None
-    flat = [index for index in range(3) if index != upright]
-    longer, shorter = sorted(flat, key=lambda index: -lengths[index])
+    horizontal = [index for index in range(3) if index != upright]
+    longer, shorter = sorted(horizontal, key=lambda index: -lengths[index])
     yaw = math.atan2(axes[longer, 1], axes[longer, 0]) % math.pi
     length, width, height = (float(lengths[i]) for i in (longer, shorter, upright))
     return UprightBox(np.asarray(centroid, float), length, width, height, yaw)

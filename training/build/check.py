@@ -1,8 +1,8 @@
 """`python -m training.build.check OUT`: re-derive every number of a built data set.
 
-Independent of the generator on purpose: it reads the words of a turn with expressions of its own
-and `sdvlm_core.language.reading`, looks objects up in the row's scene graph, and computes the
-right answer. Imports neither `questions` nor `phrasing`.
+Independent of the generator: it parses the text of a turn with its own expressions and
+`sdvlm_core.language.reading`, finds the objects in the row's scene graph, and computes the right
+answer. Imports neither `questions` nor `phrasing`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,27 +21,28 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from sdvlm_core.language.reading import Quantity, parse
+from sdvlm_core.language.quantities import Quantity
+from sdvlm_core.language.reading import parse
 from training.data.tables import read_rows
 
 Entry = dict[str, Any]
-_AT = re.compile(r"\((\d\.?\d*),(\d\.?\d*)\)")
+_COORDINATE = re.compile(r"\((\d\.?\d*),(\d\.?\d*)\)")
 _COLUMNS = ("conversations", "type", "scene_graph", "source", "scene")
-_SHOWN = 12  # mismatches printed in full
+_MAX_PRINTED = 12  # mismatches
 
 
 class Mismatch(ValueError):
-    """A turn whose answer does not follow from the scene graph; says why."""
+    """A turn whose answer does not follow from the scene graph; the message gives the reason."""
 
 
 class Graph:
-    """A row's scene graph, looked up by the names used in words."""
+    """The scene graph of a row, with its objects by name."""
 
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = entries
         self.named = {entry["name"]: entry for entry in entries if entry["name"]}
         if len(self.named) != sum(bool(entry["name"]) for entry in entries):
-            raise Mismatch("two objects have one name")
+            raise Mismatch("two objects have the same name")
         longest = sorted(self.named, key=len, reverse=True)
         alternatives = "|".join(re.escape(name) for name in longest) or "(?!)"
         self._pattern = re.compile(rf"\b(?:{alternatives})\b")
@@ -54,7 +55,7 @@ class Graph:
         """Exactly `count` objects named in a text, in order."""
         names = self.mentions(text)
         if len(names) != count:
-            raise Mismatch(f"{names} are named, {count} expected")
+            raise Mismatch(f"the text names {names}, expected {count} objects")
         return [self.named[name] for name in names]
 
 
@@ -62,7 +63,7 @@ def _sides(entry: Entry) -> list[float]:
     return [entry["length_m"], entry["width_m"], entry["height_m"]]
 
 
-def _apart(a: Entry, b: Entry) -> float:
+def _distance_m(a: Entry, b: Entry) -> float:
     return math.dist(a["centre_world_m"], b["centre_world_m"])
 
 
@@ -70,18 +71,18 @@ def _lengths(text: str) -> list[Quantity]:
     return [q for q in parse(text).quantities if q.dimension == "length"]
 
 
-def _equal(said: list[Quantity], expected: list[float]) -> None:
-    """Every number as written, up to the rounding of its own unit."""
-    if len(said) != len(expected):
-        raise Mismatch(f"{[q.text for q in said]} are said, {expected} expected")
-    for quantity, value in zip(said, expected, strict=True):
+def _equal(stated: list[Quantity], expected: list[float]) -> None:
+    """Every stated number is the expected one, up to the rounding of its unit."""
+    if len(stated) != len(expected):
+        raise Mismatch(f"the text states {[q.text for q in stated]}, expected {expected}")
+    for quantity, value in zip(stated, expected, strict=True):
         rounding = 0.00005 if "cm" in quantity.text else 0.005
         if abs(quantity.value - value) > rounding * 1.001:
-            raise Mismatch(f"{quantity.text} is said, {value:.4f} m is true")
+            raise Mismatch(f"the text states {quantity.text}, expected {value:.4f} m")
 
 
 def _measure(text: str) -> str:
-    """height, width or size: what a question asks for."""
+    """The measure that a question asks for: height, width or size."""
     words = text.lower()
     if "size" in words or "how big" in words or "length, width and height" in words:
         return "size"
@@ -89,29 +90,30 @@ def _measure(text: str) -> str:
         return "height"
     if "width" in words or "wide" in words:
         return "width"
-    raise Mismatch("nobody knows what is asked")
+    raise Mismatch("the question asks for no known measure")
 
 
 def _values(what: str, entry: Entry) -> list[float]:
     return _sides(entry) if what == "size" else [entry[f"{what}_m"]]
 
 
-_THING = re.compile(r"\bthe ([a-z ]+?)(?= and the\b| from the\b| to the\b|[?.,]| are\b)")
-_SEEN = re.compile(r"(?:is there|can you see) an? ([a-z ]+?)(?: in the image)?\?")
+_OBJECT = re.compile(r"\bthe ([a-z ]+?)(?= and the\b| from the\b| to the\b|[?.,]| are\b)")
+_VISIBLE = re.compile(r"(?:is there|can you see) an? ([a-z ]+?)(?: in the image)?\?")
 
 
 def _existence(question: str, answer: str, graph: Graph) -> None:
-    shown = {word for e in graph.entries for word in (e["category"], e["label"], e["name"])}
-    seen = _SEEN.fullmatch(question.lower())
+    visible = {word for e in graph.entries for word in (e["category"], e["label"], e["name"])}
+    seen = _VISIBLE.fullmatch(question.lower())
     if seen is not None:
-        if parse(answer).yes is not (seen.group(1) in shown):
-            raise Mismatch(f"{seen.group(1)} is {'' if seen.group(1) in shown else 'not '}there")
+        if parse(answer).yes is not (seen.group(1) in visible):
+            state = "visible" if seen.group(1) in visible else "absent"
+            raise Mismatch(f"{seen.group(1)} is {state}")
         return
     if not parse(answer).absent:
-        raise Mismatch("the answer does not say that something is absent")
-    asked = _THING.findall(question)
-    if all(thing in shown for thing in asked):
-        raise Mismatch(f"all of {asked} are there")
+        raise Mismatch("the answer does not state that an object is absent")
+    asked = _OBJECT.findall(question)
+    if all(thing in visible for thing in asked):
+        raise Mismatch(f"all of {asked} are visible")
 
 
 def _count(question: str, answer: str, graph: Graph) -> None:
@@ -124,10 +126,10 @@ def _count(question: str, answer: str, graph: Graph) -> None:
     if not asked:
         raise Mismatch("no category of the scene graph is asked about")
     category = max(asked, key=len)
-    said = int(re.findall(r"\d+", answer)[0])
-    true = sum(entry["category"] == category for entry in graph.entries)
-    if said != true:
-        raise Mismatch(f"{said} is said, {true} {category} are there")
+    stated = int(re.findall(r"\d+", answer)[0])
+    expected = sum(entry["category"] == category for entry in graph.entries)
+    if stated != expected:
+        raise Mismatch(f"the text states {stated}, expected {expected} x {category}")
 
 
 def _scale(question: str, answer: str, graph: Graph) -> None:
@@ -136,24 +138,24 @@ def _scale(question: str, answer: str, graph: Graph) -> None:
 
 
 def _grounding(question: str, answer: str, graph: Graph) -> None:
-    asked, said = _AT.search(question), _AT.search(answer)
-    if said is not None:
+    asked, stated = _COORDINATE.search(question), _COORDINATE.search(answer)
+    if stated is not None:
         (entry,) = graph.objects(question, 1)
-        place = said
+        place = stated
     elif asked is not None:
         (entry,) = graph.objects(answer, 1)
         place = asked
     else:
-        raise Mismatch("no image position")
-    for written, true in zip(place.groups(), entry["centre_uv"], strict=True):
-        if abs(float(written) - true) > 0.00501:
-            raise Mismatch(f"{place.group()} is said, {entry['centre_uv']} is true")
+        raise Mismatch("the turn states no coordinate")
+    for stated_part, part in zip(place.groups(), entry["centre_uv"], strict=True):
+        if abs(float(stated_part) - part) > 0.00501:
+            raise Mismatch(f"the text states {place.group()}, expected {entry['centre_uv']}")
 
 
 def _relative(question: str, answer: str, graph: Graph) -> None:
     a, b = graph.objects(question, 2)
     words = question.lower()
-    relations = {
+    relations: dict[str, Callable[[Entry], float]] = {
         "left": lambda e: -e["centre_uv"][0],
         "right": lambda e: e["centre_uv"][0],
         "closer": lambda e: -math.hypot(*e["centre_camera_m"]),
@@ -163,20 +165,20 @@ def _relative(question: str, answer: str, graph: Graph) -> None:
     first = relations[relation](a) > relations[relation](b)
     if re.match(r"which|between", words):
         if graph.mentions(answer) != [(a if first else b)["name"]]:
-            raise Mismatch("another one is")
+            raise Mismatch(f"expected the other object than {graph.mentions(answer)}")
         return
     yes = re.match(r"(yes|indeed)\b", answer.lower()) is not None
     if yes != first:
-        raise Mismatch(f"{'yes' if yes else 'no'} is said")
+        raise Mismatch(f"expected {'yes' if first else 'no'}")
     opposite = {"left": "right", "right": "left", "closer": "farther", "higher": "lower"}
     stated = relation if yes else opposite[relation]
     if len(answer.split()) > 1 and not re.search(rf"\b{stated}\b", answer):
-        raise Mismatch(f"the answer does not say {stated}")
+        raise Mismatch(f"the answer does not state {stated}")
 
 
 def _distance(question: str, answer: str, graph: Graph) -> None:
     a, b = graph.objects(question, 2)
-    _equal(_lengths(answer), [_apart(a, b)])
+    _equal(_lengths(answer), [_distance_m(a, b)])
 
 
 _WORDS = {"tall": ("height", 1), "low": ("height", -1), "wid": ("width", 1), "long": ("length", 1)}
@@ -187,41 +189,41 @@ def _compare(question: str, answer: str, graph: Graph) -> None:
     names = graph.mentions(question)
     things = [graph.named[name] for name in names]
     if len(things) not in (2, 3):
-        raise Mismatch(f"{names} are compared")
-    # Names may hold such words themselves ("large box").
+        raise Mismatch(f"the question compares {names}, expected two or three objects")
+    # A name may contain such a word ("large box").
     rest = question.lower()
     for name in names:
         rest = rest.replace(name, "")
     found = re.search(r"\b(tall|low|wid|long|larg|small)(?:er|est|r|st)\b", rest)
     if found is None:
-        raise Mismatch("nobody knows what is compared")
+        raise Mismatch("the question compares no known measure")
     what, sign = _WORDS[found.group(1)]
     amounts = [sign * math.prod(_values(what, thing)) for thing in things]
     winner = things[amounts.index(max(amounts))]["name"]
     if graph.mentions(answer)[-1:] != [winner]:
-        raise Mismatch(f"{winner} is")
-    said = _lengths(answer)
-    if said:
-        _equal(said, [value for thing in things for value in _values(what, thing)])
+        raise Mismatch(f"expected {winner}")
+    stated = _lengths(answer)
+    if stated:
+        _equal(stated, [value for thing in things for value in _values(what, thing)])
 
 
 def _refer(question: str, answer: str, graph: Graph) -> None:
     fact, _, asked = question.partition(",")
     if fact.lower().startswith("the distance"):
         a, b = graph.objects(fact, 2)
-        _equal(_lengths(fact), [_apart(a, b)])
+        _equal(_lengths(fact), [_distance_m(a, b)])
         c, d = graph.objects(asked, 2)
-        _equal(_lengths(answer), [_lengths(fact)[0].value, _apart(c, d)])
+        _equal(_lengths(answer), [_lengths(fact)[0].value, _distance_m(c, d)])
         return
     (reference,) = graph.objects(fact, 1)
     given = _values(_measure(fact), reference)
     _equal(_lengths(fact), given)
     things = graph.objects(asked, len(graph.mentions(asked)))
     expected = [value for thing in things for value in _values(_measure(asked), thing)]
-    said = _lengths(answer)
-    _equal(said[-len(expected) :], expected)
-    if len(said) > len(expected):  # the answer repeats what was given
-        _equal(said[:1], given)
+    stated = _lengths(answer)
+    _equal(stated[-len(expected) :], expected)
+    if len(stated) > len(expected):  # the answer repeats the given measure
+        _equal(stated[:1], given)
 
 
 _CHECKS = {
@@ -237,11 +239,11 @@ _CHECKS = {
 
 
 def check_row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(type, why it is wrong or "") of every turn of a row."""
+    """(type, reason why it is wrong, or "") of every turn of a row."""
     graph = Graph(json.loads(row["scene_graph"]))
     turns = row["conversations"]
     if len(turns) != 2 * len(row["type"]) or not turns[0]["value"].startswith("<image>"):
-        raise Mismatch("turns and types do not fit, or the picture is missing")
+        raise Mismatch("the numbers of turns and types differ, or the image marker is missing")
     for kind, human, model in zip(row["type"], turns[::2], turns[1::2], strict=True):
         question = human["value"].removeprefix("<image>").strip()
         try:
@@ -253,7 +255,7 @@ def check_row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def check(out: Annotated[Path, typer.Argument(help="A folder of training.build.")]) -> None:
-    """Re-derive every answer from the scene graphs; exit 1 if one does not follow.
+    """Derive every answer again from the scene graphs; exit 1 if one differs.
 
     Example: python -m training.build.check msmu
     """
@@ -271,7 +273,7 @@ def check(out: Annotated[Path, typer.Argument(help="A folder of training.build."
                 asked[kind] += 1
                 if reason:
                     wrong[kind] += 1
-                    if sum(wrong.values()) <= _SHOWN:
+                    if sum(wrong.values()) <= _MAX_PRINTED:
                         console.print(f"[red]{kind}[/] {reason}", highlight=False)
     both = sorted(places["train"] & places["test"])
     table = Table("type", "questions", "share %", "mismatches")

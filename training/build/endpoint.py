@@ -1,7 +1,7 @@
-"""A prompt and pictures -> a model's words, from an OpenAI-compatible server or a local model.
+"""A prompt and images -> the text of a model, behind an OpenAI-compatible server or local.
 
-Knows HTTP, retries, the cache and what a run cost. Does not know what is asked, nor whether an
-answer is right: what comes back is data, to be checked by whoever asked.
+Knows HTTP, retries, the cache and the cost of a run. Does not know what is asked, nor whether an
+answer is right: an answer is untrusted data, which the caller checks.
 """
 
 from __future__ import annotations
@@ -16,32 +16,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import numpy.typing as npt
+from sdvlm_core.files import write_text
+from training.data.images import Rgb, encode_jpeg
 
-Picture = npt.NDArray[np.uint8]
-#: (prompt, pictures (H, W, 3) RGB) -> the model's text; raises EndpointError.
-Ask = Callable[[str, Sequence[Picture]], str]
+#: (prompt, images (H, W, 3) RGB) -> the text of the model; raises EndpointError.
+Ask = Callable[[str, Sequence[Rgb]], str]
 
-#: Longer answers are not read as JSON, nor kept whole.
+#: Longer answers are not parsed as JSON; the text of a thought is truncated to it.
 MAX_TEXT = 4000
-_MAX_REASON = 200
+_MAX_REASON_CHARACTERS = 200
+_JPEG_QUALITY = 90
 
 
 class EndpointError(RuntimeError):
-    """No answer came, and why; what was asked may be asked again later."""
+    """There is no answer, and why; the same request may succeed later."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a run has cost so far.
+    """The cost of a run so far.
 
     Attributes:
-        requests: sent over HTTP, retries included.
-        cached: answers that cost no request.
-        retries: requests that repeat one that failed.
-        prompt_tokens, completion_tokens: as the server counts them; 0 if it does not.
+        requests: sent over HTTP, including retries.
+        cached: answers from the cache, without a request.
+        retries: requests that repeat a failed one.
+        prompt_tokens, completion_tokens: as counted by the server; 0 if it does not count.
         cost: in the currency of the prices; 0 = prices unknown.
     """
 
@@ -56,7 +55,7 @@ class Usage:
 class Endpoint:
     """A chat model behind an OpenAI-compatible server, as an `Ask`.
 
-    Serves one thread. Several processes may share a cache; each keeps its own rate.
+    For one thread. Several processes may share a cache; each limits its own request rate.
     """
 
     def __init__(
@@ -74,19 +73,19 @@ class Endpoint:
         prompt_price: float = 0.0,
         completion_price: float = 0.0,
     ) -> None:
-        """Connects to nothing yet.
+        """Opens no connection yet.
 
         Args:
-            url: up to and with "/v1".
-            model: its name at the server.
-            cache: a directory for answers; it is made.
-            key_variable: the environment variable that holds the key; "" = the server wants none.
-            per_minute: requests, retries included; 0 = as many as will.
+            url: base URL, including "/v1".
+            model: its name on the server.
+            cache: directory of cached answers; created if missing.
+            key_variable: environment variable that holds the key; "" = the server needs none.
+            per_minute: maximum request rate, including retries; 0 = unlimited.
             timeout: seconds without a byte.
             retries: of one request, after 429, 5xx, timeouts and broken connections.
-            max_tokens: of an answer.
-            json_mode: the server holds the model to one JSON object.
-            prompt_price, completion_price: of a million tokens; 0 = unknown.
+            max_tokens: maximum length of an answer.
+            json_mode: the server forces the answer to be one JSON object.
+            prompt_price, completion_price: per million tokens; 0 = unknown.
 
         Raises:
             EndpointError: the client library or the key is missing.
@@ -94,21 +93,21 @@ class Endpoint:
         try:
             import openai
         except ImportError as error:
-            raise EndpointError("the client is missing: pip install openai") from error
+            raise EndpointError("the client library is missing: pip install openai") from error
         self._key = os.environ.get(key_variable, "").strip() if key_variable else ""
         if key_variable and not self._key:
-            raise EndpointError(f"the environment variable {key_variable} holds no key")
+            raise EndpointError(f"the environment variable {key_variable} is empty or not set")
         self._model, self._max_tokens, self._cache = model, max_tokens, cache
         self._more: dict[str, Any] = {}
         if json_mode:
             self._more["response_format"] = {"type": "json_object"}
         self._prices = (prompt_price / 1e6, completion_price / 1e6)
-        self._spacing = 60.0 / per_minute if per_minute > 0 else 0.0
-        self._free_at = 0.0
+        self._spacing_s = 60.0 / per_minute if per_minute > 0 else 0.0
+        self._next_request_s = 0.0
         self._usage = Usage()
         cache.mkdir(parents=True, exist_ok=True)
-        # The library's own retries wait as the server's Retry-After says, else ever longer. Every
-        # one of them passes through the hook, so that they are counted and keep the rate too.
+        # The library's retries obey Retry-After or back off exponentially. Each of them passes
+        # through the hook, so that it is counted and obeys the request rate.
         self._client = openai.OpenAI(
             base_url=url,
             api_key=self._key or "none",  # the library refuses an empty one
@@ -119,18 +118,18 @@ class Endpoint:
 
     @property
     def usage(self) -> Usage:
-        """What this endpoint has cost since it was built."""
+        """The cost of this endpoint since it was created."""
         return self._usage
 
-    def __call__(self, prompt: str, pictures: Sequence[Picture]) -> str:
-        """The model's text, from the cache if the very same was asked before."""
+    def __call__(self, prompt: str, pictures: Sequence[Rgb]) -> str:
+        """The text of the model, from the cache if the same request was answered before."""
         prompt = encodable(prompt)
-        encoded = [_jpeg(picture) for picture in pictures]
+        encoded = [encode_jpeg(picture, _JPEG_QUALITY) for picture in pictures]
         file = self._cache / f"{self._digest(prompt, encoded)}.json"
         text = _stored(file)
         if text is None:
             text = self._ask(prompt, encoded)
-            _store(file, {"model": self._model, "text": text})
+            write_text(file, json.dumps({"model": self._model, "text": text}))
         else:
             self._usage = replace(self._usage, cached=self._usage.cached + 1)
         return text
@@ -141,9 +140,9 @@ class Endpoint:
         return hashlib.sha256(whole.encode()).hexdigest()
 
     def _pace(self, _request: object) -> None:
-        """Before every request: wait for its turn, and count it."""
-        time.sleep(max(0.0, self._free_at - time.monotonic()))
-        self._free_at = time.monotonic() + self._spacing
+        """Runs before every request: limits the rate, and counts it."""
+        time.sleep(max(0.0, self._next_request_s - time.monotonic()))
+        self._next_request_s = time.monotonic() + self._spacing_s
         self._usage = replace(self._usage, requests=self._usage.requests + 1)
 
     def _ask(self, prompt: str, pictures: Sequence[bytes]) -> str:
@@ -157,18 +156,18 @@ class Endpoint:
         try:
             response = self._client.chat.completions.with_raw_response.create(
                 model=self._model,
-                # Servers of text models know plain words only.
+                # Servers of text-only models accept plain text only.
                 messages=[{"role": "user", "content": content if pictures else prompt}],
                 max_tokens=self._max_tokens,
                 temperature=0,
                 **self._more,
             )
         except OpenAIError as error:
-            raise EndpointError(self._without_key(str(error))[:_MAX_REASON]) from None
+            raise EndpointError(self._without_key(str(error))[:_MAX_REASON_CHARACTERS]) from None
         finally:
             again = max(0, self._usage.requests - before - 1)
             self._usage = replace(self._usage, retries=self._usage.retries + again)
-        # Not the library's own reading, which lets anything pass for an answer.
+        # Not parsed by the library, which accepts malformed answers.
         try:
             body = json.loads(response.content)
             self._count(body.get("usage"))
@@ -179,9 +178,9 @@ class Endpoint:
             raise EndpointError("malformed response: no text in it")
         return encodable(text)
 
-    def _count(self, said: object) -> None:
-        """Add the tokens that a response says it took."""
-        numbers = said if isinstance(said, Mapping) else {}
+    def _count(self, usage: object) -> None:
+        """Add the tokens that a response reports."""
+        numbers = usage if isinstance(usage, Mapping) else {}
         prompt, completion = (
             number if isinstance(number := numbers.get(name), int) and 0 < number < 10**9 else 0
             for name in ("prompt_tokens", "completion_tokens")
@@ -193,21 +192,21 @@ class Endpoint:
             cost=self._usage.cost + prompt * self._prices[0] + completion * self._prices[1],
         )
 
-    def _without_key(self, words: str) -> str:
-        """Some servers repeat the key that they refuse."""
-        return words.replace(self._key, "***") if self._key else words
+    def _without_key(self, message: str) -> str:
+        """Hide the key: some servers repeat a key that they refuse."""
+        return message.replace(self._key, "***") if self._key else message
 
 
 def local_model(directory: Path, device: str = "cpu", max_tokens: int = 512) -> Ask:
-    """A model of transformers' image-text-to-text kind from a directory, as an `Ask`.
+    """An image-text-to-text model of transformers from a directory, as an `Ask`.
 
-    Nothing is downloaded, no code and no pickle of the directory is run, nothing is cached.
+    Downloads nothing, runs no code and no pickle of the directory, caches nothing.
 
     Raises:
-        EndpointError: it cannot be loaded from there.
+        EndpointError: the directory does not exist, or the model does not load.
     """
-    if not directory.is_dir():  # transformers would take it for a name on the hub
-        raise EndpointError(f"{directory} is no directory with a model")
+    if not directory.is_dir():  # transformers would read it as a name on the hub
+        raise EndpointError(f"no directory {directory}: give a directory that holds a model")
     try:
         import torch
         from PIL import Image
@@ -226,7 +225,7 @@ def local_model(directory: Path, device: str = "cpu", max_tokens: int = 512) -> 
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         raise EndpointError(f"{directory} cannot be loaded: {error}") from error
 
-    def ask(prompt: str, pictures: Sequence[Picture]) -> str:
+    def ask(prompt: str, pictures: Sequence[Rgb]) -> str:
         content: list[Any] = [
             {"type": "image", "image": Image.fromarray(picture)} for picture in pictures
         ]
@@ -241,16 +240,16 @@ def local_model(directory: Path, device: str = "cpu", max_tokens: int = 512) -> 
             ).to(device, dtype=model.dtype)
             with torch.inference_mode():
                 tokens = model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)
-        except RuntimeError as error:  # out of memory, for one
-            raise EndpointError(f"local model: {error}"[:_MAX_REASON]) from error
-        said = tokens[0, inputs["input_ids"].shape[1] :]
-        return encodable(processor.decode(said, skip_special_tokens=True))
+        except RuntimeError as error:  # for example out of memory
+            raise EndpointError(f"local model: {error}"[:_MAX_REASON_CHARACTERS]) from error
+        answer = tokens[0, inputs["input_ids"].shape[1] :]
+        return encodable(processor.decode(answer, skip_special_tokens=True))
 
     return ask
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """The one JSON object that an answer is, with or without a ```json fence; else None."""
+    """An answer that is one JSON object, with or without a ```json fence; else None."""
     text = text.strip()
     if len(text) > MAX_TEXT:
         return None
@@ -264,13 +263,8 @@ def read_object(text: str) -> dict[str, Any] | None:
 
 
 def encodable(text: str) -> str:
-    """Without the halves of characters that JSON can spell and no file can hold."""
+    """The text without lone surrogates, which JSON can hold and UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _jpeg(picture: Picture) -> bytes:
-    bgr = np.ascontiguousarray(picture[..., ::-1])
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 
 def _url(jpeg: bytes) -> str:
@@ -278,16 +272,9 @@ def _url(jpeg: bytes) -> str:
 
 
 def _stored(file: Path) -> str | None:
-    """A cached answer; None without a whole one."""
+    """A cached answer; None if there is none, or its file is damaged."""
     try:
         text = json.loads(file.read_text(encoding="utf-8"))["text"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return text if isinstance(text, str) and text else None
-
-
-def _store(file: Path, answer: Mapping[str, str]) -> None:
-    """Whole or not at all, whoever else writes the same."""
-    unfinished = file.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(answer), encoding="utf-8")
-    unfinished.replace(file)

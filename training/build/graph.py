@@ -1,17 +1,15 @@
-"""A view of a scene -> its scene graph: what shows, how much of it, where, and how large it is.
+"""A view of a scene -> its scene graph: visible objects, their visible part, place and size.
 
-Casts rays at the mesh, whole and object by object. Knows geometry; does not know data sets, what is
-worth asking about, or words.
+Casts rays at the whole mesh, and at each object alone. Knows geometry. Does not know data sets,
+which objects are asked about, or words.
 
 An entry, the same for every source: instance, label, length_m >= width_m, height_m, yaw_rad,
-centre_world_m, centre_camera_m, visible_pixels (of the whole picture), visible_fraction (of what
-would show if nothing stood before it), truncated (it goes on beyond the picture's edge), and, if it
-shows, box_xyxy and centre_uv of its visible pixels.
+centre_world_m, centre_camera_m, visible_pixels (of the full-size image), visible_fraction (of the
+pixels that it would cover without occlusion), truncated (the image border cuts it), and, if it is
+visible, box_xyxy and centre_uv of its visible pixels.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,28 +17,31 @@ import trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from sdvlm_core.frame import CameraIntrinsics, fraction_from_pixel
-from training.build.scene import Instance, Mesh, Scene, Vector, View
+from training.build.scene import Entry, Instance, Mesh, Scene, Vector, View
 
-#: Pictures wider than this are looked at through every second, third, ... pixel.
-_WIDEST = 648
-_NEAR = 0.05
-_MARGIN = 1.0
+#: In wider images, rays are cast through every second, third, ... pixel.
+_MAX_RAY_COLUMNS = 648
+_NEAR_M = 0.05
+_BORDER_PX = 1.0
+
+
+_Integers = npt.NDArray[np.int64]
 
 
 class Rasterizer:
-    """Rays at one scene's mesh; built once a scene."""
+    """Casts rays at the mesh of one scene; built once per scene."""
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
         self._whole = _intersector(mesh.vertices, mesh.faces)
         self._alone: dict[int, RayMeshIntersector] = {}
 
-    def look(
+    def cast(
         self, k: CameraIntrinsics, camera_to_world: Vector, stride: int
     ) -> tuple[npt.NDArray[np.int64], Vector]:
-        """(rows, columns) of every stride-th pixel: instance numbers, and depth in metres.
+        """Instance numbers (0 = none) and depth of every stride-th pixel, each (rows, columns).
 
-        Depth is along the optical axis; NaN where no surface is.
+        Depth is in metres along the optical axis; NaN = no surface.
         """
         columns, rows = _grid(k, stride)
         rays = _rays(k, *np.meshgrid(columns, rows))
@@ -53,7 +54,7 @@ class Rasterizer:
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         reach = ((corners[:, 0] - camera_to_world[:3, 3]) * normal).sum(1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            # The rays have Z = 1, so that their length is the depth.
+            # Rays have Z = 1, so that the ray parameter is the depth.
             depth[hit] = reach / (directions * normal).sum(1)
         shape = (len(rows), len(columns))
         return owner.reshape(shape), depth.reshape(shape)
@@ -61,20 +62,20 @@ class Rasterizer:
     def alone(
         self, number: int, k: CameraIntrinsics, camera_to_world: Vector, stride: int
     ) -> tuple[int, bool]:
-        """Pixels an object covers with nothing before it; whether the picture's edge cuts it."""
+        """Pixels that an object covers without occlusion; whether the image border cuts it."""
         faces = self._mesh.faces[self._mesh.owner == number]
         corners = self._mesh.vertices[np.unique(faces)]
         camera = (corners - camera_to_world[:3, 3]) @ camera_to_world[:3, :3]
-        if len(camera) == 0 or (camera[:, 2] < _NEAR).any():
+        if len(camera) == 0 or (camera[:, 2] < _NEAR_M).any():
             return 0, True
         pixels = k.project(camera)
         low, high = pixels.min(axis=0), pixels.max(axis=0)
         cut = (
-            min(low) < _MARGIN
-            or high[0] > k.width - 1 - _MARGIN
-            or high[1] > k.height - 1 - _MARGIN
+            min(low) < _BORDER_PX
+            or high[0] > k.width - 1 - _BORDER_PX
+            or high[1] > k.height - 1 - _BORDER_PX
         )
-        # The same pixels as `look`'s, within the object's rectangle.
+        # The same pixels as in `cast`, within the object's rectangle.
         columns, rows = _grid(k, stride)
         columns = columns[(columns >= low[0] - 1) & (columns <= high[0] + 1)]
         rows = rows[(rows >= low[1] - 1) & (rows <= high[1] + 1)]
@@ -100,31 +101,32 @@ def _intersector(vertices: Vector, faces: npt.NDArray[np.int64]) -> RayMeshInter
     return RayMeshIntersector(trimesh.Trimesh(vertices, faces, process=False, validate=False))
 
 
-def _grid(k: CameraIntrinsics, stride: int) -> tuple[Vector, Vector]:
+def _grid(k: CameraIntrinsics, stride: int) -> tuple[_Integers, _Integers]:
     """Columns and rows of every stride-th pixel."""
-    return np.arange(stride // 2, k.width, stride), np.arange(stride // 2, k.height, stride)
+    columns = np.arange(stride // 2, k.width, stride, dtype=np.int64)
+    return columns, np.arange(stride // 2, k.height, stride, dtype=np.int64)
 
 
-def _rays(k: CameraIntrinsics, u: Vector, v: Vector) -> Vector:
+def _rays(k: CameraIntrinsics, u: _Integers, v: _Integers) -> Vector:
     """Directions (N, 3) with Z = 1 through pixels, in camera axes."""
     return k.back_project(u.ravel(), v.ravel(), 1.0)
 
 
-def describe(scene: Scene, view: View, rasterizer: Rasterizer | None) -> list[dict[str, Any]]:
-    """The entries of every object that shows in a view.
+def describe(scene: Scene, view: View, rasterizer: Rasterizer | None) -> list[Entry]:
+    """The entries of all visible objects.
 
     Args:
-        rasterizer: of the scene's mesh; None only where the view brings its objects.
+        rasterizer: of the scene's mesh; None only if the view has its own objects.
     """
     if view.objects is not None:
         return view.objects
     assert rasterizer is not None
     k, pose = view.intrinsics, view.camera_to_world
-    stride = -(-k.width // _WIDEST)
+    stride = -(-k.width // _MAX_RAY_COLUMNS)
     if view.mask is not None:
-        stride, owner = 1, view.mask
+        stride, owner = 1, view.mask.astype(np.int64)
     else:
-        owner, _ = rasterizer.look(k, pose, stride)
+        owner, _ = rasterizer.cast(k, pose, stride)
     return [
         _entry(instance, owner == instance.number, stride, view, rasterizer)
         for instance in scene.instances
@@ -138,7 +140,7 @@ def _entry(
     stride: int,
     view: View,
     rasterizer: Rasterizer,
-) -> dict[str, Any]:
+) -> Entry:
     k, pose, box = view.intrinsics, view.camera_to_world, instance.box
     visible = int(mask.sum()) * stride**2
     alone, truncated = rasterizer.alone(instance.number, k, pose, stride)
@@ -166,9 +168,9 @@ def _entry(
 
 
 def depth_of(view: View, rasterizer: Rasterizer | None) -> npt.NDArray[np.uint16] | None:
-    """Depth (H, W) uint16 millimetres: the sensor's, else the mesh's, else None."""
+    """Depth (H, W) uint16 millimetres, 0 = none: from the sensor, else the mesh, else None."""
     if view.depth_mm is not None or rasterizer is None:
         return view.depth_mm
-    _, depth = rasterizer.look(view.intrinsics, view.camera_to_world, 1)
+    _, depth = rasterizer.cast(view.intrinsics, view.camera_to_world, 1)
     millimetres = np.nan_to_num(np.round(depth * 1000), nan=0.0, posinf=0.0, neginf=0.0)
     return np.where((millimetres > 0) & (millimetres < 65536), millimetres, 0).astype(np.uint16)

@@ -1,8 +1,8 @@
-"""How questions and answers are worded: one Style per data set.
+"""Templates of questions and answers: one Style per data set.
 
-`METRIC` is what nano is trained on: metres only, short answers. `MSMU` keeps the answer patterns of
-the released data, slips of grammar included, because the loss is taken on them; its questions are
-worded by us. Knows templates, units and rounding; not what is asked about.
+`METRIC` is the style of nano's training data: metres only, short answers. `MSMU` keeps the answer
+patterns of the released data, including its grammar errors, because the loss is computed on them;
+its questions are our own. Knows templates, units and rounding. Does not know objects.
 
 Placeholders: {what} height, width or size; {name}, {a}, {b}, {c} objects; {v}, {va}, {vb}, {vc}
 their values in words; {winner}, {word} of a comparison; {things} a plural; {n} a count; {at} an
@@ -26,12 +26,12 @@ class Style:
     """Templates of one data set.
 
     Attributes:
-        ask, answer: by what is asked -> templates, one of which is drawn.
-        more, most: words that compare two, or three -> what they compare, and 1 where more of it
-            wins, else -1.
-        length: metres -> words; draws the unit where the style mixes units.
+        ask, answer: kind of question -> templates, one of which is drawn.
+        more, most: words that compare two, or three -> the measure that they compare, and 1 if the
+            larger value wins, else -1.
+        length: metres -> text; draws the unit if the style mixes units.
         yes_no: whether existence is also asked as "is there"; else only by a false premise.
-        repeats: whether a picture may be asked the same thing twice in other words.
+        repeats: whether the same question may be asked twice about an image in other words.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Style:
 
 
 def pick(rng: Rng, options: Sequence[str]) -> str:
-    """One of several; a choice of one costs no draw."""
+    """One of several options; a single option consumes no random number."""
     return options[int(rng.integers(len(options)))] if len(options) > 1 else options[0]
 
 
@@ -59,9 +59,9 @@ def _metres(value: float, rng: Rng) -> str:
 
 
 def _mixed(value: float, rng: Rng) -> str:
-    """cm, m or meters, two decimals without trailing zeros; below 10 cm never metres.
+    """cm, m or meters, two decimals without trailing zeros; always cm below 10 cm.
 
-    Two decimals of metres would be wrong by a tenth there.
+    There two decimals of metres would have an error of a tenth.
     """
     unit = "cm" if value < 0.1 else pick(rng, ("cm", "m", "meters"))
     number = f"{value * (100 if unit == 'cm' else 1):.2f}".rstrip("0").rstrip(".")
@@ -281,7 +281,7 @@ STYLES = {style.name: style for style in (METRIC, MSMU)}
 
 
 def plural(category: str) -> str:
-    """The word for several of a category."""
+    """The plural of a category."""
     head, _, last = category.rpartition(" ")
     irregular = {"shelf": "shelves", "mouse": "mice", "bookshelf": "bookshelves"}
     if last in irregular:
@@ -294,5 +294,5 @@ def plural(category: str) -> str:
 
 
 def with_article(name: str) -> str:
-    """a or an before a name."""
+    """A name after "a" or "an"."""
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

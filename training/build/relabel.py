@@ -1,7 +1,7 @@
-"""Objects that cannot be told apart -> names that tell them apart ("white table", "wooden desk").
+"""Ambiguous objects -> unambiguous names ("white table", "wooden desk"), proposed by a model.
 
-Asks a model that sees the object, and believes it only as far as the rules below go. Does not know
-who answers. An object whose answer is refused stays without a name, and is counted.
+The model sees the object; its answer is accepted only if it passes the checks below. An object
+whose answer is refused keeps no name, and the reason is counted. Does not know which model answers.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import cv2
 import numpy as np
 
 from sdvlm_core.language.reading import parse
-from training.build.endpoint import Ask, EndpointError, Picture, read_object
+from training.build.endpoint import Ask, EndpointError, read_object
+from training.build.scene import Entry
+from training.data.images import Rgb
 
 PROMPT = Path(__file__).with_name("prompts") / "relabel.txt"
 
-_MARGIN = 0.25
-_MOST_WORDS, _MOST_LETTERS = 5, 60
+#: Margin around the cropped object, as a fraction of its box.
+_CROP_MARGIN = 0.25
+_MAX_WORDS, _MAX_CHARACTERS = 5, 60
 _NAME = re.compile(r"[a-z]+(?:-[a-z]+)*(?: [a-z]+(?:-[a-z]+)*)*")
-# A question puts its own article before a name, and reads "and" as the end of it.
-_NOT_IN_NAMES = frozenset(("a", "an", "the", "and", "or"))
+# A question adds its own article, and "and" separates two names.
+_EXCLUDED_WORDS = frozenset(("a", "an", "the", "and", "or"))
 
 
-def relabel(
-    entries: Sequence[dict[str, Any]], rgb: Picture, ask: Ask, refused: Counter[str]
-) -> list[dict[str, Any]]:
-    """The entries of `selection.select`; those that were only ambiguous get a name if one is found.
+def relabel(entries: Sequence[Entry], rgb: Rgb, ask: Ask, refused: Counter[str]) -> list[Entry]:
+    """The entries of `selection.select`, with names for ambiguous ones where the model finds any.
 
-    A name is lower-case words that end in the label or the category, says more than that, and
-    could be meant for nothing else shown. `refused` counts why names were.
+    A name consists of lower-case words, ends in the label or the category, adds to it, and fits no
+    other visible object. `refused` counts refused names by reason.
     """
     template = Template(PROMPT.read_text(encoding="utf-8"))
     proposed: dict[int, str] = {}
@@ -49,7 +49,7 @@ def relabel(
             proposed[at] = name
     relabelled = [dict(entry) for entry in entries]
     for at, name in proposed.items():
-        if any(_same(name, other) for i, other in proposed.items() if i != at):
+        if any(_same(name, other) for index, other in proposed.items() if index != at):
             refused["relabel: same name"] += 1
         else:
             relabelled[at] |= {"name": name, "unnamed": ""}
@@ -57,13 +57,13 @@ def relabel(
 
 
 def _propose(
-    entry: dict[str, Any],
-    others: Sequence[dict[str, Any]],
-    rgb: Picture,
+    entry: Entry,
+    others: Sequence[Entry],
+    rgb: Rgb,
     ask: Ask,
     template: Template,
 ) -> tuple[str, str]:
-    """(the model's name for an object, "") or ("", why there is none)."""
+    """(the name that the model gives to an object, "") or (..., the reason for refusing it)."""
     label, category = entry["label"], entry["category"]
     similar = [o["label"] for o in others if o["category"] == category or _same(o["label"], label)]
     prompt = template.substitute(
@@ -79,14 +79,14 @@ def _propose(
     return name, _unfit(name, entry, others)
 
 
-def _unfit(name: str, entry: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
-    """Why a name will not do; "" = it will."""
+def _unfit(name: str, entry: Entry, others: Sequence[Entry]) -> str:
+    """The reason for refusing a name; "" = none."""
     if not name:
         return "no name"
     words = name.split()
-    wrong = len(name) > _MOST_LETTERS or len(words) > _MOST_WORDS or not _NAME.fullmatch(name)
+    wrong = len(name) > _MAX_CHARACTERS or len(words) > _MAX_WORDS or not _NAME.fullmatch(name)
     # "two seat sofa" would put a number into every question.
-    if wrong or not _NOT_IN_NAMES.isdisjoint(words) or parse(name).quantities:
+    if wrong or not _EXCLUDED_WORDS.isdisjoint(words) or parse(name).quantities:
         return "not a name"
     kinds = (entry["label"], entry["category"])
     if name in kinds:
@@ -98,15 +98,15 @@ def _unfit(name: str, entry: dict[str, Any], others: Sequence[dict[str, Any]]) -
     return ""
 
 
-def _taken(name: str, other: dict[str, Any]) -> bool:
-    """Whether a name could be meant for another object, or that one's name for this object."""
+def _taken(name: str, other: Entry) -> bool:
+    """Whether a name fits another object too, or the name of that object fits this one."""
     if other["name"] and _same(name, other["name"]):
         return True
-    return any(said == name or said.endswith(f" {name}") for said in _descriptions(other))
+    return any(text == name or text.endswith(f" {name}") for text in _descriptions(other))
 
 
-def _descriptions(entry: dict[str, Any]) -> Iterator[str]:
-    """What an object may be called by someone who sees it."""
+def _descriptions(entry: Entry) -> Iterator[str]:
+    """Names that fit an object: its label and category, with and without its colour."""
     for kind in {entry["label"], entry["category"]}:
         yield kind
         if entry["colour"]:
@@ -114,20 +114,21 @@ def _descriptions(entry: dict[str, Any]) -> Iterator[str]:
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether one name may stand for the other, as "office chair" does for "black office chair"."""
+    """Whether one name includes the other, as "black office chair" includes "office chair"."""
     return one == other or one.endswith(f" {other}") or other.endswith(f" {one}")
 
 
-def _crop(entry: dict[str, Any], rgb: Picture) -> Picture:
-    """The object with a quarter of its width and height around it."""
+def _crop(entry: Entry, rgb: Rgb) -> Rgb:
+    """The object, with a margin around its box."""
     x1, y1, x2, y2 = entry["box_xyxy"]
-    dx, dy = round((x2 - x1) * _MARGIN), round((y2 - y1) * _MARGIN)
+    dx, dy = round((x2 - x1) * _CROP_MARGIN), round((y2 - y1) * _CROP_MARGIN)
     return rgb[max(0, y1 - dy) : y2 + dy, max(0, x1 - dx) : x2 + dx]
 
 
-def _marked(entry: dict[str, Any], rgb: Picture) -> Picture:
-    """The whole picture with a red box around the object."""
+def _marked(entry: Entry, rgb: Rgb) -> Rgb:
+    """The whole image with a red box around the object."""
     x1, y1, x2, y2 = entry["box_xyxy"]
     marked = np.ascontiguousarray(rgb).copy()
     thickness = max(2, rgb.shape[1] // 300)
-    return cv2.rectangle(marked, (x1, y1), (x2 - 1, y2 - 1), (255, 0, 0), thickness)
+    cv2.rectangle(marked, (x1, y1), (x2 - 1, y2 - 1), (255, 0, 0), thickness)
+    return marked

@@ -1,8 +1,9 @@
 """ScanNet v2 folders -> scenes, streamed.
 
-Knows the names and contents of ScanNet's files: `<id>_vh_clean_2.ply` with its segments and
-aggregation, axisAlignment in `<id>.txt`, pictures in `<id>.sens` or in the exported folders color,
-depth, pose and intrinsic, and the instance pictures of `<id>_2d-instance-filt.zip`.
+Knows the names and formats of ScanNet's files: `<id>_vh_clean_2.ply` with its segments and
+aggregation, axisAlignment in `<id>.txt`, images in `<id>.sens` or in the exported folders color,
+depth, pose and intrinsic, and the instance masks of `<id>_2d-instance-filt.zip`. Does not know
+questions.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ def find(root: Path) -> list[Path]:
 
 
 def read_scene(directory: Path) -> Scene:
-    """One scene; its pictures are read when they are asked for.
+    """One scene; its images are read while its views are iterated.
 
     Raises:
-        SceneError: mesh or annotation is missing or damaged, or there are no pictures.
+        SceneError: mesh or annotation is missing or damaged, or there are no images.
     """
     name = directory.name
     alignment = _axis_alignment(directory / f"{name}.txt")
@@ -62,7 +63,7 @@ def _aggregation(directory: Path) -> Path:
 
 
 def _axis_alignment(path: Path) -> Vector:
-    """(4, 4) scan -> upright world; the identity where the file gives none."""
+    """(4, 4) scan -> upright world; the identity if the file gives none."""
     if not path.exists():
         raise SceneError("missing file", f"{path} (axisAlignment)")
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -88,7 +89,7 @@ def _recorded_views(
         with path.open("rb") as file:
             header = read_header(file)
         k = _intrinsics(header.color_intrinsics, header.color_size)
-        together = np.allclose(header.depth_to_color, np.eye(4), atol=1e-4)
+        same_pose = np.allclose(header.depth_to_color, np.eye(4), atol=1e-4)
         for frame in read_frames(path, lambda pose: wanted(alignment @ pose), skip):
             try:
                 mask = masks.of(frame.index, k)
@@ -96,7 +97,7 @@ def _recorded_views(
                 skip(error)
                 continue
             depth = None
-            if together:
+            if same_pose:
                 depth = _on_color(frame.depth, header.depth_shift, header.depth_intrinsics, k)
             pose = alignment @ frame.camera_to_world
             yield View(str(frame.index), frame.rgb, depth, k, pose, mask)
@@ -158,22 +159,22 @@ def _on_color(
     depth_matrix: Vector,
     k: CameraIntrinsics,
 ) -> npt.NDArray[np.uint16]:
-    """Depth in the pixels of the colour image, millimetres; both cameras are in one place."""
-    from_color = np.linalg.inv([[k.fx, 0, k.cx], [0, k.fy, k.cy], [0, 0, 1]])
-    moved = cv2.warpPerspective(
+    """Depth registered to the colour image, millimetres; both cameras have one pose."""
+    color_matrix = np.array([[k.fx, 0, k.cx], [0, k.fy, k.cy], [0, 0, 1]])
+    registered = cv2.warpPerspective(
         depth,
-        depth_matrix[:3, :3] @ from_color,
+        depth_matrix[:3, :3] @ np.linalg.inv(color_matrix),
         (k.width, k.height),
         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
     )
     if units_per_metre == 1000.0:
-        return moved
-    millimetres = np.round(moved * (1000.0 / units_per_metre))
+        return np.asarray(registered, np.uint16)
+    millimetres = np.round(registered * (1000.0 / units_per_metre))
     return np.where(millimetres > 65535, 0, millimetres).astype(np.uint16)
 
 
 class _Masks:
-    """The instance pictures of a scene, read from the zip one at a time; none without the zip."""
+    """The instance masks of a scene, read from the zip one at a time; none without the zip."""
 
     def __init__(self, directory: Path) -> None:
         path = directory / f"{directory.name}_2d-instance-filt.zip"
@@ -197,4 +198,4 @@ class _Masks:
             raise SceneError("mask damaged", f"instance-filt/{index}.png")
         if mask.shape != (k.height, k.width):
             mask = cv2.resize(mask, (k.width, k.height), interpolation=cv2.INTER_NEAREST)
-        return mask.astype(np.int32)
+        return np.asarray(mask, np.int32)

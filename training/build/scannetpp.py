@@ -1,14 +1,14 @@
 """ScanNet++ folders -> scenes, streamed.
 
-Knows the names and contents of ScanNet++'s files: the aligned mesh with segments and annotated
-boxes, the DSLR's fisheye pictures with nerfstudio poses, and the iPhone's pictures with poses and
-depth (extracted by the data set's own tools).
+Knows the names and formats of ScanNet++'s files: the aligned mesh with segments and annotated
+boxes, the fisheye images of the DSLR with nerfstudio poses, and the images of the iPhone with poses
+and depth (extracted by the data set's own tools). Does not know questions.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from training.build.annotation import annotate, read_json, read_mesh
 from training.build.scene import Scene, SceneError, Vector, View, Wanted
 
 SOURCE = "scannetpp"
+#: (scene folder, reasons -> skipped views, wanted) -> views of one camera.
+_CameraViews = Callable[[Path, Counter[str], Wanted], Iterator[View]]
 _FISHEYE, _PINHOLE = "OPENCV_FISHEYE", ("PINHOLE", "OPENCV")
 
 
@@ -32,10 +34,10 @@ def find(root: Path) -> list[Path]:
 
 
 def read_scene(directory: Path) -> Scene:
-    """One scene; its pictures, DSLR first, are read when they are asked for.
+    """One scene; its images, DSLR first, are read while its views are iterated.
 
     Raises:
-        SceneError: mesh or annotation is missing or damaged, or there are no pictures.
+        SceneError: mesh or annotation is missing or damaged, or there are no images.
     """
     scans = directory / "scans"
     vertices, faces = read_mesh(scans / "mesh_aligned_0.05.ply")
@@ -58,7 +60,7 @@ def read_scene(directory: Path) -> Scene:
 
 
 def _all_views(
-    directory: Path, cameras: tuple[Any, ...], skipped: Counter[str], wanted: Wanted
+    directory: Path, cameras: tuple[_CameraViews, ...], skipped: Counter[str], wanted: Wanted
 ) -> Iterator[View]:
     for camera in cameras:
         try:
@@ -68,10 +70,10 @@ def _all_views(
 
 
 def _from_nerfstudio(matrix: Any) -> Vector:
-    """nerfstudio's camera_to_world -> that of the mesh and the optical frame.
+    """camera_to_world of nerfstudio -> camera_to_world of the mesh and the optical frame.
 
-    Undoes what its converter does: the world's first two axes are swapped and the third is turned
-    round, and the camera looks along -z with y up.
+    Inverts nerfstudio's converter: it swaps the first two axes of the world, negates the third,
+    and its camera looks along -z with y up.
     """
     pose = np.array(matrix, np.float64)
     if pose.shape != (4, 4) or not np.isfinite(pose).all():
@@ -89,11 +91,13 @@ def _dslr_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Itera
         size = (int(camera["w"]), int(camera["h"]))
         fx, fy, cx, cy = (float(camera[key]) for key in ("fl_x", "fl_y", "cx", "cy"))
         model = str(camera["camera_model"])
-        bent = np.array([float(camera.get(f"k{i}", 0.0)) for i in range(1, 5)])
+        distortion = np.array([float(camera.get(f"k{i}", 0.0)) for i in range(1, 5)])
         frames = [*camera["frames"], *camera.get("test_frames", [])]
     except (KeyError, TypeError, ValueError) as error:
         raise SceneError("damaged file", f"{file}: {error!r}") from error
-    straight = _Straightener(model, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), bent, size)
+    undistort = _Undistorter(
+        model, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), distortion, size
+    )
     pictures = directory / "dslr" / "resized_images"
     for frame in sorted(frames, key=lambda entry: str(entry.get("file_path"))):
         try:
@@ -106,27 +110,27 @@ def _dslr_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Itera
             bgr = cv2.imread(str(pictures / name), cv2.IMREAD_COLOR)
             if bgr is None:
                 raise SceneError("colour damaged", str(pictures / name))
-            rgb = straight(np.ascontiguousarray(bgr[..., ::-1]))
-            yield View(f"dslr/{Path(name).stem}", rgb, None, straight.intrinsics, pose)
+            rgb = undistort(np.ascontiguousarray(bgr[..., ::-1]))
+            yield View(f"dslr/{Path(name).stem}", rgb, None, undistort.intrinsics, pose)
         except SceneError as error:
             skipped[error.reason] += 1
 
 
-class _Straightener:
-    """Fisheye pictures -> pinhole pictures of the same size, without black corners."""
+class _Undistorter:
+    """Fisheye images -> pinhole images of the same size, without black corners."""
 
-    def __init__(self, model: str, k: Vector, bent: Vector, size: tuple[int, int]) -> None:
-        if model not in (_FISHEYE, *_PINHOLE) or (model in _PINHOLE and bent.any()):
-            raise SceneError("camera model", f"{model} with distortion is not read")
+    def __init__(self, model: str, k: Vector, distortion: Vector, size: tuple[int, int]) -> None:
+        if model not in (_FISHEYE, *_PINHOLE) or (model in _PINHOLE and distortion.any()):
+            raise SceneError("camera model", f"{model} with distortion is not supported")
         self._size = size
         self._maps: tuple[Any, Any] | None = None
         new = k
         if model == _FISHEYE:
             new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(
-                k, bent, size, np.eye(3), balance=0.0
+                k, distortion, size, np.eye(3), balance=0.0
             )
             self._maps = cv2.fisheye.initUndistortRectifyMap(
-                k, bent, np.eye(3), new, size, cv2.CV_16SC2
+                k, distortion, np.eye(3), new, size, cv2.CV_16SC2
             )
         self.intrinsics = CameraIntrinsics(
             float(new[0, 0]), float(new[1, 1]), float(new[0, 2]), float(new[1, 2]), *size
@@ -135,11 +139,11 @@ class _Straightener:
     def __call__(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         if (rgb.shape[1], rgb.shape[0]) != self._size:
             raise SceneError(
-                "picture of another size", f"{rgb.shape[1]}x{rgb.shape[0]}, not {self._size}"
+                "picture of another size", f"{rgb.shape[1]}x{rgb.shape[0]}, expected {self._size}"
             )
         if self._maps is None:
             return rgb
-        return cv2.remap(rgb, *self._maps, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(cv2.remap(rgb, *self._maps, interpolation=cv2.INTER_LINEAR))
 
 
 def _iphone_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Iterator[View]:
@@ -154,7 +158,7 @@ def _iphone_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Ite
             pose, k = _iphone_camera(name, frames[name])
             picture = folder / "rgb" / f"{name}.jpg"
             if not picture.exists() or not wanted(pose):
-                continue  # usually every tenth is extracted
+                continue  # usually only every tenth frame is extracted
             bgr = cv2.imread(str(picture), cv2.IMREAD_COLOR)
             if bgr is None:
                 raise SceneError("colour damaged", str(picture))

@@ -1,7 +1,8 @@
-"""Scene, View: what every reader yields. Nothing downstream knows where a scan came from.
+"""Scene and View: what every reader yields, whatever the source of the scan.
 
 World frame of a scene: z up against gravity, metres. Camera frame: the optical frame (REP-103, X
-right, Y down, Z forward). Views are streamed: a scene holds its mesh, never its pictures.
+right, Y down, Z forward). Views are streamed: a scene holds its mesh, never its images.
+Does not know files or questions.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import numpy.typing as npt
 from sdvlm_core.frame import CameraIntrinsics
 
 Vector = npt.NDArray[np.float64]
+#: One object of a scene graph, as JSON; the keys are those of `training.build.graph`.
+Entry = dict[str, Any]
 
 
 class SceneError(ValueError):
-    """A scene, or one view of it, that cannot be used; `reason` is what it is counted under."""
+    """A scene or view that cannot be used; it is counted under `reason`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -31,7 +34,7 @@ class SceneError(ValueError):
 class UprightBox:
     """A box with vertical sides: centre (3,), length >= width horizontally, height, metres.
 
-    yaw: of the length's direction, radians about z.
+    yaw: direction of the length, radians about z.
     """
 
     centre: Vector
@@ -61,17 +64,17 @@ class Mesh:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One picture of a scene.
+    """One image of a scene.
 
     Attributes:
-        name: of the picture within its scene.
+        name: of the image within its scene.
         rgb: (H, W, 3) uint8, undistorted.
-        depth_mm: (H, W) uint16 millimetres, 0 = no reading; None = the mesh is to be asked.
+        depth_mm: (H, W) uint16 millimetres, 0 = no reading; None = rendered from the mesh.
         intrinsics: of both.
         camera_to_world: (4, 4).
-        mask: (H, W) instance numbers, 0 = none, where the source has its own; None = the mesh's.
-        objects: the scene graph's entries where the source knows them exactly (simulation);
-            None = they are computed (`graph.describe`).
+        mask: (H, W) instance numbers of the source, 0 = none; None = rendered from the mesh.
+        objects: exact scene-graph entries of the source (simulation); None = computed from the
+            mesh (`graph.describe`).
     """
 
     name: str
@@ -80,10 +83,10 @@ class View:
     intrinsics: CameraIntrinsics
     camera_to_world: Vector
     mask: npt.NDArray[np.int32] | None = None
-    objects: list[dict[str, Any]] | None = None
+    objects: list[Entry] | None = None
 
 
-#: Says which pictures of a sequence are wanted, from where they were taken; asked before decoding.
+#: camera_to_world (4, 4) -> whether the image is wanted; called before the image is decoded.
 Wanted = Callable[[Vector], bool]
 
 
@@ -95,10 +98,10 @@ class Scene:
         name: unique within its source.
         source: scannet, scannetpp or simulated.
         instances: every annotated object.
-        mesh: None where views bring their own objects.
-        views: call it with what is wanted to stream the pictures in order; a view that cannot be
-            read is counted in `skipped` under its reason and left out.
-        skipped: reasons -> views left out so far, by the reader.
+        mesh: None if the views have their own objects.
+        views: streams the wanted images in order; a view that cannot be read is left out and
+            counted in `skipped`.
+        skipped: reason -> views that the reader has left out so far.
     """
 
     name: str

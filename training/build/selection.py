@@ -1,8 +1,8 @@
-"""What of a scene is worth asking about: which pictures, which objects, and under which name.
+"""Selects the images and objects that are asked about, and names the objects.
 
-The rules of the paper (functional indoor things; nothing small, cut off or hidden; nothing that
-cannot be told from its neighbours) with numbers of our own where it gives none. Knows scene graphs
-and pixels; does not know questions. Everything left out is counted under its reason.
+The rules of the paper (functional indoor objects; none that is small, cut off, occluded or
+ambiguous), with our own thresholds where it gives none. Knows scene graphs and pixels. Does not
+know questions. Every object that is left out is counted by its reason.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import yaml
 
-from training.build.scene import Vector
+from training.build.scene import Entry, Vector
 
 CATEGORIES = Path(__file__).with_name("categories.yaml")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What is asked about.
+    """Thresholds of the selection.
 
     Attributes:
-        min_pixels: an object shows at least so many (SD-VLM, section 4: 50).
-        min_visible: the least visible fraction; below it something stands before it.
-        min_shift, min_turn: a picture is taken this far from the last one used; metres, radians.
-        min_sharpness: variance of the Laplacian of the grey picture, at 640 pixels of width.
+        min_pixels: minimum number of visible pixels of an object (SD-VLM, section 4: 50).
+        min_visible: minimum visible fraction; below it an object is occluded.
+        min_shift, min_turn: from the previous image to the next one; metres, radians. One of them
+            must be reached.
+        min_sharpness: variance of the Laplacian of the grey image, at 640 pixels of width.
     """
 
     min_pixels: int = 50
@@ -43,14 +43,14 @@ class Rules:
 
 
 class KeyFrames:
-    """Pictures far enough apart; call `wanted` before decoding one and `keep` when it is used."""
+    """Images far enough apart: call `wanted` before decoding an image, `keep` when it is used."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._last: Vector | None = None
 
     def wanted(self, camera_to_world: Vector) -> bool:
-        """Whether the camera has moved or turned enough since the last picture that was kept."""
+        """Whether the camera has moved or turned enough since the last kept image."""
         if self._last is None:
             return True
         shift = float(np.linalg.norm(camera_to_world[:3, 3] - self._last[:3, 3]))
@@ -59,7 +59,7 @@ class KeyFrames:
         return shift >= self._rules.min_shift or angle >= self._rules.min_turn
 
     def keep(self, camera_to_world: Vector) -> None:
-        """Measure the next ones from here."""
+        """Compare the next images with this one."""
         self._last = camera_to_world
 
 
@@ -74,11 +74,11 @@ def sharpness(rgb: npt.NDArray[np.uint8]) -> float:
 
 @cache
 def _vocabulary() -> tuple[dict[str, str], dict[str, str]]:
-    """(name -> category, name -> why never) of the yaml."""
+    """(name -> category, name -> reason for excluding it) of categories.yaml."""
     stored = yaml.safe_load(CATEGORIES.read_text(encoding="utf-8"))
-    asked = {name: kind for kind, names in stored["categories"].items() for name in names}
-    never = {name: reason for reason, names in stored["never"].items() for name in names}
-    return asked, never
+    included = {name: kind for kind, names in stored["categories"].items() for name in names}
+    excluded = {name: reason for reason, names in stored["never"].items() for name in names}
+    return included, excluded
 
 
 def categories() -> tuple[str, ...]:
@@ -88,28 +88,28 @@ def categories() -> tuple[str, ...]:
 
 @cache
 def category_of(label: str) -> str | None:
-    """The category of a label: its own, or that of its last words; None = not asked about."""
-    asked, never = _vocabulary()
+    """The category of a label, or of its last words; None = not asked about."""
+    included, excluded = _vocabulary()
     words = label.split()
     for start in range(len(words)):
         name = " ".join(words[start:])
-        if name in asked:
-            return asked[name]
-        if name in never:
+        if name in included:
+            return included[name]
+        if name in excluded:
             return None
     return None
 
 
 def select(
-    objects: list[dict[str, Any]], rgb: npt.NDArray[np.uint8], rules: Rules, dropped: Counter[str]
-) -> list[dict[str, Any]]:
-    """The entries of a view with `category`, `colour` and `name`, or why it is `unnamed`.
+    objects: list[Entry], rgb: npt.NDArray[np.uint8], rules: Rules, dropped: Counter[str]
+) -> list[Entry]:
+    """The entries of a view with `category`, `colour`, `name`, and the reason if `unnamed`.
 
-    What has no name is not asked about. All entries stay, because what is not asked about still
-    counts, and still gets in the way of a name. `dropped` counts why objects have no name.
+    An object without a name is not asked about. It stays in the list, because it is counted and
+    may make the name of another object ambiguous. `dropped` counts the reasons.
 
-    A name is the label where nothing else shown could be called so, else colour and label where
-    all of those have another clear colour, else none.
+    The name is the label if it fits no other visible object; else colour and label if all objects
+    that it fits have another clear colour; else there is none.
     """
     known = [
         entry | {"category": category_of(entry["label"]) or "", "colour": _colour(entry, rgb)}
@@ -126,11 +126,11 @@ def select(
     return named
 
 
-def _unfit(entry: dict[str, Any], rules: Rules) -> str:
-    """Why an object is not asked about; "" = it may be."""
+def _unfit(entry: Entry, rules: Rules) -> str:
+    """The reason for not asking about an object; "" = none."""
     if not entry["category"]:
-        never = _vocabulary()[1].get(entry["label"], "unlisted")
-        return f"category: {never}"
+        reason = _vocabulary()[1].get(entry["label"], "unlisted")
+        return f"category: {reason}"
     if entry["visible_pixels"] < rules.min_pixels:
         return "small"
     if entry["truncated"]:
@@ -140,9 +140,9 @@ def _unfit(entry: dict[str, Any], rules: Rules) -> str:
     return ""
 
 
-def _name(entry: dict[str, Any], shown: list[dict[str, Any]]) -> str:
-    """What to call an object so that nothing else shown can be meant; "" = nothing will do."""
-    rivals = [other for other in shown if other is not entry and _mistakable(entry, other)]
+def _name(entry: Entry, visible: list[Entry]) -> str:
+    """A name that fits no other visible object; "" = there is none."""
+    rivals = [other for other in visible if other is not entry and _mistakable(entry, other)]
     if not rivals:
         return str(entry["label"])
     colour = entry["colour"]
@@ -151,8 +151,8 @@ def _name(entry: dict[str, Any], shown: list[dict[str, Any]]) -> str:
     return ""
 
 
-def _mistakable(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether the label of one may describe the other too, as "chair" does an "office chair"."""
+def _mistakable(one: Entry, other: Entry) -> bool:
+    """Whether the label of one fits the other too, as "chair" fits an "office chair"."""
     a, b = one["label"], other["label"]
     if a == b or a.endswith(f" {b}") or b.endswith(f" {a}"):
         return True
@@ -174,11 +174,12 @@ _COLOURS = (
     "blue",
     "purple",
 )
-_CLEAR = 0.6
+#: Fraction of the pixels that must have the same colour.
+_MIN_MAJORITY = 0.6
 
 
-def _colour(entry: dict[str, Any], rgb: npt.NDArray[np.uint8]) -> str:
-    """The colour most of an object's middle has; "" where no colour has a clear majority."""
+def _colour(entry: Entry, rgb: npt.NDArray[np.uint8]) -> str:
+    """The colour of most pixels in the middle of an object; "" without a clear majority."""
     if entry.get("colour"):
         return str(entry["colour"])
     x1, y1, x2, y2 = entry["box_xyxy"]
@@ -190,13 +191,13 @@ def _colour(entry: dict[str, Any], rgb: npt.NDArray[np.uint8]) -> str:
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
     votes = np.bincount(_colour_numbers(lab), minlength=len(_COLOURS)) / len(lab)
     best = int(votes.argmax())
-    return _COLOURS[best] if votes[best] >= _CLEAR else ""
+    return _COLOURS[best] if votes[best] >= _MIN_MAJORITY else ""
 
 
 def _colour_numbers(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """CIELAB (N, 3) -> index in `_COLOURS`: by hue, and by lightness where there is little of it.
+    """CIELAB (N, 3) -> index in `_COLOURS` (N,): by hue, and by lightness at low chroma.
 
-    The borders are where people change the name; brown is dark or dull orange, pink is light red.
+    The thresholds follow common colour names: brown is dark or dull orange, pink is light red.
     """
     light, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
     hue = np.degrees(np.arctan2(lab[:, 2], lab[:, 1])) % 360

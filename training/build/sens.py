@@ -1,7 +1,7 @@
 """ScanNet's .sens files (version 4), frame by frame, without unpacking.
 
-Knows the binary layout of the SensorData format and what is compressed how; does not know scenes.
-Frames that nobody wants are skipped over without being read.
+Knows the binary layout and the compression of the SensorData format. Does not know scenes. Frames
+that are not wanted are skipped without reading their images.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ VERSION = 4
 _RAW, _PNG, _JPEG = 0, 1, 2  # colour compression
 _RAW_DEPTH, _ZLIB_DEPTH = 0, 1
 _FRAME = struct.Struct("<16f4Q")
-#: No frame of a sane file is larger; a damaged length must not become an allocation.
-_MAX_BYTES = 1 << 28
+#: No valid frame is larger; a damaged length must not cause a huge allocation.
+_MAX_FRAME_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
 class SensHeader:
     """Cameras of a recording: (4, 4) matrices, sizes (width, height), and depth units per metre.
 
-    depth_to_color: the identity where both cameras are in one place, or the file gives nothing.
+    depth_to_color: the identity if both cameras have one pose, or the file gives none.
     """
 
     color_intrinsics: Vector
@@ -58,19 +58,19 @@ class SensFrame:
 def _take(file: BinaryIO, pattern: struct.Struct) -> tuple[float, ...]:
     data = file.read(pattern.size)
     if len(data) < pattern.size:
-        raise SceneError("sens file truncated", f"{getattr(file, 'name', '')} ends too early")
+        raise SceneError("sens file truncated", f"{getattr(file, 'name', '')} ends within a record")
     return pattern.unpack(data)
 
 
 def read_header(file: BinaryIO) -> SensHeader:
-    """Read up to the first frame.
+    """The header; leaves `file` at the first frame.
 
     Raises:
-        SceneError: another version, or truncated.
+        SceneError: another version, or a truncated file.
     """
     (version,) = _take(file, struct.Struct("<I"))
     if version != VERSION:
-        raise SceneError("sens version", f"version {version}, only {VERSION} is read")
+        raise SceneError("sens version", f"version {version}; only {VERSION} is supported")
     (length,) = _take(file, struct.Struct("<Q"))
     if length > 4096:
         raise SceneError("sens file damaged", f"a sensor name of {length} bytes")
@@ -83,7 +83,7 @@ def read_header(file: BinaryIO) -> SensHeader:
     return SensHeader(
         color_intrinsics=matrices[0],
         depth_intrinsics=matrices[2],
-        depth_to_color=_between(matrices[3], matrices[1]),
+        depth_to_color=_depth_to_color(matrices[3], matrices[1]),
         color_size=(int(sizes[0]), int(sizes[1])),
         depth_size=(int(sizes[2]), int(sizes[3])),
         depth_shift=float(shift),
@@ -93,8 +93,8 @@ def read_header(file: BinaryIO) -> SensHeader:
     )
 
 
-def _between(depth: Vector, color: Vector) -> Vector:
-    """(4, 4) depth camera -> colour camera, of their extrinsics; zeros mean that none were set."""
+def _depth_to_color(depth: Vector, color: Vector) -> Vector:
+    """(4, 4) depth camera -> colour camera, from their extrinsics; zeros mean unset."""
     if not (np.isfinite([depth, color]).all() and np.linalg.det(depth) and np.linalg.det(color)):
         return np.eye(4)
     return np.linalg.inv(color) @ depth
@@ -103,7 +103,11 @@ def _between(depth: Vector, color: Vector) -> Vector:
 def read_frames(
     path: Path, wanted: Callable[[Vector], bool], skip: Callable[[SceneError], None]
 ) -> Iterator[SensFrame]:
-    """The frames whose pose is wanted, in order; what cannot be decoded is handed to `skip`.
+    """The frames whose pose is wanted, in order.
+
+    Args:
+        wanted: camera_to_world (4, 4) -> whether to decode the frame.
+        skip: called with the error of each frame that cannot be decoded.
 
     Raises:
         SceneError: the header cannot be read.
@@ -113,11 +117,11 @@ def read_frames(
         for index in range(header.frames):
             try:
                 *pose, _, _, color_bytes, depth_bytes = _take(file, _FRAME)
-                if max(color_bytes, depth_bytes) > _MAX_BYTES:
+                if max(color_bytes, depth_bytes) > _MAX_FRAME_BYTES:
                     raise SceneError("sens file damaged", f"frame {index} of {path} is too large")
             except SceneError as error:
                 skip(error)
-                return  # nothing after this can be found
+                return  # the position of the next frame is unknown
             matrix = np.array(pose, np.float64).reshape(4, 4)
             if not np.isfinite(matrix).all():
                 skip(SceneError("no pose", f"frame {index} of {path}"))
@@ -146,7 +150,7 @@ def _color(header: SensHeader, data: bytes) -> npt.NDArray[np.uint8]:
 def _depth(header: SensHeader, data: bytes) -> npt.NDArray[np.uint16]:
     width, height = header.depth_size
     if header.depth_compression not in (_RAW_DEPTH, _ZLIB_DEPTH):
-        raise SceneError("depth compression", f"kind {header.depth_compression} is not read")
+        raise SceneError("depth compression", f"type {header.depth_compression} is not supported")
     if header.depth_compression == _ZLIB_DEPTH:
         limit = 2 * width * height
         try:

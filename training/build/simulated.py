@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from training.build.scene import Instance, Scene, SceneError, UprightBox, View, Wanted
+from training.build.scene import Entry, Instance, Scene, SceneError, UprightBox, View, Wanted
 from training.data.tables import count_rows
 from training.simulate.frames import SimulatedFrame, read_shard, shard_paths
 
@@ -19,7 +18,7 @@ SOURCE = "simulated"
 
 
 def find(root: Path) -> list[Path]:
-    """A path per frame, shard file / number in it; the frames are not read."""
+    """One path per frame: shard file / its row; reads no frames."""
     return [
         shard / str(index)
         for shard in shard_paths(root)
@@ -29,7 +28,7 @@ def find(root: Path) -> list[Path]:
 
 @lru_cache(maxsize=1)
 def _frames(shard: Path) -> list[SimulatedFrame]:
-    """One shard at a time: scenes are asked for in order."""
+    """The frames of the last shard only, because scenes are read in order."""
     try:
         return list(read_shard(shard))
     except (OSError, ValueError, KeyError) as error:
@@ -57,12 +56,12 @@ def read_scene(path: Path) -> Scene:
     return Scene(name, SOURCE, instances, None, views, skipped)
 
 
-def _entry(item: dict[str, Any]) -> dict[str, Any]:
-    """A graph entry: the simulator's own, labelled as an annotator would."""
+def _entry(item: Entry) -> Entry:
+    """The simulator's entry, with its category as the label."""
     return {**item, "label": item["category"]}
 
 
-def _instance(item: dict[str, Any]) -> Instance:
+def _instance(item: Entry) -> Instance:
     box = UprightBox(
         np.array(item["centre_world_m"]),
         item["length_m"],

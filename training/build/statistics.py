@@ -1,6 +1,6 @@
-"""A manifest -> a page to look at: what was asked how often, of which values, what was left out.
+"""A manifest -> an HTML page: questions by type, histograms of values, what was left out.
 
-Knows the manifest's keys and how to draw; does not read shards.
+Knows the keys of the manifest. Does not read shards.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from sdvlm_core.files import write_bytes
 
 PAGE, PLOT = "statistics.html", "statistics.png"
 
@@ -25,7 +28,7 @@ _TEMPLATE = """<!doctype html>
  td + td { text-align: right; font-variant-numeric: tabular-nums }
  img { max-width: 100% }
 </style>
-<h1>{{ "{:,}".format(questions) }} questions about {{ "{:,}".format(rows) }} pictures</h1>
+<h1>{{ "{:,}".format(questions) }} questions about {{ "{:,}".format(rows) }} images</h1>
 <p>Style {{ recipe.style }}, seed {{ recipe.seed }}.</p>
 <img alt="types, values and rejects" src="data:image/png;base64,{{ plot }}">
 {% for title, counts in tables if counts %}
@@ -38,7 +41,7 @@ _TEMPLATE = """<!doctype html>
 """
 
 
-def _bars(axes: Any, counts: dict[str, int], title: str, colour: str) -> None:
+def _bars(axes: Axes, counts: dict[str, int], title: str, colour: str) -> None:
     names, numbers = list(counts), list(counts.values())
     axes.barh(range(len(names)), numbers, color=colour)
     axes.set_yticks(range(len(names)), names, fontsize=8)
@@ -48,8 +51,8 @@ def _bars(axes: Any, counts: dict[str, int], title: str, colour: str) -> None:
     axes.tick_params(axis="x", labelsize=8)
 
 
-def _values(axes: Any, found: dict[str, int], title: str) -> None:
-    """A histogram of what is a number; half octaves of metres, or counts."""
+def _histogram(axes: Axes, found: dict[str, int], title: str) -> None:
+    """A histogram of numeric answers: half octaves of metres, or counts."""
     numbers = {}
     for key, number in found.items():
         try:
@@ -57,7 +60,7 @@ def _values(axes: Any, found: dict[str, int], title: str) -> None:
         except ValueError:
             continue
     counting = title == "count"
-    # Half octaves are stored by their logarithm.
+    # Half octaves are stored as base-2 logarithms.
     ordered = sorted(numbers)
     labels = [f"{n:g}" if counting else f"{2**n:.2g}" for n in ordered]
     axes.bar(range(len(ordered)), [numbers[n] for n in ordered], color="#4878a8", width=0.9)
@@ -70,14 +73,15 @@ def _values(axes: Any, found: dict[str, int], title: str) -> None:
 
 def _plot(manifest: dict[str, Any]) -> bytes:
     figure = Figure(figsize=(11, 7.5), layout="constrained")
-    top, bottom = figure.subfigures(2, 1)
+    grid = figure.add_gridspec(2, 1)
+    top, bottom = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     left, right = top.subplots(1, 2)
     _bars(left, manifest["types"], "questions of each type", "#4878a8")
     dropped = manifest["objects_not_asked_about"]
     _bars(
         right,
         dict(sorted(dropped.items(), key=lambda pair: -pair[1])[:12]),
-        "objects in pictures that are not asked about, by reason",
+        "objects that are not asked about, by reason",
         "#c0764a",
     )
     kinds = [
@@ -87,14 +91,14 @@ def _plot(manifest: dict[str, Any]) -> bytes:
     ]
     if kinds:
         for axes, kind in zip(bottom.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
-            _values(axes, manifest["values"][kind], kind)
+            _histogram(axes, manifest["values"][kind], kind)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
     return data.getvalue()
 
 
 def write_page(out: Path, manifest: dict[str, Any]) -> None:
-    """Write statistics.html, which needs no other file, and its picture by itself."""
+    """Write statistics.html, which is self-contained, and statistics.png, its figure."""
     picture = _plot(manifest)
     sources = [
         (f"{source}: {key}", number)
@@ -108,16 +112,17 @@ def write_page(out: Path, manifest: dict[str, Any]) -> None:
         ("scenes and views left out", manifest["left_out"].items()),
         ("answers of models refused", manifest["refused"].items()),
     ]
-    words = Environment(autoescape=True).from_string(_TEMPLATE)
-    page = words.render(
-        questions=manifest["questions"],
-        rows=manifest["rows"],
-        recipe=manifest["recipe"],
-        plot=base64.b64encode(picture).decode(),
-        tables=[(title, list(counts)) for title, counts in tables],
-        failures=manifest["failures"],
+    page = (
+        Environment(autoescape=True)
+        .from_string(_TEMPLATE)
+        .render(
+            questions=manifest["questions"],
+            rows=manifest["rows"],
+            recipe=manifest["recipe"],
+            plot=base64.b64encode(picture).decode(),
+            tables=[(title, list(counts)) for title, counts in tables],
+            failures=manifest["failures"],
+        )
     )
     for name, data in ((PLOT, picture), (PAGE, page.encode())):
-        temporary = out / f".{name}.tmp"
-        temporary.write_bytes(data)
-        temporary.replace(out / name)
+        write_bytes(out / name, data)

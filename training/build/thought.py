@@ -1,8 +1,8 @@
-"""Questions with a reference object -> reasoning in words, checked before it is believed.
+"""Questions with a reference object -> chains of thought, checked against the scene graph.
 
-One model writes, from the annotations; our parser holds every length in the text against the scene
-graph; only what survives is shown to a second model, which judges the reasoning. Does not know who
-writes or judges. Comparisons in words ("half as wide") are left to the judge.
+One model writes the reasoning from the annotations. Every length in it is parsed and compared with
+the scene graph. A second model judges only reasoning without a wrong number. Comparisons in words
+("half as wide") are left to the judge. Does not know which models write and judge.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
 
-from sdvlm_core.language.reading import Quantity, parse
+from sdvlm_core.language.quantities import Quantity
+from sdvlm_core.language.reading import parse
 from sdvlm_core.language.statements import ADJECTIVES
 from training.build.endpoint import (
     MAX_TEXT,
     Ask,
     EndpointError,
-    Picture,
     encodable,
     read_object,
 )
 from training.build.questions import Question
+from training.build.scene import Entry
+from training.data.images import Rgb
 
 PROMPTS = Path(__file__).with_name("prompts")
 
-#: A length agrees with a measured one within these; metres.
-MAX_RATIO, MAX_STEP = 0.05, 0.01
+# A stated length agrees with a measured one within the larger of these.
+_MAX_RELATIVE_ERROR, _MAX_ERROR_M = 0.05, 0.01
 _SIDES = ("length", "width", "height")
-_MAX_REASON = 200
+_MAX_REASON_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class Thought:
     """A question with reasoning that leads to its answer.
 
     Attributes:
-        question, answer: in words, as generated.
-        text: the reasoning; of one that is too long, the beginning; "" if none came.
-        accepted: whether it may be trained on.
-        reason: why not; "" if accepted.
+        question, answer: text, as generated.
+        text: the reasoning, truncated if it is too long; "" if the model gave none.
+        accepted: whether it may be used for training.
+        reason: why it was rejected; "" if accepted.
     """
 
     question: str
@@ -56,14 +57,18 @@ class Thought:
 
 
 def think(
-    question: Question, entries: Sequence[dict[str, Any]], rgb: Picture, write: Ask, judge: Ask
+    question: Question, entries: Sequence[Entry], rgb: Rgb, write: Ask, judge: Ask
 ) -> Thought:
-    """Let one model write the reasoning and, if its numbers are right, another judge it.
+    """Reasoning written by one model and, if its numbers are right, judged by another.
 
     Args:
-        question: of type refer_obj_estimation: the first of its names is the reference object.
-        entries: of the view it was asked about.
-        judge: is shown no picture.
+        question: of type refer_obj_estimation; its first name is the reference object.
+        entries: scene graph of the view.
+        write: the model that writes; sees the image.
+        judge: the model that judges; sees no image.
+
+    Raises:
+        ValueError: a question of another type.
     """
     if question.type != "refer_obj_estimation":
         raise ValueError(f"a {question.type} question has no reference object")
@@ -89,7 +94,7 @@ def think(
     if reason:
         return thought(text, reason)
     try:
-        # As a JSON string, which nothing in the text can end.
+        # Quoted as a JSON string, so that the text cannot end its own place in the prompt.
         quoted = json.dumps(text, ensure_ascii=False)
         verdict = judge(_prompt("judge", words | {"text": quoted}), ())
     except EndpointError as error:
@@ -97,8 +102,8 @@ def think(
     return thought(text, _objection(verdict))
 
 
-def _disagreement(text: str, question: Question, objects: Sequence[dict[str, Any]]) -> str:
-    """What the scene graph has against the numbers of a text; "" = nothing."""
+def _disagreement(text: str, question: Question, objects: Sequence[Entry]) -> str:
+    """The first contradiction between the numbers of a text and the scene graph; "" = none."""
     quantities = parse(text).quantities
     lengths = [quantity for quantity in quantities if quantity.dimension == "length"]
     if not lengths:
@@ -108,9 +113,9 @@ def _disagreement(text: str, question: Question, objects: Sequence[dict[str, Any
     known += [_apart(one, other) for one, other in itertools.combinations(objects, 2)]
     at = 0
     for quantity in quantities:
-        said = quantity.text[:_MAX_REASON]
+        said = quantity.text[:_MAX_REASON_CHARACTERS]
         if quantity.dimension == "number" and quantity.product < 0:
-            # "two chairs" is no measure; "it is 53.5" cannot be held against anything.
+            # "two chairs" is no measure; "it is 53.5" has no unit to compare with.
             if not quantity.value.is_integer() or quantity.value > len(objects):
                 return f"number without a unit: {said}"
         elif quantity.dimension != "number":
@@ -124,42 +129,42 @@ def _disagreement(text: str, question: Question, objects: Sequence[dict[str, Any
     last = lengths[-len(asked) :]
     right = len(last) == len(asked) and all(map(_agrees, last, asked))
     if not right:
-        said = ", ".join(quantity.text for quantity in last)[:_MAX_REASON]
+        said = ", ".join(quantity.text for quantity in last)[:_MAX_REASON_CHARACTERS]
         return f"wrong conclusion: {said} instead of {', '.join(map(_centimetres, asked))}"
     return ""
 
 
 def _stated(text: str, at: int, quantity: Quantity, names: Iterable[str]) -> tuple[str, str]:
-    """(object, side) of "the box is 70 cm wide"; ("", "") where it is not said as plainly.
+    """(object, side) of "the box is 70 cm wide"; ("", "") where the text is less explicit.
 
     Args:
-        at: end of the number before this one: a name has to be said after it.
+        at: end of the previous number; the name must come after it.
     """
     start, end = quantity.span
-    behind = re.match(r"\W*(\w*)", text[end:])
-    side = ADJECTIVES.get(behind[1], "") if behind else ""
-    said = [name for name in names if re.search(rf"\b{re.escape(name)}\b", text[at:start])]
-    # Of "table" in "coffee table" the longer one is meant.
-    said = [name for name in said if not any(name != other and name in other for other in said)]
-    return (said[0], side) if side in _SIDES and len(said) == 1 else ("", "")
+    following = re.match(r"\W*(\w*)", text[end:])
+    side = ADJECTIVES.get(following[1], "") if following else ""
+    found = [name for name in names if re.search(rf"\b{re.escape(name)}\b", text[at:start])]
+    # "coffee table" contains "table"; the longer name counts.
+    found = [name for name in found if not any(name != other and name in other for other in found)]
+    return (found[0], side) if side in _SIDES and len(found) == 1 else ("", "")
 
 
 def _agrees(quantity: Quantity, value: float) -> bool:
-    """Whether a written length is a measured one; a range so wide that it says nothing is not."""
-    tolerance = max(MAX_STEP, MAX_RATIO * value)
+    """Whether a stated length agrees with a measured one; a wide range does not."""
+    tolerance = max(_MAX_ERROR_M, _MAX_RELATIVE_ERROR * value)
     close = quantity.dimension == "length" and abs(quantity.value - value) <= tolerance
     return close and not quantity.std_dev > tolerance
 
 
 def _objection(verdict: str) -> str:
-    """What the judge has against a text; "" = it accepts."""
+    """The reason why the judge rejects a text; "" = it accepts."""
     found = read_object(verdict) or {}
     accept, reason = found.get("accept"), found.get("reason", "")
     if not isinstance(accept, bool) or not isinstance(reason, str):
         return "judge malformed"
     if accept:
         return ""
-    said = " ".join(encodable(reason).split())[:_MAX_REASON]
+    said = " ".join(encodable(reason).split())[:_MAX_REASON_CHARACTERS]
     return f"judge: {said or 'no reason given'}"
 
 
@@ -169,8 +174,8 @@ def _asked(question: Question) -> tuple[float, ...]:
     return reference if isinstance(reference, tuple) else (reference,)
 
 
-def _facts(names: Sequence[str], objects: Sequence[dict[str, Any]]) -> list[str]:
-    """The numbers a text may use, in words: exactly those that it is checked against."""
+def _facts(names: Sequence[str], objects: Sequence[Entry]) -> list[str]:
+    """The numbers that a text may use, in words; the same ones that it is checked against."""
     named = list(zip(names, objects, strict=True))
     facts = [
         f"- {name}: " + ", ".join(f"{side} {_centimetres(entry[f'{side}_m'])}" for side in _SIDES)
@@ -182,7 +187,7 @@ def _facts(names: Sequence[str], objects: Sequence[dict[str, Any]]) -> list[str]
     ]
 
 
-def _apart(one: dict[str, Any], other: dict[str, Any]) -> float:
+def _apart(one: Entry, other: Entry) -> float:
     return math.dist(one["centre_camera_m"], other["centre_camera_m"])
 
 

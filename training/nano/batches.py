@@ -16,7 +16,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from sdvlm_core.model.prompt import TEMPLATES
-from training.build.questions import TYPES, Question, ask_all, make_view, plural
+from training.build.phrasing import plural
+from training.build.questions import TYPES, Question, ask_all, make_view
 from training.nano.frames import CELLS, OBJECT_FIELDS, TrainingFrames
 from training.nano.vocabulary import EOS, PAD
 from training.simulate.catalogue import CATEGORIES, COLOURS

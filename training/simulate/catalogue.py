@@ -1,10 +1,9 @@
-"""Household things composed of geometric primitives, with their exact sizes.
+"""Household objects composed of geometric primitives, with their exact sizes.
 
-Knows shapes and plausible dimensions. Does not know where a thing stands, who looks at it, or
-what is asked about it.
+Knows shapes and plausible dimensions. Does not know positions, cameras or questions.
 
-A thing's own frame has z up, its origin at the centre of the base of its bounding box, and its
-axes along that box: sizes are therefore exact by construction, with no fitting.
+The frame of an object has z up, its origin at the centre of the base of its bounding box, and its
+axes along that box: sizes are exact by construction, without fitting.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
 
-#: Diffuse colours; far enough apart to be told from each other under the lights used.
+#: Diffuse colours, distinguishable under the lights of the simulation.
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.80, 0.08, 0.08),
     "orange": (0.95, 0.45, 0.05),
@@ -35,11 +34,11 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True, eq=False)
 class Primitive:
-    """One convex part: `kind` and `half` as MuJoCo's geom type and size; metres, radians.
+    """One convex part: `kind` and `half` are MuJoCo's geom type and size; metres.
 
     half: box (x, y, z half extents), ellipsoid (semi-axes), sphere (r, -, -),
     cylinder and capsule (r, half length, -), along the part's own z.
-    `tone` scales the thing's colour (1 = the colour itself).
+    `tone` scales the object's colour (1 = unchanged).
     """
 
     kind: str
@@ -49,7 +48,7 @@ class Primitive:
     tone: float = 1.0
 
     def half_extents(self) -> Vector:
-        """Half sizes (3,) of the axis-aligned box of the part in the thing's frame."""
+        """Half sizes (3,) of the axis-aligned box of the part in the object's frame."""
         a, b, c = self.half
         if self.kind == "box":
             return np.abs(self.rotation) @ np.array([a, b, c])
@@ -65,7 +64,7 @@ class Primitive:
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """A category with its parts and exact outer size (x, y, z) in metres, base centre at 0."""
+    """One object: category, parts, and exact outer size (x, y, z) in metres; base centre at 0."""
 
     category: str
     parts: tuple[Primitive, ...]
@@ -85,11 +84,15 @@ def _rotation(axis: str, angle: float) -> Vector:
 _UPRIGHT = np.eye(3)
 
 
-def _box(x: float, y: float, z: float, at: tuple[float, float, float], tone: float = 1.0):
+def _box(
+    x: float, y: float, z: float, at: tuple[float, float, float], tone: float = 1.0
+) -> Primitive:
     return Primitive("box", (x / 2, y / 2, z / 2), at, _UPRIGHT, tone)
 
 
-def _cylinder(radius: float, height: float, at: tuple[float, float, float], tone: float = 1.0):
+def _cylinder(
+    radius: float, height: float, at: tuple[float, float, float], tone: float = 1.0
+) -> Primitive:
     return Primitive("cylinder", (radius, height / 2, 0.0), at, _UPRIGHT, tone)
 
 
@@ -100,7 +103,7 @@ def _ellipsoid(
 
 
 # Builders: outer length x, width y, height z (metres) and a generator -> parts, base at z = 0.
-# Round things use x as their diameter.
+# Round objects use x as their diameter.
 
 
 def _build_box(x: float, y: float, z: float, rng: np.random.Generator) -> list[Primitive]:
@@ -287,7 +290,7 @@ def _build_cone(x: float, y: float, z: float, rng: np.random.Generator) -> list[
 
 @dataclass(frozen=True)
 class _Category:
-    """Ranges in metres: longest horizontal size, then width and height as parts of it."""
+    """Range of the length (metres), and of width and height as fractions of it."""
 
     build: Callable[[float, float, float, np.random.Generator], list[Primitive]]
     length: tuple[float, float]
@@ -295,7 +298,7 @@ class _Category:
     height_ratio: tuple[float, float]
 
 
-#: Things that stand on a table top.
+#: Objects on a table top.
 SMALL: dict[str, _Category] = {
     "box": _Category(_build_box, (0.07, 0.32), (0.45, 1.0), (0.4, 1.6)),
     "ball": _Category(_build_ball, (0.05, 0.26), (1, 1), (1, 1)),
@@ -310,7 +313,7 @@ SMALL: dict[str, _Category] = {
     "monitor": _Category(_build_monitor, (0.26, 0.62), (0.25, 0.4), (0.6, 0.85)),
 }
 
-#: Things that stand on a floor.
+#: Objects on a floor.
 LARGE: dict[str, _Category] = {
     "box": _Category(_build_box, (0.25, 0.85), (0.45, 1.0), (0.4, 1.6)),
     "ball": _Category(_build_ball, (0.18, 0.60), (1, 1), (1, 1)),
@@ -329,7 +332,7 @@ CATEGORIES: tuple[str, ...] = tuple(sorted(SMALL.keys() | LARGE.keys()))
 
 
 def make_thing(category: str, kinds: dict[str, _Category], rng: np.random.Generator) -> Thing:
-    """A thing of random size (log-uniform in length), its parts centred on its own box."""
+    """An object of random size (log-uniform in length), its parts centred on its bounding box."""
     spec = kinds[category]
     length = math.exp(rng.uniform(math.log(spec.length[0]), math.log(spec.length[1])))
     width = length * rng.uniform(*spec.width_ratio)

@@ -1,7 +1,7 @@
-"""The true gaps of a simulated scene: between the nearest surfaces of every two things.
+"""Exact gaps of a simulated scene: between the nearest surfaces of every two objects.
 
 A scene graph holds boxes only, so the scene is composed again from its seed, and MuJoCo's
-collision code measures between the convex parts. Knows no pixels and nothing of what is measured.
+collision code measures between the convex parts. Does not know images or measurements.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy as np
 
 from training.simulate.world import PlacedThing, compose
 
-#: Metres; farther apart things are never.
-_FARTHEST = 100.0
+#: No two objects of a scene are farther apart.
+_MAX_GAP_M = 100.0
 
 
 def true_gaps(seed: int, scene: int) -> dict[tuple[int, int], float]:
-    """Metres between the things of a scene, by their instance numbers (a < b); 0 = they touch."""
+    """Metres between the objects of a scene, by instance numbers (a < b); 0 = they touch."""
     _, _, placed = compose(np.random.default_rng([seed, scene]))
     return gaps_between(placed)
 
 
 def gaps_between(placed: list[PlacedThing]) -> dict[tuple[int, int], float]:
-    """The same of placed things, numbered from 1."""
+    """Metres between placed objects, by their numbers (a < b, from 1); 0 = they touch."""
     geoms, numbers = [], []
     for number, item in enumerate(placed, start=1):
         for part in item.thing.parts:
@@ -42,7 +42,7 @@ def gaps_between(placed: list[PlacedThing]) -> dict[tuple[int, int], float]:
     )
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
-    gaps = dict.fromkeys(combinations(range(1, len(placed) + 1), 2), _FARTHEST)
+    gaps = dict.fromkeys(combinations(range(1, len(placed) + 1), 2), _MAX_GAP_M)
     for one, other in combinations(range(len(numbers)), 2):
         pair = (numbers[one], numbers[other])
         if pair in gaps:

@@ -1,8 +1,7 @@
-"""One software-GL context that draws lists of primitives: colour, exact depth, instance ids.
+"""One software-GL context that renders lists of primitives: colour, exact depth, instance ids.
 
-Writes primitives straight into MuJoCo's abstract visual scene: no model is recompiled, no
-kinematics run, one context lives for the whole process. Knows nothing of what the primitives
-mean, nor of sensors: depth here is exact.
+Writes primitives directly into MuJoCo's abstract visual scene: no model is recompiled and no
+kinematics run. Does not know what a primitive belongs to, nor sensors: depth is exact.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 os.environ.setdefault("MUJOCO_GL", "egl")
-# One rasteriser thread per process: parallelism comes from processes, one per core.
+# One rasterizer thread per process: the processes, one per core, are the parallelism.
 os.environ.setdefault("LP_NUM_THREADS", "1")
 
 import mujoco
@@ -21,7 +20,7 @@ import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
 
-NEAR, FAR = 0.05, 40.0
+NEAR_M, FAR_M = 0.05, 40.0
 MAX_PRIMITIVES = 600
 _TYPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
@@ -36,9 +35,9 @@ MATERIALS = ("tiles", "boards", "speckle")
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """A primitive in the world: MuJoCo geom type and size, pose, colour, and whose it is.
+    """A primitive in the world: MuJoCo geom type and size, pose, colour, instance number.
 
-    `instance` is 0 for the room and 1, 2, ... for things.
+    `instance` is 0 for the room and 1, 2, ... for objects.
     """
 
     kind: str
@@ -53,7 +52,7 @@ class Solid:
 
 @dataclass(frozen=True)
 class Light:
-    """A directional light: where it points and how bright it and its ambient part are."""
+    """A directional light: direction, diffuse and ambient intensity."""
 
     direction: tuple[float, float, float]
     diffuse: float
@@ -98,10 +97,10 @@ def _context_model(width: int, height: int) -> mujoco.MjModel:
 
 
 class Renderer:
-    """Draws into an off-screen buffer of at most `width` x `height` pixels.
+    """Renders into an off-screen buffer of at most `width` x `height` pixels.
 
     Raises:
-        RuntimeError: no headless OpenGL (needs libegl1 and libgl1-mesa-dri on Debian/Ubuntu).
+        RuntimeError: headless OpenGL is missing (libegl1 and libgl1-mesa-dri on Debian/Ubuntu).
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -111,7 +110,7 @@ class Renderer:
             self._gl.make_current()
         except Exception as error:
             raise RuntimeError(
-                "no headless OpenGL here; on Debian/Ubuntu install it with "
+                "headless OpenGL is missing; on Debian/Ubuntu install it with "
                 f"`apt-get install libegl1 libgl1-mesa-dri` ({error})"
             ) from error
         self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
@@ -132,7 +131,7 @@ class Renderer:
         self._materials = {name: self._model.material(name).id for name in MATERIALS}
 
     def close(self) -> None:
-        """Free the context; the renderer draws no more."""
+        """Free the context; the renderer cannot be used again."""
         self._context.free()
         self._gl.free()
 
@@ -143,7 +142,7 @@ class Renderer:
         intrinsics: CameraIntrinsics,
         camera_to_world: npt.NDArray[np.float64],
     ) -> Rendering:
-        """Draw the solids as a camera with square pixels (fx = fy) at the pose (4, 4) sees them."""
+        """Render the solids for a camera with square pixels (fx = fy) at the pose (4, 4)."""
         self._place_camera(intrinsics, camera_to_world)
         self._place_solids(solids)
         self._place_lights(lights)
@@ -167,7 +166,7 @@ class Renderer:
         mujoco.mjr_render(viewport, self._scene, self._context)
         mujoco.mjr_readPixels(ids, depth, viewport, self._context)
         # Reverse-z buffer value d in [0, 1]: z = near far / (near + d (far - near)).
-        metres = NEAR * FAR / (NEAR + depth.astype(np.float64) * (FAR - NEAR))
+        metres = NEAR_M * FAR_M / (NEAR_M + depth.astype(np.float64) * (FAR_M - NEAR_M))
         # An id colour is segid + 1 and segid is the instance: 0 is the empty background.
         instance = np.maximum(ids[..., 0], 1) - 1
         return Rendering(
@@ -178,17 +177,17 @@ class Renderer:
 
     def _place_camera(self, intrinsics: CameraIntrinsics, pose: npt.NDArray[np.float64]) -> None:
         k = intrinsics
-        left = NEAR * (-0.5 - k.cx) / k.fx
-        right = NEAR * (k.width - 0.5 - k.cx) / k.fx
+        left = NEAR_M * (-0.5 - k.cx) / k.fx
+        right = NEAR_M * (k.width - 0.5 - k.cx) / k.fx
         for camera in self._scene.camera:
             camera.pos = pose[:3, 3]
             camera.forward = pose[:3, 2]
             camera.up = -pose[:3, 1]
             camera.frustum_center = (left + right) / 2
             camera.frustum_width = (right - left) / 2
-            camera.frustum_top = NEAR * (k.cy + 0.5) / k.fy
-            camera.frustum_bottom = -NEAR * (k.height - 0.5 - k.cy) / k.fy
-            camera.frustum_near, camera.frustum_far = NEAR, FAR
+            camera.frustum_top = NEAR_M * (k.cy + 0.5) / k.fy
+            camera.frustum_bottom = -NEAR_M * (k.height - 0.5 - k.cy) / k.fy
+            camera.frustum_near, camera.frustum_far = NEAR_M, FAR_M
 
     def _place_solids(self, solids: list[Solid]) -> None:
         if len(solids) > MAX_PRIMITIVES:

@@ -1,6 +1,6 @@
-"""What a structured-light or stereo depth camera makes of exact depth.
+"""The readings of a structured-light or stereo depth camera, from exact depth.
 
-Knows noise, quantisation, range and holes. Does not know scenes, colour or file formats.
+Knows noise, quantization, range and holes. Does not know scenes, colour or file formats.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class DepthSensor:
 
     noise_floor: standard deviation at zero depth, metres.
     noise_square: growth of the standard deviation with z^2, per metre.
-    step: quantisation of the stored value, metres.
-    step_square: quantisation growing with z^2 (disparity steps), per metre.
-    near, far: range in metres; nothing is read outside.
-    edge: a relative depth jump above this makes a hole.
-    edge_loss: probability that a pixel beside such a jump is lost.
-    speckle: probability that any pixel is lost.
+    step: quantization step of the stored value, metres.
+    step_square: growth of the quantization step with z^2 (disparity steps), per metre.
+    near, far: range in metres; no reading outside.
+    edge: relative depth jump above which pixels may have no reading.
+    edge_loss: probability of no reading beside such a jump.
+    speckle: probability of no reading elsewhere.
     """
 
     noise_floor: float
@@ -38,7 +38,7 @@ class DepthSensor:
 
 
 def sample_sensor(rng: np.random.Generator) -> DepthSensor:
-    """A sensor between a good time-of-flight camera and a tired stereo pair."""
+    """A random sensor, between a good time-of-flight camera and a poor stereo camera."""
     return DepthSensor(
         noise_floor=rng.uniform(0.0003, 0.002),
         noise_square=rng.uniform(0.0005, 0.003),
@@ -55,7 +55,7 @@ def sample_sensor(rng: np.random.Generator) -> DepthSensor:
 def read_depth(
     exact: npt.NDArray[np.float32], sensor: DepthSensor, rng: np.random.Generator
 ) -> npt.NDArray[np.uint16]:
-    """Exact depth (H, W) metres -> the sensor's reading (H, W) uint16 millimetres, 0 = none."""
+    """Exact depth (H, W) metres -> sensor depth (H, W) uint16 millimetres, 0 = no reading."""
     sigma = sensor.noise_floor + sensor.noise_square * exact**2
     noisy = exact + sigma * rng.standard_normal(exact.shape, dtype=np.float32)
     step = np.maximum(sensor.step, sensor.step_square * exact**2)

@@ -1,7 +1,7 @@
-"""Random rooms and table tops, the camera that looks at them, and what is truly there.
+"""Random rooms and table tops, a camera, and the exact scene graph.
 
-Composes `catalogue` things into a scene, has `renderer` draw it and `sensor` read its depth,
-and writes down the exact scene graph. Knows nothing of questions, files or shards.
+Composes `catalogue` objects into a scene, renders it (`renderer`), simulates its depth (`sensor`)
+and derives the scene graph. Does not know questions, files or shards.
 
 World frame: z up, the support surface at z = 0, metres.
 """
@@ -30,25 +30,27 @@ _OUTLINE_STEPS = 24
 
 @dataclass(frozen=True, eq=False)
 class PlacedThing:
-    """A thing with its colour, where it stands and how far it is turned about the vertical."""
+    """An object with its colour, position, and yaw about the vertical (radians)."""
 
     thing: Thing
     colour: str
-    position: Vector  # base centre in the world
+    position: Vector  # of the base centre, world frame, metres
     yaw: float
 
     @property
     def rotation(self) -> Vector:
+        """(3, 3) object frame -> world frame."""
         c, s = math.cos(self.yaw), math.sin(self.yaw)
         return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
     @property
     def centre(self) -> Vector:
-        return self.position + np.array([0.0, 0.0, self.thing.size[2] / 2])
+        """Centre (3,) of the box, world frame, metres."""
+        return np.asarray(self.position + np.array([0.0, 0.0, self.thing.size[2] / 2]))
 
 
 def _scene_things(rng: np.random.Generator, large: bool) -> list[tuple[Thing, str]]:
-    """3-8 things; often one category comes several times, and often a colour does."""
+    """3-8 objects with colours; often several objects of one category."""
     kinds = LARGE if large else SMALL
     names = list(kinds)
     count = int(rng.integers(3, 9))
@@ -65,7 +67,7 @@ def _scene_things(rng: np.random.Generator, large: bool) -> list[tuple[Thing, st
 def _place(
     things: list[tuple[Thing, str]], radius: float, rng: np.random.Generator
 ) -> list[PlacedThing]:
-    """Drop things on a disc without their footprints touching; one that finds no room is left."""
+    """Place objects on a disc without overlap; an object that finds no room is left out."""
     placed: list[PlacedThing] = []
     for thing, colour in sorted(things, key=lambda item: -item[0].size[0]):
         reach = math.hypot(thing.size[0], thing.size[1]) / 2
@@ -86,7 +88,7 @@ def _place(
 def _camera(
     radius: float, large: bool, intrinsics: CameraIntrinsics, rng: np.random.Generator
 ) -> Vector:
-    """A pose (4, 4) that looks down on the disc from outside it."""
+    """camera_to_world (4, 4) of a camera outside the disc that looks down on it."""
     half_view = math.atan(
         min(intrinsics.width / intrinsics.fx, intrinsics.height / intrinsics.fy * 1.25) / 2
     )
@@ -109,9 +111,9 @@ def _camera(
     right /= np.linalg.norm(right)
     down = np.cross(forward, right)
     roll = rng.normal(0, math.radians(1.5))
-    turned = math.cos(roll) * right + math.sin(roll) * down
+    x_axis = math.cos(roll) * right + math.sin(roll) * down
     pose = np.eye(4)
-    pose[:3, 0], pose[:3, 1] = turned, np.cross(forward, turned)
+    pose[:3, 0], pose[:3, 1] = x_axis, np.cross(forward, x_axis)
     pose[:3, 2], pose[:3, 3] = forward, position
     return pose
 
@@ -127,25 +129,26 @@ def _sample_intrinsics(width: int, rng: np.random.Generator) -> CameraIntrinsics
 
 
 def _tinted(rgb: tuple[float, float, float], tone: float) -> tuple[float, float, float]:
-    return tuple(min(1.0, channel * tone) for channel in rgb)  # type: ignore[return-value]
+    red, green, blue = (min(1.0, channel * tone) for channel in rgb)
+    return (red, green, blue)
 
 
 def _room(radius: float, large: bool, viewpoint: Vector, rng: np.random.Generator) -> list[Solid]:
-    """Floor, the walls the camera does not look through, and a slab under small things."""
+    """Floor, walls that do not hide the scene, and a table top for small objects."""
 
     def surface(half: tuple[float, float, float], centre: tuple[float, float, float]) -> Solid:
         grey = rng.uniform(0.25, 0.85)
-        rgb = tuple(float(np.clip(grey + rng.normal(0, 0.06), 0.05, 1)) for _ in range(3))
+        red, green, blue = (float(np.clip(grey + rng.normal(0, 0.06), 0.05, 1)) for _ in range(3))
         material = MATERIALS[rng.integers(len(MATERIALS))] if rng.random() < 0.6 else None
         return Solid(
             "box",
             half,
             np.array(centre),
             np.eye(3),
-            rgb,
+            (red, green, blue),
             0,
             material,
-            0.05,  # type: ignore[arg-type]
+            0.05,
         )
 
     drop = 0.0 if large else rng.uniform(0.5, 1.0)
@@ -173,8 +176,8 @@ def _lights(rng: np.random.Generator) -> list[Light]:
     return [key, fill]
 
 
-def _outline_points(kind: str, half: tuple[float, float, float]) -> Vector:
-    """Points (N, 3) on a primitive's surface whose hull is the primitive, in its own frame."""
+def _surface_points(kind: str, half: tuple[float, float, float]) -> Vector:
+    """Surface points (N, 3) whose convex hull is the primitive, in its own frame."""
     a, b, c = half
     angle = np.linspace(0, 2 * math.pi, _OUTLINE_STEPS, endpoint=False)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -201,14 +204,14 @@ def _outline_points(kind: str, half: tuple[float, float, float]) -> Vector:
 def _silhouette_pixels(
     solids: list[Solid], intrinsics: CameraIntrinsics, world_to_camera: Vector
 ) -> tuple[float, bool]:
-    """Pixels a thing would cover alone on an unbounded image, and whether the image cuts it.
+    """Pixels that an object covers alone on an unbounded image; whether the image border cuts it.
 
-    Every primitive is convex, so its silhouette is the hull of its projected surface points.
+    Every primitive is convex, so that its silhouette is the hull of its projected surface points.
     """
     k, margin = intrinsics, 1.0
     outlines = []
     for solid in solids:
-        points = _outline_points(solid.kind, solid.half) @ solid.rotation.T + solid.position
+        points = _surface_points(solid.kind, solid.half) @ solid.rotation.T + solid.position
         camera = points @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         if (camera[:, 2] < 0.05).any():
             return 0.0, True
@@ -216,7 +219,7 @@ def _silhouette_pixels(
     everything = np.concatenate(outlines)
     low, high = everything.min(axis=0), everything.max(axis=0)
     cut = bool((low < margin).any() or (high > np.array([k.width, k.height]) - 1 - margin).any())
-    # Drawn enlarged: OpenCV fills the border pixels too, which would swell a small silhouette.
+    # Drawn enlarged: OpenCV fills the border pixels too, which would enlarge a small silhouette.
     scale = float(min(8.0, 600.0 / (high - low).max()))
     canvas = np.zeros(np.ceil((high - low) * scale).astype(int)[::-1] + 3, np.uint8)
     for outline in outlines:
@@ -233,7 +236,7 @@ def _describe(
     intrinsics: CameraIntrinsics,
     world_to_camera: Vector,
 ) -> dict[str, Any]:
-    """The scene graph's entry of one object: metres, radians, pixels of the un-padded image."""
+    """The scene-graph entry of one object: metres, radians, pixels of the un-padded image."""
     mask = instance == index
     visible = int(mask.sum())
     alone, truncated = _silhouette_pixels(solids, intrinsics, world_to_camera)
@@ -266,20 +269,20 @@ def _describe(
 
 
 def compose(rng: np.random.Generator) -> tuple[bool, float, list[PlacedThing]]:
-    """What a scene's generator decides first: whether its things are large, the radius of the
-    disc they stand on, metres, and the things."""
+    """The first random choices of a scene: large or small objects, the radius (metres) of the disc
+    that they stand on, and the placed objects."""
     large = bool(rng.random() < 0.5)
     radius = rng.uniform(0.8, 1.7) if large else rng.uniform(0.25, 0.6)
     return large, radius, _place(_scene_things(rng, large), radius, rng)
 
 
 def make_frame(renderer: Renderer, seed: int, scene: int, width: int) -> SimulatedFrame:
-    """The frame of scene number `scene` of `seed`: the same bytes whoever renders it, whenever."""
+    """The frame of scene number `scene` of `seed`; the same arguments give the same bytes."""
     rng = np.random.default_rng([seed, scene])
     large, radius, placed = compose(rng)
     intrinsics = _sample_intrinsics(width, rng)
     pose = _camera(radius, large, intrinsics, rng)
-    world_to_camera = np.linalg.inv(pose)
+    world_to_camera = np.asarray(np.linalg.inv(pose), np.float64)
     own: list[list[Solid]] = []
     for index, item in enumerate(placed, start=1):
         jitter = rng.uniform(0.85, 1.1)

@@ -13,6 +13,7 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,20 +22,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+pytest.importorskip("trimesh", reason="meshes need trimesh (requirements/train.txt)")
 pytest.importorskip("embreex", reason="ray casting needs embreex (requirements/train.txt)")
+pytest.importorskip("pyarrow", reason="tables need pyarrow (requirements/train.txt)")
 
 from tests import blocks
 from tests.paths import ROOT
 from tests.training import scans
 from training.build import scannet
+from training.build.config import BuildConfig
 from training.build.graph import Rasterizer, describe
+from training.build.plan import SOURCES, Task, plan
 from training.build.questions import TYPES
 from training.build.scene import SceneError
 from training.build.sens import read_frames
-from training.build.shards import Recipe, Task, write_shard
+from training.build.shards import write_shard
 from training.data.conversations import load
-
-SOURCES = ("scannet", "scannetpp")
 
 
 def _run(*words: object, **more) -> subprocess.CompletedProcess:
@@ -61,7 +64,7 @@ def roots(tmp_path_factory) -> dict[str, Path]:
     scans.write_scannet(folder / "scannet")
     scans.write_scannet(folder / "scannet", "scene0001_00", exported=True)
     scans.write_scannetpp(folder / "scannetpp")
-    return {source: folder / source for source in SOURCES}
+    return {source: folder / source for source in ("scannet", "scannetpp")}
 
 
 @pytest.fixture(scope="module")
@@ -214,8 +217,6 @@ def test_datasets_reads_it_with_pictures(built):
 
 
 def test_places_are_in_train_or_in_test_but_not_in_both(tmp_path):
-    from training.build.run import plan
-
     for number in range(30):
         for scan in range(3):
             folder = tmp_path / "scans" / f"scene{number:04d}_{scan:02d}"
@@ -233,7 +234,7 @@ def test_places_are_in_train_or_in_test_but_not_in_both(tmp_path):
 
 
 def _report(folder: Path, out: Path):
-    return write_shard(Task("train-scannet-00000", "scannet", (folder,)), Recipe(), out)
+    return write_shard(Task("train-scannet-00000", "scannet", (folder,)), BuildConfig(), out)
 
 
 @pytest.mark.parametrize(
@@ -311,9 +312,9 @@ def test_an_unexpected_failure_of_one_scene_is_reported_and_the_others_are_built
             raise ZeroDivisionError("planted")
         return whole(path)
 
-    monkeypatch.setattr(scannet, "read_scene", read)
+    monkeypatch.setitem(SOURCES, "scannet", replace(SOURCES["scannet"], read_scene=read))
     task = Task("train-scannet-00000", "scannet", (tmp_path / "broken", good))
-    report = write_shard(task, Recipe(), tmp_path)
+    report = write_shard(task, BuildConfig(), tmp_path)
     assert report.rows == 2
     assert report.failures == [[str(tmp_path / "broken"), "ZeroDivisionError: planted"]]
 
@@ -397,7 +398,7 @@ def test_a_ray_cluster_gives_the_same_rows(simulated, tmp_path):
     assert _hashes(tmp_path / "ray") == _hashes(tmp_path / "here")
 
 
-def test_another_recipe_does_not_go_on_in_the_same_folder(simulated, tmp_path):
+def test_a_folder_of_other_settings_is_refused(simulated, tmp_path):
     words = ("training.build", "--simulated", simulated, "--out", tmp_path)
     assert _run(*words).returncode == 0
     done = _run(*words, "--seed", 2)

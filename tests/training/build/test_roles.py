@@ -15,14 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+pytest.importorskip("trimesh", reason="meshes need trimesh (requirements/train.txt)")
 pytest.importorskip("embreex", reason="ray casting needs embreex (requirements/train.txt)")
-pytest.importorskip("openai")
+pytest.importorskip("openai", reason="model servers need openai (requirements/train.txt)")
+pytest.importorskip("pyarrow", reason="tables need pyarrow (requirements/train.txt)")
 
 from tests import blocks
 from tests.paths import ROOT
 from tests.training import scans
 from tests.training.chat_server import Chat, chatting
-from training.build.roles import Role, read_roles, shared_by
+from training.build.roles import Role, read_roles, share_rate
 from training.data.conversations import load
 
 TWINS = (
@@ -138,13 +140,16 @@ def test_a_server_that_is_not_there_is_found_before_the_work(tmp_path):
         ("relable: {}", "expected some of the keys"),
         ("relabel: x", "relabel: expected keys such as url"),
         ("relabel: {url: 'http://h/v1', model: m, rate: 3}", "unknown key rate; known: url,"),
-        ("relabel: {url: 'http://h/v1', model: m, retries: two}", "retries is 'two', not a int"),
+        (
+            "relabel: {url: 'http://h/v1', model: m, retries: two}",
+            "retries is 'two', expected a valid int",
+        ),
         ("relabel: {url: 'http://h/v1', model: m, timeout: -1}", "timeout is -1"),
         ("relabel: {url: 'http://h/v1', model: m, retries: true}", "retries is True"),
-        ("relabel: {url: 'http://h/v1'}", "needs a model's name"),
-        ("relabel: {url: 'ftp://h/v1', model: m}", "needs a model's name"),
+        ("relabel: {url: 'http://h/v1'}", "needs the name of its model"),
+        ("relabel: {url: 'ftp://h/v1', model: m}", "needs the name of its model"),
         ("relabel: {url: 'http://h/v1', model: m, directory: /m}", "give url or directory"),
-        ("thought: {directory: /m}", "thought and judge come together"),
+        ("thought: {directory: /m}", "thought and judge need each other"),
         ("relabel: {a: 1", "cannot be read"),
         ("relabel: !!python/object/apply:os.getcwd []", "cannot be read"),
     ],
@@ -158,4 +163,4 @@ def test_a_file_with_a_mistake_is_refused_by_name(tmp_path, text, message):
 
 def test_workers_share_the_rate_of_an_endpoint(tmp_path):
     roles = {"relabel": Role(url="http://h/v1", model="m", per_minute=60)}
-    assert shared_by(roles, 3)["relabel"].per_minute == 20
+    assert share_rate(roles, 3)["relabel"].per_minute == 20

@@ -84,6 +84,6 @@ def test_what_a_folder_is_called_lets_no_test_data_into_the_training(tmp_path, p
         assert len(list(load(path, "test"))) == 4
         assert len(list(load(path, "val"))) == 1
         assert len(list(load(path))) == 8
-    with pytest.raises(ValueError, match=r"no .* files of split train \(with the split ''"):
+    with pytest.raises(ValueError, match=r"no .* files of split train \(use the split ''"):
         list(load(folder / "test", "train"))
     assert len(list(load(folder / "train-0.parquet", "train"))) == 3

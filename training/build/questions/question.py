@@ -1,0 +1,41 @@
+"""The eight question types, and one question with its answer.
+
+Does not know how a question is generated or scored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TYPES = (
+    "existence",
+    "count",
+    "scale_estimation",
+    "grounding",
+    "relative_position",
+    "absolute_distance",
+    "scale_compare",
+    "refer_obj_estimation",
+)
+
+Number = float | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question with its answer in words and the reference it is scored against.
+
+    Attributes:
+        type: one of `TYPES`.
+        question, answer: text.
+        reference: SI number(s), the name of an object, or "yes" / "no" / "absent".
+        names: the object names that the question mentions, in order (a comparison's candidates).
+        instances: the instance numbers of `names`; 0 = no object.
+    """
+
+    type: str
+    question: str
+    answer: str
+    reference: Number | str
+    names: tuple[str, ...]
+    instances: tuple[int, ...]

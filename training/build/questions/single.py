@@ -1,0 +1,125 @@
+"""Questions about one object or category: existence, count, scale and grounding.
+
+Each function draws one question about a view, or returns None where the view allows none.
+"""
+
+from __future__ import annotations
+
+from training.build.phrasing import Rng, Style, fill, pick, plural, with_article
+from training.build.questions.question import Number, Question
+from training.build.questions.view import (
+    View,
+    choose,
+    coordinate_text,
+    measure,
+    measure_text,
+    sides_m,
+)
+
+
+def _absent_name(view: View, rng: Rng) -> str | None:
+    """A name of no object in view; half of them near misses: a visible category, another colour."""
+    if not view.colours:
+        shown = {item["category"] for item in view.objects} | {i["label"] for i in view.objects}
+        absent = [category for category in view.categories if category not in shown]
+        return pick(rng, absent) if absent else None
+    present = {f"{item['colour']} {item['category']}" for item in view.objects}
+    seen = sorted({item["category"] for item in view.objects})
+    while True:
+        near = bool(seen) and rng.random() < 0.5
+        category = pick(rng, seen if near else view.categories)
+        name = f"{pick(rng, view.colours)} {category}"
+        if name not in present:
+            return name
+
+
+def existence(view: View, rng: Rng, style: Style) -> Question | None:
+    """Whether an object is in the image, or a measure of one that is not (a false premise)."""
+    if not style.yes_no or rng.random() < 0.5:
+        return _false_premise(view, rng, style)
+    if not view.named:
+        return None  # only "no" could be asked: it must not become the safe guess
+    ask = pick(rng, style.ask["there"])
+    if rng.random() < 0.5:
+        absent = _absent_name(view, rng)
+        assert absent is not None
+        question = ask.format(a_name=with_article(absent))
+        return Question("existence", question, "No.", "no", (absent,), (0,))
+    name, item = choose(view, 1, rng)[0]
+    question = ask.format(a_name=with_article(name))
+    return Question("existence", question, "Yes.", "yes", (name,), (item["instance"],))
+
+
+def _false_premise(view: View, rng: Rng, style: Style) -> Question | None:
+    name = _absent_name(view, rng)
+    if name is None:
+        return None
+    names: tuple[str, ...] = (name,)
+    instances: tuple[int, ...] = (0,)
+    if rng.random() < 0.7 or not view.named:
+        what = pick(rng, ("height", "width", "size"))
+        question = fill(rng, style.ask[what], name=name, what=what)
+    else:
+        other, item = choose(view, 1, rng)[0]
+        question = fill(rng, style.ask["distance"], a=name, b=other)
+        names, instances = (name, other), (0, item["instance"])
+    answer = fill(rng, style.answer["absent"], name=name, things=plural(name))
+    return Question("existence", question, answer, "absent", names, instances)
+
+
+def count(view: View, rng: Rng, style: Style) -> Question | None:
+    """The number of objects of a category."""
+    if not view.counts:
+        return None
+    # Categories with several objects are preferred, so that "1" is not the safe guess.
+    several = sorted(name for name, number in view.counts.items() if number > 1)
+    pool = several if several and rng.random() < 0.7 else sorted(view.counts)
+    category = pick(rng, pool)
+    number = view.counts[category]
+    question = fill(rng, style.ask["count"], things=plural(category))
+    answer = fill(
+        rng,
+        style.answer["count"],
+        n=number,
+        are="is only" if number == 1 else "are",
+        noun=category if number == 1 else plural(category),
+    )
+    return Question("count", question, answer, float(number), (category,), (0,))
+
+
+def scale(view: View, rng: Rng, style: Style) -> Question | None:
+    """The height, width or size of an object."""
+    chosen = choose(view, 1, rng)
+    if not chosen:
+        return None
+    name, item = chosen[0]
+    what = pick(rng, ("height", "width", "size"))
+    parts = [style.length(side, rng) for side in sides_m(item)] if what == "size" else []
+    words = " x ".join(parts) if parts else measure_text(what, item, style, rng)
+    sides = dict(zip(("vl", "vw", "vh"), parts, strict=False))
+    answer = fill(rng, style.answer[what], v=words, name=name, **sides)
+    question = fill(rng, style.ask[what], name=name, what=what)
+    reference = measure(what, item)
+    return Question("scale_estimation", question, answer, reference, (name,), (item["instance"],))
+
+
+def grounding(view: View, rng: Rng, style: Style) -> Question | None:
+    """The coordinate of an object, or the object at a coordinate."""
+    chosen = choose(view, 1, rng)
+    if not chosen:
+        return None
+    name, item = chosen[0]
+    at = coordinate_text(item)
+    reference: Number | str
+    if rng.random() < 0.5:
+        reference = tuple(item["centre_uv"])
+        question = fill(rng, style.ask["coordinate"], name=name)
+        answer = fill(rng, style.answer["coordinate"], at=at)
+    else:
+        # Another object at the same coordinate would be a right answer too.
+        if any(other is not item and coordinate_text(other) == at for _, other in view.named):
+            return None
+        reference = name
+        question = fill(rng, style.ask["object"], at=at)
+        answer = fill(rng, style.answer["object"], name=name)
+    return Question("grounding", question, answer, reference, (name,), (item["instance"],))
