@@ -22,10 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-pytest.importorskip("trimesh", reason="meshes need trimesh (requirements/train.txt)")
-pytest.importorskip("embreex", reason="ray casting needs embreex (requirements/train.txt)")
-pytest.importorskip("pyarrow", reason="tables need pyarrow (requirements/train.txt)")
-
 from tests import blocks
 from tests.paths import ROOT
 from tests.training import scans

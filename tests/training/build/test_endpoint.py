@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("openai", reason="model servers need openai (requirements/train.txt)")
-
 from tests.tiny_checkpoint import write_tiny_checkpoint
 from tests.training.chat_server import BROKEN, Chat, chatting
 from training.build.endpoint import Endpoint, EndpointError, Usage, local_model, read_object

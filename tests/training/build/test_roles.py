@@ -15,11 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-pytest.importorskip("trimesh", reason="meshes need trimesh (requirements/train.txt)")
-pytest.importorskip("embreex", reason="ray casting needs embreex (requirements/train.txt)")
-pytest.importorskip("openai", reason="model servers need openai (requirements/train.txt)")
-pytest.importorskip("pyarrow", reason="tables need pyarrow (requirements/train.txt)")
-
 from tests import blocks
 from tests.paths import ROOT
 from tests.training import scans

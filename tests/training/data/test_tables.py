@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-pytest.importorskip("pyarrow", reason="tables need pyarrow (requirements/train.txt)")
-
 import pyarrow as pa
+import pytest
 
 from training.data.tables import count_rows, parse_nested, read_rows, row_errors, write_table
 
