@@ -230,12 +230,18 @@ class FrameSession:
 
         Args:
             question: at most `prompt.MAX_QUESTION_CHARS` characters.
-            deadline, cancel, max_new_tokens, sampling: see `generation.GenerationOptions`.
+            deadline: see `generation.GenerationOptions`.
+            cancel: see `generation.GenerationOptions`.
+            max_new_tokens: see `generation.GenerationOptions`.
+            sampling: see `generation.GenerationOptions`.
 
         Returns the answer; its `timings.encode` is what opening the frame took.
 
         Raises:
-            QueryError, QueryTimeout, QueryCanceled, ModelMemoryError.
+            QueryError: the question is empty or too long.
+            QueryTimeout: the deadline passed.
+            QueryCanceled: the caller canceled.
+            ModelMemoryError: out of memory.
         """
         text, generated = check_question(question), self._nothing_generated()
         options = GenerationOptions(deadline, cancel, max_new_tokens, sampling)

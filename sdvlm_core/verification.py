@@ -83,7 +83,8 @@ def verify(
 
     Args:
         regions: where the objects are, by label; what they do not name, the model is asked for.
-        deadline, cancel: as in `FrameSession.ask`.
+        deadline: as in `FrameSession.ask`.
+        cancel: as in `FrameSession.ask`.
 
     Raises:
         QueryError: a region lies outside the image.
