@@ -29,8 +29,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
-from sdvlm_core.geometry.measure import Scene, measure_pair, measure_region
+from sdvlm_core.geometry.measure import measure_pair, measure_region
 from sdvlm_core.geometry.point_cloud import make_cloud
+from sdvlm_core.geometry.scene import Scene
 from sdvlm_core.geometry.sensor_noise import sensor_noise
 from sdvlm_core.geometry.support_plane import find_support_planes
 

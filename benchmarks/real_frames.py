@@ -30,14 +30,8 @@ from rich.table import Table
 
 from sdvlm_core.answer import without_nan
 from sdvlm_core.frame import Region, read_frame
-from sdvlm_core.geometry.measure import (
-    Measured,
-    Pair,
-    Scene,
-    measure_pair,
-    measure_region,
-    open_scene,
-)
+from sdvlm_core.geometry.measure import Measured, Pair, measure_pair, measure_region
+from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DepthNoise, sensor_noise
 
 TYPES = ("height", "size", "width", "distance", "gap", "camera_distance")

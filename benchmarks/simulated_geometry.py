@@ -32,7 +32,8 @@ from rich.progress import track
 from rich.table import Table
 
 from sdvlm_core.frame import Region
-from sdvlm_core.geometry.measure import measure_pair, measure_region, open_scene
+from sdvlm_core.geometry.measure import measure_pair, measure_region
+from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.sensor_noise import sensor_noise
 from training.simulate.frames import MANIFEST, SimulatedFrame, read_frames, rgbd_frame
 from training.simulate.gaps import true_gaps

@@ -125,6 +125,6 @@ def _entered(thing: Thing, origin: Vector, rays: Vector) -> tuple[Vector, Vector
 def read_depth(metres: Vector, random: np.random.Generator) -> npt.NDArray[np.uint16]:
     """Exact depth (H, W) -> millimetres with the noise of the sensor preset `simulated`."""
     sensor = SENSORS["simulated"]
-    spread = sensor.floor + sensor.square * metres**2
+    spread = sensor.floor_m + sensor.square_per_m * metres**2
     noisy = metres + spread * random.standard_normal(metres.shape)
     return np.rint(noisy * 1000).astype(np.uint16)

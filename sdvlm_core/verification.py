@@ -18,16 +18,8 @@ from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
 from sdvlm_core.engine import FrameSession
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import Region, is_in_image, pixel_from_fraction
-from sdvlm_core.geometry.measure import (
-    UNFIT,
-    Caution,
-    Measured,
-    Pair,
-    Scene,
-    measure_in,
-    measure_pair,
-    open_scene,
-)
+from sdvlm_core.geometry.measure import UNFIT, Caution, Measured, Pair, measure_in, measure_pair
+from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
 
 #: MSMU's success rule: two lengths agree when neither is so many times the other.

@@ -29,7 +29,7 @@ from sdvlm_core.errors import (
     QueryTimeout,
     error_code,
 )
-from sdvlm_core.geometry.measure import Scene, open_scene
+from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.model.prompt import check_question
 from sdvlm_ros import parameters
 from sdvlm_ros.frame_buffer import RawFrame, check_age

@@ -25,7 +25,8 @@ from rclpy.task import Future
 from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.errors import QueryCanceled, QueryTimeout
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry.measure import Measured, Pair, Scene, measure_in, open_scene
+from sdvlm_core.geometry.measure import Measured, Pair, measure_in
+from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_ros.frame_buffer import RawFrame
 
 if TYPE_CHECKING:  # these import torch

@@ -31,7 +31,8 @@ from sdvlm_core.geometry.drawing import (
     supports,
 )
 from sdvlm_core.geometry.measure import Measured, Pair, measure_pair
-from sdvlm_core.geometry.point_cloud import Cloud, make_cloud
+from sdvlm_core.geometry.point_cloud import Cloud
+from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.support_plane import plane_outline, points_on
 from sdvlm_core.geometry.upright_box import UprightBox
 from sdvlm_ros.conversions import duration_message, image_message, time_message
@@ -112,12 +113,12 @@ class Visualization:
     def _publish(
         self, frame: RgbdFrame, found: tuple[Measured, ...], pairs: tuple[Pair, ...]
     ) -> None:
-        cloud = make_cloud(frame)
+        scene = open_scene(frame)  # cached: the frame was measured
         if self._markers.get_subscription_count():
             header = Header(stamp=time_message(frame.stamp_ns), frame_id=frame.frame_id)
-            self._markers.publish(marker_array(header, cloud, found, pairs))
+            self._markers.publish(marker_array(header, scene.cloud, found, pairs))
         if self._images.get_subscription_count():
-            drawn = draw_measurements(frame.rgb, cloud, found, pairs)
+            drawn = draw_measurements(scene, found, pairs)
             self._images.publish(image_message(drawn, "rgb8", frame.stamp_ns, frame.frame_id))
 
 

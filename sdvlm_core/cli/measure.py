@@ -22,7 +22,8 @@ from sdvlm_core.errors import QueryError
 from sdvlm_core.frame import read_frame
 
 if TYPE_CHECKING:
-    from sdvlm_core.geometry.measure import Measured, Pair, Scene
+    from sdvlm_core.geometry.measure import Measured, Pair
+    from sdvlm_core.geometry.scene import Scene
 
 
 def measure(
@@ -49,7 +50,8 @@ def measure(
       sdvlm measure --rgb c.png --depth d.png --intrinsics k.json --point mug=365,219 \\
         --point can=270,216 --draw out.png --json | jq .pairs
     """
-    from sdvlm_core.geometry.measure import measure_in, open_scene
+    from sdvlm_core.geometry.measure import measure_in
+    from sdvlm_core.geometry.scene import open_scene
 
     options.check_sensor(sensor)
     regions = options.parse_regions(region, point)
@@ -83,7 +85,7 @@ def _write_drawing(
 
     from sdvlm_core.geometry.drawing import draw_measurements
 
-    picture = draw_measurements(scene.frame.rgb, scene.cloud, found, pairs)
+    picture = draw_measurements(scene, found, pairs)
     try:
         written = cv2.imwrite(str(path), picture[..., ::-1])
     except cv2.error:

@@ -1,6 +1,6 @@
-"""The part of the image around a region, thinned where it is large.
+"""Crop: the part of the depth image around a region, subsampled where it is large.
 
-Knows boxes, masks and pixels; does not know what is in them.
+Knows boxes, masks and pixels; does not know what they contain.
 """
 
 from __future__ import annotations
@@ -15,38 +15,49 @@ from sdvlm_core.errors import QueryError
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
 
-_MARGIN = 0.3  # of a box's sides: what is looked at around it
-_LEAST_MARGIN = 0.015  # of the image's width
-_MOST_PIXELS = 32_000  # of a crop that is looked at; more are thinned
+#: Margin around a box, as a fraction of its sides; at least this fraction of the image's width.
+_MARGIN_FRACTION, _MIN_MARGIN_FRACTION = 0.3, 0.015
+#: Pixels of a crop; larger ones are subsampled. Bounds the time of a region.
+_MAX_PIXELS = 32_000
 
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A part of the image around a region; all arrays have its shape."""
+    """A part of the image around a region; all arrays have its shape (h, w).
+
+    Attributes:
+        top, left: its first row and column in the image, pixels.
+        step: every step-th row and column of the image is used.
+        depth: float32 metres, 0 = no reading.
+        inside: the region itself.
+        box: (x1, y1, x2, y2) of the region, pixels of the image.
+    """
 
     top: int
     left: int
-    step: int  # every so many pixels of the image
+    step: int
     depth: DepthImage
-    inside: Mask  # the region itself
-    box: tuple[int, int, int, int]  # of the region, in pixels of the image
+    inside: Mask
+    box: tuple[int, int, int, int]
 
     @cached_property
-    def read(self) -> Mask:
-        """Where there is a reading."""
+    def valid(self) -> Mask:
+        """Pixels with a reading."""
         return self.depth > 0
 
     @property
     def rows(self) -> slice:
+        """Its rows of the image."""
         return slice(self.top, self.top + self.step * self.depth.shape[0], self.step)
 
     @property
     def columns(self) -> slice:
+        """Its columns of the image."""
         return slice(self.left, self.left + self.step * self.depth.shape[1], self.step)
 
     @property
     def own_box(self) -> tuple[int, int, int, int]:
-        """The region's box in this array's pixels, at least one wide and high."""
+        """The region's box in this array's pixels, at least 1 pixel wide and high."""
         x1, y1, x2, y2 = self.box
         x1, x2 = (x1 - self.left) // self.step, -((self.left - x2) // self.step)
         y1, y2 = (y1 - self.top) // self.step, -((self.top - y2) // self.step)
@@ -54,6 +65,11 @@ class Crop:
 
 
 def crop_region(cloud: Cloud, region: Region) -> Crop:
+    """The crop around a region that is a box or a mask.
+
+    Raises:
+        QueryError: the region lies outside the image, or its mask is empty or of another size.
+    """
     height, width = cloud.depth.shape
     if region.mask is not None:
         if region.mask.shape != (height, width):
@@ -87,15 +103,15 @@ def crop_around(
     mask: Mask | None = None,
     step: int | None = None,
 ) -> Crop:
-    """The part of the image around a box; of large ones every other pixel and so on is enough."""
+    """The crop around a box (x1, y1, x2, y2) with its margin; subsampled if it is large."""
     height, width = cloud.depth.shape
     x1, y1, x2, y2 = box
-    least = _LEAST_MARGIN * width
-    across, down = (int(max(least, _MARGIN * side)) for side in (x2 - x1, y2 - y1))
+    min_margin = _MIN_MARGIN_FRACTION * width
+    across, down = (int(max(min_margin, _MARGIN_FRACTION * side)) for side in (x2 - x1, y2 - y1))
     top, bottom = max(0, y1 - down), min(height, y2 + down)
     left, right = max(0, x1 - across), min(width, x2 + across)
     if step is None:
-        step = thinning((bottom - top) * (right - left))
+        step = subsampling_step((bottom - top) * (right - left))
     top, left = top - top % step, left - left % step
     part = (slice(top, bottom, step), slice(left, right, step))
     depth = cloud.depth[part]
@@ -108,6 +124,9 @@ def crop_around(
     return crop
 
 
-def thinning(pixels: int) -> int:
-    """Every so many rows and columns: a power of two, so that a finer image is thinned alike."""
-    return int(2 ** max(0, np.ceil(np.log2(pixels / _MOST_PIXELS) / 2)))
+def subsampling_step(pixels: int) -> int:
+    """Step in rows and columns for a part of that many pixels.
+
+    A power of two, so that an image of twice the resolution is sampled at the same places.
+    """
+    return int(2 ** max(0, np.ceil(np.log2(pixels / _MAX_PIXELS) / 2)))

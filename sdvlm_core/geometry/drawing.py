@@ -1,8 +1,8 @@
-"""Measured objects drawn into their colour image: what was taken for what, and how large it is.
+"""Drawing of measured objects into their colour image.
 
 Draws regions, the objects' outlines, their upright boxes with length, width and height in three
-colours, the numbers with their uncertainty, and the outline of the support plane. Text is sized
-for 640x480 and grows with the image. Measures nothing and knows no files or messages.
+colours, the values with their uncertainty, and the outlines of the support planes. Text is sized
+for 640x480 and scales with the image. Measures nothing; knows no files or messages.
 """
 
 from __future__ import annotations
@@ -16,35 +16,38 @@ import numpy.typing as npt
 
 from sdvlm_core.geometry.measure import Measured, Pair
 from sdvlm_core.geometry.point_cloud import Cloud, Points
+from sdvlm_core.geometry.scene import Scene
 from sdvlm_core.geometry.support_plane import Plane, plane_outline
 
 Picture = npt.NDArray[np.uint8]
 Rectangle = tuple[int, int, int, int]
 
-# RGB. Length, width, height as RViz colours x, y, z.
+#: RGB of length, width, height: RViz's colours of x, y, z.
 AXES = ((255, 70, 70), (80, 230, 80), (90, 150, 255))
-_REGION, _OUTLINE, SUPPORT, PAIR = (
-    (255, 255, 255),
-    (255, 220, 0),
-    (0, 200, 200),
-    (255, 120, 255),
-)
+#: RGB of a support plane's outline, and of a pair's line.
+SUPPORT, PAIR = (0, 200, 200), (255, 120, 255)
+_REGION, _OUTLINE, _EDGE = (255, 255, 255), (255, 220, 0), (200, 200, 200)
+_LABEL, _WARNING = (255, 255, 255), (255, 190, 60)
+#: Contours smaller than this are not drawn.
+_MIN_CONTOUR_PX2 = 20
+#: OpenCV clips lines with 16-bit coordinates; points farther outside the image are moved here.
+_MAX_COORDINATE_PX = 8000
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_measurements(
-    rgb: Picture, cloud: Cloud, found: Sequence[Measured], pairs: Sequence[Pair] = ()
+    scene: Scene, found: Sequence[Measured], pairs: Sequence[Pair] = ()
 ) -> Picture:
-    """A copy (H, W, 3) uint8 RGB of a picture with everything drawn in.
+    """A copy (H, W, 3) uint8 RGB of the scene's colour image with the measurements drawn in.
 
     Args:
-        rgb: the colour image, (H, W, 3) uint8.
-        cloud: its depth.
+        scene: the frame that was measured.
         found: what `measure` returned.
-        pairs: drawn as lines between the centres with the distance beside them; only a single
-            one, because lines between all of many objects hide the picture.
+        pairs: a line between the centres with the distance beside it; only drawn for a single
+            pair, because lines between many objects hide the picture.
     """
-    picture = rgb.copy()
+    cloud = scene.cloud
+    picture = scene.frame.rgb.copy()
     scale = max(0.5, cloud.width / 640)
     for plane in supports(found):
         for outline in plane_outline(cloud, plane):
@@ -63,13 +66,13 @@ def draw_measurements(
 
 
 def supports(found: Sequence[Measured]) -> list[Plane]:
-    """The planes that were seen under objects, each once, in the order of the objects."""
+    """The detected support planes of the objects, each once, in the order of the objects."""
     planes = [one.pixels.plane for one in found if one.pixels is not None]
-    return [plane for plane in dict.fromkeys(planes) if plane.seen]
+    return [plane for plane in dict.fromkeys(planes) if plane.detected]
 
 
 def shown_pairs(pairs: Sequence[Pair]) -> list[Pair]:
-    """The only pair, if it was measured."""
+    """The pair, if it is the only one and was measured; else an empty list."""
     return [pair for pair in pairs if len(pairs) == 1 and not math.isnan(pair.distance_m)]
 
 
@@ -85,24 +88,24 @@ def _outline(picture: Picture, one: Measured, scale: float) -> None:
         return
     mask = np.zeros(picture.shape[:2], np.uint8)
     mask[one.pixels.rows, one.pixels.columns] = 1
-    if one.pixels.step > 1:  # every so many pixels were looked at: what lies between them too
+    if one.pixels.step > 1:  # fill the pixels between the subsampled ones
         mask = cv2.dilate(mask, np.ones((one.pixels.step, one.pixels.step), np.uint8))
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    kept = [contour for contour in contours if cv2.contourArea(contour) > 20]
+    kept = [contour for contour in contours if cv2.contourArea(contour) > _MIN_CONTOUR_PX2]
     cv2.drawContours(picture, kept, -1, _OUTLINE, 1, cv2.LINE_AA)
 
 
 def _projected(cloud: Cloud, points: Points) -> npt.NDArray[np.int32] | None:
-    """Pixels (M, 2) of points in front of the camera; None if one is not."""
+    """Pixels (M, 2) of points (M, 3); None if one is not finite or not in front of the camera."""
     if not (np.isfinite(points).all() and (points[:, 2] > 0.01).all()):
         return None
     u, v = cloud.pixels(points)
-    # Far outside the image is far enough: OpenCV counts in 16 bits when it clips lines.
-    return np.clip(np.round(np.stack([u, v], axis=1)), -8000, 8000).astype(np.int32)
+    pixels = np.round(np.stack([u, v], axis=1))
+    return np.clip(pixels, -_MAX_COORDINATE_PX, _MAX_COORDINATE_PX).astype(np.int32)
 
 
 def _box(picture: Picture, cloud: Cloud, one: Measured, scale: float) -> None:
-    """The upright box: thin edges, and the three that meet at its nearest lower corner thick."""
+    """The upright box: thin edges, thick ones where three meet at the nearest lower corner."""
     if one.box is None or not one.box.size.all():
         return
     pixels, nearest = _projected(cloud, one.box.corners), one.box.nearest_corner
@@ -113,7 +116,7 @@ def _box(picture: Picture, cloud: Cloud, one: Measured, scale: float) -> None:
             end = start ^ (1 << axis)
             if start < end and nearest not in (start, end):
                 ends = (pixels[start].tolist(), pixels[end].tolist())
-                cv2.line(picture, *ends, (200, 200, 200), 1, cv2.LINE_AA)
+                cv2.line(picture, *ends, _EDGE, 1, cv2.LINE_AA)
     for axis, colour in enumerate(AXES):
         ends = (pixels[nearest].tolist(), pixels[nearest ^ (1 << axis)].tolist())
         cv2.line(picture, *ends, colour, max(2, round(2 * scale)), cv2.LINE_AA)
@@ -132,23 +135,23 @@ def _pair(
     if ends is None:
         return
     cv2.line(picture, ends[0].tolist(), ends[1].tolist(), PAIR, 1, cv2.LINE_AA)
-    words = [(length_text(pair.distance_m, pair.std_dev_m), PAIR)]
+    line = [(length_text(pair.distance_m, pair.std_dev_m), PAIR)]
     middle = ends.mean(axis=0).astype(int)
-    _text(picture, [words], (int(middle[0]), int(middle[1])), scale, taken)
+    _text(picture, [line], (int(middle[0]), int(middle[1])), scale, taken)
 
 
 def _caption(picture: Picture, one: Measured, scale: float, taken: list[Rectangle]) -> None:
     corner = one.region.box or one.region.point or (4.0, 4.0)
     x1, y1 = one.pixels.box[:2] if one.pixels is not None else map(round, corner[:2])
-    lines = [[(one.label, (255, 255, 255))]]
-    lines += [[(words, colour)] for words, colour in zip(size_texts(one), AXES, strict=False)]
+    lines = [[(one.label, _LABEL)]]
+    lines += [[(text, colour)] for text, colour in zip(size_texts(one), AXES, strict=False)]
     for code in one.warnings:
-        lines.append([(code.value.replace("_", " "), (255, 190, 60))])
+        lines.append([(code.value.replace("_", " "), _WARNING)])
     _text(picture, lines, (x1, y1), scale, taken)
 
 
 def size_texts(one: Measured) -> list[str]:
-    """Length, width and height in words; empty where they are not known."""
+    """Length, width and height as text; empty if the object was not measured."""
     if one.box is None:
         return []
     sizes = {"L": "length_m", "W": "width_m", "H": "height_m"}
@@ -173,7 +176,7 @@ def _text(
     scale: float,
     taken: list[Rectangle],
 ) -> None:
-    """Lines of coloured words on a dark ground, near `at`, where nothing was written yet."""
+    """Lines of coloured words on a dark background, near `at`, without covering other text."""
     size, step, pad = 0.38 * scale, round(13 * scale), round(3 * scale)
     width = max(
         sum(cv2.getTextSize(word, _FONT, size, 1)[0][0] for word, _ in line) for line in lines
@@ -181,8 +184,8 @@ def _text(
     across, down = width + 2 * pad, step * len(lines) + pad
     x, y = _free_place(at, (across, down), picture.shape, taken)
     taken.append((x, y, x + across, y + down))
-    ground = picture[y : y + down, x : x + across]
-    ground[:] = (ground * 0.2).astype(np.uint8)
+    background = picture[y : y + down, x : x + across]
+    background[:] = (background * 0.2).astype(np.uint8)
     for index, line in enumerate(lines):
         left = x + pad
         for word, colour in line:
@@ -197,13 +200,13 @@ def _free_place(
     shape: tuple[int, ...],
     taken: list[Rectangle],
 ) -> tuple[int, int]:
-    """The place nearest to above `at` that is inside the image and covers no other text."""
+    """The position nearest to the one above `at`, inside the image and off any other text."""
     across, down = size
-    most_x, most_y = max(0, shape[1] - across), max(0, shape[0] - down)
+    max_x, max_y = max(0, shape[1] - across), max(0, shape[0] - down)
     wanted = (at[0], at[1] - down)
-    best, best_cost = (min(max(wanted[0], 0), most_x), min(max(wanted[1], 0), most_y)), math.inf
-    for y in range(0, most_y + 1, 6):
-        for x in range(0, most_x + 1, 12):
+    best, best_cost = (min(max(wanted[0], 0), max_x), min(max(wanted[1], 0), max_y)), math.inf
+    for y in range(0, max_y + 1, 6):
+        for x in range(0, max_x + 1, 12):
             cost = abs(x - wanted[0]) + abs(y - wanted[1])
             if cost >= best_cost:
                 continue

@@ -1,11 +1,10 @@
-"""Region of a frame -> size, position and distances of the object there, from its depth alone.
+"""Region of a frame -> size, position and distances of the object there, from depth alone.
 
-`measure` is the second opinion on what a language model says: no model, no learned part. It puts
-together the scene's support plane (`support_plane`), the pixels that are the object (`regions`)
-and their upright box (`extents`), and says how far each number is to be trusted and what was
-amiss (`Caution`). `point_at` reads one pixel, robustly. Does not know what an object is called
-by, nor what a model said about it. Affine-invariant depth (`estimated_relative`) has no metres:
-`measure` refuses it and `point_at` gives no point.
+`measure` is the second opinion on a language model's answer: it has no learned part. It combines
+the frame's support planes (`scene`), the object's pixels (`object_pixels`), their upright box
+(`upright_box`) and the standard deviations (`uncertainty`), and lists what may be wrong with the
+values (`Caution`). Does not know what an object is, nor what a model said about it.
+Affine-invariant depth (`estimated_relative`) has no scale in metres and is refused.
 """
 
 from __future__ import annotations
@@ -20,32 +19,41 @@ import cv2
 import numpy as np
 
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry.gap import smallest_gap
 from sdvlm_core.geometry.object_pixels import ObjectPixels, find_object
-from sdvlm_core.geometry.point_cloud import Cloud, Mask, Points, make_cloud
+from sdvlm_core.geometry.point_cloud import Cloud, Mask, Points
 from sdvlm_core.geometry.robust import ends, median
+from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
-from sdvlm_core.geometry.support_plane import Plane, find_support_planes
+from sdvlm_core.geometry.uncertainty import STD_DEV_KEYS, hidden_depth_std_dev, std_devs
 from sdvlm_core.geometry.upright_box import UprightBox, upright_box
 
-#: What `Measured.std_dev` tells, metres.
-STD_DEV_KEYS = ("position_m", "camera_distance_m", "length_m", "width_m", "height_m")
-
-_LEAST_POINTS = 20  # readings; fewer carry no size
-_MOST_SMOOTHING = 3  # pixels
-_MISSING = 0.4  # share of a region's middle without readings that opaque things seldom reach
-_BEHIND = 0.05  # share of a region that is read below the ground it stands on
-_OCCLUDED = 0.1  # share of the outline along which something nearer cuts the object off
-_HIDDEN = 0.15  # of its width: standard deviation of an unseen extent that deserves a warning
-_HIDDEN_BELOW = 0.3  # of its height: an unseen lower part that deserves the same
-_INFERRED = 0.25  # of the inferred depth: how far it is trusted
-_CUT = 1.0  # of a size, per share of the outline that is hidden
-_PAST = 0.02  # of the distance: how much further a reading must be to have gone past a point
-_CLEAR = 0.02  # of the distance: a lowest reading that far over the support touches it nowhere
-_CLEAR_SPREADS = 6.0  # the same in spreads of the support's readings
-_LEVELS = (0.25, 0.5, 0.75)  # between the support and the lowest reading, where a foot would show
-_FOOT = 0.02  # of an object's footprint: the least that carries it
-_MOST_POINTS = 2500  # of an object; more make it slower, not better
+# Fractions without another source: tuned on the development frames of benchmarks/real_frames.py
+# and on training.simulate.
+#: Readings; fewer carry no size.
+_MIN_POINTS = 20
+#: Points of one object; more cost time and add no accuracy.
+_MAX_POINTS = 2500
+#: Radius of the bilateral filter.
+_MAX_SMOOTHING_PX = 3
+#: Fraction of a region's middle without readings that opaque objects seldom reach.
+_MISSING_FRACTION = 0.4
+#: Fraction of a region with readings below the support, enclosed by the region.
+_BELOW_SUPPORT_FRACTION = 0.05
+#: 1 sigma of a hidden depth, as a fraction of the visible width, above which it is a warning.
+_HIDDEN_DEPTH_FRACTION = 0.15
+#: Unseen lower part, as a fraction of the height, above which it is a warning.
+_HIDDEN_BASE_FRACTION = 0.3
+#: A reading lies behind a point if it is this fraction of the distance further away.
+_BEHIND_FRACTION = 0.02
+#: An object touches its support unless its lowest reading is higher than this fraction of the
+#: distance, and than this many robust standard deviations of the support's readings.
+_CLEARANCE_FRACTION, _CLEARANCE_SPREADS = 0.02, 6.0
+#: Heights at which a foot is searched, as fractions of the lowest reading's height.
+_FOOT_LEVELS = (0.25, 0.5, 0.75)
+#: Smallest fraction of an object's footprint that can carry it.
+_MIN_FOOT_FRACTION = 0.02
+#: Points of each surface between which the gap is searched, first and then nearby.
+_COARSE_POINTS, _FINE_POINTS = 200, 4000
 
 
 class Caution(str, Enum):
@@ -87,9 +95,17 @@ INFORMATIVE: frozenset[Caution] = frozenset(
 class Measured:
     """One region's object: metres in the colour optical frame; NaN = unknown, never 0.
 
-    Without enough readings there is no `box` and there are no `pixels`.
-
-    `std_dev` has the keys position_m (each axis), camera_distance_m, length_m, width_m, height_m.
+    Attributes:
+        label: the region's.
+        position_m: centre of the upright box.
+        camera_distance_m: from the camera to that centre.
+        length_m, width_m: horizontal sides, length >= width.
+        height_m: along the support's normal.
+        std_dev: 1 sigma by STD_DEV_KEYS, metres; position_m holds for each axis.
+        valid_fraction: fraction of the region's pixels with a depth reading.
+        warnings: what may be wrong with the values.
+        region: what was asked for.
+        box, pixels: what the values come from; None without enough readings.
     """
 
     label: str
@@ -108,7 +124,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two regions' objects: between their centres, and between their nearest surfaces, metres."""
+    """Distance between the centres of two regions' objects, and the gap between their surfaces.
+
+    Metres; `std_dev_m` holds for both.
+    """
 
     a: str
     b: str
@@ -117,34 +136,14 @@ class Pair:
     std_dev_m: float
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """A frame made ready for measuring: done once, shared by all its regions."""
-
-    frame: RgbdFrame
-    cloud: Cloud
-    planes: tuple[Plane, ...]
-
-
-def open_scene(frame: RgbdFrame) -> Scene:
-    """Back-project the frame and find its horizontal surfaces.
-
-    Raises:
-        DepthError: no depth, or affine-invariant depth.
-        IntrinsicsError: no intrinsics.
-    """
-    cloud = make_cloud(frame)
-    return Scene(frame, cloud, find_support_planes(cloud))
-
-
 def measure(
     frame: RgbdFrame, regions: Sequence[Region], sensor: str = DEFAULT_SENSOR
 ) -> tuple[tuple[Measured, ...], tuple[Pair, ...]]:
     """Measure the objects of some regions and every pair of them.
 
     Raises:
-        DepthError, IntrinsicsError: the frame cannot be measured in.
-        QueryError: a region lies outside the image, or the sensor is not known.
+        DepthError, IntrinsicsError: the frame has no metric depth or no intrinsics.
+        QueryError: a region lies outside the image, or the sensor is unknown.
     """
     return measure_in(open_scene(frame), regions, sensor)
 
@@ -152,7 +151,11 @@ def measure(
 def measure_in(
     scene: Scene, regions: Sequence[Region], sensor: str = DEFAULT_SENSOR
 ) -> tuple[tuple[Measured, ...], tuple[Pair, ...]]:
-    """As `measure`, in a frame that was made ready before."""
+    """As `measure`, in a scene that is already open.
+
+    Raises:
+        QueryError: a region lies outside the image, or the sensor is unknown.
+    """
     noise = sensor_noise(sensor)
     found = tuple(measure_region(scene, region, noise) for region in regions)
     return found, tuple(measure_pair(a, b) for a, b in combinations(found, 2))
@@ -164,185 +167,48 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     Raises:
         QueryError: the region lies outside the image.
     """
-    pixels = find_object(scene.frame, scene.cloud, scene.planes, region)
+    cloud = scene.cloud
+    pixels = find_object(scene.frame, cloud, scene.planes, region)
     warnings = _warnings(scene.frame, pixels)
-    if len(pixels.rows) < _LEAST_POINTS:
-        return Measured(
-            region.label,
-            (math.nan, math.nan, math.nan),
-            math.nan,
-            math.nan,
-            math.nan,
-            math.nan,
-            dict.fromkeys(STD_DEV_KEYS, math.nan),
-            pixels.valid_fraction,
-            (Caution.TOO_FEW_POINTS, *warnings),
-            region,
-        )
-    points = surface_points(scene.cloud, pixels)
-    pixel = pixels.step * scene.cloud.pitch * median(points[:, 2])
-    below = _off_support(pixels, points)
-    if below > 0 and _hangs(scene.cloud, pixels, points, below):
-        standing, below = False, 0.0
+    if len(pixels.rows) < _MIN_POINTS:
+        return _unmeasured(region, pixels, warnings)
+    points = surface_points(cloud, pixels)
+    # A thinned image has pixels of this size at the object's distance, metres.
+    step_m = pixels.step * cloud.pixel_angle * median(points[:, 2])
+    clearance = _clearance(pixels, points)
+    if clearance > 0 and _hangs(cloud, pixels, points, clearance):
+        standing, clearance = False, 0.0
     else:
-        standing = pixels.plane.seen
-    box = upright_box(points, pixels.plane, 0.5 * pixel, _unseen(scene.cloud), standing)
-    std_dev, hidden = uncertainty(box, pixels, points, pixel / pixels.step, noise, below)
-    if hidden > _HIDDEN * box.seen_width or below > _HIDDEN_BELOW * box.size[2]:
+        standing = pixels.plane.detected
+    box = upright_box(points, pixels.plane, 0.5 * step_m, _may_be_unseen(cloud), standing)
+    std_dev = std_devs(box, pixels, points, step_m / pixels.step, noise, clearance)
+    if (
+        hidden_depth_std_dev(box) > _HIDDEN_DEPTH_FRACTION * box.visible_width
+        or clearance > _HIDDEN_BASE_FRACTION * box.size[2]
+    ):
         warnings = (*warnings, Caution.UNSEEN_EXTENT)
     x, y, z = (float(value) for value in box.centre)
     length, width, height = (float(value) for value in box.size)
     return Measured(
-        region.label,
-        (x, y, z),
-        float(np.linalg.norm(box.centre)),
-        length,
-        width,
-        height,
-        std_dev,
-        pixels.valid_fraction,
-        warnings,
-        region,
-        box,
-        pixels,
+        label=region.label,
+        position_m=(x, y, z),
+        camera_distance_m=float(np.linalg.norm(box.centre)),
+        length_m=length,
+        width_m=width,
+        height_m=height,
+        std_dev=std_dev,
+        valid_fraction=pixels.valid_fraction,
+        warnings=warnings,
+        region=region,
+        box=box,
+        pixels=pixels,
     )
-
-
-def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:
-    glass = (
-        pixels.missing > _MISSING
-        or pixels.behind > _BEHIND
-        or (pixels.on_support and pixels.missing > _MISSING / 4)
-    )
-    found = {
-        Caution.TRUNCATED: pixels.truncated,
-        Caution.OCCLUDED: pixels.occluded > _OCCLUDED,
-        Caution.TRANSPARENT_OR_REFLECTIVE: glass,
-        Caution.NOTHING_STANDS_OUT: pixels.on_support,
-        Caution.NO_SUPPORT_PLANE: not pixels.plane.seen,
-        Caution.ESTIMATED_DEPTH: frame.depth_source == "estimated_metric",
-    }
-    return tuple(code for code, holds in found.items() if holds)
-
-
-def uncertainty(
-    box: UprightBox,
-    pixels: ObjectPixels,
-    points: Points,
-    pixel: float,
-    noise: DepthNoise,
-    below: float,
-) -> tuple[dict[str, float], float]:
-    """Standard deviations of what is said of a box, and the one of its unseen extent, metres.
-
-    Independent parts are added as squares: a reading's scatter (what is left of it in an extreme
-    is about one reading's), the silhouette's doubtful pixels, the support's own unevenness, the
-    camera's calibration, what may be hidden behind the seen side, that the thing may end anywhere
-    in the length `below` its lowest reading, and what an occluder or the image's border hides.
-    """
-    z = median(points[:, 2])
-    reading, edge = noise.reading(z), noise.edge * pixel
-    length, width, height = (float(value) for value in box.size)
-    up = box.axes[2]
-    distance = float(np.linalg.norm(box.centre))
-    steep = min(1.0, abs(float(box.centre @ up)) / distance)  # sine of the camera's elevation
-    depth = box.seen_depth + box.inferred_depth
-    # A thing may be as deep as it is wide; the steeper it is seen from, the less can hide.
-    hidden = (1 - steep) * max(0.0, box.seen_width - depth) / math.sqrt(12)
-    hidden = math.hypot(hidden, box.inferred_depth * _INFERRED)
-    cut = _CUT * (pixels.occluded if pixels.occluded > _OCCLUDED else 0.0)
-    cut = max(cut, _CUT / 2 if pixels.truncated else 0.0)
-    view = box.centre - (box.centre @ up) * up
-    size = float(np.linalg.norm(view))
-    view = view / size if size > 1e-9 else box.axes[0]
-    ground = pixels.plane.spread * z if pixels.plane.seen else 0.0
-    below /= math.sqrt(12)
-
-    def extent(value: float, deep: float) -> float:
-        seen = math.hypot(math.sqrt(2) * edge, reading, noise.scale * value, cut * value)
-        return math.hypot(seen, deep * hidden)
-
-    deep_length, deep_width = (abs(float(axis @ view)) for axis in box.axes[:2])
-    tall = math.hypot(edge * math.sqrt(1 - steep**2), reading, ground, noise.scale * height, below)
-    centre = math.hypot(edge, reading, hidden / 2, noise.scale * distance, cut * length / 2)
-    centre = math.hypot(centre, below / 2)
-    std_dev = {
-        "position_m": centre,
-        "camera_distance_m": centre,
-        "length_m": extent(length, deep_length),
-        "width_m": extent(width, deep_width),
-        "height_m": math.hypot(tall, cut * height),
-    }
-    return std_dev, hidden
-
-
-def _off_support(pixels: ObjectPixels, points: Points) -> float:
-    """How far the lowest of an object's points (N, 3) is above its support; 0 if it may touch."""
-    plane = pixels.plane
-    lowest = ends(plane.heights(points))[0]
-    clear = max(_CLEAR, _CLEAR_SPREADS * plane.spread) * median(points[:, 2])
-    return lowest if plane.seen and lowest > clear else 0.0
-
-
-def _hangs(cloud: Cloud, pixels: ObjectPixels, points: Points, lowest: float) -> bool:
-    """Whether an object is seen not to stand on the support below its points (N, 3).
-
-    What stands goes through every level between the support and its lowest reading, somewhere
-    below itself. It hangs where at one of them the camera saw past all such places; but what the
-    region reaches down to may be legs too thin to be read.
-    """
-    up = np.array(pixels.plane.normal)
-    heights = pixels.plane.heights(points)
-    x1, y1, x2, y2 = pixels.box
-    unseen = _unseen(cloud)
-    for level in _LEVELS:
-        feet = points - np.outer(heights - level * lowest, up)
-        u, v = cloud.pixels(feet)
-        inside = (u >= x1) & (u < x2) & (v >= y1) & (v < y2)
-        if np.mean(inside | unseen(feet)) < _FOOT:
-            return True
-    return False
-
-
-def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
-    """Some of the object's points (N, 3), their scatter evened out over as wide a patch as it is.
-
-    A bilateral filter over the object alone: neither its background nor its own steps mix in.
-    """
-    some = slice(None, None, max(1, len(pixels.rows) // _MOST_POINTS))
-    points = cloud.points(pixels.rows[some], pixels.columns[some])
-    z = median(points[:, 2])
-    scatter = float(cloud.scatter(np.float32(z)))
-    radius = min(round(scatter / (cloud.pitch * pixels.step * z)), _MOST_SMOOTHING)
-    if radius < 1:
-        return points
-    top, left = pixels.rows.min(), pixels.columns.min()
-    rows, columns = (pixels.rows - top) // pixels.step, (pixels.columns - left) // pixels.step
-    patch = np.zeros((rows.max() + 1, columns.max() + 1), np.float32)
-    patch[rows, columns] = cloud.depth[pixels.rows, pixels.columns]
-    even = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)
-    return points * (even[rows[some], columns[some]] / points[:, 2])[:, None]
-
-
-def _unseen(cloud: Cloud) -> Callable[[Points], Mask]:
-    """Could points (M, 3) exist unseen: not where the camera looked past them at something else."""
-
-    def unseen(points: Points) -> Mask:
-        u, v = cloud.pixels(points)
-        column, row = np.round(u).astype(int), np.round(v).astype(int)
-        inside = (column >= 0) & (row >= 0) & (column < cloud.width) & (row < cloud.height)
-        read = np.zeros(len(points))
-        read[inside] = cloud.depth[row[inside], column[inside]]
-        behind: Mask = read > points[:, 2] * (1 + _PAST)
-        return ~behind
-
-    return unseen
 
 
 def measure_pair(a: Measured, b: Measured) -> Pair:
-    """Distance of the centres and smallest gap of the surfaces of two objects.
+    """Distance between the centres and smallest gap between the surfaces of two objects.
 
-    The surfaces include the far sides that were inferred. NaN where one was not measured.
+    The surfaces include the far sides that were inferred. NaN if one object was not measured.
     """
     if a.box is None or b.box is None:
         return Pair(a.label, b.label, math.nan, math.nan, math.nan)
@@ -350,3 +216,138 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     gap = smallest_gap(a.box.surface, b.box.surface)
     spread = math.hypot(a.std_dev["position_m"], b.std_dev["position_m"])
     return Pair(a.label, b.label, distance, gap, spread)
+
+
+def smallest_gap(a: Points, b: Points) -> float:
+    """Distance between the nearest parts of two surfaces (N, 3) and (M, 3), metres.
+
+    Searched between a few points of each first, then between all points close to those.
+    """
+    origin = a[0]  # near both surfaces, so that squares lose no digits
+    coarse_a, coarse_b = _thinned(a, _COARSE_POINTS) - origin, _thinned(b, _COARSE_POINTS) - origin
+    squares = _squared_distances(coarse_a, coarse_b)
+    nearest_a, nearest_b = np.unravel_index(int(np.argmin(squares)), squares.shape)
+    a = _closest(_thinned(a, _FINE_POINTS) - origin, coarse_b[nearest_b])
+    b = _closest(_thinned(b, _FINE_POINTS) - origin, coarse_a[nearest_a])
+    nearest = np.sort(_squared_distances(a, b).min(axis=0))
+    # Mean of three: the very nearest reading is the noisiest.
+    return float(np.sqrt(np.maximum(nearest[:3], 0.0)).mean())
+
+
+def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
+    """A sample (N, 3) of the object's points, metres, smoothed over their scatter.
+
+    A bilateral filter over the object alone: neither its background nor its own steps mix in.
+    """
+    sample = slice(None, None, max(1, len(pixels.rows) // _MAX_POINTS))
+    points = cloud.points(pixels.rows[sample], pixels.columns[sample])
+    z = median(points[:, 2])
+    scatter = float(cloud.scatter(np.float32(z)))
+    radius = min(round(scatter / (cloud.pixel_angle * pixels.step * z)), _MAX_SMOOTHING_PX)
+    if radius < 1:
+        return points
+    top, left = pixels.rows.min(), pixels.columns.min()
+    rows, columns = (pixels.rows - top) // pixels.step, (pixels.columns - left) // pixels.step
+    patch = np.zeros((rows.max() + 1, columns.max() + 1), np.float32)
+    patch[rows, columns] = cloud.depth[pixels.rows, pixels.columns]
+    smooth = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)
+    return points * (smooth[rows[sample], columns[sample]] / points[:, 2])[:, None]
+
+
+def _unmeasured(region: Region, pixels: ObjectPixels, warnings: tuple[Caution, ...]) -> Measured:
+    """The result for a region with too few readings: every value is NaN."""
+    return Measured(
+        label=region.label,
+        position_m=(math.nan, math.nan, math.nan),
+        camera_distance_m=math.nan,
+        length_m=math.nan,
+        width_m=math.nan,
+        height_m=math.nan,
+        std_dev=dict.fromkeys(STD_DEV_KEYS, math.nan),
+        valid_fraction=pixels.valid_fraction,
+        warnings=(Caution.TOO_FEW_POINTS, *warnings),
+        region=region,
+    )
+
+
+def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:
+    """The warnings that need only the pixels, in the order of this table."""
+    transparent = (
+        pixels.missing_fraction > _MISSING_FRACTION
+        or pixels.below_support_fraction > _BELOW_SUPPORT_FRACTION
+        or (pixels.on_support and pixels.missing_fraction > _MISSING_FRACTION / 4)
+    )
+    conditions = {
+        Caution.TRUNCATED: pixels.truncated,
+        Caution.OCCLUDED: pixels.is_occluded,
+        Caution.TRANSPARENT_OR_REFLECTIVE: transparent,
+        Caution.NOTHING_STANDS_OUT: pixels.on_support,
+        Caution.NO_SUPPORT_PLANE: not pixels.plane.detected,
+        Caution.ESTIMATED_DEPTH: frame.depth_source == "estimated_metric",
+    }
+    return tuple(code for code, holds in conditions.items() if holds)
+
+
+def _clearance(pixels: ObjectPixels, points: Points) -> float:
+    """Height of the lowest of (N, 3) points over the support, metres; 0 if it may touch it."""
+    plane = pixels.plane
+    lowest = ends(plane.heights(points))[0]
+    threshold = max(_CLEARANCE_FRACTION, _CLEARANCE_SPREADS * plane.spread) * median(points[:, 2])
+    return lowest if plane.detected and lowest > threshold else 0.0
+
+
+def _hangs(cloud: Cloud, pixels: ObjectPixels, points: Points, lowest: float) -> bool:
+    """Whether the camera saw that an object (N, 3) does not stand on the support below it.
+
+    A standing object passes through every level between the support and its lowest reading. It
+    hangs if at one of these levels the camera saw past every place below it. Places inside the
+    region do not count: legs there may be too thin to have readings.
+    """
+    up = np.array(pixels.plane.normal)
+    heights = pixels.plane.heights(points)
+    x1, y1, x2, y2 = pixels.box
+    unseen = _may_be_unseen(cloud)
+    for level in _FOOT_LEVELS:
+        feet = points - np.outer(heights - level * lowest, up)
+        u, v = cloud.pixels(feet)
+        inside = (u >= x1) & (u < x2) & (v >= y1) & (v < y2)
+        if np.mean(inside | unseen(feet)) < _MIN_FOOT_FRACTION:
+            return True
+    return False
+
+
+def _may_be_unseen(cloud: Cloud) -> Callable[[Points], Mask]:
+    """A function (M, 3) points -> (M,) bool: may they exist although the camera did not see them?
+
+    Not where the camera saw something behind them.
+    """
+
+    def unseen(points: Points) -> Mask:
+        u, v = cloud.pixels(points)
+        column, row = np.round(u).astype(int), np.round(v).astype(int)
+        inside = (column >= 0) & (row >= 0) & (column < cloud.width) & (row < cloud.height)
+        depth = np.zeros(len(points))
+        depth[inside] = cloud.depth[row[inside], column[inside]]
+        behind: Mask = depth > points[:, 2] * (1 + _BEHIND_FRACTION)
+        return ~behind
+
+    return unseen
+
+
+def _thinned(points: Points, count: int) -> Points:
+    return points[:: max(1, len(points) // count)]
+
+
+def _closest(points: Points, to: Points) -> Points:
+    if len(points) <= _COARSE_POINTS:
+        return points
+    distances = _squared_distances(points, to[None])[:, 0]
+    return points[np.argpartition(distances, _COARSE_POINTS)[:_COARSE_POINTS]]
+
+
+def _squared_distances(a: Points, b: Points) -> Points:
+    """(N, M) between points (N, 3) and (M, 3); for so few, a product is faster than a tree."""
+    squares: Points = a @ (-2 * b.T)
+    squares += np.einsum("ij,ij->i", a, a)[:, None]
+    squares += np.einsum("ij,ij->i", b, b)
+    return squares

@@ -1,9 +1,9 @@
-"""Which pixels of a region are the object: not its support, its background, or a neighbour.
+"""Object pixels of a region: without its support, its background, and its neighbours.
 
-A box is a detector's: loose, cutting through neighbours. The support plane is taken away, depth
-is split where it jumps, and one of the pieces is the object (`pieces`). A point grows into the
-piece it lies on, over depth and colour. Says what was seen around the object. Does not know what
-it is called, nor measures it.
+A box comes from a detector: it is loose and overlaps neighbours. The support plane is removed,
+depth is segmented at its steps, and one of the pieces is the object (`segmentation`). A point
+selects the piece it lies on, by depth and colour. Also describes the surroundings: occluders,
+borders, missing readings. Does not know what the object is, and does not measure it.
 """
 
 from __future__ import annotations
@@ -16,33 +16,51 @@ import numpy.typing as npt
 
 from sdvlm_core.errors import QueryError
 from sdvlm_core.frame import Region, RgbdFrame, is_in_image
-from sdvlm_core.geometry.crops import Crop, crop_around, crop_region, thinning
+from sdvlm_core.geometry.crops import Crop, crop_around, crop_region, subsampling_step
 from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
-from sdvlm_core.geometry.region_support import NEAR_RISE, RISE, support_of_point, support_under
-from sdvlm_core.geometry.segmentation import STEP, object_in_box, split
+from sdvlm_core.geometry.region_support import (
+    MIN_RISE_FRACTION,
+    MIN_RISE_SPREADS,
+    min_rise_fraction,
+    support_of_point,
+    support_under,
+)
+from sdvlm_core.geometry.segmentation import MIN_STEP_FRACTION, object_in_box, split
 from sdvlm_core.geometry.support_plane import Plane, no_plane
 
-_NOTHING = np.finfo(np.float32).max  # what OpenCV takes for the depth beyond a border
-_PARALLAX = 0.02  # of the width: how far the end of a registered view is from straight
-_CUT = 0.25  # of an object's rows or columns, that end where the view does
-_LARGE = 0.1  # of the image: pieces that take up more are cut by colour as well
+#: Depth outside a mask, for OpenCV's erosion: it pads with the largest float as well.
+_NO_DEPTH = np.finfo(np.float32).max
+# Fractions without another source: tuned on the development frames of benchmarks/real_frames.py.
+#: Deviation of the border of a registered depth view from a straight line, as a fraction of the
+#: image's width.
+_PARALLAX_FRACTION = 0.02
+#: Fraction of an object's rows or columns that end where the depth view does, if it is truncated.
+_MIN_CUT_FRACTION = 0.25
+#: Fraction of the image; a larger piece at a point is also segmented by colour.
+_LARGE_PIECE_FRACTION = 0.1
+#: Largest distance of a colour from the point's in CIELAB (8 bits, lightness halved).
+_MAX_COLOUR_DISTANCE = 25
+#: Fraction of the readings around a point that must belong to its piece.
+_MIN_POINT_FRACTION = 0.2
+#: Fraction of the outline along which an occluder covers the object, if it is occluded.
+_MIN_OCCLUDED_FRACTION = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectPixels:
-    """The pixels of one object, and what was seen around them.
+    """The pixels of one object, and what surrounds them. Fractions are 0 to 1.
 
     Attributes:
         rows, columns: (N,) pixels of the colour image.
-        plane: what it stands on, refined near it; `seen` is False where nothing was found.
-        box: (x1, y1, x2, y2) the region searched, pixels, whole numbers.
-        valid_fraction: share of the region's pixels with a depth reading.
-        missing: share of pixels without a reading in the region's middle.
-        behind: share of the region whose readings lie enclosed and below the support.
-        occluded: share of the object's outline along which something nearer cuts it off.
-        truncated: the object touches the border of the image or of the depth camera's own view.
-        on_support: nothing stood out of the support; the pixels are the support's own.
-        step: only every so many rows and columns were looked at.
+        plane: its support, refined near it; `detected` is False if none was found.
+        box: (x1, y1, x2, y2) the region searched, whole pixels.
+        valid_fraction: of the region's pixels, those with a depth reading.
+        missing_fraction: of the pixels in the region's middle, those without a reading.
+        below_support_fraction: of the region, readings below the support and enclosed by it.
+        occluded_fraction: of the object's outline, where something nearer covers it.
+        truncated: the object touches the border of the image or of the depth camera's view.
+        on_support: no object rises over the support; the pixels are the support's own.
+        step: every step-th row and column was used.
     """
 
     rows: npt.NDArray[np.intp]
@@ -50,29 +68,34 @@ class ObjectPixels:
     plane: Plane
     box: tuple[int, int, int, int]
     valid_fraction: float
-    missing: float
-    behind: float
-    occluded: float
+    missing_fraction: float
+    below_support_fraction: float
+    occluded_fraction: float
     truncated: bool
     on_support: bool
     step: int
+
+    @property
+    def is_occluded(self) -> bool:
+        """Something nearer covers more of the outline than noise does."""
+        return self.occluded_fraction > _MIN_OCCLUDED_FRACTION
 
 
 def find_object(
     frame: RgbdFrame, cloud: Cloud, planes: tuple[Plane, ...], region: Region
 ) -> ObjectPixels:
-    """The object that a region means.
+    """Find the object of a region.
 
     Raises:
         QueryError: the region lies outside the image, or its mask is of another size.
     """
     if region.point is not None:
-        return _grown(frame, cloud, planes, region)
+        return _object_at_point(frame, cloud, planes, region)
     crop = crop_region(cloud, region)
     plane, height = support_under(cloud, crop, planes)
     raised = _raised(crop, plane, height)
     if region.mask is not None:
-        mask = crop.inside & (raised if (raised & crop.inside).any() else crop.read)
+        mask = crop.inside & (raised if (raised & crop.inside).any() else crop.valid)
         mask &= split(cloud, crop, raised) > 0
     else:
         mask = object_in_box(cloud, crop, raised, plane, height)
@@ -84,83 +107,113 @@ def _height(cloud: Cloud, crop: Crop, plane: Plane | None) -> DepthImage | None:
 
 
 def _raised(crop: Crop, plane: Plane | None, height: DepthImage | None) -> Mask:
-    """What stands out of the support; every reading where there is none."""
+    """Pixels over the support; every pixel with a reading if there is no support."""
     if plane is None or height is None:
-        return crop.read
-    return crop.read & (height > np.float32(max(NEAR_RISE * plane.spread, RISE)) * crop.depth)
+        return crop.valid
+    return crop.valid & (height > np.float32(min_rise_fraction(plane)) * crop.depth)
 
 
-def _grown(
+def _object_at_point(
     frame: RgbdFrame, cloud: Cloud, planes: tuple[Plane, ...], region: Region
 ) -> ObjectPixels:
     """The object at a point: the piece it lies on in the whole image, then as for a box."""
-    assert region.point is not None
-    u, v = region.point
-    if not is_in_image(u, v, cloud.width, cloud.height):
-        raise QueryError(
-            f"point {region.label!r} ({u}, {v}) lies outside the {cloud.width}x{cloud.height} image"
-        )
-    half = max(3, round(0.01 * cloud.width))
-    column, row = min(round(u), cloud.width - 1), min(round(v), cloud.height - 1)
-    around = (column - half, row - half, column + half + 1, row + half + 1)
-    around = (
-        max(0, around[0]),
-        max(0, around[1]),
-        min(cloud.width, around[2]),
-        min(cloud.height, around[3]),
-    )
-    everything = (0, 0, cloud.width, cloud.height)
-    step = thinning(cloud.depth.size // 4)
-    thinned = cloud.depth[::step, ::step]
-    whole = Crop(0, 0, step, thinned, np.ones(thinned.shape, bool), everything)
+    column, row = _pixel(cloud, region)
     plane = support_of_point(cloud, planes, row, column)
-    raised = _raised(whole, plane, _height(cloud, whole, plane))
-    labels = split(cloud, whole, raised)
-    near = slice(around[1] // step, around[3] // step + 1)
-    found = labels[near, around[0] // step : around[2] // step + 1]
-    readings = (thinned[near, around[0] // step : around[2] // step + 1] > 0).sum()
-    found = found[found > 0]
-    small = crop_around(cloud, around)
-    if len(found) < max(1, 0.2 * readings):
-        nothing = np.zeros(small.depth.shape, bool)
-        return _described(cloud, small, plane, _height(cloud, small, plane), nothing)
-    mask = labels == int(np.bincount(found).argmax())
+    half = max(3, round(0.01 * cloud.width))
+    around = (
+        max(0, column - half),
+        max(0, row - half),
+        min(cloud.width, column + half + 1),
+        min(cloud.height, row + half + 1),
+    )
+    step = subsampling_step(cloud.depth.size // 4)
+    mask = _piece_at_point(frame, cloud, plane, (row, column), around, step)
+    if mask is None:
+        small = crop_around(cloud, around)
+        empty = np.zeros(small.depth.shape, bool)
+        return _described(cloud, small, plane, _height(cloud, small, plane), empty)
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
-    if w * h > _LARGE * mask.size:
-        mask = _of_one_colour(frame.rgb[::step, ::step], mask, row // step, column // step)
-        x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
     box = (
         x * step,
         y * step,
         min(cloud.width, (x + w) * step),
         min(cloud.height, (y + h) * step),
     )
-    # What was found is a hint as good as a detector's box: the support is looked at again from
-    # near, and parts that a hole or a fold cut off are joined.
+    # The piece's box is as good as a detector's: refine the support near it, and join parts that
+    # a hole or a fold separates.
     crop = crop_around(cloud, box)
     near_plane, height = support_under(cloud, crop, planes)
     raised = _raised(crop, near_plane, height)
     object_mask = object_in_box(cloud, crop, raised, near_plane, height)
     rows, columns = (
-        np.minimum(np.arange(part.start, part.stop, part.step) // step, most - 1)
-        for part, most in zip((crop.rows, crop.columns), mask.shape, strict=True)
+        np.minimum(np.arange(part.start, part.stop, part.step) // step, size - 1)
+        for part, size in zip((crop.rows, crop.columns), mask.shape, strict=True)
     )
-    seed = mask[np.ix_(rows, columns)] & crop.read
+    seed = mask[np.ix_(rows, columns)] & crop.valid
     if np.count_nonzero(object_mask & seed) > 0.5 * np.count_nonzero(seed):
         return _described(cloud, crop, near_plane, height, object_mask)
     return _described(cloud, crop, plane, _height(cloud, crop, plane), seed)
 
 
+def _pixel(cloud: Cloud, region: Region) -> tuple[int, int]:
+    """Column and row of a region's point.
+
+    Raises:
+        QueryError: the point lies outside the image.
+    """
+    assert region.point is not None
+    u, v = region.point
+    if not is_in_image(u, v, cloud.width, cloud.height):
+        raise QueryError(
+            f"point {region.label!r} ({u}, {v}) lies outside the {cloud.width}x{cloud.height} image"
+        )
+    return min(round(u), cloud.width - 1), min(round(v), cloud.height - 1)
+
+
+def _piece_at_point(
+    frame: RgbdFrame,
+    cloud: Cloud,
+    plane: Plane | None,
+    at: tuple[int, int],
+    around: tuple[int, int, int, int],
+    step: int,
+) -> Mask | None:
+    """The piece of the subsampled image that a point lies on; None if it lies on the support.
+
+    Args:
+        at: row and column of the point.
+        around: (x1, y1, x2, y2) pixels, in which the piece is searched.
+        step: of the subsampling; the mask has the shape of `depth[::step, ::step]`.
+    """
+    depth = cloud.depth[::step, ::step]
+    image = (0, 0, cloud.width, cloud.height)
+    whole = Crop(0, 0, step, depth, np.ones(depth.shape, bool), image)
+    labels = split(cloud, whole, _raised(whole, plane, _height(cloud, whole, plane)))
+    x1, y1, x2, y2 = around
+    window = (slice(y1 // step, y2 // step + 1), slice(x1 // step, x2 // step + 1))
+    found = labels[window]
+    found = found[found > 0]
+    if len(found) < max(1, _MIN_POINT_FRACTION * (depth[window] > 0).sum()):
+        return None
+    mask: Mask = labels == int(np.bincount(found).argmax())
+    _, _, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    if w * h > _LARGE_PIECE_FRACTION * mask.size:
+        row, column = at
+        return _of_one_colour(frame.rgb[::step, ::step], mask, row // step, column // step)
+    return mask
+
+
 def _of_one_colour(rgb: npt.NDArray[np.uint8], mask: Mask, row: int, column: int) -> Mask:
-    """The part of a large piece that is connected to the point and close to it in colour."""
+    """The part of a large piece that is connected to a pixel and similar to it in colour."""
     lab = cv2.cvtColor(
         cv2.GaussianBlur(np.ascontiguousarray(rgb), (5, 5), 0), cv2.COLOR_RGB2LAB
     ).astype(np.float32)
     seed = lab[row, column]
-    alike = mask & (np.linalg.norm((lab - seed) * (0.5, 1, 1), axis=2) < 25)
-    if not alike[row, column]:
+    distance = np.linalg.norm((lab - seed) * (0.5, 1, 1), axis=2)
+    similar = mask & (distance < _MAX_COLOUR_DISTANCE)
+    if not similar[row, column]:
         return mask
-    _, labels = cv2.connectedComponents(alike.astype(np.uint8), connectivity=8)
+    _, labels = cv2.connectedComponents(similar.astype(np.uint8), connectivity=8)
     same: Mask = labels == labels[row, column]
     return same
 
@@ -168,17 +221,17 @@ def _of_one_colour(rgb: npt.NDArray[np.uint8], mask: Mask, row: int, column: int
 def _described(
     cloud: Cloud, crop: Crop, plane: Plane | None, height: DepthImage | None, mask: Mask
 ) -> ObjectPixels:
-    """What can be said about the object and its region before it is measured."""
+    """The object's pixels with a description of its surroundings."""
     x1, y1, x2, y2 = crop.own_box
     inset_x, inset_y = (x2 - x1) // 4, (y2 - y1) // 4
     inner = (slice(y1 + inset_y, y2 - inset_y), slice(x1 + inset_x, x2 - inset_x))
-    behind = 0.0
+    below_support = 0.0
     if plane is not None and height is not None:
-        deepest = np.float32(-max(NEAR_RISE * plane.spread, 2 * RISE))
-        behind = _enclosed(crop.read & (height < deepest * crop.depth), crop.inside)
+        lowest = np.float32(-max(MIN_RISE_SPREADS * plane.spread, 2 * MIN_RISE_FRACTION))
+        below_support = _enclosed_fraction(crop.valid & (height < lowest * crop.depth), crop.inside)
     on_support = not mask.any()
     if on_support:
-        mask = crop.inside & crop.read
+        mask = crop.inside & crop.valid
     rows, columns = np.nonzero(mask)
     rows, columns = rows * crop.step + crop.top, columns * crop.step + crop.left
     near = 1 + crop.step // 2
@@ -193,27 +246,27 @@ def _described(
         columns=columns,
         plane=plane if plane is not None else no_plane(),
         box=crop.box,
-        valid_fraction=_part(crop.read, crop.inside),
-        missing=_part(~crop.read[inner], crop.inside[inner]),
-        behind=behind,
-        occluded=0.0 if on_support else _occluded_share(cloud, crop, mask),
-        truncated=bool(cut) or (len(rows) > 0 and _leaves_view(cloud, rows, columns, near)),
+        valid_fraction=_fraction(crop.valid, crop.inside),
+        missing_fraction=_fraction(~crop.valid[inner], crop.inside[inner]),
+        below_support_fraction=below_support,
+        occluded_fraction=0.0 if on_support else _occluded_fraction(cloud, crop, mask),
+        truncated=bool(cut) or (len(rows) > 0 and _leaves_depth_view(cloud, rows, columns, near)),
         step=crop.step,
         on_support=on_support,
     )
 
 
-def _leaves_view(
+def _leaves_depth_view(
     cloud: Cloud, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], near: int
 ) -> bool:
-    """Whether the depth camera's view ends inside the image and cuts a good part of the object.
+    """Whether the depth camera's view ends inside the image and truncates the object.
 
-    There the object's last pixel of a row, or of a column, is the last reading at all. Upwards the
-    camera's range ends like a view, and what stands against it would be called cut: not looked at.
+    There the object's last pixel of a row or column is the last reading of that line. The upper
+    border is not tested: the end of the camera's range looks the same.
     """
-    left, right, bottom = cloud.view
+    left, right, bottom = cloud.depth_view
     width, height = cloud.width - 1, cloud.height - 1
-    reach = round(_PARALLAX * cloud.width)
+    reach = round(_PARALLAX_FRACTION * cloud.width)
     for depth, along, across, edge in (
         (cloud.depth, rows, columns, left),
         (cloud.depth[:, ::-1], rows, width - columns, width - right),
@@ -228,20 +281,20 @@ def _leaves_view(
         ends = ends[lines - start]
         beyond = depth[lines, : edge + reach + 1] > 0
         first = np.where(beyond.any(axis=1), beyond.argmax(axis=1), width + height)
-        if np.mean((np.abs(ends - edge) <= reach) & (ends <= first + near)) > _CUT:
+        if np.mean((np.abs(ends - edge) <= reach) & (ends <= first + near)) > _MIN_CUT_FRACTION:
             return True
     return False
 
 
-def _part(mask: Mask, inside: Mask) -> float:
-    """The part of a region that a mask covers; 0 of an empty region."""
+def _fraction(mask: Mask, inside: Mask) -> float:
+    """Fraction of a region that a mask covers; 0 for an empty region."""
     return float(np.count_nonzero(mask & inside) / max(1, int(np.count_nonzero(inside))))
 
 
-def _enclosed(mask: Mask, inside: Mask) -> float:
-    """The pieces of a mask that lie almost wholly in a region, as a part of the region.
+def _enclosed_fraction(mask: Mask, inside: Mask) -> float:
+    """Fraction of a region covered by the mask's pieces that lie almost completely inside it.
 
-    A floor beyond a table goes on.
+    The floor beyond a table continues outside and does not count.
     """
     if not (mask & inside).any():
         return 0.0
@@ -253,19 +306,19 @@ def _enclosed(mask: Mask, inside: Mask) -> float:
     return float(total[enclosed].sum() / np.count_nonzero(inside))
 
 
-def _occluded_share(cloud: Cloud, crop: Crop, mask: Mask) -> float:
-    """Share of the outline where something nearer stands against the object.
+def _occluded_fraction(cloud: Cloud, crop: Crop, mask: Mask) -> float:
+    """Fraction of the outline where something nearer covers the object.
 
-    Looked for a little way off: an active sensor leaves a shadow between the two.
+    Searched at a distance of 1.2 % of the image: an active sensor leaves a shadow between the two.
     """
     radius = max(1, round(0.012 * cloud.width / crop.step))
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
     around = (slice(max(0, y - radius), y + h + radius), slice(max(0, x - radius), x + w + radius))
-    mask, depth, read = mask[around], crop.depth[around], crop.read[around]
+    mask, depth, valid = mask[around], crop.depth[around], crop.valid[around]
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    nearest = cv2.erode(np.where(mask, depth, _NOTHING), kernel)
-    ring = (nearest < _NOTHING) & ~mask
+    nearest = cv2.erode(np.where(mask, depth, _NO_DEPTH), kernel)
+    ring = (nearest < _NO_DEPTH) & ~mask
     if not ring.any():
         return 0.0
-    nearer = ring & read & (depth < nearest - np.float32(1.5 * STEP) * depth)
+    nearer = ring & valid & (depth < nearest - np.float32(1.5 * MIN_STEP_FRACTION) * depth)
     return float(np.count_nonzero(nearer) / np.count_nonzero(ring))

@@ -1,7 +1,7 @@
-"""A frame's depth image as points, back-projected once and shared by all who measure in it.
+"""Depth image of a frame as a point cloud: rays and depths, points on demand.
 
-Holds directions and depths, and hands out points on demand: a region needs a small part of them.
-Knows neither planes nor objects. Affine-invariant depth has no metres and is refused here.
+Points are computed on demand because a region needs a small part of them. Knows neither planes nor
+objects. Affine-invariant depth has no scale in metres and is refused here.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ Points = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 DepthImage = npt.NDArray[np.float32]
 
-_SLICES = 5  # of depth, in which the scatter is taken
-_LEAST_READINGS = 200
+#: Slices of depth in which the scatter is estimated.
+_SCATTER_SLICES = 5
+#: Readings; fewer give no estimate of the scatter.
+_MIN_READINGS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +35,16 @@ class Cloud:
         depth: (H, W) float32 metres along +Z, 0 = no reading.
         ray_x: (W,) float64, X per metre of depth of each column.
         ray_y: (H,) float64, Y per metre of depth of each row.
-        pitch: angle between the rays of neighbouring pixels, radians.
-        noise_floor, noise_square: scatter of one reading at depth z as it is in this frame,
-            noise_floor + noise_square z^2 metres; for telling things apart, not for std_dev:
-            noise that neighbours share does not show in it.
+        pixel_angle: angle between the rays of neighbouring pixels, radians.
+        noise_floor, noise_square: scatter of one reading at depth z, measured in this frame:
+            noise_floor + noise_square z^2, metres. For segmentation, not for std_dev: it does not
+            contain noise that is correlated between neighbours.
     """
 
     depth: DepthImage
     ray_x: Points
     ray_y: Points
-    pitch: float
+    pixel_angle: float
     noise_floor: float = 0.0
     noise_square: float = 0.0
 
@@ -57,19 +59,19 @@ class Cloud:
         return int(self.depth.shape[1])
 
     @cached_property
-    def view(self) -> tuple[int, int, int]:
-        """First and last column and last row that the depth camera saw, pixels.
+    def depth_view(self) -> tuple[int, int, int]:
+        """First column, last column and last row of the depth camera's view, pixels.
 
-        Registered depth often covers less than the colour image. A row or column counts that has
-        half the usual readings: few stray ones are not its view's.
+        Registered depth often covers less than the colour image. A row or column belongs to the
+        view if it has half of the median count of readings: a few stray ones do not count.
         """
-        read = (self.depth > 0).view(np.uint8)
-        found = []
+        valid = (self.depth > 0).view(np.uint8)
+        limits = []
         for axis in (0, 1):
-            counts = cv2.reduce(read, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
-            seen = np.flatnonzero(counts >= max(1.0, median(counts) / 2))
-            found.append((int(seen[0]), int(seen[-1])) if len(seen) else (0, len(counts) - 1))
-        (left, right), (_, bottom) = found
+            counts = cv2.reduce(valid, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+            lines = np.flatnonzero(counts >= max(1.0, median(counts) / 2))
+            limits.append((int(lines[0]), int(lines[-1])) if len(lines) else (0, len(counts) - 1))
+        (left, right), (_, bottom) = limits
         return left, right, bottom
 
     def points(self, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> Points:
@@ -78,11 +80,11 @@ class Cloud:
         return np.stack([self.ray_x[columns] * z, self.ray_y[rows] * z, z], axis=-1)
 
     def scatter(self, z: DepthImage) -> DepthImage:
-        """Standard deviation of readings at depths z that pixels do not share, metres."""
+        """Standard deviation of readings at depths z, uncorrelated between pixels, metres."""
         return np.float32(self.noise_floor) + np.float32(self.noise_square) * z * z
 
     def pixels(self, points: Points) -> tuple[Points, Points]:
-        """Columns and rows, not rounded, where points (N, 3) in front of the camera appear."""
+        """Columns and rows (N,), not rounded, of points (N, 3) in front of the camera."""
         step_x, step_y = self.ray_x[1] - self.ray_x[0], self.ray_y[1] - self.ray_y[0]
         u = (points[:, 0] / points[:, 2] - self.ray_x[0]) / step_x
         v = (points[:, 1] / points[:, 2] - self.ray_y[0]) / step_y
@@ -90,56 +92,56 @@ class Cloud:
 
 
 def make_cloud(frame: RgbdFrame) -> Cloud:
-    """The cloud of a frame; NaN, infinite and non-positive readings are no readings.
+    """The cloud of a frame; NaN, infinite and non-positive depths count as no reading.
 
     Raises:
-        DepthError: there is no depth, or it is affine-invariant (`estimated_relative`).
-        IntrinsicsError: there are no intrinsics.
+        DepthError: the frame has no depth, or affine-invariant depth (`estimated_relative`).
+        IntrinsicsError: the frame has no intrinsics.
     """
     if frame.depth is None:
         raise DepthError("measuring needs a depth image; this frame has none")
     if frame.depth_source == "estimated_relative":
         raise DepthError(
             "depth_source is estimated_relative: it has no metres, so nothing can be measured; "
-            "use a sensor's depth or a metric estimator"
+            "use a depth sensor or a metric depth estimator"
         )
     if frame.intrinsics is None:
         raise IntrinsicsError("measuring needs the camera's intrinsics; this frame has none")
     k = frame.intrinsics
     ray_x, ray_y = k.ray_slopes()
     with np.errstate(invalid="ignore"):
-        readable = (frame.depth > 0) & (frame.depth < np.inf)
-    depth = np.where(readable, frame.depth, np.float32(0))
+        valid = (frame.depth > 0) & (frame.depth < np.inf)
+    depth = np.where(valid, frame.depth, np.float32(0))
     floor, square = _scatter_parameters(depth)
     return Cloud(
         depth=depth,
         ray_x=ray_x,
         ray_y=ray_y,
-        pitch=1.0 / float(np.sqrt(k.fx * k.fy)),
+        pixel_angle=1.0 / float(np.sqrt(k.fx * k.fy)),
         noise_floor=floor,
         noise_square=square,
     )
 
 
 def _scatter_parameters(depth: DepthImage) -> tuple[float, float]:
-    """floor, square of the scatter, from second differences along some of the rows.
+    """`noise_floor` and `noise_square` of a depth image, from second differences along rows.
 
-    A surface has none, whatever its slope; independent noise s gives sqrt(6) s. Medians within
-    slices of depth ignore edges.
+    The second difference of a plane is 0 for any slope; independent noise of standard deviation s
+    gives sqrt(6) s. Medians within slices of depth ignore edges.
     """
     rows = depth[:: max(1, depth.shape[0] // 24)]
     if rows.shape[1] < 3:
         return 0.0, 0.0
     left, middle, right = rows[:, :-2], rows[:, 1:-1], rows[:, 2:]
-    read = (left > 0) & (middle > 0) & (right > 0)
-    z = middle[read]
-    if len(z) < _LEAST_READINGS:
+    valid = (left > 0) & (middle > 0) & (right > 0)
+    z = middle[valid]
+    if len(z) < _MIN_READINGS:
         return 0.0, 0.0
-    bend = np.abs(left[read] - 2 * z + right[read])
+    differences = np.abs(left[valid] - 2 * z + right[valid])
     order = np.argsort(z)
-    slices = np.array_split(order, _SLICES)
+    slices = np.array_split(order, _SCATTER_SLICES)
     squares = np.array([median(z[part]) ** 2 for part in slices])
-    scatter = np.array([MAD / np.sqrt(6) * median(bend[part]) for part in slices])
+    scatter = np.array([MAD / np.sqrt(6) * median(differences[part]) for part in slices])
     if np.ptp(squares) < 1e-3 * squares.max():
         return float(scatter.mean()), 0.0
     slope = float(np.polyfit(squares, scatter, 1)[0])

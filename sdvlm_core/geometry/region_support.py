@@ -1,6 +1,6 @@
-"""The surface under one region: which of the frame's planes, moved to what is seen near it.
+"""Support of one region: which of the frame's planes lies under it, refined near the region.
 
-Knows planes and what lies around a region; does not know which of its pixels are the object.
+Knows planes and the surroundings of a region; does not know which pixels are the object.
 """
 
 from __future__ import annotations
@@ -12,24 +12,39 @@ from sdvlm_core.geometry.point_cloud import Cloud, DepthImage
 from sdvlm_core.geometry.robust import MAD, median
 from sdvlm_core.geometry.support_plane import Plane
 
-RISE = 0.004  # of the distance: the least height over the support that is not the support
-NEAR_RISE = 3.0  # the same in spreads of the support's readings
-SPECK = 12  # pixels; smaller pieces are noise
-_RING_SHARE = 0.15  # of the readings around a box that make a level a surface to stand on
-_ELSEWHERE = 0.02  # of the image that a plane must show outside a region to be its support
-_BELOW = 0.005  # of the distance: what is lower than twice this is under a plane
-_AROUND_POINT = 0.15  # of the image's width: where a point's support is looked for
+# Values without another source: tuned on the development frames of benchmarks/real_frames.py and
+# on training.simulate.
+#: What is higher over the support than this fraction of the distance, and than this many spreads
+#: of the support's readings, is not the support.
+MIN_RISE_FRACTION, MIN_RISE_SPREADS = 0.004, 3.0
+#: Pixels; smaller pieces are noise.
+MIN_PIECE_PX = 12
+#: Readings on a plane are this near to it, as a fraction of the distance (or 3 spreads).
+_ON_PLANE_FRACTION = 0.01
+#: Fraction of the readings around a region that must lie on its support.
+_MIN_RING_FRACTION = 0.075
+#: Fraction of the image that a plane must cover outside a region to be its support.
+_MIN_OUTSIDE_FRACTION = 0.02
+#: Readings lower than twice this fraction of the distance are below a plane.
+_BELOW_FRACTION = 0.005
+#: Reach of the search for the support of a point, as a fraction of the image's width.
+_POINT_REACH_FRACTION = 0.15
+
+
+def min_rise_fraction(plane: Plane) -> float:
+    """Height over a plane above which a reading is not the plane's, as a fraction of its depth."""
+    return max(MIN_RISE_SPREADS * plane.spread, MIN_RISE_FRACTION)
 
 
 def support_under(
     cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]
 ) -> tuple[Plane | None, DepthImage | None]:
-    """The surface that a region's object stands on, of those the frame has and levels above.
+    """The surface that a region's object stands on: one of the frame's, or a level above it.
 
-    Seen around the lower half of the region, where a thing touches what carries it.
+    Searched around the lower half of the region, where an object touches its support.
 
     Returns:
-        The plane, and the heights over it of all of the crop; None, None where there is none.
+        The plane, and the heights over it of the whole crop, metres; None, None without a plane.
     """
     plane = _plane_under(cloud, crop, planes) if planes else None
     if plane is None:
@@ -39,23 +54,23 @@ def support_under(
 
 def _plane_under(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Plane | None:
     middle = (crop.own_box[1] + crop.own_box[3]) // 2
-    around = (~crop.inside) & crop.read
+    around = (~crop.inside) & crop.valid
     around[:middle] = False
-    if np.count_nonzero(around) < SPECK:
-        return _seen_elsewhere(cloud, crop, planes)
-    inside = crop.inside & crop.read
+    if np.count_nonzero(around) < MIN_PIECE_PX:
+        return _visible_outside(cloud, crop, planes)
+    inside = crop.inside & crop.valid
     z, own_z = crop.depth[around], crop.depth[inside]
-    best, best_share, best_plane = None, 0.0, planes[0]
+    best, best_fraction, best_plane = None, 0.0, planes[0]
     for plane in planes:
         heights = plane.height_image(cloud, crop.rows, crop.columns)
         near = heights[around]
-        on = np.abs(near) < np.float32(max(3 * plane.spread, 0.01)) * z
-        share = np.count_nonzero(on) / on.size
-        # A surface that most of the region lies below stands before the object, not under it.
-        if share > best_share and _mostly_above(heights[inside], own_z):
-            best, best_share, best_plane = (heights, near[on], z[on]), share, plane
-    if best is None or best_share < 0.5 * _RING_SHARE:
-        return _seen_elsewhere(cloud, crop, planes)
+        on = np.abs(near) < np.float32(max(3 * plane.spread, _ON_PLANE_FRACTION)) * z
+        fraction = np.count_nonzero(on) / on.size
+        # A surface above most of the region is in front of the object, not under it.
+        if fraction > best_fraction and _mostly_above(heights[inside], own_z):
+            best, best_fraction, best_plane = (heights, near[on], z[on]), fraction, plane
+    if best is None or best_fraction < _MIN_RING_FRACTION:
+        return _visible_outside(cloud, crop, planes)
     heights, near, z = best
     refined = _refined_near(best_plane, near, z)
     heights += np.float32(refined.offset - best_plane.offset)
@@ -63,28 +78,32 @@ def _plane_under(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Plane |
 
 
 def _mostly_above(heights: DepthImage, z: DepthImage) -> bool:
-    return bool(np.count_nonzero(heights < np.float32(-2 * _BELOW) * z) <= 0.5 * len(heights))
+    below = np.count_nonzero(heights < np.float32(-2 * _BELOW_FRACTION) * z)
+    return bool(below <= 0.5 * len(heights))
 
 
-def _seen_elsewhere(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Plane | None:
-    """The first of the planes that shows outside the region; its own faces are no support."""
-    every = max(1, cloud.width // 80)
-    everywhere = slice(None, None, every)
+def _visible_outside(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Plane | None:
+    """The first plane with enough readings outside the region.
+
+    A plane inside the region alone is a face of the object, not its support.
+    """
+    step = max(1, cloud.width // 80)
+    everywhere = slice(None, None, step)
     z = cloud.depth[everywhere, everywhere]
-    x1, y1, x2, y2 = (value // every for value in crop.box)
+    x1, y1, x2, y2 = (value // step for value in crop.box)
     outside = z > 0
     outside[y1 : y2 + 1, x1 : x2 + 1] = False
     for plane in planes:
         height = plane.height_image(cloud, everywhere, everywhere)
-        on = outside & (np.abs(height) < np.maximum(3 * plane.spread, 0.01) * z)
-        if np.count_nonzero(on) > _ELSEWHERE * z.size:
+        on = outside & (np.abs(height) < np.maximum(3 * plane.spread, _ON_PLANE_FRACTION) * z)
+        if np.count_nonzero(on) > _MIN_OUTSIDE_FRACTION * z.size:
             return plane
     return None
 
 
 def _refined_near(plane: Plane, heights: DepthImage, z: DepthImage) -> Plane:
-    """The plane moved to the readings near a region: depth cameras bend planes."""
-    if len(heights) < SPECK:
+    """The plane moved to the readings (N,) near a region: depth cameras bend planes."""
+    if len(heights) < MIN_PIECE_PX:
         return plane
     middle = median(heights)
     spread = MAD * median(np.abs(heights - np.float32(middle)) / z)
@@ -94,23 +113,23 @@ def _refined_near(plane: Plane, heights: DepthImage, z: DepthImage) -> Plane:
 def _raised_level(crop: Crop, height: DepthImage, plane: Plane) -> Plane:
     """The plane, or the parallel surface above it that the object stands on (a box's lid).
 
-    That surface goes on below the region: most readings right under the box lie at one height,
-    and the object goes on above it.
+    Such a surface continues below the region: most readings right under the box have one height,
+    and the object rises above it.
     """
     x1, y1, x2, y2 = crop.own_box
-    deep, inset = max(3, (y2 - y1) // 8), (x2 - x1) // 5
-    under = (slice(y2, y2 + deep), slice(x1 + inset, x2 - inset))
-    read = crop.read[under]
-    if np.count_nonzero(read) < max(SPECK, 0.5 * read.size):
+    strip, inset = max(3, (y2 - y1) // 8), (x2 - x1) // 5
+    under = (slice(y2, y2 + strip), slice(x1 + inset, x2 - inset))
+    valid = crop.valid[under]
+    if np.count_nonzero(valid) < max(MIN_PIECE_PX, 0.5 * valid.size):
         return plane
-    below = height[under][read]
+    below = height[under][valid]
     level = median(below)
-    rise = max(NEAR_RISE * plane.spread, RISE) * median(crop.depth[under][read])
+    rise = min_rise_fraction(plane) * median(crop.depth[under][valid])
     flat = np.abs(below - level) < rise
     if level < 2 * rise or np.count_nonzero(flat) < 0.7 * flat.size:
         return plane
-    inside = height[crop.inside & crop.read]
-    # Over the edge of a nearer surface the object shows below that surface's level.
+    inside = height[crop.inside & crop.valid]
+    # Behind the edge of a nearer surface, the object is visible below that surface's level.
     between = np.count_nonzero((inside > rise) & (inside < level - 2 * rise))
     above = np.count_nonzero(inside > level + 2 * rise)
     if not len(inside) or above < 0.25 * len(inside) or between > 0.1 * len(inside):
@@ -121,17 +140,18 @@ def _raised_level(crop: Crop, height: DepthImage, plane: Plane) -> Plane:
 def support_of_point(
     cloud: Cloud, planes: tuple[Plane, ...], row: int, column: int
 ) -> Plane | None:
-    """The plane that most of the readings beside and below a point lie on."""
+    """The plane with the most readings beside and below a point."""
     if len(planes) < 2:
         return planes[0] if planes else None
-    reach = round(_AROUND_POINT * cloud.width)
+    reach = round(_POINT_REACH_FRACTION * cloud.width)
     around = (
         slice(max(0, row - reach // 4), min(cloud.height, row + reach)),
         slice(max(0, column - reach), min(cloud.width, column + reach)),
     )
     z = cloud.depth[around]
-    shares = [
-        np.mean((z > 0) & (np.abs(p.height_image(cloud, *around)) < 0.01 * z)) for p in planes
+    fractions = [
+        np.mean((z > 0) & (np.abs(p.height_image(cloud, *around)) < _ON_PLANE_FRACTION * z))
+        for p in planes
     ]
-    best = int(np.argmax(shares))
-    return planes[best] if shares[best] > 0.5 * _RING_SHARE else planes[0]
+    best = int(np.argmax(fractions))
+    return planes[best] if fractions[best] > _MIN_RING_FRACTION else planes[0]

@@ -1,41 +1,44 @@
-"""Medians and ends of many values, taken from as many of them as are enough.
+"""Robust statistics of many values: median and extent, from a sample where that is enough.
 
-A median of four thousand values is off by 1.25 / sqrt(4000), 2 % of their scatter; the rest of a
-hundred thousand would only cost time. Knows no points, pixels or sensors.
+The standard error of a median of 4000 values is 1.25 / sqrt(4000), 2 % of their scatter; using
+all of a hundred thousand values costs time and gains nothing. Knows no points, pixels or sensors.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[Any]
+Values = npt.NDArray[np.floating | np.integer]
 
-_ENOUGH = 4000
-_ENDS = 0.0025  # share of the values beyond which they do not decide an extent
+#: Values of which a median is taken.
+_MAX_SAMPLE = 4000
+#: Fraction of the values ignored at each end of an extent: stray readings.
+_TAIL_FRACTION = 0.0025
 #: Standard deviation of a Gaussian over its median absolute deviation.
 MAD = 1.4826
 
 
 def median(values: Values) -> float:
-    """The middle one of (N,) values, N >= 1, none of them NaN; of some spread evenly if many."""
-    some = values[:: max(1, len(values) // _ENOUGH)]
-    middle = len(some) // 2
-    return float(np.partition(some, middle)[middle])
+    """The upper median of (N,) values, N >= 1, without NaN; of an even sample if N is large."""
+    sample = values[:: max(1, len(values) // _MAX_SAMPLE)]
+    middle = len(sample) // 2
+    return float(np.partition(sample, middle)[middle])
 
 
-def ends(values: Values, share: float = _ENDS) -> tuple[float, float]:
-    """The values (N,), N >= 1, with `share` of all below and above them; no interpolation."""
-    few = int(share * (len(values) - 1))
-    if few == 0:
+def ends(values: Values, tail_fraction: float = _TAIL_FRACTION) -> tuple[float, float]:
+    """Lower and upper quantile of (N,) values, N >= 1: `tail_fraction` lies beyond each end.
+
+    Without interpolation.
+    """
+    tail = int(tail_fraction * (len(values) - 1))
+    if tail == 0:
         return float(values.min()), float(values.max())
-    ordered = np.partition(values, (few, len(values) - 1 - few))
-    return float(ordered[few]), float(ordered[len(values) - 1 - few])
+    ordered = np.partition(values, (tail, len(values) - 1 - tail))
+    return float(ordered[tail]), float(ordered[len(values) - 1 - tail])
 
 
 def extent(values: Values) -> float:
-    """From one end to the other."""
+    """Difference of the two `ends` of (N,) values."""
     low, high = ends(values)
     return high - low

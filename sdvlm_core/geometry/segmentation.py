@@ -1,8 +1,8 @@
-"""Depth split where it jumps: the pieces of a crop, and which of them the object of a box is.
+"""Segmentation of a crop at depth discontinuities, and the choice of the object's pieces.
 
 The object is the piece that fills the middle of the box, stays inside it and has its outline,
-with the smaller ones in the box that are close to it in space. Knows pixels, depths and a height
-over the support; does not know where the box came from.
+joined with smaller pieces in the box that are close to it in space. Knows pixels, depths and
+heights over the support; does not know where the box came from.
 """
 
 from __future__ import annotations
@@ -15,40 +15,47 @@ from scipy.spatial import cKDTree
 
 from sdvlm_core.geometry.crops import Crop
 from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
-from sdvlm_core.geometry.region_support import NEAR_RISE, RISE, SPECK
+from sdvlm_core.geometry.region_support import MIN_PIECE_PX, min_rise_fraction
 from sdvlm_core.geometry.robust import median
 from sdvlm_core.geometry.support_plane import Plane
 
 Labels = npt.NDArray[np.int32]
 
-# A step in depth from one pixel to the next is a border between things if it exceeds this part
-# of the distance plus what a surface seen at about 76 degrees makes: 4 pixels' pitch per pixel.
-STEP, _SLOPE = 0.008, 4.0
-_NOISE = 6.0  # in standard deviations: the range of nine readings of one surface stays below it
-_STEP_PARTS = (1.0, 0.5, 0.25)  # tried one after the other, until the object stays in its box
-_WHOLE = 0.9  # the part of it that does
-_INSIDE = 0.7  # the part of a piece that must lie in the box for it to belong to it
-# Pieces of one thing (holes, self-occlusion) are this close: in parts of the distance, or of the
-# smaller piece's own size.
-_BRIDGE, _BRIDGE_SIZE = 0.02, 0.2
-_CENTRED = 0.3  # of a box's sides: how far from its middle a thing's pixels weigh
+# Values without another source: tuned on the development frames of benchmarks/real_frames.py and
+# on training.simulate.
+#: A depth difference between neighbouring pixels is a border between objects if it exceeds this
+#: fraction of the distance plus the difference on a surface seen at atan(4), about 76 degrees.
+MIN_STEP_FRACTION, _MAX_SLOPE = 0.008, 4.0
+#: Standard deviations: the range of nine readings of one surface stays below it.
+_NOISE_SIGMAS = 6.0
+#: Factors of the step, tried in this order until the object stays inside its box.
+_STEP_FACTORS = (1.0, 0.5, 0.25)
+#: Fraction of the main piece that must lie inside the box.
+_MIN_MAIN_INSIDE_FRACTION = 0.9
+#: Fraction of another piece that must lie inside the box to be part of the object.
+_MIN_INSIDE_FRACTION = 0.7
+#: Largest distance between pieces of one object (holes, self-occlusion): a fraction of the camera
+#: distance, or of the smaller piece's size.
+_MAX_BRIDGE_FRACTION, _MAX_BRIDGE_SIZE_FRACTION = 0.02, 0.2
+#: 1 sigma of the weight of pixels around the middle of a box, as a fraction of its sides.
+_CENTRE_SIGMA_FRACTION = 0.3
 
 
 def object_in_box(
     cloud: Cloud, crop: Crop, raised: Mask, plane: Plane | None, height: DepthImage | None
 ) -> Mask:
-    """The object of a box among what is raised over its support.
+    """The mask of a box's object among the pixels that rise over its support.
 
-    A piece that goes on far outside is one with a neighbour that nearly touches it: smaller
-    steps are tried as borders, and if none helps, the box itself is the border.
+    A piece that continues far outside contains a neighbour that nearly touches the object: smaller
+    steps are tried as borders, and if none separates them, the box itself is the border.
     """
     first: tuple[Labels, int] | None = None
-    for part in _STEP_PARTS:
-        labels = split(cloud, crop, raised, part)
-        total, share = _shares(crop, labels)
-        main = _main_piece(crop, labels, total, share)
-        if main and share[main] >= _WHOLE:
-            others = np.flatnonzero((share > _INSIDE) & (total >= SPECK))
+    for factor in _STEP_FACTORS:
+        labels = split(cloud, crop, raised, factor)
+        total, inside = _inside_fractions(crop, labels)
+        main = _main_piece(crop, labels, total, inside)
+        if main and inside[main] >= _MIN_MAIN_INSIDE_FRACTION:
+            others = np.flatnonzero((inside > _MIN_INSIDE_FRACTION) & (total >= MIN_PIECE_PX))
             others = others[(others != main) & (total[others] > 0.01 * total[main])]
             return _bridged(cloud, crop, labels, main, others[others > 0])
         first = first or (labels, main)
@@ -64,64 +71,66 @@ def object_in_box(
     return clipped
 
 
-def split(cloud: Cloud, crop: Crop, wanted: Mask, part: float = 1.0) -> Labels:
-    """Connected pieces of the wanted pixels, split where depth jumps (0 = none).
+def split(cloud: Cloud, crop: Crop, wanted: Mask, step_factor: float = 1.0) -> Labels:
+    """Labels (h, w) of the connected pieces of the wanted pixels, split at depth steps; 0 = none.
 
-    `part` of the usual step makes a border.
-
-    Pixels beside a jump mix two depths. They are left out, then given back to a piece that they
-    agree with; those in between belong to nothing.
+    `step_factor` times the usual step is a border. Pixels beside a step mix two depths: they are
+    left out first, then added to a neighbouring piece whose depth they match; the others stay 0.
     """
     kernel, depth = np.ones((3, 3), np.uint8), crop.depth
-    # Specks without a reading inside a surface must not cut it; at a silhouette the hole takes
-    # the far side's depth, where the shadow of an active sensor lies.
-    filled = np.where(crop.read, depth, cv2.dilate(depth, kernel))
+    # Small holes inside a surface must not split it. At a silhouette a hole takes the far side's
+    # depth, because the shadow of an active sensor lies there.
+    filled = np.where(crop.valid, depth, cv2.dilate(depth, kernel))
     far = cv2.dilate(filled, kernel)
     near = cv2.erode(np.where(filled > 0, filled, np.float32(np.inf)), kernel)
-    slope = np.float32(part * _SLOPE * cloud.pitch * crop.step)
-    step = np.float32(part * STEP)
-    noise = np.float32(_NOISE) * cloud.scatter(depth)
-    jump = far - near > (step + 2 * slope) * near + noise
-    whole = wanted & ~jump
-    if np.count_nonzero(whole) < 0.3 * np.count_nonzero(wanted):
-        whole = wanted  # as thin as the jumps on both its sides
-    _, labels = cv2.connectedComponents(whole.astype(np.uint8), connectivity=8)
+    slope = np.float32(step_factor * _MAX_SLOPE * cloud.pixel_angle * crop.step)
+    step = np.float32(step_factor * MIN_STEP_FRACTION)
+    noise = np.float32(_NOISE_SIGMAS) * cloud.scatter(depth)
+    border = far - near > (step + 2 * slope) * near + noise
+    interior = wanted & ~border
+    if np.count_nonzero(interior) < 0.3 * np.count_nonzero(wanted):
+        interior = wanted  # thin objects: the borders of both sides cover them
+    _, labels = cv2.connectedComponents(interior.astype(np.uint8), connectivity=8)
     for _ in range(2):
-        spare = wanted & (labels == 0)
-        if not spare.any():
+        unlabelled = wanted & (labels == 0)
+        if not unlabelled.any():
             break
         labelled = labels > 0
-        offered = cv2.dilate(labels.astype(np.uint16), kernel)
+        neighbour = cv2.dilate(labels.astype(np.uint16), kernel)
         low = cv2.erode(np.where(labelled, depth, np.float32(np.inf)), kernel)
         high = cv2.dilate(np.where(labelled, depth, np.float32(0)), kernel)
         slack = (0.5 * step + slope) * depth + 0.5 * noise
-        agrees = spare & (offered > 0) & (depth > low - slack) & (depth < high + slack)
-        np.copyto(labels, offered, where=agrees)
+        matches = unlabelled & (neighbour > 0) & (depth > low - slack) & (depth < high + slack)
+        np.copyto(labels, neighbour, where=matches)
     return labels
 
 
-def _shares(crop: Crop, labels: Labels) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Pixels of every label, and the part of them inside the region."""
+def _inside_fractions(
+    crop: Crop, labels: Labels
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Pixels of every label, and the fraction of them inside the region."""
     total = np.bincount(labels.ravel())
     within = np.bincount(labels[crop.inside], minlength=len(total))
     return total, within / np.maximum(total, 1)
 
 
 def _main_piece(
-    crop: Crop, labels: Labels, total: npt.NDArray[np.intp], share: npt.NDArray[np.float64]
+    crop: Crop, labels: Labels, total: npt.NDArray[np.intp], inside: npt.NDArray[np.float64]
 ) -> int:
-    """The piece that fills the middle of the box and ends where it does; 0 if there is none."""
+    """The label of the piece that fills the middle of the box and has its outline; 0 if none."""
     x1, y1, x2, y2 = crop.own_box
     within = (slice(y1, y2), slice(x1, x2))
     down, across = (
-        np.exp(-(((np.arange(side) - (side - 1) / 2) / side) ** 2) / (2 * _CENTRED**2))
+        np.exp(
+            -(((np.arange(side) - (side - 1) / 2) / side) ** 2) / (2 * _CENTRE_SIGMA_FRACTION**2)
+        )
         for side in labels[within].shape
     )
     centred = down[:, None] * across * crop.inside[within]
     filled = np.bincount(labels[within].ravel(), weights=centred.ravel(), minlength=len(total))
-    # A detector draws its box around the thing: a piece with the same outline is the thing.
-    # What shows through a chair, or stands before a box, has another one.
-    weight = filled * share**2 * _outline_match(crop, labels, total)
+    # A detector's box encloses its object, so the object's piece has the same outline. What is
+    # visible through a chair, or stands in front of a box, has another outline.
+    weight = filled * inside**2 * _outline_match(crop, labels, total)
     weight[0] = 0.0
     main = int(np.argmax(weight))
     return main if weight[main] > 0 else 0
@@ -130,11 +139,11 @@ def _main_piece(
 def _outline_match(
     crop: Crop, labels: Labels, total: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float64]:
-    """Intersection over union of every label's bounding box with the region's box; 0 for specks."""
+    """IoU of every label's bounding box with the region's box; 0 for pieces that are noise."""
     x1, y1, x2, y2 = crop.own_box
     match = np.zeros(len(total))
     for label, found in enumerate(find_objects(labels), start=1):
-        if found is None or total[label] < SPECK:
+        if found is None or total[label] < MIN_PIECE_PX:
             continue
         (top, bottom), (left, right) = ((part.start, part.stop) for part in found)
         across, down = min(right, x2) - max(left, x1), min(bottom, y2) - max(top, y1)
@@ -145,45 +154,49 @@ def _outline_match(
 
 
 def _standing_on(crop: Crop, mask: Mask, plane: Plane, height: DepthImage) -> Mask:
-    """The pixels of a piece that stand on its level top and go on outside the region."""
+    """The pixels of a piece that rise over its level top and continue outside the region."""
     within = height[mask & crop.inside]
-    rise = max(NEAR_RISE * plane.spread, RISE) * median(crop.depth[mask])
+    rise = min_rise_fraction(plane) * median(crop.depth[mask])
     counts, edges = np.histogram(within, bins=np.arange(rise, within.max() + 2 * rise, rise))
     lid = float(edges[int(np.argmax(counts))]) + rise / 2
     above = mask & (height > lid + 2 * rise)
     outside = np.count_nonzero(above & ~crop.inside)
-    goes_on = outside > 0.3 * np.count_nonzero(above)
+    continues = outside > 0.3 * np.count_nonzero(above)
     level = np.mean(np.abs(within - lid) < rise) > 0.25
-    return above if goes_on and level else np.zeros_like(mask)
+    return above if continues and level else np.zeros_like(mask)
 
 
 def _bridged(
     cloud: Cloud, crop: Crop, labels: Labels, main: int, others: npt.NDArray[np.intp]
 ) -> Mask:
-    """The main piece with those of the others that are close to it in space.
+    """The main piece joined with those of the others that are close to it in space.
 
-    Close is most of the piece, not its edge: a mixed pixel reaches from a chair to the wall.
+    Most of a piece must be close, not its edge alone: mixed pixels reach from a chair to the wall.
     """
     mask: Mask = labels == main
     if not len(others):
         return mask
-    some = _sample(cloud, crop, mask)
-    tree = cKDTree(some)
-    reach = float(np.linalg.norm(np.ptp(some, axis=0)))
+    sample = _sample(cloud, crop, mask)
+    tree = cKDTree(sample)
+    reach = float(np.linalg.norm(np.ptp(sample, axis=0)))
     for label in others:
         piece = labels == label
         points = _sample(cloud, crop, piece)
         distance = tree.query(points)[0]
         z = median(points[:, 2])
         nearest = float(np.sort(distance)[: max(3, len(distance) // 50)].mean())
-        own = min(reach, float(np.linalg.norm(np.ptp(points, axis=0))))
-        limit = max(_BRIDGE * z + 2 * float(cloud.scatter(np.float32(z))), _BRIDGE_SIZE * own)
+        smaller = min(reach, float(np.linalg.norm(np.ptp(points, axis=0))))
+        limit = max(
+            _MAX_BRIDGE_FRACTION * z + 2 * float(cloud.scatter(np.float32(z))),
+            _MAX_BRIDGE_SIZE_FRACTION * smaller,
+        )
         if nearest < limit and np.quantile(distance, 0.9) < reach:
             mask = mask | piece
     return mask
 
 
 def _sample(cloud: Cloud, crop: Crop, mask: Mask) -> npt.NDArray[np.float64]:
+    """About 300 points (N, 3) of a mask, metres."""
     rows, columns = np.nonzero(mask)
     thin = max(1, len(rows) // 300)
     return cloud.points(

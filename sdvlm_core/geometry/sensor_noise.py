@@ -1,9 +1,9 @@
-"""What a depth camera's readings are worth: standard deviations per sensor, metres.
+"""Noise models of depth cameras: the standard deviation of one reading, per sensor family.
 
-A reading at depth z scatters by floor + square z^2 (stereo and structured light measure
-disparity; Khoshelham and Elberink, Sensors 2012, for Kinect; Keselman et al., CVPRW 2017, for
-RealSense; time of flight grows less), is stored in steps that may grow as z^2, and is off as a
-whole by a part of z (calibration). Does not know what is measured.
+At depth z a reading scatters by floor + square z^2: stereo and structured light measure disparity
+(Khoshelham and Elberink, Sensors 2012, for Kinect; Keselman et al., CVPRW 2017, for RealSense);
+for time of flight it grows less. Readings are stored in steps that may grow with z^2, and the
+calibration has a scale error. Does not know what is measured.
 """
 
 from __future__ import annotations
@@ -19,35 +19,37 @@ class DepthNoise:
     """Parameters of one family of depth cameras.
 
     Attributes:
-        floor: standard deviation of one reading at no distance, metres.
-        square: its growth with z^2, per metre.
-        step: what the stored value is rounded to, metres.
-        step_square: growth of that step with z^2, per metre.
-        edge: how many pixels of a silhouette are lost or mixed, each side.
-        scale: standard deviation of the calibration, as a part of the length.
+        floor_m: standard deviation of one reading at z = 0, metres.
+        square_per_m: its growth with z^2, 1 / metre.
+        step_m: resolution of the stored value, metres.
+        step_square_per_m: growth of that resolution with z^2, 1 / metre.
+        edge_px: pixels of a silhouette that are lost or mixed, on each side.
+        scale_fraction: 1 sigma of the calibration, as a fraction of a length.
     """
 
-    floor: float
-    square: float
-    step: float
-    step_square: float
-    edge: float
-    scale: float
+    floor_m: float
+    square_per_m: float
+    step_m: float
+    step_square_per_m: float
+    edge_px: float
+    scale_fraction: float
 
-    def reading(self, z: float) -> float:
-        """Standard deviation of one reading at depth z metres."""
-        step = max(self.step, self.step_square * z * z)
-        return math.hypot(self.floor + self.square * z * z, step / math.sqrt(12))
+    def reading_std_dev(self, z: float) -> float:
+        """Standard deviation of one reading at depth z metres, metres."""
+        step = max(self.step_m, self.step_square_per_m * z * z)
+        return math.hypot(self.floor_m + self.square_per_m * z * z, step / math.sqrt(12))
 
 
+#: Presets by sensor family. `edge_px` of the real ones was set so that the intervals cover the
+#: frames of benchmarks/real_frames.py; there was no frame of an azure_kinect.
 SENSORS: dict[str, DepthNoise] = {
     "realsense": DepthNoise(0.0020, 0.0020, 0.001, 0.0005, 4.0, 0.010),
     "kinect": DepthNoise(0.0015, 0.0015, 0.001, 0.0027, 4.0, 0.010),
     "azure_kinect": DepthNoise(0.0020, 0.0004, 0.001, 0.0, 4.0, 0.005),
-    # Its pixels share nothing, so that most of the scatter is evened out.
+    # Its pixels have independent noise, so smoothing removes most of the scatter.
     "simulated": DepthNoise(0.0003, 0.0005, 0.001, 0.0002, 0.6, 0.0),
 }
-#: What is assumed of a camera nobody named.
+#: The preset if the caller names none.
 DEFAULT_SENSOR = "realsense"
 
 
@@ -55,10 +57,10 @@ def sensor_noise(name: str) -> DepthNoise:
     """The preset of that name.
 
     Raises:
-        QueryError: there is none; names those there are.
+        QueryError: the name is unknown; the message lists the known ones.
     """
     try:
         return SENSORS[name]
     except KeyError:
         known = ", ".join(SENSORS)
-        raise QueryError(f"no sensor preset is called {name!r}; there are {known}") from None
+        raise QueryError(f"unknown sensor preset {name!r}; choose one of {known}") from None

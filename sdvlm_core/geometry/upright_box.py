@@ -1,9 +1,9 @@
 """Points of one object over a plane -> its upright box: centre, length, width, height.
 
-Only the side that faces the camera was seen. The silhouette's two ends show where the middle of a
-centrally symmetric thing lies, and the far side is the near one turned about it; what of that would
-have to stand where the camera saw the bare support is dropped again. Works in float64 and in
-coordinates of the plane: moving the scene changes nothing. Knows no pixels, regions or sensors.
+Only the side that faces the camera is visible. The two ends of the silhouette show the centre of a
+centrally symmetric object, and the far side is the near side turned about it; inferred points are
+dropped where the camera saw something behind them. Works in float64 and in coordinates of the
+plane, so moving the scene changes nothing. Knows no pixels, regions or sensors.
 """
 
 from __future__ import annotations
@@ -19,15 +19,27 @@ from sdvlm_core.geometry.point_cloud import Mask, Points
 from sdvlm_core.geometry.robust import ends, extent, median
 from sdvlm_core.geometry.support_plane import Plane
 
-_COLUMNS = 64  # of the silhouette; its ends need this share of the usual readings in a column
-_SOLID = 0.1
-_ROUND = (0.4, 1.3)  # half depth of a round thing in half widths
-_CIRCLE = 0.25  # axes that differ by less are taken for a circle's: most round things are
-_FLATTEST = 0.35  # sine of the view's elevation; below it tops are hardly seen
-_BINS = 20  # across the silhouette, in which the near outline is taken
+# Values without another source: tuned on the development frames of benchmarks/real_frames.py and
+# on training.simulate.
+#: Columns of the silhouette. Its ends are columns with this fraction of the median count of
+#: readings.
+_SILHOUETTE_COLUMNS, _MIN_COLUMN_FRACTION = 64, 0.1
+#: Range of the half depth of a round object, as a fraction of its half width.
+_ROUND_FRACTION = (0.4, 1.3)
+#: An ellipse becomes a circle if its half axes differ by less than this fraction, because most
+#: round objects are circular.
+_CIRCLE_FRACTION = 0.25
+#: An ellipse is chosen if its residual is less than this fraction of two lines' residual.
+_ROUND_RESIDUAL_FRACTION = 0.8
+#: Sine of the view's elevation; below it, tops are hardly visible.
+_MIN_ELEVATION_SINE = 0.35
+#: Bins across the silhouette, in which the near outline is taken; how many must have readings.
+_OUTLINE_BINS, _MIN_OUTLINE_BINS = 20, 6
+#: Readings farther outside the box than this fraction of its length belong to something else.
+_STRAY_FRACTION = 0.1
+#: Width of each end of the silhouette, as a fraction of its width.
+_END_FRACTION = 0.06
 _CORNERS = np.array([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]) / 2.0
-_STRAY = 0.1  # of the length: readings that far outside the box are of something else
-_SIDE = 0.06  # of the silhouette's width: what belongs to its end
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +51,11 @@ class UprightBox:
         axes: (3, 3) unit rows along length, width and height.
         size: (3,) length >= width, both horizontal, and height.
         bottom: height of its lower face over the plane.
-        surface: (M, 3) the points that were seen and the far side that was inferred from them,
-            without the few far outside the box: mixed readings reach to what is behind.
-        seen_depth: extent along the horizontal view that was seen.
-        inferred_depth: how much of it was added for the far side.
-        seen_width: extent across the view.
+        surface: (M, 3) the visible points and the inferred far side, without the few far outside
+            the box: mixed readings between the object and its background.
+        visible_depth: visible extent along the horizontal view.
+        inferred_depth: extent added for the far side.
+        visible_width: extent across the view.
     """
 
     centre: Points
@@ -51,9 +63,9 @@ class UprightBox:
     size: Points
     bottom: float
     surface: Points
-    seen_depth: float
+    visible_depth: float
     inferred_depth: float
-    seen_width: float
+    visible_width: float
 
     @property
     def corners(self) -> Points:
@@ -62,12 +74,12 @@ class UprightBox:
 
     @property
     def nearest_corner(self) -> int:
-        """The lower corner nearest to the camera, where the three sizes are shown."""
+        """Index of the lower corner nearest to the camera, where the three sizes are drawn."""
         return int(np.argmin(np.linalg.norm(self.corners[:4], axis=1)))
 
     @property
     def orientation(self) -> tuple[float, float, float, float]:
-        """Quaternion (x, y, z, w) that turns the optical frame's axes into the box's."""
+        """Quaternion (x, y, z, w) that rotates the optical frame's axes into the box's."""
         x, y, z, w = Rotation.from_matrix(self.axes.T).as_quat()
         return float(x), float(y), float(z), float(w)
 
@@ -83,98 +95,140 @@ def upright_box(
 
     Args:
         points: on the object's surface.
-        plane: gives the way up and, with `standing`, where the object ends below.
-        rim: how far a silhouette lies beyond the outermost points, metres: half a pixel.
-        hidden: function (M, 3) points -> (M,) bool, could they exist and not have been seen.
-        standing: the object rests on the plane; without it, it ends at its lowest point.
+        plane: defines the up axis and, with `standing`, the object's lower end.
+        rim: distance from the outermost points to the silhouette, metres: half a pixel.
+        hidden: function (M, 3) points -> (M,) bool: may they exist although they were not seen?
+        standing: the object rests on the plane; otherwise it ends at its lowest point.
     """
     up = np.array(plane.normal)
-    heights = plane.heights(points)
-    lowest, top = ends(heights)
+    lowest, top = ends(plane.heights(points))
     bottom = 0.0 if standing else lowest
     middle = points.mean(axis=0)
+    axes = _view_axes(middle, up)
+    side, view = axes[:2]
+    upright = points @ axes.T  # across, along the view, up
+    flat = upright[_inliers(upright), :2]
+    visible_width = _extend_to_silhouette(flat, middle, up, rim)
+    shape = _near_shape(flat)
+    far, mirrored = _far_side(upright, flat, shape, axes, hidden)
+    rectangle, inferred_depth = _footprint(flat, mirrored, shape)
+    along = np.cos(rectangle.angle) * side + np.sin(rectangle.angle) * view
+    height = max(top - bottom, 0.0)
+    base = -plane.offset * up
+    across, deep = rectangle.centre
+    position = across * side + deep * view + base + (bottom + height / 2) * up
+    box_axes = np.stack([along, np.cross(up, along), up])
+    size = np.array([rectangle.length, rectangle.width, height])
+    surface = np.concatenate([points, far])
+    limit = size / 2 + _STRAY_FRACTION * rectangle.length
+    return UprightBox(
+        centre=position,
+        axes=box_axes,
+        size=size,
+        bottom=bottom,
+        surface=surface[_inside(surface - position, box_axes, limit)],
+        visible_depth=extent(flat[:, 1]),
+        inferred_depth=inferred_depth,
+        visible_width=visible_width,
+    )
+
+
+def _view_axes(middle: Points, up: Points) -> Points:
+    """Unit rows (3, 3): across the view, along its horizontal part, up."""
     view = middle - (middle @ up) * up
-    norm = float(np.linalg.norm(view))
-    # Straight from above there is no horizontal view; any direction will do.
-    if norm < 1e-9:
+    # Straight from above there is no horizontal view: any direction is as good.
+    if float(np.linalg.norm(view)) < 1e-9:
         view = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
     view = view / np.linalg.norm(view)
-    side = np.cross(up, view)
-    frame = np.stack([side, view, up])
-    upright = points @ frame.T  # across, deep, up
-    flat = upright[_inliers(upright), :2]
-    # A silhouette ends beyond the outermost pixels' centres.
-    wide = float(np.ptp(flat[:, 0]))
-    if wide > 0:
+    return np.stack([np.cross(up, view), view, up])
+
+
+def _extend_to_silhouette(flat: Points, middle: Points, up: Points, rim: float) -> float:
+    """Move a footprint's points (N, 2) apart, in place, so that they reach the silhouette.
+
+    A silhouette ends half a pixel beyond the outermost pixels' centres. Along the view too, where
+    a pixel is the longer the flatter the view is.
+
+    Returns:
+        The width of the footprint before, metres.
+    """
+    width = float(np.ptp(flat[:, 0]))
+    if width > 0:
         across = (flat[:, 0].max() + flat[:, 0].min()) / 2
-        flat[:, 0] = across + (flat[:, 0] - across) * (1 + 2 * rim / wide)
-    # So does its far end, where the pixels are as long as the view is flat.
-    front, deep = float(flat[:, 1].min()), float(np.ptp(flat[:, 1]))
-    if deep > 0:
+        flat[:, 0] = across + (flat[:, 0] - across) * (1 + 2 * rim / width)
+    front, depth = float(flat[:, 1].min()), float(np.ptp(flat[:, 1]))
+    if depth > 0:
         steep = abs(float(middle @ up)) / float(np.linalg.norm(middle))
-        flat[:, 1] = front + (flat[:, 1] - front) * (1 + rim / max(steep, _FLATTEST) / deep)
-    shape = _near_shape(flat)
-    seen = extent(flat[:, 1])
-    far, mirrored = _far_side(upright, flat, shape, frame, hidden)
+        stretch = 1 + rim / max(steep, _MIN_ELEVATION_SINE) / depth
+        flat[:, 1] = front + (flat[:, 1] - front) * stretch
+    return width
+
+
+@dataclass(frozen=True, eq=False)
+class _Rectangle:
+    """A rectangle in the footprint's coordinates (across, along the view), metres, radians."""
+
+    length: float
+    width: float
+    angle: float  # of the length, from the across axis
+    centre: Points  # (2,)
+
+
+def _footprint(flat: Points, mirrored: Points, shape: _Shape | None) -> tuple[_Rectangle, float]:
+    """The rectangle of the whole footprint, and how much of its depth was inferred, metres.
+
+    Args:
+        flat: (N, 2) visible points.
+        mirrored: (M, 2) inferred points of the far side.
+        shape: what the near outline suggests.
+    """
+    visible = extent(flat[:, 1])
     if shape is not None and shape.half_depth is not None:
         front = ends(flat[:, 1])[0]
-        deep = max(seen, 2 * shape.half_depth)
+        deep = max(visible, 2 * shape.half_depth)
         length, width, angle = 2 * shape.half_width, deep, 0.0
         if width > length:
             length, width, angle = width, length, np.pi / 2
         centre = np.array([shape.middle[0], front + deep / 2])
-        added = deep - seen
-    else:
-        outline = np.concatenate([flat, mirrored]) if len(mirrored) else flat
-        length, width, angle, centre = _rectangle(outline)
-        added = max(0.0, extent(outline[:, 1]) - seen)
-    along = np.cos(angle) * side + np.sin(angle) * view
-    height = max(top - bottom, 0.0)
-    base = -plane.offset * up
-    position = centre[0] * side + centre[1] * view + base + (bottom + height / 2) * up
-    axes, size = np.stack([along, np.cross(up, along), up]), np.array([length, width, height])
-    surface = np.concatenate([points, far])
-    return UprightBox(
-        centre=position,
-        axes=axes,
-        size=size,
-        bottom=bottom,
-        surface=surface[_inside(surface - position, axes, size / 2 + _STRAY * length)],
-        seen_depth=seen,
-        inferred_depth=added,
-        seen_width=wide,
-    )
+        return _Rectangle(length, width, angle, centre), deep - visible
+    outline = np.concatenate([flat, mirrored]) if len(mirrored) else flat
+    return _min_area_rectangle(outline), max(0.0, extent(outline[:, 1]) - visible)
 
 
 def _inliers(flat: Points) -> Mask:
-    """Without the few that lie outside the ends of a footprint (N, 2).
+    """Mask (N,) of a footprint's points (N, 2) without the few outside its ends.
 
-    Along the view a single mixed reading is far off. Across it an end is sharp to the pixel, but
-    it is the thing's only where some of its height is seen: a lone row of readings is a sensor's.
+    Along the view a single mixed reading can be far off. Across the view an end is sharp to the
+    pixel, but it belongs to the object only if a column of it is visible: a single row of readings
+    is a sensor artefact.
     """
     low, high = ends(flat[:, 1])
     kept = (flat[:, 1] >= low) & (flat[:, 1] <= high)
     left, right = flat[kept, 0].min(), flat[kept, 0].max()
     if right > left:
-        column = np.minimum(((flat[:, 0] - left) / (right - left) * _COLUMNS), _COLUMNS - 1)
+        last = _SILHOUETTE_COLUMNS - 1
+        column = np.minimum(((flat[:, 0] - left) / (right - left) * _SILHOUETTE_COLUMNS), last)
         column = np.maximum(column, 0).astype(int)
-        counts = np.bincount(column[kept], minlength=_COLUMNS)
-        solid = np.flatnonzero(counts >= _SOLID * median(counts[counts > 0]))
+        counts = np.bincount(column[kept], minlength=_SILHOUETTE_COLUMNS)
+        solid = np.flatnonzero(counts >= _MIN_COLUMN_FRACTION * median(counts[counts > 0]))
         kept &= (column >= solid[0]) & (column <= solid[-1])
     return kept if kept.sum() >= 3 else np.ones(len(flat), bool)
 
 
 def _inside(points: Points, axes: Points, half: Points) -> Mask:
-    """Which of (N, 3), from a box's centre, lie within its half sizes (3,) along its axes."""
+    """Mask (N,) of points (N, 3), relative to a box's centre, within its half sizes (3,).
+
+    All points if none is inside.
+    """
     inside = np.ones(len(points), bool)
-    for axis, most in zip(axes, half, strict=True):
-        inside &= np.abs(points @ axis) <= most
+    for axis, limit in zip(axes, half, strict=True):
+        inside &= np.abs(points @ axis) <= limit
     return inside if inside.any() else ~inside
 
 
 @dataclass(frozen=True, eq=False)
 class _Shape:
-    """A footprint as its near outline tells: centre (across, deep), half sizes; round or not."""
+    """A footprint inferred from its near outline: centre (across, along the view), half sizes."""
 
     middle: Points
     half_width: float
@@ -185,13 +239,13 @@ def _far_side(
     upright: Points,
     flat: Points,
     shape: _Shape | None,
-    frame: Points,
+    axes: Points,
     hidden: Callable[[Points], Mask] | None,
 ) -> tuple[Points, Points]:
-    """The near side (N, 3), in the frame's axes, turned about the footprint's vertical middle.
+    """The near side (N, 3), in the view's axes, turned about the footprint's vertical middle.
 
     Returns:
-        (M, 3) points, and the same (M, 2) in the coordinates of the footprint.
+        (M, 3) points in the optical frame, and the same (M, 2) in the footprint's coordinates.
     """
     if shape is None:
         return np.empty((0, 3)), np.empty((0, 2))
@@ -199,7 +253,7 @@ def _far_side(
     left, right, deepest = flat[:, 0].min(), flat[:, 0].max(), flat[:, 1].max()
     new = (deep > deepest) & (across > left) & (across < right)
     turned = np.stack([across[new], deep[new], upright[new, 2]], axis=1)
-    far = turned @ frame
+    far = turned @ axes
     if hidden is not None and len(far):
         possible = hidden(far)
         far, turned = far[possible], turned[possible]
@@ -207,38 +261,41 @@ def _far_side(
 
 
 def _near_shape(flat: Points) -> _Shape | None:
-    """What the near outline of a footprint (N, 2), across and deep, says of the whole.
+    """The whole footprint, inferred from the near outline of the visible one (N, 2).
 
-    The near outline is fitted twice: as half an ellipse with the silhouette as one axis (round
-    things), and as two straight lines (a corner, a face). The ellipse has a centre. For the rest,
-    the two ends of the silhouette of a centrally symmetric convex outline are each other's mirror
-    images about its centre; where an end is a whole face, its middle counts.
+    None if the outline has too few readings.
+
+    Two models are fitted to the near outline: half an ellipse with the silhouette as one axis
+    (round objects), and two straight lines (a corner, a face). The ellipse gives the centre. For
+    the lines, the two ends of the silhouette of a centrally symmetric convex outline mirror each
+    other about the centre; where an end is a whole face, the middle of the face counts.
     """
     left, right = flat[:, 0].min(), flat[:, 0].max()
     if right <= left:
         return None
-    tau = (2 * flat[:, 0] - left - right) / (right - left)
-    bins = np.clip(((tau + 1) / 2 * _BINS).astype(int), 0, _BINS - 1)
-    counts = np.bincount(bins, minlength=_BINS)
+    tau = (2 * flat[:, 0] - left - right) / (right - left)  # -1 to 1
+    bins = np.clip(((tau + 1) / 2 * _OUTLINE_BINS).astype(int), 0, _OUTLINE_BINS - 1)
+    counts = np.bincount(bins, minlength=_OUTLINE_BINS)
     starts = np.cumsum(counts) - counts
     filled = np.flatnonzero(counts >= 3)
-    if len(filled) < 6:
+    if len(filled) < _MIN_OUTLINE_BINS:
         return None
-    # Sorted by bin, then by depth: a bin's own range of one key, because one sort is the fastest.
+    # Sort by bin, then by depth, with one key: one sort is the fastest. Take the 5 % quantile.
     front, deep = float(flat[:, 1].min()), float(np.ptp(flat[:, 1])) * 1.001 or 1.0
     keys = np.sort(bins + (flat[:, 1] - front) / deep)
     near = front + deep * (keys[starts[filled] + counts[filled] // 20] - filled)
-    at = (filled + 0.5) / _BINS * 2 - 1
-    # The nearest reading of a bin of a round thing is at the bin's inner end.
-    at = np.sign(at) * (np.abs(at) - 1 / _BINS)
+    at = (filled + 0.5) / _OUTLINE_BINS * 2 - 1
+    # The nearest reading of a round object's bin is at the bin's inner end.
+    at = np.sign(at) * (np.abs(at) - 1 / _OUTLINE_BINS)
     half = (right - left) / 2
-    depth, bulge, residual = _half_ellipse(at, near)
-    if _ROUND[0] * half < bulge < _ROUND[1] * half and residual < 0.8 * _two_lines(at, near):
-        if abs(bulge - half) < _CIRCLE * half:
-            depth, bulge = depth + half - bulge, half
-        return _Shape(np.array([(left + right) / 2, depth]), half, bulge)
+    depth, half_depth, residual = _half_ellipse(at, near)
+    low, high = (fraction * half for fraction in _ROUND_FRACTION)
+    if low < half_depth < high and residual < _ROUND_RESIDUAL_FRACTION * _two_lines(at, near):
+        if abs(half_depth - half) < _CIRCLE_FRACTION * half:
+            depth, half_depth = depth + half - half_depth, half
+        return _Shape(np.array([(left + right) / 2, depth]), half, half_depth)
     middles = []
-    for end in (tau < -1 + 2 * _SIDE, tau > 1 - 2 * _SIDE):
+    for end in (tau < -1 + 2 * _END_FRACTION, tau > 1 - 2 * _END_FRACTION):
         if not end.any():
             return None
         low, high = ends(flat[end, 1], 0.05)
@@ -247,32 +304,36 @@ def _near_shape(flat: Points) -> _Shape | None:
 
 
 def _half_ellipse(at: Points, near: Points) -> tuple[float, float, float]:
-    """Half ellipse through (K,) depths at (K,) in [-1, 1]: its centre's depth, half depth; rms."""
+    """Least-squares half ellipse through depths (K,) at positions (K,) in [-1, 1].
+
+    Returns:
+        Depth of its centre, half depth, and RMS residual, metres.
+    """
     arc = np.sqrt(1 - at**2)
-    bent, apart = arc - arc.mean(), near - near.mean()
-    half = -float(bent @ apart) / float(bent @ bent)
-    residual = apart + half * bent
+    centred_arc, centred_near = arc - arc.mean(), near - near.mean()
+    half = -float(centred_arc @ centred_near) / float(centred_arc @ centred_arc)
+    residuals = centred_near + half * centred_arc
     centre = float(near.mean()) + half * float(arc.mean())
-    return centre, half, float(np.sqrt(residual @ residual / len(near)))
+    return centre, half, float(np.sqrt(residuals @ residuals / len(near)))
 
 
 def _two_lines(at: Points, near: Points) -> float:
-    """Residual of the best pair of lines that meet in the point nearest to the viewer."""
+    """RMS residual of the best pair of lines that meet at one of nine positions, metres."""
     corner = np.linspace(-1, 1, 9)[:, None]
     beyond = at - corner
     system = np.stack(
         [np.ones_like(beyond), np.maximum(beyond, 0), np.maximum(-beyond, 0)], axis=-1
     )
-    found = np.linalg.pinv(system) @ near  # one fit per corner (9, 3)
-    left = (system @ found[:, :, None])[..., 0] - near
-    return float(np.sqrt(np.mean(left**2, axis=1)).min())
+    fits = np.linalg.pinv(system) @ near  # one per corner (9, 3)
+    residuals = (system @ fits[:, :, None])[..., 0] - near
+    return float(np.sqrt(np.mean(residuals**2, axis=1)).min())
 
 
-def _rectangle(flat: Points) -> tuple[float, float, float, Points]:
-    """Minimum-area rectangle of (N, 2): length, width, angle of the length, centre."""
+def _min_area_rectangle(flat: Points) -> _Rectangle:
+    """Minimum-area rectangle of points (N, 2)."""
     middle = flat[0]
     centred = flat - middle
-    # OpenCV's hull is float32; only its choice of points is used.
+    # OpenCV computes the hull in float32; only the indices of its points are used.
     size = float(np.abs(centred).max()) or 1.0
     index = cv2.convexHull((centred / size).astype(np.float32), returnPoints=False)[:, 0]
     hull = centred[index]
@@ -291,5 +352,5 @@ def _rectangle(flat: Points) -> tuple[float, float, float, Points]:
     centre = middle + direction[:, best] * (u0 + u1) / 2 + normal[:, best] * (v0 + v1) / 2
     angle = float(angles[best])
     if u1 - u0 >= v1 - v0:
-        return float(u1 - u0), float(v1 - v0), angle, centre
-    return float(v1 - v0), float(u1 - u0), angle + np.pi / 2, centre
+        return _Rectangle(float(u1 - u0), float(v1 - v0), angle, centre)
+    return _Rectangle(float(v1 - v0), float(u1 - u0), angle + np.pi / 2, centre)

@@ -17,7 +17,7 @@ from sdvlm_core.answer import Kind, Measurement
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.drawing import draw_measurements
 from sdvlm_core.geometry.measure import Measured, Pair, measure
-from sdvlm_core.geometry.point_cloud import make_cloud
+from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.verification import Check
 from sdvlm_ros import visualization
 from sdvlm_ros.visualization import LIFETIME, Visualization
@@ -67,15 +67,15 @@ def shown(context: rclpy.Context) -> Iterator[Visualization]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[RgbdFrame]:
-    """What was done for the topics: every cloud that was made."""
-    made: list[RgbdFrame] = []
+    """The frames that were drawn for the topics."""
+    opened: list[RgbdFrame] = []
 
     def recorded(frame: RgbdFrame):
-        made.append(frame)
-        return make_cloud(frame)
+        opened.append(frame)
+        return open_scene(frame)
 
-    monkeypatch.setattr(visualization, "make_cloud", recorded)
-    return made
+    monkeypatch.setattr(visualization, "open_scene", recorded)
+    return opened
 
 
 def by_namespace(message: MarkerArray) -> dict[str, list[Marker]]:
@@ -106,14 +106,14 @@ def test_a_viewer_gets_markers_and_the_drawn_picture_with_the_frames_stamp(conte
     assert {ns for ns, _ in names} == {"support", "boxes", "sizes", "labels", "distances"}
     assert (picture.encoding, picture.width, picture.height) == ("rgb8", 640, 480)
     pixels = np.frombuffer(picture.data, np.uint8).reshape(480, 640, 3)
-    drawing = draw_measurements(frame.rgb, make_cloud(frame), found, pairs)
+    drawing = draw_measurements(open_scene(frame), found, pairs)
     np.testing.assert_array_equal(pixels, drawing)
     assert (drawing != frame.rgb).any()
 
 
 def test_markers_stand_where_the_objects_were_measured(result):
     frame, found, pairs = result
-    message = visualization.marker_array(Image().header, make_cloud(frame), found, pairs)
+    message = visualization.marker_array(Image().header, open_scene(frame).cloud, found, pairs)
     markers = by_namespace(message)
     for one, solid, sizes, label in zip(
         found, markers["boxes"], markers["sizes"], markers["labels"], strict=True
@@ -146,10 +146,10 @@ def test_an_object_that_was_not_measured_has_no_marker_but_a_place_in_the_pictur
     depth[:40] = 1.0
     empty = replace(frame, depth=depth)
     found, pairs = measure(empty, [Region("it", box=(200.0, 200.0, 300.0, 300.0))])
-    message = visualization.marker_array(Image().header, make_cloud(empty), found, pairs)
+    message = visualization.marker_array(Image().header, open_scene(empty).cloud, found, pairs)
     assert "boxes" not in by_namespace(message)
     assert message.markers[0].action == Marker.DELETEALL
-    assert (draw_measurements(frame.rgb, make_cloud(empty), found) != frame.rgb).any()
+    assert (draw_measurements(open_scene(empty), found) != frame.rgb).any()
 
 
 def test_nothing_is_drawn_until_somebody_subscribes_nor_after_he_left(

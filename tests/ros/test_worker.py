@@ -14,7 +14,7 @@ from rclpy.serialization import serialize_message
 from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.errors import DepthError, QueryCanceled, QueryTimeout, QueueFullError
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.geometry.measure import open_scene
+from sdvlm_core.geometry.scene import open_scene
 from sdvlm_ros import worker as worker_module
 from sdvlm_ros.frame_buffer import BufferedMessage, RawFrame
 from sdvlm_ros.ticket import Control, Outcome, Stage, Ticket

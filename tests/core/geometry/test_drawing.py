@@ -6,7 +6,7 @@ import numpy as np
 
 from sdvlm_core.geometry.drawing import AXES, PAIR, SUPPORT, draw_measurements, length_text
 from sdvlm_core.geometry.measure import measure
-from sdvlm_core.geometry.point_cloud import make_cloud
+from sdvlm_core.geometry.scene import open_scene
 from tests.core.geometry.test_measure import FAR, NEAR, table
 
 OUTLINE = (255, 220, 0)
@@ -15,7 +15,7 @@ OUTLINE = (255, 220, 0)
 def drawn(width: int, things=(NEAR, FAR)):
     frame, regions = table(width=width, things=things)
     found, pairs = measure(frame, regions)
-    return frame, found, draw_measurements(frame.rgb, make_cloud(frame), found, pairs)
+    return frame, found, draw_measurements(open_scene(frame), found, pairs)
 
 
 def pixels_of(picture, colour) -> int:

@@ -12,8 +12,7 @@ import pytest
 
 from sdvlm_core.errors import DepthError, IntrinsicsError, QueryError
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
-from sdvlm_core.geometry.gap import smallest_gap
-from sdvlm_core.geometry.measure import INFORMATIVE, UNFIT, Caution, Measured, measure
+from sdvlm_core.geometry.measure import INFORMATIVE, UNFIT, Caution, Measured, measure, smallest_gap
 from sdvlm_core.geometry.support_plane import Plane
 from sdvlm_core.geometry.upright_box import upright_box
 from tests.paths import ROOT, SHARED

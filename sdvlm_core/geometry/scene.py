@@ -1,0 +1,61 @@
+"""Scene: the point cloud and support planes of one frame, computed once and shared.
+
+Measuring, verification, drawing and the node's visualization open the same frame; the first call
+computes, the others reuse. The cache is keyed by the identity of the frame and holds it weakly: an
+entry lives exactly as long as its frame. A frame is immutable, so do not change its arrays in
+place. Does not know regions or objects.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass, field
+
+from sdvlm_core.frame import RgbdFrame
+from sdvlm_core.geometry.point_cloud import Cloud, make_cloud
+from sdvlm_core.geometry.support_plane import Plane, find_support_planes
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A frame with what all its regions share.
+
+    Attributes:
+        frame: the RGB-D frame.
+        cloud: its back-projected depth.
+        planes: its horizontal surfaces, the dominant one first.
+    """
+
+    frame: RgbdFrame
+    cloud: Cloud
+    planes: tuple[Plane, ...]
+
+
+@dataclass(eq=False)
+class _Entry:
+    """The computed parts of one frame. They must not refer to it: the frame would never die."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    parts: tuple[Cloud, tuple[Plane, ...]] | None = None
+
+
+_entries: weakref.WeakKeyDictionary[RgbdFrame, _Entry] = weakref.WeakKeyDictionary()
+_entries_lock = threading.Lock()
+
+
+def open_scene(frame: RgbdFrame) -> Scene:
+    """Back-project a frame and find its horizontal surfaces, once per frame; thread-safe.
+
+    Raises:
+        DepthError: no depth, or affine-invariant depth.
+        IntrinsicsError: no intrinsics.
+    """
+    with _entries_lock:
+        entry = _entries.setdefault(frame, _Entry())
+    with entry.lock:  # one per frame: threads with other frames do not wait
+        if entry.parts is None:
+            cloud = make_cloud(frame)
+            entry.parts = cloud, find_support_planes(cloud)
+        cloud, planes = entry.parts
+    return Scene(frame, cloud, planes)
