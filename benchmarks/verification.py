@@ -49,7 +49,7 @@ def main() -> None:
                 question.question, answer.text, question.reference, question.names
             ).correct
             _, checks = verify(session, answer, sensor="simulated")
-            verdicts = {check.agree for check in checks}
+            verdicts = {check.agrees for check in checks}
             if False in verdicts:
                 word = "disagree"
             elif verdicts == {True}:

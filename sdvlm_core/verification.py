@@ -1,9 +1,9 @@
-"""Language against geometry: is what a model said of an object what the depth image shows?
+"""Verification: a model's lengths against measurements from the depth image.
 
-Finds the objects an answer speaks of (the caller's regions, else the model itself is asked where
-they are, one short question each on the open session), measures them (`geometry`), and sets the
-two side by side. Fuses them only where they agree; a contradiction is reported, never smoothed
-over. Knows answers, sessions and measurements; does not know who asked.
+Locates the objects of an answer (the caller's regions; otherwise the model is asked for their
+coordinates, one short question each on the open session), measures them (`geometry`), and compares
+each length with its measurement. Fuses the two only if they agree; a disagreement is reported and
+both values stay. Knows answers, sessions and measurements; does not know messages or requests.
 """
 
 from __future__ import annotations
@@ -11,25 +11,31 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
-from sdvlm_core.engine import FrameSession
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import Region, is_in_image, pixel_from_fraction
-from sdvlm_core.geometry.measure import UNFIT, Caution, Measured, Pair, measure_in, measure_pair
+from sdvlm_core.geometry.measure import UNFIT, Caution, Measured, measure_in, measure_pair
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
 
-#: MSMU's success rule: two lengths agree when neither is so many times the other.
-AGREE = 1.25
-#: Standard deviation of a length that a model gives without one, as a part of it: the rule above.
-_LANGUAGE_SPREAD = AGREE - 1
-#: A point with one of these lies beside its object, within a few hundredths of the image.
+if TYPE_CHECKING:  # imports torch
+    from sdvlm_core.engine import FrameSession
+
+#: Two lengths agree if their ratio is below this: the success rule of MSMU-Bench.
+MAX_RATIO = 1.25
+#: 1 sigma of a length that a model answers without one, as a fraction of it: the rule above.
+_LANGUAGE_STD_DEV_FRACTION = MAX_RATIO - 1
+#: Tokens of an answer with a coordinate.
+_MAX_COORDINATE_TOKENS = 32
+#: A point with one of these warnings missed its object. Then points around it are tried, on rings
+#: with these radii, as fractions of the image's longer side.
 _MISSED = frozenset((Caution.TOO_FEW_POINTS, Caution.NOTHING_STANDS_OUT))
-_RINGS, _AROUND = (0.02, 0.04), 8
-#: Names of where the picture was taken from, and of what may be elsewhere.
+_RING_FRACTIONS, _RING_POINTS = (0.02, 0.04), 8
+#: Names of the camera in an answer.
 _VIEWER = re.compile(
     r"((your|my|our) )?(camera|viewer|observer|viewpoint)('s)?( (lens|position|location))?"
     r"|(where )?(you|i|me|us|we)|(your|my|our) (position|location)|here",
@@ -41,20 +47,21 @@ _SIZES = {Kind.LENGTH: "length_m", Kind.WIDTH: "width_m", Kind.HEIGHT: "height_m
 
 @dataclass(frozen=True)
 class Check:
-    """One number's second opinion.
+    """The comparison of one answered length with its measurement.
 
     Attributes:
-        said: the model's number.
-        seen: geometry's, with `warnings`; None = nothing to measure it by.
-        agree: None = it cannot be told.
-        why: in words, for logs and people.
-        objects: those that were measured for it, one or two.
+        claim: the model's length.
+        measurement: geometry's; None if nothing was measured.
+        agrees: None if it cannot be decided.
+        reason: why, as text for logs and people.
+        warnings: of the measured objects.
+        objects: what was measured, one or two objects.
     """
 
-    said: Measurement
-    seen: Measurement | None
-    agree: bool | None
-    why: str
+    claim: Measurement
+    measurement: Measurement | None
+    agrees: bool | None
+    reason: str
     warnings: tuple[Caution, ...] = ()
     objects: tuple[Measured, ...] = ()
 
@@ -67,188 +74,209 @@ def verify(
     deadline: float | None = None,
     cancel: threading.Event | None = None,
 ) -> tuple[SpatialAnswer, tuple[Check, ...]]:
-    """The answer with geometry's measurements beside its own, and what came of each.
-
-    Where the two agree a fused measurement follows; where they do not, the status becomes
-    DISAGREEMENT and both stay. A frame without metric depth or intrinsics is not checked, and says
-    so in the checks.
+    """Measure what an answer's lengths are about, and compare.
 
     Args:
-        regions: where the objects are, by label; what they do not name, the model is asked for.
+        session: of the answer's frame.
+        answer: what the session answered.
+        regions: the objects' regions by label; the model is asked for the other objects.
+        sensor: preset of `sensor_noise`.
         deadline: as in `FrameSession.ask`.
         cancel: as in `FrameSession.ask`.
 
+    Returns:
+        The answer with the measurements added, and one check per length. Where the two agree, a
+        FUSED measurement is added; where they do not, the status becomes DISAGREEMENT. In a frame
+        without metric depth or intrinsics every check is undecided.
+
     Raises:
-        QueryError: a region lies outside the image.
+        QueryError: a region lies outside the image, or the sensor is unknown.
         QueryTimeout, QueryCanceled, ModelMemoryError: of the questions that locate the objects.
     """
-    lengths = [m for m in answer.measurements if m.kind is Kind.DISTANCE or m.kind in _SIZES]
-    if not lengths:
+    claims = [m for m in answer.measurements if m.kind is Kind.DISTANCE or m.kind in _SIZES]
+    if not claims:
         return answer, ()
     try:
         scene = open_scene(session.frame)
     except (DepthError, IntrinsicsError) as error:
-        return answer, tuple(Check(m, None, None, str(error)) for m in lengths)
-    found: dict[str, Measured | None] = {}
-
-    def measured(label: str) -> Measured | None:
-        if label not in found:
-            region = _region_of(label, regions)
-            if region is not None:
-                found[label] = _measured(scene, region, sensor)
-            else:
-                point = _asked(session, label, deadline, cancel)
-                found[label] = point and _near(scene, label, point, sensor)
-        return found[label]
-
-    checks = tuple(_check(said, measured, regions) for said in lengths)
-    added = [check.seen for check in checks if check.seen is not None]
-    added += [fused(c.said, c.seen) for c in checks if c.agree and c.seen is not None]
-    status = answer.status
-    if any(check.agree is False for check in checks):
-        status = Status.DISAGREEMENT
+        return answer, tuple(_undecided(claim, str(error)) for claim in claims)
+    objects = _Objects(session, scene, regions, sensor, deadline, cancel)
+    checks = tuple(_check(claim, objects) for claim in claims)
+    added = [check.measurement for check in checks if check.measurement is not None]
+    added += [
+        fused(check.claim, check.measurement)
+        for check in checks
+        if check.agrees and check.measurement is not None
+    ]
+    disagrees = any(check.agrees is False for check in checks)
+    status = Status.DISAGREEMENT if disagrees else answer.status
     return replace(answer, measurements=(*answer.measurements, *added), status=status), checks
 
 
-def agree(one: float, other: float) -> bool:
-    """MSMU's rule: max(a / b, b / a) < 1.25; never for what is not positive and finite."""
-    if not (one > 0 and other > 0 and math.isfinite(one) and math.isfinite(other)):
+def lengths_agree(a: float, b: float) -> bool:
+    """MSMU's rule: max(a / b, b / a) < 1.25; False unless both are positive and finite."""
+    if not (a > 0 and b > 0 and math.isfinite(a) and math.isfinite(b)):
         return False
-    return max(one / other, other / one) < AGREE
+    return max(a / b, b / a) < MAX_RATIO
 
 
-def fused(said: Measurement, seen: Measurement) -> Measurement:
-    """Both weighed by their inverse variances; the model's is the agreement rule if unknown."""
-    spread = said.std_dev if said.std_dev > 0 else _LANGUAGE_SPREAD * said.value
-    a, b = spread**-2, max(seen.std_dev, 1e-6) ** -2
-    value = (a * said.value + b * seen.value) / (a + b)
-    return replace(seen, value=value, std_dev=(a + b) ** -0.5, source=Source.FUSED)
+def fused(claim: Measurement, measurement: Measurement) -> Measurement:
+    """The mean of both, weighted by inverse variance.
 
-
-def _named(label: str, regions: Sequence[Region]) -> Region | None:
-    """The caller's region of that name."""
-    wanted = label.strip().lower()
-    same = (region for region in regions if region.label.strip().lower() == wanted)
-    return next(same, None)
-
-
-def _region_of(label: str, regions: Sequence[Region]) -> Region | None:
-    """The caller's region of an object; a single one needs no name."""
-    region = _named(label, regions)
-    if region is not None:
-        return region
-    return regions[0] if len(regions) == 1 and not regions[0].label else None
-
-
-def _asked(
-    session: FrameSession, label: str, deadline: float | None, cancel: threading.Event | None
-) -> tuple[float, float] | None:
-    """Pixel where the model says the object is: MSMU's grounding question on the cached prefix."""
-    if not label:
-        return None
-    question = f"What is the coordinate of the {label}?"
-    said = session.ask(question, deadline=deadline, cancel=cancel, max_new_tokens=32)
-    if not said.image_points:
-        return None
-    u, v = said.image_points[0]
-    frame = session.frame
-    return pixel_from_fraction(u, v, frame.width, frame.height)
-
-
-def _near(scene: Scene, label: str, at: tuple[float, float], sensor: str) -> Measured:
-    """What stands at a pixel that a model named, or next to it: it may have missed by a little.
-
-    Where nothing stands out there, rings around it are tried, the nearest first.
+    A claim without a standard deviation gets the one that the agreement rule implies.
     """
-    width, height = scene.frame.width, scene.frame.height
-    first = _measured(scene, Region(label, point=at), sensor)
-    if not _MISSED.intersection(first.warnings):
+    std_dev = claim.std_dev if claim.std_dev > 0 else _LANGUAGE_STD_DEV_FRACTION * claim.value
+    a, b = std_dev**-2, max(measurement.std_dev, 1e-6) ** -2
+    value = (a * claim.value + b * measurement.value) / (a + b)
+    return replace(measurement, value=value, std_dev=(a + b) ** -0.5, source=Source.FUSED)
+
+
+@dataclass(frozen=True, eq=False)
+class _Objects:
+    """The objects of one answer, each located and measured once."""
+
+    session: FrameSession
+    scene: Scene
+    regions: Sequence[Region]
+    sensor: str
+    deadline: float | None
+    cancel: threading.Event | None
+    found: dict[str, Measured | None] = field(default_factory=dict)
+
+    def measured(self, label: str) -> Measured | None:
+        """The object of that name; None if neither the caller nor the model locates it."""
+        if label not in self.found:
+            self.found[label] = self._locate_and_measure(label)
+        return self.found[label]
+
+    def is_named(self, label: str) -> bool:
+        """The caller gave a region of that name."""
+        return self._region_named(label) is not None
+
+    def _locate_and_measure(self, label: str) -> Measured | None:
+        region = self._region_named(label)
+        if region is None and len(self.regions) == 1 and not self.regions[0].label:
+            region = self.regions[0]  # a single region needs no name
+        if region is not None:
+            return self._measure(region)
+        pixel = self._ask_pixel(label)
+        return None if pixel is None else self._measure_near(label, pixel)
+
+    def _region_named(self, label: str) -> Region | None:
+        wanted = label.strip().lower()
+        same = (region for region in self.regions if region.label.strip().lower() == wanted)
+        return next(same, None)
+
+    def _ask_pixel(self, label: str) -> tuple[float, float] | None:
+        """The pixel that the model answers to MSMU's grounding question about an object."""
+        if not label:
+            return None
+        reply = self.session.ask(
+            f"What is the coordinate of the {label}?",
+            deadline=self.deadline,
+            cancel=self.cancel,
+            max_new_tokens=_MAX_COORDINATE_TOKENS,
+        )
+        if not reply.image_points:
+            return None
+        u, v = reply.image_points[0]
+        frame = self.scene.frame
+        return pixel_from_fraction(u, v, frame.width, frame.height)
+
+    def _measure_near(self, label: str, pixel: tuple[float, float]) -> Measured:
+        """The object at a pixel from the model, or on a ring around it, the nearest ring first."""
+        width, height = self.scene.frame.width, self.scene.frame.height
+        first = self._measure(Region(label, point=pixel))
+        if not _MISSED.intersection(first.warnings):
+            return first
+        for fraction in _RING_FRACTIONS:
+            for step in range(_RING_POINTS):
+                angle = 2 * math.pi * step / _RING_POINTS
+                u = pixel[0] + fraction * max(width, height) * math.cos(angle)
+                v = pixel[1] + fraction * max(width, height) * math.sin(angle)
+                if not is_in_image(u, v, width, height):
+                    continue
+                one = self._measure(Region(label, point=(u, v)))
+                if not _MISSED.intersection(one.warnings):
+                    return one
         return first
-    for radius in _RINGS:
-        for step in range(_AROUND):
-            angle = 2 * math.pi * step / _AROUND
-            u = at[0] + radius * max(width, height) * math.cos(angle)
-            v = at[1] + radius * max(width, height) * math.sin(angle)
-            if not is_in_image(u, v, width, height):
-                continue
-            found = _measured(scene, Region(label, point=(u, v)), sensor)
-            if not _MISSED.intersection(found.warnings):
-                return found
-    return first
+
+    def _measure(self, region: Region) -> Measured:
+        return measure_in(self.scene, [region], self.sensor)[0][0]
 
 
-def _measured(scene: Scene, region: Region, sensor: str) -> Measured:
-    return measure_in(scene, [region], sensor)[0][0]
-
-
-def _check(
-    said: Measurement, measured: Callable[[str], Measured | None], regions: Sequence[Region]
-) -> Check:
-    if said.kind is Kind.DISTANCE:
-        return _check_distance(said, measured, regions)
-    one = measured(said.label)
+def _check(claim: Measurement, objects: _Objects) -> Check:
+    if claim.kind is Kind.DISTANCE:
+        return _check_distance(claim, objects)
+    one = objects.measured(claim.label)
     if one is None:
-        return Check(said, None, None, f"nobody says where the {said.label or 'object'} is")
-    key = _SIZES[said.kind]
-    return _compared(said, getattr(one, key), one.std_dev[key], (one,))
+        return _not_located(claim, claim.label)
+    key = _SIZES[claim.kind]
+    return _compared(claim, getattr(one, key), one.std_dev[key], (one,))
 
 
-def _check_distance(
-    said: Measurement, measured: Callable[[str], Measured | None], regions: Sequence[Region]
-) -> Check:
-    """From the camera to what is named, or between two things of which neither is the viewer."""
-    names = _ends_of(said.label, regions)
-    unnamed = [name for name in names if _named(name, regions) is None]
+def _check_distance(claim: Measurement, objects: _Objects) -> Check:
+    """Check a distance from the camera to one object, or between two objects."""
+    names = _names_in(claim.label, objects)
+    unnamed = [name for name in names if not objects.is_named(name)]
     if any(_ROBOT.fullmatch(name) for name in unnamed):
-        return Check(said, None, None, "the robot is not the camera: nobody says where it is")
-    things = [name for name in names if name not in unnamed or not _VIEWER.fullmatch(name)]
-    if not things:
-        return Check(said, None, None, "a distance of the camera to itself")
+        return _undecided(claim, "robot position unknown: the robot is not the camera")
+    targets = [name for name in names if name not in unnamed or not _VIEWER.fullmatch(name)]
+    if not targets:
+        return _undecided(claim, f"no object in {claim.label!r}: both ends are the camera")
     found = []
-    for name in things:
-        one = measured(name)
+    for name in targets:
+        one = objects.measured(name)
         if one is None:
-            return Check(said, None, None, f"nobody says where the {name or 'object'} is")
+            return _not_located(claim, name)
         found.append(one)
     if len(found) == 1:
-        spread = found[0].std_dev["camera_distance_m"]
-        return _compared(said, found[0].camera_distance_m, spread, (found[0],))
+        std_dev = found[0].std_dev["camera_distance_m"]
+        return _compared(claim, found[0].camera_distance_m, std_dev, (found[0],))
     first, second = found
     if first.region is second.region:
-        return Check(said, None, None, f"one region stands for both of {said.label}")
-    pair: Pair = measure_pair(first, second)
-    return _compared(said, pair.distance_m, pair.std_dev_m, (first, second))
+        return _undecided(claim, f"one region for both objects of {claim.label!r}: give one each")
+    pair = measure_pair(first, second)
+    return _compared(claim, pair.distance_m, pair.std_dev_m, (first, second))
 
 
-def _ends_of(label: str, regions: Sequence[Region]) -> tuple[str, ...]:
-    """The one or two names in a distance's label; of "salt and pepper and box", those known."""
-    if _named(label, regions) is not None:
+def _names_in(label: str, objects: _Objects) -> tuple[str, ...]:
+    """The one or two names in a distance's label.
+
+    "salt and pepper and box" can be split in two ways: the split with more known names wins.
+    """
+    if objects.is_named(label):
         return (label,)
     words = label.split(" and ")
     splits = [(" and ".join(words[:at]), " and ".join(words[at:])) for at in range(1, len(words))]
 
     def known(names: tuple[str, str]) -> int:
-        return sum(
-            _named(name, regions) is not None or _VIEWER.fullmatch(name) is not None
-            for name in names
-        )
+        return sum(objects.is_named(name) or _VIEWER.fullmatch(name) is not None for name in names)
 
     return max(splits, key=known, default=(label,))
 
 
 def _compared(
-    said: Measurement, value: float, std_dev: float, objects: tuple[Measured, ...]
+    claim: Measurement, value_m: float, std_dev_m: float, objects: tuple[Measured, ...]
 ) -> Check:
+    """Compare a claim with what was measured for it; undecided if that is unfit to act on."""
     warnings = tuple(dict.fromkeys(code for one in objects for code in one.warnings))
-    if math.isnan(value):
-        return Check(said, None, None, "nothing could be measured there", warnings, objects)
-    seen = Measurement(said.kind, value, std_dev, Source.GEOMETRY, said.label)
-    unfit = UNFIT.intersection(warnings)
-    if unfit:
-        codes = ", ".join(sorted(code.value for code in unfit))
-        why = f"geometry is not to be trusted here: {codes}"
-        return Check(said, seen, None, why, warnings, objects)
-    same = agree(said.value, value)
-    word = "agrees" if same else "disagrees"
-    why = f"geometry {word}: {value:.3f} m ± {std_dev:.3f} m against {said.value:.3f} m"
-    return Check(said, seen, same, why, warnings, objects)
+    codes = ", ".join(sorted(code.value for code in UNFIT.intersection(warnings)))
+    if math.isnan(value_m):
+        return Check(claim, None, None, f"nothing was measured: {codes}", warnings, objects)
+    measurement = Measurement(claim.kind, value_m, std_dev_m, Source.GEOMETRY, claim.label)
+    if codes:
+        reason = f"the measurement is unfit to act on: {codes}"
+        return Check(claim, measurement, None, reason, warnings, objects)
+    agrees = lengths_agree(claim.value, value_m)
+    verdict = "agrees" if agrees else "disagrees"
+    reason = f"geometry {verdict}: {value_m:.3f} m ± {std_dev_m:.3f} m, answer {claim.value:.3f} m"
+    return Check(claim, measurement, agrees, reason, warnings, objects)
+
+
+def _not_located(claim: Measurement, name: str) -> Check:
+    return _undecided(claim, f"object not located: {name or 'unnamed'}")
+
+
+def _undecided(claim: Measurement, reason: str) -> Check:
+    return Check(claim, None, None, reason)

@@ -128,10 +128,10 @@ def _document(outcome: _Outcome) -> dict[str, Any]:
     if outcome.checks is not None:
         document["checks"] = [
             {
-                "kind": check.said.kind.name,
-                "label": check.said.label,
-                "agree": check.agree,
-                "why": check.why,
+                "kind": check.claim.kind.name,
+                "label": check.claim.label,
+                "agree": check.agrees,
+                "why": check.reason,
                 "warnings": [code.value for code in check.warnings],
             }
             for check in outcome.checks
@@ -148,7 +148,9 @@ def _print(outcome: _Outcome) -> None:
     if outcome.measured is not None:
         print_measured(*outcome.measured)
     for check in outcome.checks or ():
-        stderr_console().print(f"{check.said.kind.name.lower()} {check.said.label}: {check.why}")
+        stderr_console().print(
+            f"{check.claim.kind.name.lower()} {check.claim.label}: {check.reason}"
+        )
 
 
 def _print_answer(answer: SpatialAnswer) -> None:

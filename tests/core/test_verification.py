@@ -10,7 +10,7 @@ import pytest
 from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.measure import Caution
-from sdvlm_core.verification import agree, fused, verify
+from sdvlm_core.verification import fused, lengths_agree, verify
 from tests import blocks
 from tests.blocks import SIZE, box_around, middle_of, room_frame
 
@@ -41,7 +41,7 @@ RED = Region("red chair", box=box_around(blocks.RED))
 
 def test_a_right_number_is_confirmed_and_fused():
     answer, (check,) = verify(Session(room_frame()), _said(Kind.HEIGHT, 1.0, "red chair"), [RED])
-    assert check.agree is True
+    assert check.agrees is True
     said, seen, both = answer.measurements
     assert [m.source for m in (said, seen, both)] == [
         Source.LANGUAGE,
@@ -57,8 +57,8 @@ def test_a_right_number_is_confirmed_and_fused():
 
 def test_a_wrong_number_is_contradicted_and_both_are_shown():
     answer, (check,) = verify(Session(room_frame()), _said(Kind.HEIGHT, 2.0, "red chair"), [RED])
-    assert check.agree is False
-    assert "disagrees" in check.why
+    assert check.agrees is False
+    assert "disagrees" in check.reason
     assert answer.status is Status.DISAGREEMENT
     assert [m.source for m in answer.measurements] == [Source.LANGUAGE, Source.GEOMETRY]
 
@@ -76,7 +76,7 @@ def test_without_a_region_the_model_is_asked_once_for_each_place():
         ),
     )
     verified, checks = verify(session, answer)
-    assert [check.agree for check in checks] == [True, True]
+    assert [check.agrees for check in checks] == [True, True]
     assert verified.measurements[2].value == pytest.approx(true, rel=0.05)
     assert session.asked == [
         "What is the coordinate of the red chair?",
@@ -86,8 +86,8 @@ def test_without_a_region_the_model_is_asked_once_for_each_place():
 
 def test_an_object_nobody_can_place_is_not_judged():
     answer, (check,) = verify(Session(room_frame()), _said(Kind.WIDTH, 0.5, "piano"))
-    assert check.agree is None
-    assert check.why == "nobody says where the piano is"
+    assert check.agrees is None
+    assert check.reason == "object not located: piano"
     assert len(answer.measurements) == 1
     assert answer.status is Status.OK
 
@@ -95,7 +95,7 @@ def test_an_object_nobody_can_place_is_not_judged():
 def test_geometry_that_is_not_to_be_trusted_decides_nothing():
     cut = Region("sofa", box=(0.0, *box_around(blocks.CUT)[1:]))
     answer, (check,) = verify(Session(room_frame()), _said(Kind.LENGTH, 9.0, "sofa"), [cut])
-    assert check.agree is None
+    assert check.agrees is None
     assert Caution.TRUNCATED in check.warnings
     assert answer.status is Status.OK
     assert answer.measurements[-1].source is Source.GEOMETRY
@@ -104,7 +104,7 @@ def test_geometry_that_is_not_to_be_trusted_decides_nothing():
 def test_a_networks_metres_decide_nothing():
     frame = replace(room_frame(), depth_source="estimated_metric")
     answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, 2.0, "red chair"), [RED])
-    assert check.agree is None
+    assert check.agrees is None
     assert Caution.ESTIMATED_DEPTH in check.warnings
     assert answer.status is Status.OK
 
@@ -122,7 +122,7 @@ def test_a_distance_from_whoever_looks_is_the_cameras(viewer):
     for label in (f"red chair and {viewer}", f"{viewer} and red chair"):
         for regions in ([RED], [Region("", box=RED.box)], []):
             answer, (check,) = verify(session, _said(Kind.DISTANCE, AWAY, label), regions)
-            assert check.agree is True, (label, regions, check.why)
+            assert check.agrees is True, (label, regions, check.reason)
             assert answer.measurements[1].value == pytest.approx(AWAY, rel=0.05)
     assert set(session.asked) == {"What is the coordinate of the red chair?"}
 
@@ -132,7 +132,7 @@ def test_a_camera_that_the_caller_shows_is_a_thing_like_others():
     true = math.dist(blocks.RED.centre, blocks.BLUE.centre)
     said = _said(Kind.DISTANCE, true, "red chair and camera")
     _, (check,) = verify(Session(room_frame()), said, [RED, shown])
-    assert check.agree is True
+    assert check.agrees is True
     assert len(check.objects) == 2
 
 
@@ -140,8 +140,8 @@ def test_a_camera_that_the_caller_shows_is_a_thing_like_others():
 def test_where_the_robot_is_nobody_measured(robot):
     session = Session(room_frame())
     answer, (check,) = verify(session, _said(Kind.DISTANCE, 9.0, f"red chair and {robot}"), [RED])
-    assert (check.agree, check.seen, answer.status) == (None, None, Status.OK)
-    assert "robot is not the camera" in check.why
+    assert (check.agrees, check.measurement, answer.status) == (None, None, Status.OK)
+    assert "robot is not the camera" in check.reason
     assert session.asked == []
 
 
@@ -153,25 +153,25 @@ def test_an_and_within_a_name_is_told_from_the_one_between_two(other):
     for label in (f"{name} and {other}", f"{other} and {name}"):
         session = Session(room_frame())
         _, (check,) = verify(session, _said(Kind.DISTANCE, true, label), regions)
-        assert check.agree is True, check.why
+        assert check.agrees is True, check.reason
         assert session.asked == []
     _, (check,) = verify(Session(room_frame()), _said(Kind.DISTANCE, AWAY, name), regions)
-    assert check.agree is True
+    assert check.agrees is True
 
 
 def test_one_region_for_both_ends_of_a_distance_measures_nothing():
     nameless = [Region("", box=RED.box)]
     said = _said(Kind.DISTANCE, 1.0, "red chair and blue chair")
     answer, (check,) = verify(Session(room_frame()), said, nameless)
-    assert (check.agree, answer.status) == (None, Status.OK)
+    assert (check.agrees, answer.status) == (None, Status.OK)
 
 
 @pytest.mark.parametrize("missing", ["depth", "intrinsics"])
 def test_a_frame_that_cannot_be_measured_in_says_so(missing):
     frame = replace(room_frame(), **{missing: None})
     answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, 1.0, "red chair"), [RED])
-    assert check.agree is None
-    assert missing in check.why
+    assert check.agrees is None
+    assert missing in check.reason
     assert len(answer.measurements) == 1
 
 
@@ -183,11 +183,11 @@ def test_an_answer_without_lengths_costs_nothing():
 
 
 def test_numbers_agree_by_the_benchmarks_rule():
-    assert agree(1.0, 1.24)
-    assert agree(1.24, 1.0)
-    assert not agree(1.0, 1.25)
-    assert not agree(0.0, 0.0)
-    assert not agree(math.nan, 1.0)
+    assert lengths_agree(1.0, 1.24)
+    assert lengths_agree(1.24, 1.0)
+    assert not lengths_agree(1.0, 1.25)
+    assert not lengths_agree(0.0, 0.0)
+    assert not lengths_agree(math.nan, 1.0)
 
 
 def test_fusing_weighs_by_inverse_variance():

@@ -43,7 +43,7 @@ def test_measuring_verifying_and_drawing_one_frame_build_its_cloud_once(built):
     said = Measurement(Kind.HEIGHT, NEAR[4], label=regions[0].label)
     answer = SpatialAnswer("How tall is it?", "0.1 m", measurements=(said,))
     _, (check,) = verify(SimpleNamespace(frame=frame), answer, regions)
-    assert check.agree
+    assert check.agrees
     draw_measurements(open_scene(frame), found, pairs)
     assert sorted(built) == ["find_support_planes", "make_cloud"]
 
