@@ -1,7 +1,7 @@
-"""`python benchmarks/msmu_build.py`: the MSMU engine at two sizes: speed, peak memory, the check.
+"""`python benchmarks/msmu_build.py`: speed, peak memory and correctness of `training.build`.
 
-Renders simulated scenes, builds each size with one worker on one core, and has every number
-checked. Peak memory is that of the largest process, as the kernel counts it.
+Renders simulated scenes, builds a data set of each size with one worker on one core, and checks
+every number. Peak memory is the resident size of the largest process, as the kernel counts it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-#: Runs a module and says how large the largest of its processes was, kB, in the last line.
+#: Runs a module; the last line is the resident size of its largest process, kB.
 _MEASURE = (
     "import resource, subprocess, sys; "
     "subprocess.run([sys.executable, '-m', *sys.argv[1:]], check=True); "
@@ -25,10 +25,10 @@ _MEASURE = (
 )
 
 
-def _run(*words: object) -> tuple[str, int]:
-    """(what a module prints, the resident size of its largest process in kB)."""
+def _run(module: str, *options: object) -> tuple[str, int]:
+    """(the standard output of a module, the resident size of its largest process in kB)."""
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, *map(str, words)],
+        [sys.executable, "-c", _MEASURE, module, *map(str, options)],
         cwd=ROOT,
         check=True,
         text=True,
@@ -43,10 +43,10 @@ def _run(*words: object) -> tuple[str, int]:
 def _build(scenes: int, folder: Path, per_type: int) -> dict[str, float]:
     source, out = folder / f"scenes{scenes}", folder / f"built{scenes}"
     _run("training.simulate", "--scenes", scenes, "--seed", 77, "--out", source)
-    begun = time.monotonic()
-    words = ("--workers", 1, "--per-type", per_type, "--seed", 1, "--out", out)
-    _, peak = _run("training.build", "--simulated", source, *words)
-    seconds = time.monotonic() - begun
+    start = time.monotonic()
+    options = ("--workers", 1, "--per-type", per_type, "--seed", 1, "--out", out)
+    _, peak = _run("training.build", "--simulated", source, *options)
+    seconds = time.monotonic() - start
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     checked = json.loads(_run("training.build.check", out)[0])
     shares = [number / manifest["questions"] for number in manifest["types"].values()]
@@ -62,10 +62,10 @@ def _build(scenes: int, folder: Path, per_type: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a line of JSON for each size."""
+    """Print one line of JSON per size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, nargs="+", default=[100, 1000, 2000])
-    parser.add_argument("--per-type", type=int, default=8, help="Questions of a type per picture.")
+    parser.add_argument("--per-type", type=int, default=8, help="Questions of each type per image.")
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
-"""A chat model's server on this machine: real HTTP, as much of OpenAI's protocol as is needed.
+"""A chat-model server on this machine: real HTTP, with the needed part of OpenAI's protocol.
 
-Answers as it is told to, and misbehaves first, in the order it is told to.
+It answers with a given function; before that it shows the planned faults, in their order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 
-#: What it can do instead of answering: a status, or one of these with status 200.
+#: Malformed bodies that it can send with status 200.
 BROKEN = {
     "garbage": b"<html>gateway</html>",
     "nested": b"[" * 100_000,
@@ -30,10 +30,10 @@ BROKEN = {
 
 @dataclass
 class Chat:
-    """What the server says, how it misbehaves, and what it was asked.
+    """The answers of the server, its planned faults, and the requests that it received.
 
-    `misbehave` is used up from the front, one for each request: "429" (with `retry_after`), any
-    other status, "stall" (until the client goes away), "cut" (half a body), or a key of `BROKEN`.
+    `misbehave` is consumed from the front, one entry per request: "429" (with `retry_after`), any
+    other status, "stall" (until the client disconnects), "cut" (half a body), or a key of `BROKEN`.
     """
 
     answer: Callable[[str], str]
@@ -45,11 +45,11 @@ class Chat:
     address: str = ""
 
     def prompts(self) -> list[str]:
-        """The words of every request."""
+        """The prompt of every request."""
         return [_parts(body)[0] for body in self.bodies]
 
     def pictures(self) -> list[list[np.ndarray]]:
-        """The pictures of every request, decoded, RGB."""
+        """The images of every request, decoded, RGB."""
         return [_parts(body)[1] for body in self.bodies]
 
 
@@ -87,14 +87,14 @@ def _handler(state: Chat) -> type[BaseHTTPRequestHandler]:
             fault = state.misbehave.pop(0) if state.misbehave else ""
             if fault == "stall":
                 with suppress(OSError):
-                    self.connection.recv(1)  # until the client goes away
+                    self.connection.recv(1)  # until the client disconnects
                 return None
             if fault == "cut":
                 return self._send(200, b'{"choices"', Content_Length="1000")
             if fault in BROKEN:
                 return self._send(200, BROKEN[fault])
             if fault:
-                # As some servers do, it repeats the key.
+                # Like some servers, it repeats the key.
                 said = {"error": {"message": f"refused {state.keys[-1]}"}}
                 headers = {"Retry_After": state.retry_after} if fault == "429" else {}
                 return self._send(int(fault), json.dumps(said).encode(), **headers)

@@ -47,7 +47,7 @@ def _write_ply(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
 
 
 def _annotation(owner: np.ndarray, world, obb: bool) -> tuple[dict, dict]:
-    """segments.json and segments_anno.json: two segments an object, numbered apart."""
+    """segments.json and segments_anno.json: two segments per object, with separate numbers."""
     segments = owner * 10 + (np.arange(len(owner)) % 2)
     groups = []
     for number, block in enumerate(world, start=1):
@@ -150,7 +150,7 @@ def _to_nerfstudio(pose: np.ndarray) -> list:
 
 
 def write_scannetpp(root: Path, name: str = "0a1b2c3d4e", poses=POSES, world=WORLD) -> Path:
-    """A scene in the layout of ScanNet++ with DSLR fisheye and iPhone pictures, under root/data."""
+    """A scene in the layout of ScanNet++ with DSLR fisheye and iPhone images, under root/data."""
     folder = root / "data" / name
     for part in ("scans", "dslr/nerfstudio", "dslr/resized_images", "iphone/rgb", "iphone/depth"):
         (folder / part).mkdir(parents=True)

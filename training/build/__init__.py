@@ -1,1 +1,1 @@
-"""MSMU-style data: from scene graphs to questions with exact answers."""
+"""MSMU-style data: from 3-D scans to questions with exact answers."""

@@ -5,7 +5,6 @@ Knows PLY, `segIndices` per vertex and `segGroups` of segments. Does not know fo
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,23 @@ import numpy as np
 import numpy.typing as npt
 import trimesh
 
+from sdvlm_core.files import read_json
 from training.build.boxes import annotated_box, upright_box
 from training.build.scene import Instance, Mesh, SceneError, UprightBox, Vector
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file of the data set; SceneError `missing file` or `damaged file` names it."""
+def read_annotation(path: Path) -> dict[str, Any]:
+    """A JSON file of the data set, which holds one object.
+
+    Raises:
+        SceneError: `missing file` or `damaged file`; names it.
+    """
+    if not path.exists():
+        raise SceneError("missing file", str(path))
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SceneError("missing file", str(path)) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SceneError("damaged file", f"{path}: {error}") from error
+        return read_json(path)
+    except ValueError as error:
+        raise SceneError("damaged file", str(error)) from error
 
 
 def read_mesh(path: Path) -> tuple[Vector, npt.NDArray[np.int64]]:

@@ -83,12 +83,12 @@ def _equal(stated: list[Quantity], expected: list[float]) -> None:
 
 def _measure(text: str) -> str:
     """The measure that a question asks for: height, width or size."""
-    words = text.lower()
-    if "size" in words or "how big" in words or "length, width and height" in words:
+    text = text.lower()
+    if "size" in text or "how big" in text or "length, width and height" in text:
         return "size"
-    if "height" in words or "tall" in words:
+    if "height" in text or "tall" in text:
         return "height"
-    if "width" in words or "wide" in words:
+    if "width" in text or "wide" in text:
         return "width"
     raise Mismatch("the question asks for no known measure")
 
@@ -112,7 +112,7 @@ def _existence(question: str, answer: str, graph: Graph) -> None:
     if not parse(answer).absent:
         raise Mismatch("the answer does not state that an object is absent")
     asked = _OBJECT.findall(question)
-    if all(thing in visible for thing in asked):
+    if all(name in visible for name in asked):
         raise Mismatch(f"all of {asked} are visible")
 
 
@@ -187,8 +187,8 @@ _WORDS |= {"larg": ("size", 1), "small": ("size", -1)}
 
 def _compare(question: str, answer: str, graph: Graph) -> None:
     names = graph.mentions(question)
-    things = [graph.named[name] for name in names]
-    if len(things) not in (2, 3):
+    objects = [graph.named[name] for name in names]
+    if len(objects) not in (2, 3):
         raise Mismatch(f"the question compares {names}, expected two or three objects")
     # A name may contain such a word ("large box").
     rest = question.lower()
@@ -198,13 +198,13 @@ def _compare(question: str, answer: str, graph: Graph) -> None:
     if found is None:
         raise Mismatch("the question compares no known measure")
     what, sign = _WORDS[found.group(1)]
-    amounts = [sign * math.prod(_values(what, thing)) for thing in things]
-    winner = things[amounts.index(max(amounts))]["name"]
+    amounts = [sign * math.prod(_values(what, item)) for item in objects]
+    winner = objects[amounts.index(max(amounts))]["name"]
     if graph.mentions(answer)[-1:] != [winner]:
         raise Mismatch(f"expected {winner}")
     stated = _lengths(answer)
     if stated:
-        _equal(stated, [value for thing in things for value in _values(what, thing)])
+        _equal(stated, [value for item in objects for value in _values(what, item)])
 
 
 def _refer(question: str, answer: str, graph: Graph) -> None:
@@ -218,8 +218,8 @@ def _refer(question: str, answer: str, graph: Graph) -> None:
     (reference,) = graph.objects(fact, 1)
     given = _values(_measure(fact), reference)
     _equal(_lengths(fact), given)
-    things = graph.objects(asked, len(graph.mentions(asked)))
-    expected = [value for thing in things for value in _values(_measure(asked), thing)]
+    objects = graph.objects(asked, len(graph.mentions(asked)))
+    expected = [value for item in objects for value in _values(_measure(asked), item)]
     stated = _lengths(answer)
     _equal(stated[-len(expected) :], expected)
     if len(stated) > len(expected):  # the answer repeats the given measure

@@ -121,10 +121,10 @@ class Endpoint:
         """The cost of this endpoint since it was created."""
         return self._usage
 
-    def __call__(self, prompt: str, pictures: Sequence[Rgb]) -> str:
+    def __call__(self, prompt: str, images: Sequence[Rgb]) -> str:
         """The text of the model, from the cache if the same request was answered before."""
         prompt = encodable(prompt)
-        encoded = [encode_jpeg(picture, _JPEG_QUALITY) for picture in pictures]
+        encoded = [encode_jpeg(image, _JPEG_QUALITY) for image in images]
         file = self._cache / f"{self._digest(prompt, encoded)}.json"
         text = _stored(file)
         if text is None:
@@ -134,8 +134,8 @@ class Endpoint:
             self._usage = replace(self._usage, cached=self._usage.cached + 1)
         return text
 
-    def _digest(self, prompt: str, pictures: Sequence[bytes]) -> str:
-        parts = [hashlib.sha256(picture).hexdigest() for picture in pictures]
+    def _digest(self, prompt: str, images: Sequence[bytes]) -> str:
+        parts = [hashlib.sha256(image).hexdigest() for image in images]
         whole = json.dumps([self._model, prompt, parts, self._max_tokens, self._more])
         return hashlib.sha256(whole.encode()).hexdigest()
 
@@ -145,19 +145,17 @@ class Endpoint:
         self._next_request_s = time.monotonic() + self._spacing_s
         self._usage = replace(self._usage, requests=self._usage.requests + 1)
 
-    def _ask(self, prompt: str, pictures: Sequence[bytes]) -> str:
+    def _ask(self, prompt: str, images: Sequence[bytes]) -> str:
         from openai import OpenAIError
 
-        content: list[Any] = [
-            {"type": "image_url", "image_url": {"url": _url(p)}} for p in pictures
-        ]
+        content: list[Any] = [{"type": "image_url", "image_url": {"url": _url(p)}} for p in images]
         content.append({"type": "text", "text": prompt})
         before = self._usage.requests
         try:
             response = self._client.chat.completions.with_raw_response.create(
                 model=self._model,
                 # Servers of text-only models accept plain text only.
-                messages=[{"role": "user", "content": content if pictures else prompt}],
+                messages=[{"role": "user", "content": content if images else prompt}],
                 max_tokens=self._max_tokens,
                 temperature=0,
                 **self._more,
@@ -225,9 +223,9 @@ def local_model(directory: Path, device: str = "cpu", max_tokens: int = 512) -> 
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         raise EndpointError(f"{directory} cannot be loaded: {error}") from error
 
-    def ask(prompt: str, pictures: Sequence[Rgb]) -> str:
+    def ask(prompt: str, images: Sequence[Rgb]) -> str:
         content: list[Any] = [
-            {"type": "image", "image": Image.fromarray(picture)} for picture in pictures
+            {"type": "image", "image": Image.fromarray(image)} for image in images
         ]
         content.append({"type": "text", "text": encodable(prompt)})
         try:

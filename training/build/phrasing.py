@@ -5,7 +5,7 @@ patterns of the released data, including its grammar errors, because the loss is
 its questions are our own. Knows templates, units and rounding. Does not know objects.
 
 Placeholders: {what} height, width or size; {name}, {a}, {b}, {c} objects; {v}, {va}, {vb}, {vc}
-their values in words; {winner}, {word} of a comparison; {things} a plural; {n} a count; {at} an
+their values as text; {winner}, {word} of a comparison; {things} a plural; {n} a count; {at} an
 image position; {fact} a sentence that gives the reference.
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -49,9 +48,9 @@ def pick(rng: Rng, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))] if len(options) > 1 else options[0]
 
 
-def fill(rng: Rng, options: Sequence[str], **words: Any) -> str:
-    """One of several templates, filled."""
-    return pick(rng, options).format(**words)
+def fill(rng: Rng, options: Sequence[str], **values: object) -> str:
+    """One of several templates, filled in."""
+    return pick(rng, options).format(**values)
 
 
 def _metres(value: float, rng: Rng) -> str:

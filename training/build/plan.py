@@ -56,7 +56,7 @@ class Task:
 
 
 class PlanError(ValueError):
-    """The output folder belongs to a build with other settings or scenes."""
+    """The output folder holds a build with other settings or scenes."""
 
 
 def plan(source: str, root: Path, test_share: float) -> list[Task]:
@@ -98,7 +98,7 @@ def open_folder(out: Path, config: BuildConfig, tasks: list[Task]) -> None:
     """Create the output folder with its plan, or prepare it to resume.
 
     Raises:
-        PlanError: the folder belongs to a build with other settings or scenes.
+        PlanError: the folder holds a build with other settings or scenes.
     """
     (out / _REPORTS).mkdir(parents=True, exist_ok=True)
     scenes = hashlib.sha256("\n".join(str(s) for t in tasks for s in t.scenes).encode())
@@ -109,7 +109,7 @@ def open_folder(out: Path, config: BuildConfig, tasks: list[Task]) -> None:
         differing = [key for key in wanted if found.get(key) != wanted[key]]
         if differing:
             raise PlanError(
-                f"{out} belongs to a build with another {' and '.join(differing)} ({path}): "
+                f"{out} holds a build with another {' and '.join(differing)} ({path}): "
                 "choose another --out"
             )
     remove_leftovers(out)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
-from training.build.annotation import annotate, read_json, read_mesh
+from training.build.annotation import annotate, read_annotation, read_mesh
 from training.build.scene import Scene, SceneError, Vector, View, Wanted
 from training.build.sens import read_frames, read_header
 
@@ -44,8 +44,8 @@ def read_scene(directory: Path) -> Scene:
     alignment = _axis_alignment(directory / f"{name}.txt")
     vertices, faces = read_mesh(directory / f"{name}_vh_clean_2.ply")
     vertices = vertices @ alignment[:3, :3].T + alignment[:3, 3]
-    segments = read_json(directory / f"{name}_vh_clean_2.0.010000.segs.json")
-    groups = read_json(_aggregation(directory))
+    segments = read_annotation(directory / f"{name}_vh_clean_2.0.010000.segs.json")
+    groups = read_annotation(_aggregation(directory))
     skipped: Counter[str] = Counter()
     mesh, instances = annotate(vertices, faces, segments, groups, str(directory), skipped)
     if (directory / f"{name}.sens").exists():

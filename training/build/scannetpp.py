@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
-from training.build.annotation import annotate, read_json, read_mesh
+from training.build.annotation import annotate, read_annotation, read_mesh
 from training.build.scene import Scene, SceneError, Vector, View, Wanted
 
 SOURCE = "scannetpp"
@@ -41,8 +41,8 @@ def read_scene(directory: Path) -> Scene:
     """
     scans = directory / "scans"
     vertices, faces = read_mesh(scans / "mesh_aligned_0.05.ply")
-    segments = read_json(scans / "segments.json")
-    groups = read_json(scans / "segments_anno.json")
+    segments = read_annotation(scans / "segments.json")
+    groups = read_annotation(scans / "segments_anno.json")
     skipped: Counter[str] = Counter()
     mesh, instances = annotate(vertices, faces, segments, groups, str(directory), skipped)
     cameras = [
@@ -86,7 +86,7 @@ def _from_nerfstudio(matrix: Any) -> Vector:
 
 def _dslr_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Iterator[View]:
     file = directory / "dslr" / "nerfstudio" / "transforms.json"
-    camera = read_json(file)
+    camera = read_annotation(file)
     try:
         size = (int(camera["w"]), int(camera["h"]))
         fx, fy, cx, cy = (float(camera[key]) for key in ("fl_x", "fl_y", "cx", "cy"))
@@ -148,7 +148,7 @@ class _Undistorter:
 
 def _iphone_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Iterator[View]:
     folder = directory / "iphone"
-    frames = read_json(folder / "pose_intrinsic_imu.json")
+    frames = read_annotation(folder / "pose_intrinsic_imu.json")
     if not (folder / "rgb").is_dir():
         raise SceneError(
             "iphone not extracted", f"{folder}/rgb is missing; extract it with the official tools"

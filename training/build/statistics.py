@@ -99,7 +99,7 @@ def _plot(manifest: dict[str, Any]) -> bytes:
 
 def write_page(out: Path, manifest: dict[str, Any]) -> None:
     """Write statistics.html, which is self-contained, and statistics.png, its figure."""
-    picture = _plot(manifest)
+    figure = _plot(manifest)
     sources = [
         (f"{source}: {key}", number)
         for source, counts in manifest["sources"].items()
@@ -119,10 +119,10 @@ def write_page(out: Path, manifest: dict[str, Any]) -> None:
             questions=manifest["questions"],
             rows=manifest["rows"],
             recipe=manifest["recipe"],
-            plot=base64.b64encode(picture).decode(),
+            plot=base64.b64encode(figure).decode(),
             tables=[(title, list(counts)) for title, counts in tables],
             failures=manifest["failures"],
         )
     )
-    for name, data in ((PLOT, picture), (PAGE, page.encode())):
+    for name, data in ((PLOT, figure), (PAGE, page.encode())):
         write_bytes(out / name, data)

@@ -74,7 +74,7 @@ def think(
         raise ValueError(f"a {question.type} question has no reference object")
     by_number = {entry["instance"]: entry for entry in entries}
     objects = [by_number[number] for number in question.instances]
-    words = {
+    values = {
         "question": question.question,
         "reference": question.names[0],
         "facts": "\n".join(_facts(question.names, objects)),
@@ -85,7 +85,7 @@ def think(
         return Thought(question.question, question.answer, text, not reason, reason)
 
     try:
-        text = write(_prompt("thought", words), (rgb,)).strip()
+        text = write(_prompt("thought", values), (rgb,)).strip()
     except EndpointError as error:
         return thought("", f"endpoint: {error}")
     if len(text) > MAX_TEXT:
@@ -96,7 +96,7 @@ def think(
     try:
         # Quoted as a JSON string, so that the text cannot end its own place in the prompt.
         quoted = json.dumps(text, ensure_ascii=False)
-        verdict = judge(_prompt("judge", words | {"text": quoted}), ())
+        verdict = judge(_prompt("judge", values | {"text": quoted}), ())
     except EndpointError as error:
         return thought(text, f"endpoint: {error}")
     return thought(text, _objection(verdict))
@@ -110,27 +110,27 @@ def _disagreement(text: str, question: Question, objects: Sequence[Entry]) -> st
         return "no number"
     by_name = dict(zip(question.names, objects, strict=True))
     known = [entry[f"{side}_m"] for entry in objects for side in _SIDES]
-    known += [_apart(one, other) for one, other in itertools.combinations(objects, 2)]
+    known += [_distance_m(one, other) for one, other in itertools.combinations(objects, 2)]
     at = 0
     for quantity in quantities:
-        said = quantity.text[:_MAX_REASON_CHARACTERS]
+        stated = quantity.text[:_MAX_REASON_CHARACTERS]
         if quantity.dimension == "number" and quantity.product < 0:
             # "two chairs" is no measure; "it is 53.5" has no unit to compare with.
             if not quantity.value.is_integer() or quantity.value > len(objects):
-                return f"number without a unit: {said}"
+                return f"number without a unit: {stated}"
         elif quantity.dimension != "number":
             if not any(_agrees(quantity, value) for value in known):
-                return f"number not in the scene graph: {said}"
+                return f"number not in the scene graph: {stated}"
             name, side = _stated(text, at, quantity, by_name)
             if name and not _agrees(quantity, by_name[name][f"{side}_m"]):
-                return f"number of something else: {said} as the {side} of the {name}"
+                return f"number of something else: {stated} as the {side} of the {name}"
         at = quantity.span[1]
     asked = _asked(question)
     last = lengths[-len(asked) :]
     right = len(last) == len(asked) and all(map(_agrees, last, asked))
     if not right:
-        said = ", ".join(quantity.text for quantity in last)[:_MAX_REASON_CHARACTERS]
-        return f"wrong conclusion: {said} instead of {', '.join(map(_centimetres, asked))}"
+        stated = ", ".join(quantity.text for quantity in last)[:_MAX_REASON_CHARACTERS]
+        return f"wrong conclusion: {stated} instead of {', '.join(map(_centimetres, asked))}"
     return ""
 
 
@@ -164,8 +164,8 @@ def _objection(verdict: str) -> str:
         return "judge malformed"
     if accept:
         return ""
-    said = " ".join(encodable(reason).split())[:_MAX_REASON_CHARACTERS]
-    return f"judge: {said or 'no reason given'}"
+    given = " ".join(encodable(reason).split())[:_MAX_REASON_CHARACTERS]
+    return f"judge: {given or 'no reason given'}"
 
 
 def _asked(question: Question) -> tuple[float, ...]:
@@ -182,12 +182,12 @@ def _facts(names: Sequence[str], objects: Sequence[Entry]) -> list[str]:
         for name, entry in named
     ]
     return facts + [
-        f"- from the {a} to the {b}, centre to centre: {_centimetres(_apart(one, other))}"
+        f"- from the {a} to the {b}, centre to centre: {_centimetres(_distance_m(one, other))}"
         for (a, one), (b, other) in itertools.combinations(named, 2)
     ]
 
 
-def _apart(one: Entry, other: Entry) -> float:
+def _distance_m(one: Entry, other: Entry) -> float:
     return math.dist(one["centre_camera_m"], other["centre_camera_m"])
 
 
@@ -195,6 +195,6 @@ def _centimetres(value: float) -> str:
     return f"{100 * value:.1f} cm"
 
 
-def _prompt(name: str, words: dict[str, str]) -> str:
+def _prompt(name: str, values: dict[str, str]) -> str:
     template = Template((PROMPTS / f"{name}.txt").read_text(encoding="utf-8"))
-    return template.substitute(words)
+    return template.substitute(values)

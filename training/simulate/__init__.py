@@ -1,1 +1,1 @@
-"""A small household world: what things are made of, where they stand, how a camera sees them."""
+"""Simulated household scenes: RGB-D frames with exact scene graphs."""

@@ -63,7 +63,7 @@ class Primitive:
 
 
 @dataclass(frozen=True, eq=False)
-class Thing:
+class ObjectModel:
     """One object: category, parts, and exact outer size (x, y, z) in metres; base centre at 0."""
 
     category: str
@@ -331,7 +331,7 @@ LARGE: dict[str, _Category] = {
 CATEGORIES: tuple[str, ...] = tuple(sorted(SMALL.keys() | LARGE.keys()))
 
 
-def make_thing(category: str, kinds: dict[str, _Category], rng: np.random.Generator) -> Thing:
+def make_model(category: str, kinds: dict[str, _Category], rng: np.random.Generator) -> ObjectModel:
     """An object of random size (log-uniform in length), its parts centred on its bounding box."""
     spec = kinds[category]
     length = math.exp(rng.uniform(math.log(spec.length[0]), math.log(spec.length[1])))
@@ -347,4 +347,4 @@ def make_thing(category: str, kinds: dict[str, _Category], rng: np.random.Genera
         for part, centre in zip(parts, centres, strict=True)
     )
     size = high - low
-    return Thing(category, moved, (float(size[0]), float(size[1]), float(size[2])))
+    return ObjectModel(category, moved, (float(size[0]), float(size[1]), float(size[2])))

@@ -11,7 +11,7 @@ from itertools import combinations
 import mujoco
 import numpy as np
 
-from training.simulate.world import PlacedThing, compose
+from training.simulate.world import PlacedObject, compose
 
 #: No two objects of a scene are farther apart.
 _MAX_GAP_M = 100.0
@@ -23,11 +23,11 @@ def true_gaps(seed: int, scene: int) -> dict[tuple[int, int], float]:
     return gaps_between(placed)
 
 
-def gaps_between(placed: list[PlacedThing]) -> dict[tuple[int, int], float]:
+def gaps_between(placed: list[PlacedObject]) -> dict[tuple[int, int], float]:
     """Metres between placed objects, by their numbers (a < b, from 1); 0 = they touch."""
     geoms, numbers = [], []
     for number, item in enumerate(placed, start=1):
-        for part in item.thing.parts:
+        for part in item.model.parts:
             position = item.rotation @ np.array(part.centre) + item.position
             quaternion = np.zeros(4)
             mujoco.mju_mat2Quat(quaternion, (item.rotation @ part.rotation).ravel())

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics, fraction_from_pixel
-from training.simulate.catalogue import COLOURS, LARGE, SMALL, Thing, make_thing
+from training.simulate.catalogue import COLOURS, LARGE, SMALL, ObjectModel, make_model
 from training.simulate.frames import SimulatedFrame
 from training.simulate.renderer import MATERIALS, Light, Renderer, Solid
 from training.simulate.sensor import read_depth, sample_sensor
@@ -29,10 +29,10 @@ _OUTLINE_STEPS = 24
 
 
 @dataclass(frozen=True, eq=False)
-class PlacedThing:
+class PlacedObject:
     """An object with its colour, position, and yaw about the vertical (radians)."""
 
-    thing: Thing
+    model: ObjectModel
     colour: str
     position: Vector  # of the base centre, world frame, metres
     yaw: float
@@ -46,41 +46,41 @@ class PlacedThing:
     @property
     def centre(self) -> Vector:
         """Centre (3,) of the box, world frame, metres."""
-        return np.asarray(self.position + np.array([0.0, 0.0, self.thing.size[2] / 2]))
+        return np.asarray(self.position + np.array([0.0, 0.0, self.model.size[2] / 2]))
 
 
-def _scene_things(rng: np.random.Generator, large: bool) -> list[tuple[Thing, str]]:
+def _scene_models(rng: np.random.Generator, large: bool) -> list[tuple[ObjectModel, str]]:
     """3-8 objects with colours; often several objects of one category."""
     kinds = LARGE if large else SMALL
     names = list(kinds)
     count = int(rng.integers(3, 9))
     repeated = names[rng.integers(len(names))] if rng.random() < 0.55 else None
     copies = int(rng.integers(2, 6)) if repeated else 0
-    things = []
+    models = []
     for index in range(count):
         category = repeated if index < copies and repeated else names[rng.integers(len(names))]
         colour = list(COLOURS)[rng.integers(len(COLOURS))]
-        things.append((make_thing(category, kinds, rng), colour))
-    return things
+        models.append((make_model(category, kinds, rng), colour))
+    return models
 
 
 def _place(
-    things: list[tuple[Thing, str]], radius: float, rng: np.random.Generator
-) -> list[PlacedThing]:
+    models: list[tuple[ObjectModel, str]], radius: float, rng: np.random.Generator
+) -> list[PlacedObject]:
     """Place objects on a disc without overlap; an object that finds no room is left out."""
-    placed: list[PlacedThing] = []
-    for thing, colour in sorted(things, key=lambda item: -item[0].size[0]):
-        reach = math.hypot(thing.size[0], thing.size[1]) / 2
+    placed: list[PlacedObject] = []
+    for model, colour in sorted(models, key=lambda item: -item[0].size[0]):
+        reach = math.hypot(model.size[0], model.size[1]) / 2
         for _ in range(30):
             angle, distance = rng.uniform(0, 2 * math.pi), radius * math.sqrt(rng.random())
             spot = np.array([distance * math.cos(angle), distance * math.sin(angle), 0.0])
             clear = all(
                 np.linalg.norm(spot - other.position)
-                > 0.92 * (reach + math.hypot(*other.thing.size[:2]) / 2)
+                > 0.92 * (reach + math.hypot(*other.model.size[:2]) / 2)
                 for other in placed
             )
             if clear:
-                placed.append(PlacedThing(thing, colour, spot, rng.uniform(0, 2 * math.pi)))
+                placed.append(PlacedObject(model, colour, spot, rng.uniform(0, 2 * math.pi)))
                 break
     return placed
 
@@ -230,7 +230,7 @@ def _silhouette_pixels(
 
 def _describe(
     index: int,
-    placed: PlacedThing,
+    placed: PlacedObject,
     solids: list[Solid],
     instance: npt.NDArray[np.uint8],
     intrinsics: CameraIntrinsics,
@@ -242,13 +242,13 @@ def _describe(
     alone, truncated = _silhouette_pixels(solids, intrinsics, world_to_camera)
     entry: dict[str, Any] = {
         "instance": index,
-        "category": placed.thing.category,
+        "category": placed.model.category,
         "colour": placed.colour,
-        "length_m": max(placed.thing.size[:2]),
-        "width_m": min(placed.thing.size[:2]),
-        "height_m": placed.thing.size[2],
+        "length_m": max(placed.model.size[:2]),
+        "width_m": min(placed.model.size[:2]),
+        "height_m": placed.model.size[2],
         "yaw_rad": placed.yaw,
-        "box_size_m": list(placed.thing.size),
+        "box_size_m": list(placed.model.size),
         "centre_world_m": placed.centre.tolist(),
         "centre_camera_m": (
             world_to_camera[:3, :3] @ placed.centre + world_to_camera[:3, 3]
@@ -268,12 +268,12 @@ def _describe(
     return entry
 
 
-def compose(rng: np.random.Generator) -> tuple[bool, float, list[PlacedThing]]:
+def compose(rng: np.random.Generator) -> tuple[bool, float, list[PlacedObject]]:
     """The first random choices of a scene: large or small objects, the radius (metres) of the disc
     that they stand on, and the placed objects."""
     large = bool(rng.random() < 0.5)
     radius = rng.uniform(0.8, 1.7) if large else rng.uniform(0.25, 0.6)
-    return large, radius, _place(_scene_things(rng, large), radius, rng)
+    return large, radius, _place(_scene_models(rng, large), radius, rng)
 
 
 def make_frame(renderer: Renderer, seed: int, scene: int, width: int) -> SimulatedFrame:
@@ -296,7 +296,7 @@ def make_frame(renderer: Renderer, seed: int, scene: int, width: int) -> Simulat
                     _tinted(COLOURS[item.colour], part.tone * jitter),
                     index,
                 )
-                for part in item.thing.parts
+                for part in item.model.parts
             ]
         )
     solids = _room(radius, large, pose[:3, 3], rng) + [solid for group in own for solid in group]

@@ -1,4 +1,4 @@
-"""Scans of known geometry in the real file formats come out with exactly that geometry."""
+"""Scans of known geometry, in the real file formats, give data with exactly that geometry."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from training.build.shards import write_shard
 from training.data.conversations import load
 
 
-def _run(*words: object, **more) -> subprocess.CompletedProcess:
+def _run(*command: object, **more) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", *map(str, words)],
+        [sys.executable, "-m", *map(str, command)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -83,7 +83,7 @@ def views(built) -> list[tuple[dict, dict[str, dict]]]:
     ]
 
 
-def test_every_source_gives_pictures_and_those_hardly_moved_are_left_out(views):
+def test_every_source_gives_images_and_the_camera_must_have_moved(views):
     taken = Counter(f"{row['source']}/{row['scene']}" for row, _ in views)
     assert taken == {
         "scannet/scene0000_00": 2,
@@ -92,7 +92,7 @@ def test_every_source_gives_pictures_and_those_hardly_moved_are_left_out(views):
     }
 
 
-def test_sizes_are_right_within_a_centimetre(views):
+def test_sizes_are_exact_to_a_centimetre(views):
     for row, named in views:
         for name, block in blocks.ASKED.items():
             entry = named[name]
@@ -101,7 +101,7 @@ def test_sizes_are_right_within_a_centimetre(views):
                 assert entry[f"{key}_m"] == pytest.approx(true, abs=0.01), (row["view"], name, key)
 
 
-def test_distances_between_centres_are_right_within_a_centimetre(views):
+def test_distances_between_centres_are_exact_to_a_centimetre(views):
     for _, named in views:
         for a in blocks.ASKED:
             for b in blocks.ASKED:
@@ -110,7 +110,7 @@ def test_distances_between_centres_are_right_within_a_centimetre(views):
                 assert said == pytest.approx(true, abs=0.01)
 
 
-def test_small_hidden_and_cut_things_and_walls_are_not_asked_about(views):
+def test_small_occluded_and_truncated_objects_and_walls_are_not_asked_about(views):
     for row, named in views:
         entries = {e["label"]: e for e in json.loads(row["scene_graph"])}
         assert entries["suitcase"]["unnamed"] == "occluded"
@@ -125,7 +125,7 @@ def test_small_hidden_and_cut_things_and_walls_are_not_asked_about(views):
     )
 
 
-def test_where_the_graph_puts_an_object_the_picture_has_its_colour(views):
+def test_the_image_has_the_colour_of_an_object_at_its_centre_in_the_graph(views):
     """Poses, undistortion and intrinsics are right: each object's own colour is at its centre."""
     for row, named in views:
         rgb = cv2.imdecode(np.frombuffer(row["image"]["bytes"], np.uint8), 1)[..., ::-1]
@@ -137,7 +137,7 @@ def test_where_the_graph_puts_an_object_the_picture_has_its_colour(views):
                 assert angle > 0.98, (row["source"], row["view"], name, seen)
 
 
-def test_depth_is_that_of_the_objects_in_the_pixels_of_the_picture(views):
+def test_depth_is_registered_to_the_image(views):
     for row, named in views:
         depth = cv2.imdecode(np.frombuffer(row["depth"]["bytes"], np.uint8), -1)
         assert depth.shape == (row["intrinsics"]["height"], row["intrinsics"]["width"])
@@ -168,7 +168,7 @@ def test_counts_and_relations_are_exact(views):
     assert min(asked["count"], asked["left"]) > 0
 
 
-def test_the_independent_check_finds_nothing_wrong(built):
+def test_the_independent_check_finds_no_mismatch(built):
     done = _run("training.build.check", built)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -191,7 +191,7 @@ def test_the_independent_check_finds_a_number_that_was_changed(built, tmp_path):
     assert json.loads(done.stdout)["mismatches"] == 1
 
 
-def test_the_manifest_counts_what_is_there_and_what_was_left_out(built):
+def test_the_manifest_counts_rows_and_what_was_left_out(built):
     manifest = json.loads((built / "manifest.json").read_text())
     rows = _rows(built)
     assert manifest["rows"] == len(rows)
@@ -203,7 +203,7 @@ def test_the_manifest_counts_what_is_there_and_what_was_left_out(built):
     assert "data:image/png;base64," in page
 
 
-def test_datasets_reads_it_with_pictures(built):
+def test_datasets_reads_the_shards_with_decoded_images(built):
     datasets = pytest.importorskip("datasets")
     files = [str(path) for path in sorted(built.glob("*.parquet"))]
     loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=None)
@@ -212,7 +212,7 @@ def test_datasets_reads_it_with_pictures(built):
     assert row["conversations"][0]["from"] == "human"
 
 
-def test_places_are_in_train_or_in_test_but_not_in_both(tmp_path):
+def test_no_place_is_in_both_splits(tmp_path):
     for number in range(30):
         for scan in range(3):
             folder = tmp_path / "scans" / f"scene{number:04d}_{scan:02d}"
@@ -226,7 +226,7 @@ def test_places_are_in_train_or_in_test_but_not_in_both(tmp_path):
     assert len(split["train"] | split["test"]) == 30
 
 
-# What is damaged is left out and counted, never the run.
+# Damaged files are left out and counted; they never end the run.
 
 
 def _report(folder: Path, out: Path):
@@ -259,7 +259,7 @@ def test_a_damaged_file_is_counted_under_its_reason(roots, tmp_path, damage, rea
     assert report.failures == []
 
 
-def test_frames_without_a_pose_are_skipped_and_the_others_used(roots, tmp_path):
+def test_frames_without_a_pose_are_skipped_and_the_others_are_used(roots, tmp_path):
     folder = tmp_path / "scene0000_00"
     shutil.copytree(roots["scannet"] / "scans" / "scene0000_00", folder)
     scans.write_sens(folder / "scene0000_00.sens", blocks.POSES, lost=(0,))
@@ -268,7 +268,7 @@ def test_frames_without_a_pose_are_skipped_and_the_others_used(roots, tmp_path):
     assert report.rows == 2
 
 
-def test_a_sens_file_cut_anywhere_never_raises_anything_else(roots, tmp_path):
+def test_a_sens_file_truncated_anywhere_raises_scene_errors_only(roots, tmp_path):
     whole = (roots["scannet"] / "scans/scene0000_00/scene0000_00.sens").read_bytes()
     rng = np.random.default_rng(0)
     for length in [*range(0, 400, 7), *rng.integers(400, len(whole), 40)]:
@@ -282,11 +282,11 @@ def test_a_sens_file_cut_anywhere_never_raises_anything_else(roots, tmp_path):
         assert skipped
 
 
-def test_the_sources_own_instance_pictures_are_used_where_there_are_any(roots, tmp_path):
+def test_the_instance_masks_of_the_source_are_used_if_there_are_any(roots, tmp_path):
     folder = tmp_path / "scene0000_00"
     shutil.copytree(roots["scannet"] / "scans" / "scene0000_00", folder)
     mask = np.zeros((480, 640), np.uint8)
-    mask[100:200, 300:400] = 1  # the table, as nobody would rasterise it
+    mask[100:200, 300:400] = 1  # the table, where no rasterizer would place it
     data = bytes(cv2.imencode(".png", mask)[1])
     with zipfile.ZipFile(folder / "scene0000_00_2d-instance-filt.zip", "w") as archive:
         archive.writestr("instance-filt/0.png", data)
@@ -332,14 +332,14 @@ def simulated(tmp_path_factory) -> Path:
     return folder
 
 
-def test_killed_three_times_it_ends_with_the_same_bytes(simulated, tmp_path):
-    words = ("training.build", "--simulated", simulated, "--seed", 1, "--out")
-    assert _run(*words, tmp_path / "whole").returncode == 0
+def test_a_build_killed_three_times_resumes_to_the_same_bytes(simulated, tmp_path):
+    command = ("training.build", "--simulated", simulated, "--seed", 1, "--out")
+    assert _run(*command, tmp_path / "whole").returncode == 0
     out = tmp_path / "killed"
     rng = np.random.default_rng(5)
     for _ in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-m", *map(str, words), str(out), "--workers", "1"],
+            [sys.executable, "-m", *map(str, command), str(out), "--workers", "1"],
             cwd=ROOT,
             stderr=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -348,14 +348,14 @@ def test_killed_three_times_it_ends_with_the_same_bytes(simulated, tmp_path):
         time.sleep(rng.uniform(2.0, 5.0))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert _run(*words, out).returncode == 0
+    assert _run(*command, out).returncode == 0
     assert _hashes(out) == _hashes(tmp_path / "whole")
     for shard in sorted(out.glob("*.parquet")):
         assert shard.read_bytes() == (tmp_path / "whole" / shard.name).read_bytes()
     assert not list(out.glob(".*"))
 
 
-def _group_lives(group: int) -> bool:
+def _group_exists(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -363,41 +363,41 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def test_sigterm_ends_it_at_once_and_leaves_nothing_half_written(simulated, tmp_path):
+def test_sigterm_ends_a_build_and_leaves_no_incomplete_file(simulated, tmp_path):
     out = tmp_path / "out"
-    words = ["training.build", "--simulated", simulated, "--out", out, "--workers", "2"]
+    command = ["training.build", "--simulated", simulated, "--out", out, "--workers", "2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", *map(str, words)],
+        [sys.executable, "-m", *map(str, command)],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    until = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while not list(out.glob(".*.tmp")):
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 128 + signal.SIGTERM
     assert not list(out.glob(".*"))
-    # Python's own resource tracker goes a moment after.
-    while _group_lives(process.pid):
-        assert time.monotonic() < until
+    # Python's resource tracker ends a moment later.
+    while _group_exists(process.pid):
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
 def test_a_ray_cluster_gives_the_same_rows(simulated, tmp_path):
     pytest.importorskip("ray")
-    words = ("training.build", "--simulated", simulated, "--seed", 1, "--out")
-    assert _run(*words, tmp_path / "here").returncode == 0
-    done = _run(*words, tmp_path / "ray", "--ray", "local", "--workers", 2)
+    command = ("training.build", "--simulated", simulated, "--seed", 1, "--out")
+    assert _run(*command, tmp_path / "here").returncode == 0
+    done = _run(*command, tmp_path / "ray", "--ray", "local", "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert _hashes(tmp_path / "ray") == _hashes(tmp_path / "here")
 
 
 def test_a_folder_of_other_settings_is_refused(simulated, tmp_path):
-    words = ("training.build", "--simulated", simulated, "--out", tmp_path)
-    assert _run(*words).returncode == 0
-    done = _run(*words, "--seed", 2)
+    command = ("training.build", "--simulated", simulated, "--out", tmp_path)
+    assert _run(*command).returncode == 0
+    done = _run(*command, "--seed", 2)
     assert done.returncode == 2
     assert "another recipe" in " ".join(re.sub("[│╭╮╰╯─]", " ", done.stderr).split())
 

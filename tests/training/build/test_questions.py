@@ -56,7 +56,7 @@ def _asked(seed: int):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6))
-def test_the_answer_in_words_scores_as_correct(seed):
+def test_the_text_of_an_answer_scores_as_correct(seed):
     for question in _asked(seed)[1]:
         outcome = score(question.question, question.answer, question.reference, question.names)
         assert outcome.correct, question
@@ -64,23 +64,23 @@ def test_the_answer_in_words_scores_as_correct(seed):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6))
-def test_only_objects_that_show_well_and_have_a_name_of_their_own_are_asked_about(seed):
+def test_only_visible_objects_with_a_unique_name_are_asked_about(seed):
     objects, questions = _asked(seed)
     by_instance = {item["instance"]: item for item in objects}
-    showing = [f"{o['colour']} {o['category']}" for o in objects if o["visible_pixels"]]
+    visible = [f"{o['colour']} {o['category']}" for o in objects if o["visible_pixels"]]
     for question in questions:
         for name, instance in zip(question.names, question.instances, strict=True):
             if instance:
                 item = by_instance[instance]
-                assert showing.count(name) == 1
+                assert visible.count(name) == 1
                 assert item["visible_pixels"] >= MIN_AREA * PIXELS
                 assert item["visible_fraction"] >= 0.7
                 assert not item["truncated"]
             elif question.type == "existence":
-                assert name not in showing
+                assert name not in visible
 
 
-def test_every_type_is_asked_and_yes_and_no_come_equally_often():
+def test_every_type_is_asked_and_yes_is_as_frequent_as_no():
     words = {"yes": 0, "no": 0, "absent": 0}
     seen = dict.fromkeys(TYPES, 0)
     for seed in range(400):

@@ -1,4 +1,4 @@
-"""A build in which models name objects and reason, over real HTTP; and the file that says who."""
+"""A build with models that name objects and reason, over real HTTP; and the file of roles."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ TWINS = (
 
 
 def _build(root: Path, out: Path, models: Path) -> subprocess.CompletedProcess:
-    words = ["training.build", "--scannet", root, "--out", out, "--models", models]
+    command = ["training.build", "--scannet", root, "--out", out, "--models", models]
     return subprocess.run(
-        [sys.executable, "-m", *map(str, words), "--test-share", "0", "--workers", "1"],
+        [sys.executable, "-m", *map(str, command), "--test-share", "0", "--workers", "1"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -59,7 +59,7 @@ def _names() -> Callable[[str], str]:
 
 
 def _thoughts() -> Callable[[str], str]:
-    """A model that tells the truth and a lie in turn."""
+    """A model that gives a true and a false number in turn."""
     lies = cycle((False, True))
 
     def write(prompt: str) -> str:
@@ -72,7 +72,7 @@ def _thoughts() -> Callable[[str], str]:
     return write
 
 
-def test_a_build_with_models_names_twins_keeps_true_thoughts_and_says_why_not_the_others(tmp_path):
+def test_a_build_with_models_names_twins_and_rejects_false_thoughts_with_a_reason(tmp_path):
     root = tmp_path / "scans"
     scans.write_scannet(root, world=TWINS)
     with (
@@ -80,13 +80,18 @@ def test_a_build_with_models_names_twins_keeps_true_thoughts_and_says_why_not_th
         chatting(_thoughts()) as writer,
         chatting(lambda _: '{"accept": true, "reason": "sound"}') as judge,
     ):
-        namer.misbehave = ["", "429", "stall", "500"]  # the first is the trial before the build
+        namer.misbehave = [
+            "",
+            "429",
+            "stall",
+            "500",
+        ]  # first: the check
         judge.misbehave = ["", "429"]
         models = _models(tmp_path / "models.yaml", relabel=namer, thought=writer, judge=judge)
         done = _build(root, tmp_path / "out", models)
         assert done.returncode == 0, done.stderr
         asked = len(namer.bodies) + len(writer.bodies) + len(judge.bodies)
-        # The same answers once more: nobody is asked, and the bytes are the same.
+        # With cached answers: no request is sent, and the bytes are the same.
         shutil.copytree(tmp_path / "out" / "answers", tmp_path / "again" / "answers")
         assert _build(root, tmp_path / "again", models).returncode == 0
         assert len(namer.bodies) + len(writer.bodies) + len(judge.bodies) == asked
@@ -116,7 +121,7 @@ def test_a_build_with_models_names_twins_keeps_true_thoughts_and_says_why_not_th
     assert checked.returncode == 0, checked.stdout
 
 
-def test_a_server_that_is_not_there_is_found_before_the_work(tmp_path):
+def test_an_unreachable_server_is_found_before_the_build(tmp_path):
     scans.write_scannet(tmp_path / "scans")
     models = tmp_path / "models.yaml"
     role = {"url": "http://127.0.0.1:9/v1", "model": "m", "retries": 0}
@@ -149,13 +154,13 @@ def test_a_server_that_is_not_there_is_found_before_the_work(tmp_path):
         ("relabel: !!python/object/apply:os.getcwd []", "cannot be read"),
     ],
 )
-def test_a_file_with_a_mistake_is_refused_by_name(tmp_path, text, message):
+def test_an_invalid_file_is_refused_by_name(tmp_path, text, message):
     (tmp_path / "models.yaml").write_text(text)
     with pytest.raises(ValueError, match=re.escape(message)) as raised:
         read_roles(tmp_path / "models.yaml")
     assert "models.yaml" in str(raised.value)
 
 
-def test_workers_share_the_rate_of_an_endpoint(tmp_path):
+def test_workers_share_the_request_rate_of_an_endpoint(tmp_path):
     roles = {"relabel": Role(url="http://h/v1", model="m", per_minute=60)}
     assert share_rate(roles, 3)["relabel"].per_minute == 20

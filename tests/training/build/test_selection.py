@@ -1,4 +1,4 @@
-"""Which objects are asked about, under which names, and how large their boxes are."""
+"""Which objects are asked about, their names, and the sizes of their boxes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.build.selection import Rules, category_of, select
     st.tuples(*[st.floats(-5, 5)] * 3),
     st.integers(0, 10**6),
 )
-def test_the_box_around_a_turned_box_is_that_box(sides, yaw, centre, seed):
+def test_the_upright_box_around_a_rotated_box_is_that_box(sides, yaw, centre, seed):
     rng = np.random.default_rng(seed)
     corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, -1).T
     inside = rng.uniform(-0.5, 0.5, (50, 3))
@@ -36,7 +36,7 @@ def test_the_box_around_a_turned_box_is_that_box(sides, yaw, centre, seed):
     [("office chair", "chair"), ("trash can", "trash can"), ("wall", None), ("gizmo", None),
      ("kitchen cabinet", "cabinet"), ("shower wall", None), ("coffee table", "table")],
 )  # fmt: skip
-def test_a_label_belongs_to_the_category_it_ends_in(label, category):
+def test_a_label_belongs_to_the_category_that_it_ends_in(label, category):
     assert category_of(label) == category
 
 
@@ -54,11 +54,11 @@ def _entry(label: str, colour: str, **more) -> dict:
 
 def _names(*entries: dict) -> list[str]:
     rgb = np.zeros((8, 8, 3), np.uint8)
-    rgb[:4, :4], rgb[:4, 4:], rgb[4:, :4] = (255, 0, 0), (0, 255, 0), 255  # no one colour
+    rgb[:4, :4], rgb[:4, 4:], rgb[4:, :4] = (255, 0, 0), (0, 255, 0), 255  # no majority colour
     return [entry["name"] for entry in select(list(entries), rgb, Rules(), Counter())]
 
 
-def test_a_name_is_the_label_unless_something_else_could_be_called_so():
+def test_a_name_is_the_label_unless_it_fits_another_object():
     assert _names(_entry("lamp", "red"), _entry("chair", "red")) == ["lamp", "chair"]
     assert _names(_entry("chair", "red"), _entry("chair", "blue")) == ["red chair", "blue chair"]
     assert _names(_entry("chair", "red"), _entry("chair", "red")) == ["", ""]
@@ -73,6 +73,6 @@ def test_a_name_is_the_label_unless_something_else_could_be_called_so():
     ]
 
 
-def test_something_hidden_still_gets_in_the_way_of_a_name():
+def test_an_occluded_object_still_makes_a_name_ambiguous():
     hidden = _entry("chair", "red", visible_fraction=0.1)
     assert _names(_entry("chair", "red"), hidden) == ["", ""]

@@ -1,4 +1,4 @@
-"""Every form in which the released MSMU exists is read, and only read."""
+"""Every released form of MSMU is read; text in it is never evaluated."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_every_form_of_the_released_data_loads_the_same(tmp_path, form, suffix):
         assert sample.types in ((), ("height",))
 
 
-def test_text_that_is_no_conversation_is_refused_and_never_run(tmp_path):
+def test_text_that_is_not_a_conversation_is_refused_and_never_evaluated(tmp_path):
     row = {"image": {"bytes": _jpeg(), "path": None}, "conversations": "__import__('os').getcwd()"}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train.parquet")
     with pytest.raises(ValueError, match="row 0"):
@@ -68,7 +68,7 @@ def test_text_that_is_no_conversation_is_refused_and_never_run(tmp_path):
 
 
 @pytest.mark.parametrize("parent", ["msmu_train", "deeper/msmu_train"])
-def test_what_a_folder_is_called_lets_no_test_data_into_the_training(tmp_path, parent):
+def test_the_name_of_a_folder_never_adds_test_data_to_the_training_split(tmp_path, parent):
     """Neither the name of the folder itself nor of one below it."""
     folder = tmp_path / parent
     for file, rows in (

@@ -1,4 +1,4 @@
-"""The simulated world is what its scene graph says, and the same every time."""
+"""Simulated frames match their scene graphs, and the same settings give the same frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip(
     "training.simulate.renderer", reason="the simulator needs mujoco (requirements/train.txt)"
 )
 
-from training.simulate.catalogue import CATEGORIES, COLOURS, LARGE, SMALL, make_thing
+from training.simulate.catalogue import CATEGORIES, COLOURS, LARGE, SMALL, make_model
 from training.simulate.frames import SHARD_SCENES, read_frames, rgbd_frame, shard_path
 from training.simulate.renderer import Light, Renderer, Solid
 from training.simulate.sensor import read_depth, sample_sensor
@@ -55,13 +55,13 @@ def test_there_are_twelve_categories_in_ten_colours():
 
 
 @pytest.mark.parametrize("kinds", [SMALL, LARGE])
-def test_a_thing_fills_its_box_and_stands_on_the_ground(kinds):
+def test_an_object_fills_its_box_and_stands_on_the_ground(kinds):
     rng = np.random.default_rng(0)
     for category in kinds:
-        thing = make_thing(category, kinds, rng)
-        low = np.min([np.array(p.centre) - p.half_extents() for p in thing.parts], axis=0)
-        high = np.max([np.array(p.centre) + p.half_extents() for p in thing.parts], axis=0)
-        np.testing.assert_allclose(high - low, thing.size, atol=1e-9)
+        model = make_model(category, kinds, rng)
+        low = np.min([np.array(p.centre) - p.half_extents() for p in model.parts], axis=0)
+        high = np.max([np.array(p.centre) + p.half_extents() for p in model.parts], axis=0)
+        np.testing.assert_allclose(high - low, model.size, atol=1e-9)
         np.testing.assert_allclose(low[2], 0, atol=1e-9)
         np.testing.assert_allclose((low + high)[:2], 0, atol=1e-9)
 
@@ -101,7 +101,7 @@ def test_the_pixels_of_an_object_lie_in_its_box(frames):
     assert checked > 40
 
 
-def test_visible_fractions_and_truncation_fit_the_picture(frames):
+def test_visible_fractions_and_truncation_match_the_image(frames):
     for frame in frames:
         for item in frame.objects:
             assert item["visible_pixels"] == (frame.instance == item["instance"]).sum()
@@ -119,7 +119,7 @@ def test_visible_fractions_and_truncation_fit_the_picture(frames):
     assert np.quantile(whole, 0.8) > 0.93
 
 
-def test_cameras_vary_as_promised(frames):
+def test_cameras_cover_the_documented_ranges(frames):
     fields = [np.degrees(2 * np.arctan(f.intrinsics.width / 2 / f.intrinsics.fx)) for f in frames]
     assert min(fields) >= 44.9
     assert max(fields) <= 85.1
@@ -144,7 +144,7 @@ def test_the_depth_sensor_is_noisier_far_away_and_blind_at_edges_and_out_of_rang
     assert not read_depth(np.full((5, 5), 20, np.float32), sensor, rng).any()
 
 
-def test_a_frame_depends_on_seed_and_scene_only(renderer, frames):
+def test_a_frame_depends_only_on_seed_and_scene(renderer, frames):
     again = make_frame(renderer, 5, 3, WIDTH)
     np.testing.assert_array_equal(again.rgb, frames[3].rgb)
     np.testing.assert_array_equal(again.depth_mm, frames[3].depth_mm)
@@ -162,7 +162,7 @@ def _simulate(out, scenes, seed=3):
     )
 
 
-def test_an_interrupted_folder_is_completed_to_the_same_bytes(tmp_path, renderer):
+def test_a_resumed_run_gives_the_same_bytes(tmp_path, renderer):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     scenes = SHARD_SCENES + 5
     assert _simulate(whole, scenes).returncode == 0
@@ -177,7 +177,7 @@ def test_an_interrupted_folder_is_completed_to_the_same_bytes(tmp_path, renderer
     assert json.loads((resumed / "simulation.json").read_text())["scenes"] == scenes
 
 
-def test_another_recipe_in_the_same_folder_is_refused(tmp_path, renderer):
+def test_other_settings_in_the_same_folder_are_refused(tmp_path, renderer):
     assert _simulate(tmp_path, 2).returncode == 0
     refused = _simulate(tmp_path, 2, seed=4)
     assert refused.returncode == 2

@@ -23,7 +23,7 @@ Number = float | tuple[float, ...]
 
 @dataclass(frozen=True)
 class Question:
-    """One question with its answer in words and the reference it is scored against.
+    """One question with its answer as text, and the reference that it is scored against.
 
     Attributes:
         type: one of `TYPES`.

@@ -117,7 +117,7 @@ def scale_compare(view: View, rng: Rng, style: Style) -> Question | None:
         return None
     names = tuple(name for name, _ in chosen)
     winner = ranked[0][0]
-    words = dict(zip("abc", names, strict=False)) | {"word": word, "what": what, "winner": winner}
+    fields = dict(zip("abc", names, strict=False)) | {"word": word, "what": what, "winner": winner}
     values = {
         f"v{letter}": measure_text(what, item, style, rng)
         for letter, (_, item) in zip("abc", chosen, strict=False)
@@ -125,8 +125,8 @@ def scale_compare(view: View, rng: Rng, style: Style) -> Question | None:
     kind = "compare three" if three else "compare two"
     return Question(
         "scale_compare",
-        fill(rng, style.ask[kind], **words),
-        fill(rng, style.answer[kind], **words, **values),
+        fill(rng, style.ask[kind], **fields),
+        fill(rng, style.answer[kind], **fields, **values),
         winner,
         names,
         tuple(item["instance"] for _, item in chosen),
@@ -146,15 +146,15 @@ def reference_object(view: View, rng: Rng, style: Style) -> Question | None:
     names = tuple(name for name, _ in chosen)
     instances = tuple(item["instance"] for _, item in chosen)
     known = measure_text(given, chosen[0][1], style, rng)
-    words = dict(zip("abc", names, strict=False)) | {"what": what, "given": given, "va": known}
+    fields = dict(zip("abc", names, strict=False)) | {"what": what, "given": given, "va": known}
     fact = f"The {given} of the {names[0]} is {known}"
     values = {
         f"v{letter}": measure_text(what, item, style, rng)
         for letter, (_, item) in zip("bc", chosen[1:], strict=False)
     }
     kind = "refer three" if three else "refer two"
-    question = fill(rng, style.ask[kind], fact=fact, **words)
-    answer = fill(rng, style.answer[kind], **words, **values)
+    question = fill(rng, style.ask[kind], fact=fact, **fields)
+    answer = fill(rng, style.answer[kind], **fields, **values)
     asked = [measure(what, item) for _, item in chosen[1:]]
     reference: Number = tuple(asked) if three else asked[0]  # type: ignore[arg-type]
     return Question("refer_obj_estimation", question, answer, reference, names, instances)
@@ -168,12 +168,12 @@ def _distance_reference(view: View, rng: Rng, style: Style) -> Question | None:
     (a, first), (b, second), (c, third) = chosen
     known = style.length(distance_m(first, second), rng)
     value = distance_m(second, third)
-    words = {"a": a, "b": b, "c": c, "va": known, "vb": style.length(value, rng)}
+    fields = {"a": a, "b": b, "c": c, "va": known, "vb": style.length(value, rng)}
     fact = f"The distance between the {a} and the {b} is {known}"
     return Question(
         "refer_obj_estimation",
-        fill(rng, style.ask["refer distance"], fact=fact, **words),
-        fill(rng, style.answer["refer distance"], **words),
+        fill(rng, style.ask["refer distance"], fact=fact, **fields),
+        fill(rng, style.answer["refer distance"], **fields),
         value,
         (a, b, c),
         tuple(item["instance"] for _, item in chosen),

@@ -95,9 +95,9 @@ def scale(view: View, rng: Rng, style: Style) -> Question | None:
     name, item = chosen[0]
     what = pick(rng, ("height", "width", "size"))
     parts = [style.length(side, rng) for side in sides_m(item)] if what == "size" else []
-    words = " x ".join(parts) if parts else measure_text(what, item, style, rng)
+    text = " x ".join(parts) if parts else measure_text(what, item, style, rng)
     sides = dict(zip(("vl", "vw", "vh"), parts, strict=False))
-    answer = fill(rng, style.answer[what], v=words, name=name, **sides)
+    answer = fill(rng, style.answer[what], v=text, name=name, **sides)
     question = fill(rng, style.ask[what], name=name, what=what)
     reference = measure(what, item)
     return Question("scale_estimation", question, answer, reference, (name,), (item["instance"],))

@@ -104,7 +104,7 @@ def measure(what: str, item: Entry) -> Number:
 
 
 def measure_text(what: str, item: Entry, style: Style, rng: Rng) -> str:
-    """`measure` in words."""
+    """`measure` as text."""
     if what == "size":
         return " x ".join(style.length(side, rng) for side in sides_m(item))
     return style.length(item[f"{what}_m"], rng)
