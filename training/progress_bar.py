@@ -22,10 +22,12 @@ class ProgressBar:
     """Counts to a total; shown while the context is open."""
 
     def __init__(self, label: str, total: int, completed: int = 0) -> None:
-        """Args:
-        label: what is counted.
-        total: the count at the end.
-        completed: the count of earlier runs; it does not enter the rate.
+        """Not shown yet.
+
+        Args:
+            label: what is counted.
+            total: the count at the end.
+            completed: the count of earlier runs, which does not affect the speed.
         """
         self._progress = Progress(
             SpinnerColumn(),
@@ -36,8 +38,7 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._progress.add_task(label, total=total, rate="")
-        self._progress.advance(self._task, completed)
+        self._task = self._progress.add_task(label, total=total, completed=completed, rate="")
 
     def __enter__(self) -> ProgressBar:
         self._progress.start()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
@@ -31,7 +30,7 @@ from training.ablate.model import DepthTokens, new_model
 from training.ablate.report import write_report
 from training.ablate.rows import ROWS
 from training.nano.language import Recipe, train_language
-from training.processes import terminate_workers
+from training.processes import exit_on_sigterm, terminate_workers
 from training.run_config import check_unchanged
 from training.simulate.render import SettingsError, render_frames
 
@@ -188,5 +187,5 @@ def ablate(
 
 def main() -> None:
     """Entry point of `python -m training.ablate`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    exit_on_sigterm()
     typer.run(ablate)

@@ -21,7 +21,7 @@ class Config:
 
     Attributes:
         model: name or directory of the LLaVA to start from (`sdvlm_core.model.checkpoint.load`).
-        data: folder or file that `training.build.load` reads.
+        data: folder or file that `training.data.conversations.load` reads.
         split: part of it (train); "" = all.
         out: folder for states, metrics and the adapter.
         encoding: of depth, keys of `EncodingSettings`; {} = the model's own.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -38,6 +37,7 @@ from training.finetune.batches import batches_of, collate, share_of
 from training.finetune.config import SHARDING, Config, read_config
 from training.finetune.samples import IGNORED, Preparation, Samples, prepare
 from training.finetune.trainee import Trainee, save_adapter
+from training.processes import exit_on_sigterm
 from training.run_config import check_equal
 
 ADAPTER, METRICS = "adapter", "metrics.jsonl"
@@ -326,5 +326,5 @@ def finetune(
 
 def main() -> None:
     """Entry point of `python -m training.finetune`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    exit_on_sigterm()
     typer.run(finetune)

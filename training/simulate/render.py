@@ -12,7 +12,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdvlm_core.files import remove_temporary_files, write_text
+from sdvlm_core.files import read_json, remove_temporary_files, write_text
 from training.processes import spawned_pool, terminate_workers
 from training.progress_bar import ProgressBar
 from training.simulate.frames import MANIFEST, SHARD_SCENES, shard_path, write_shard
@@ -86,7 +86,7 @@ def _check_manifest(directory: Path, wanted: dict[str, int]) -> None:
     """Refuse to mix the frames of two settings in one folder; the number of scenes may grow."""
     path = directory / MANIFEST
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, SettingsError)
         differing = [
             f"{key} was {found.get(key)} and is {wanted[key]}"
             for key in ("format", "seed", "width")
