@@ -1,7 +1,7 @@
-"""Files written whole or not at all, JSON objects read strictly, and content hashes.
+"""Atomic writes of files and directories, strict reading of JSON objects, and content hashes.
 
-A reader never sees half a file: content goes to a temporary name beside the target, which then
-replaces it in one step. Does not know what the files mean.
+A reader never sees an incomplete file: content is written under a temporary name beside the target,
+which then replaces the target in one step. Does not know what the files mean.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CHUNK_BYTES = 1 << 24
 
 
 def read_json(path: Path, refusal: type[Exception] = ValueError) -> dict[str, Any]:
-    """One JSON object from a file.
+    """Read one JSON object from a file.
 
     Raises:
         refusal: the file is unreadable, not JSON, or not an object; names the file.
@@ -57,16 +57,30 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A new temporary directory; it becomes `path`, replacing it, when the block ends."""
-    temporary = temporary_path(path)
-    shutil.rmtree(temporary, ignore_errors=True)
+    """A new empty directory; it replaces `path` when the block ends without an error.
+
+    It has the name of `path` already while it is written, in a temporary parent: a bag's files are
+    named after their directory.
+    """
+    parent = temporary_path(path)
+    shutil.rmtree(parent, ignore_errors=True)
+    temporary = parent / path.name
     temporary.mkdir(parents=True)
     try:
         yield temporary
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what killed processes left beside `path`; no process may be writing it now."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -84,7 +98,7 @@ def write_json(path: Path, document: Any, indent: int | None = 2) -> None:
     """Replace the file in one step by a JSON document and a newline.
 
     Raises:
-        ValueError: the document holds NaN or infinity, which JSON has no number for.
+        ValueError: the document contains NaN or infinity, which JSON cannot express.
     """
     write_text(path, json.dumps(document, indent=indent, allow_nan=False) + "\n")
 

@@ -24,8 +24,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from sdvlm_core.camera.bags import Topics, find_topics, open_bag
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals
+from sdvlm_core.replay.journal import ANSWERS, open_journal
 from sdvlm_core.replay.outputs import BAG, REPORT, write_outputs
-from sdvlm_core.replay.run import ANSWERS, Plan, Summary, describe, open_journal, run
+from sdvlm_core.replay.run import Plan, Summary, describe, run
 from sdvlm_core.replay.schedule import PlannedQuestion, read_questions
 
 if TYPE_CHECKING:

@@ -111,9 +111,11 @@ class AnswerBag:
 
 @contextmanager
 def open_answer_bag(path: Path) -> Iterator[AnswerBag]:
-    """A new bag in the directory `path`, which must not exist; complete when the block ends."""
+    """A new bag in the directory `path`, new or empty; complete when the block ends."""
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+    if path.is_dir():
+        path.rmdir()  # rosbags creates it and refuses an existing one
     writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
     writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     with writer:

@@ -1,13 +1,12 @@
-"""answers.jsonl and the bag it is about -> report.html and the bag DIR/answers.
+"""answers.jsonl and its bag -> report.html and the bag DIR/answers.
 
-A second pass over the bag, because an interrupted run has pictures of its first part no more. Both
-are made aside and put in place whole; made again, they are the same. Knows neither models nor how
-entries came about.
+A second pass over the bag, because a resumed run has not seen the pictures of its first part. Both
+outputs are replaced in one step; the same answers give the same outputs. Does not know models or
+how entries are produced.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -16,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 from sdvlm_core.camera.bags import Topics, deserialize, stream
 from sdvlm_core.camera.decoding import Message, color_from_message
 from sdvlm_core.errors import FrameError
+from sdvlm_core.files import atomic_directory, remove_temporaries, write_text
 from sdvlm_core.replay import answer_bag, pictures, report
-from sdvlm_core.replay.run import ANSWERS, Entry, read_entries, replace
+from sdvlm_core.replay.journal import ANSWERS, Entry, read_entries
 
 if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader
 
 BAG = "answers"
 REPORT = "report.html"
+_THUMBNAIL_JPEG_QUALITY = 80
 
 
 def write_outputs(
@@ -37,51 +38,46 @@ def write_outputs(
 
     Args:
         title: of the page.
-        progress: told the seconds of the bag that are done.
+        progress: called with the seconds of the bag that are done.
 
     Raises:
-        BagError, ReplayError: bag or entries cannot be read.
+        BagError, ReplayError: the bag or the entries cannot be read.
     """
-    whole = report.digest(read_entries(directory / ANSWERS))
-    wanted = report.chosen_rows(whole.entries)
-    rows: dict[str, list[report.Row]] = {q.text: [] for q in whole.questions}
-    colors = {
-        q.text: pictures.COLORS[n % len(pictures.COLORS)] for n, q in enumerate(whole.questions)
-    }
-    made = directory / ".made" / BAG
-    shutil.rmtree(made.parent, ignore_errors=True)
-    with answer_bag.open_answer_bag(made) as bag:
-        for bag_ns, color, entries in _frames(reader, topics, directory / ANSWERS, bag):
-            header, rgb = _decoded(color, topics, reader)
-            bag.frame(bag_ns, header, entries)
-            if header is not None and rgb is not None:
-                drawn = _annotated(rgb, entries, colors, whole.frame_entries)
-                bag.picture(bag_ns, header, pictures.jpeg(drawn))
-            for entry in entries:
-                if entry["entry"] in wanted:
-                    thumbnail = None if rgb is None else _thumbnail(rgb, entry, colors)
-                    rows[entry["question"]].append(report.row(entry, thumbnail))
-            progress((bag_ns - reader.start_time) / 1e9)
-    duration = (reader.end_time - 1 - reader.start_time) / 1e9
-    page = report.page(title, whole, rows, duration)
-    replace(directory / REPORT, page.encode())
-    shutil.rmtree(directory / BAG, ignore_errors=True)
-    made.rename(directory / BAG)
-    made.parent.rmdir()
+    statistics = report.collect(read_entries(directory / ANSWERS))
+    shown = report.shown_entries(statistics.entries)
+    rows: dict[str, list[report.Row]] = {q.text: [] for q in statistics.questions}
+    colors = {text: pictures.COLORS[n % len(pictures.COLORS)] for n, text in enumerate(rows)}
+    remove_temporaries(directory / BAG)
+    with atomic_directory(directory / BAG) as new_bag:
+        with answer_bag.open_answer_bag(new_bag) as bag:
+            for bag_ns, color, entries in _frames(reader, topics, directory / ANSWERS, bag):
+                header, rgb = _decoded(color, topics, reader)
+                bag.frame(bag_ns, header, entries)
+                if header is not None and rgb is not None:
+                    drawn = _annotated(rgb, entries, colors, statistics.max_frame_entries)
+                    bag.picture(bag_ns, header, pictures.jpeg(drawn))
+                for entry in entries:
+                    if entry["entry"] in shown:
+                        thumbnail = None if rgb is None else _thumbnail(rgb, entry, colors)
+                        rows[entry["question"]].append(report.row(entry, thumbnail))
+                progress((bag_ns - reader.start_time) / 1e9)
+        duration_s = (reader.end_time - 1 - reader.start_time) / 1e9
+        write_text(directory / REPORT, report.page(title, statistics, rows, duration_s))
 
 
 def _frames(
     reader: Reader, topics: Topics, answers: Path, bag: answer_bag.AnswerBag
 ) -> Iterator[tuple[int, bytes | memoryview | None, list[Entry]]]:
-    """Time, colour message and entries of each frame that was asked about; copies transforms.
+    """Bag time, colour message and entries of each frame with entries; copies the transforms.
 
-    Entries follow the order of the bag, so one pass over both is enough.
+    Entries are in the order of the bag, so one pass over both is enough. The last item has the
+    entries about moments after the end, and no message.
     """
     groups = groupby(read_entries(answers), key=lambda entry: entry["frame"])
     frame, entries = next(groups, (None, iter(())))
     index, last_ns = -1, reader.start_time
-    wanted = (topics.color, *answer_bag.TRANSFORMS)
-    for connection, bag_ns, data in stream(reader, wanted):
+    read_topics = (topics.color, *answer_bag.TRANSFORMS)
+    for connection, bag_ns, data in stream(reader, read_topics):
         last_ns = bag_ns
         if connection.topic != topics.color:
             bag.transform(connection, bag_ns, data)
@@ -90,15 +86,15 @@ def _frames(
         if index == frame:
             yield bag_ns, data, [*entries]
             frame, entries = next(groups, (None, iter(())))
-    behind = [*entries]
-    if behind:
-        yield last_ns, None, behind
+    after_end = [*entries]
+    if after_end:
+        yield last_ns, None, after_end
 
 
 def _decoded(
     color: bytes | memoryview | None, topics: Topics, reader: Reader
 ) -> tuple[Message | None, pictures.Picture | None]:
-    """The colour message's header and pixels; None for what cannot be had."""
+    """The colour message's header and pixels; None for each that cannot be read."""
     if color is None:
         return None, None
     kind = next(c.msgtype for c in reader.connections if c.topic == topics.color)
@@ -113,24 +109,26 @@ def _decoded(
 
 
 def _annotated(
-    rgb: pictures.Picture, entries: list[Entry], colors: dict[str, str], lines: int
+    rgb: pictures.Picture, entries: list[Entry], colors: dict[str, str], room_for: int
 ) -> pictures.Picture:
     points = [point for entry in entries for point in _points(entry, colors)]
-    words = [
-        (
+    captions = [
+        pictures.Caption(
             entry["question"],
-            entry["answer"]["text"] if entry["answer"] else _refusal(entry),
+            entry["answer"]["text"] if entry["answer"] else _error_text(entry),
             colors[entry["question"]],
             entry["answer"] is not None,
         )
         for entry in entries
     ]
-    return pictures.add_strip(pictures.draw_points(rgb, points), words, lines)
+    return pictures.add_captions(pictures.draw_points(rgb, points), captions, room_for)
 
 
 def _thumbnail(rgb: pictures.Picture, entry: Entry, colors: dict[str, str]) -> bytes:
-    small = pictures.shrunk(rgb, report.THUMBNAIL_WIDTH)
-    return pictures.jpeg(pictures.draw_points(small, _points(entry, colors)), 80)
+    small = pictures.shrink(rgb, report.THUMBNAIL_WIDTH_PX)
+    return pictures.jpeg(
+        pictures.draw_points(small, _points(entry, colors)), _THUMBNAIL_JPEG_QUALITY
+    )
 
 
 def _points(entry: Entry, colors: dict[str, str]) -> list[tuple[float, float, str]]:
@@ -138,5 +136,5 @@ def _points(entry: Entry, colors: dict[str, str]) -> list[tuple[float, float, st
     return [(u, v, colors[entry["question"]]) for u, v in answer["image_points"]]
 
 
-def _refusal(entry: Entry) -> str:
+def _error_text(entry: Entry) -> str:
     return f"{entry['error']['name']}: {entry['error']['message']}"

@@ -1,31 +1,49 @@
-"""Draws answers into the picture they are about: crosses where they point, words underneath.
+"""Draws answers into their picture: crosses at the image points, captions below the picture.
 
-The scene's pixels stay where they are; words go into a strip below it, so nothing is hidden. Uses
-matplotlib's DejaVu Sans, which has the letters OpenCV's own font lacks. Does not know messages,
-files or time.
+The captions are in a strip below the scene, so they hide nothing. Uses matplotlib's DejaVu Sans,
+because OpenCV's own fonts are ASCII only. Does not know messages, files or time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import pixel_from_fraction
 
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
 Picture = npt.NDArray[np.uint8]
 
-#: Told apart by people who see red and green alike; questions take them in turn.
+#: One colour for each question in turn; distinguishable with red-green colour blindness.
 COLORS = ("#ff2d78", "#00b8d9", "#ffab00", "#8c6bff", "#38d3a5", "#ff7452")
-_STRIP, _INK, _SOFT, _BAD = "#101418", "#ffffff", "#98a4b1", "#ff6b81"
+_STRIP_COLOR, _ANSWER_COLOR, _QUESTION_COLOR, _ERROR_COLOR = (
+    "#101418",
+    "#ffffff",
+    "#98a4b1",
+    "#ff6b81",
+)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A question and its answer, or its error if not `answered`, marked with a colour."""
+
+    question: str
+    answer: str
+    color: str
+    answered: bool
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> Any:
+def _font(size: int) -> FreeTypeFont:
     import matplotlib as mpl
     from PIL import ImageFont
 
@@ -33,7 +51,7 @@ def _font(size: int) -> Any:
 
 
 def draw_points(rgb: Picture, points: Sequence[tuple[float, float, str]]) -> Picture:
-    """A copy (H, W, 3) with a cross at each (u, v, colour), u and v in [0, 1] of the picture."""
+    """A copy (H, W, 3) with a cross at each (u, v, colour); u and v are image fractions."""
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(rgb)
@@ -43,38 +61,39 @@ def draw_points(rgb: Picture, points: Sequence[tuple[float, float, str]]) -> Pic
     thick = max(1, round(arm / 4))
     for u, v, color in points:
         x, y = pixel_from_fraction(u, v, width, height)
-        for ink, extra in (("#000000", 2), (color, 0)):  # dark rim, for bright pictures
-            draw.line((x - arm, y, x + arm, y), fill=ink, width=thick + extra)
-            draw.line((x, y - arm, x, y + arm), fill=ink, width=thick + extra)
+        for fill, rim in (("#000000", 2), (color, 0)):  # dark rim, for bright pictures
+            draw.line((x - arm, y, x + arm, y), fill=fill, width=thick + rim)
+            draw.line((x, y - arm, x, y + arm), fill=fill, width=thick + rim)
     return np.asarray(image)
 
 
-def strip_height(width: int, lines: int) -> int:
-    """Pixels that `add_strip` adds for so many answers below a picture of that width."""
-    return lines * 2 * _line_height(width) + _line_height(width) // 2
+def strip_height(width: int, captions: int) -> int:
+    """Height in pixels of the strip for this many captions below a picture of this width."""
+    return captions * 2 * _line_height(width) + _line_height(width) // 2
 
 
-def add_strip(
-    rgb: Picture, rows: Sequence[tuple[str, str, str, bool]], lines: int | None = None
-) -> Picture:
-    """The picture with (question, answer, colour, whether it is an answer) in words below it.
+def add_captions(rgb: Picture, captions: Sequence[Caption], room_for: int = 0) -> Picture:
+    """The picture with the captions in a strip below it.
 
-    `lines` keeps room for so many, so that the pictures of a video are of one size.
+    The strip has room for at least `room_for` captions, so that all pictures of a video have the
+    same size.
     """
     from PIL import Image, ImageDraw
 
     height, width = rgb.shape[:2]
     line = _line_height(width)
-    strip = strip_height(width, max(len(rows), lines or 0))
-    image = Image.new("RGB", (width, height + strip), _STRIP)
+    strip = strip_height(width, max(len(captions), room_for))
+    image = Image.new("RGB", (width, height + strip), _STRIP_COLOR)
     image.paste(Image.fromarray(rgb), (0, 0))
     draw = ImageDraw.Draw(image)
     font = _font(line * 3 // 4)
     top = height + line // 4
-    for question, answer, color, good in rows:
-        draw.rectangle((line // 3, top + 2, line // 3 + 3, top + 2 * line - 3), fill=color)
-        for text, ink in ((question, _SOFT), (answer, _INK if good else _BAD)):
-            draw.text((line, top), _cut(text, font, width - 2 * line), fill=ink, font=font)
+    for caption in captions:
+        mark = (line // 3, top + 2, line // 3 + 3, top + 2 * line - 3)
+        draw.rectangle(mark, fill=caption.color)
+        answer_color = _ANSWER_COLOR if caption.answered else _ERROR_COLOR
+        for text, fill in ((caption.question, _QUESTION_COLOR), (caption.answer, answer_color)):
+            draw.text((line, top), _shortened(text, font, width - 2 * line), fill=fill, font=font)
             top += line
     return np.asarray(image)
 
@@ -83,8 +102,8 @@ def _line_height(width: int) -> int:
     return max(10, round(width / 36))
 
 
-def _cut(text: str, font: Any, width: int) -> str:
-    """One line of text that is no wider than that."""
+def _shortened(text: str, font: FreeTypeFont, width: int) -> str:
+    """The text as one line of at most `width` pixels; an ellipsis marks what is left out."""
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text
@@ -110,8 +129,8 @@ def jpeg(rgb: Picture, quality: int = 90) -> bytes:
     return buffer.getvalue()
 
 
-def shrunk(rgb: Picture, width: int) -> Picture:
-    """The picture no wider than that."""
+def shrink(rgb: Picture, width: int) -> Picture:
+    """The picture, scaled down to at most this width."""
     import cv2
 
     if rgb.shape[1] <= width:

@@ -1,8 +1,8 @@
-"""report.html: every question of a replay with pictures, answers, and its numbers over time.
+"""report.html: every question of a replay with its pictures, answers, and numbers over time.
 
-One self-contained page from the entries of answers.jsonl: matplotlib draws, replay.html.jinja is
-filled. What is drawn is bounded, whatever the length of the bag; answers.jsonl has all of it. Does
-not know bags.
+One self-contained page from the entries of answers.jsonl, the template replay.html.jinja, and plots
+of matplotlib. The number of rows and plotted lines is bounded for bags of any length;
+answers.jsonl has every entry. Does not know bags.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TEMPLATES = Path(__file__).parents[1] / "assets"
 TEMPLATE = "replay.html.jinja"
 
-#: Rows on the page over all questions; of more entries, evenly chosen ones are shown.
+#: Rows on the page, over all questions; of more entries, evenly spaced ones are shown.
 MAX_ROWS = 500
-#: Lines in one plot: the things that are measured most often.
+#: Lines in one plot: those with the most values.
 MAX_LINES = 6
-THUMBNAIL_WIDTH = 320
+THUMBNAIL_WIDTH_PX = 320
+_MAX_POINT_MARKERS = 200  # a longer line is drawn without a marker at each point
+_MAX_LEGEND_CHARACTERS = 40
 
 _UNITS = {"COUNT": "count", "ANGLE": "rad"}
 
@@ -38,38 +43,39 @@ class Series:
 
 
 @dataclass
-class QuestionDigest:
-    """What the page says of one question besides its rows."""
+class QuestionStatistics:
+    """Counts and numbers of one question."""
 
     text: str
     entries: int = 0
     answered: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     error_times: list[float] = field(default_factory=list)
-    # (kind, label) -> series; a position's coordinates are kinds of their own.
+    # (kind, label) -> series; the coordinates of a position are separate series.
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
 
 
 @dataclass
-class Digest:
-    """All entries, counted.
+class Statistics:
+    """Counts and numbers of all entries.
 
     Attributes:
-        frame_entries: most entries about one frame.
+        max_frame_entries: largest number of entries about one frame.
+        generate_s: time to generate each answer, seconds.
     """
 
-    questions: list[QuestionDigest] = field(default_factory=list)
+    questions: list[QuestionStatistics] = field(default_factory=list)
     entries: int = 0
     answered: int = 0
-    frame_entries: int = 0
+    max_frame_entries: int = 0
     model_id: str = ""
     errors: Counter[str] = field(default_factory=Counter)
-    seconds: list[float] = field(default_factory=list)
+    generate_s: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One entry on the page; `picture` is a data URI, or "" where there is none."""
+    """One entry on the page; `picture` is a data URI, "" = no picture."""
 
     time: str
     picture: str
@@ -78,44 +84,45 @@ class Row:
     numbers: tuple[str, ...]
 
 
-def digest(entries: Iterable[dict[str, Any]]) -> Digest:
-    """Count the entries and collect their numbers; the texts are not kept."""
-    whole = Digest()
-    by_text: dict[str, QuestionDigest] = {}
-    frame, on_frame = None, 0
+def collect(entries: Iterable[dict[str, Any]]) -> Statistics:
+    """Count the entries and collect their numbers; their texts are not kept in memory."""
+    total = Statistics()
+    questions: dict[str, QuestionStatistics] = {}
+    frame, frame_entries = None, 0
     for entry in entries:
         text = entry["question"]
-        if text not in by_text:
-            by_text[text] = QuestionDigest(text)
-        question = by_text[text]
+        question = questions.setdefault(text, QuestionStatistics(text))
         question.entries += 1
-        whole.entries += 1
-        on_frame = on_frame + 1 if entry["frame"] == frame else 1
+        total.entries += 1
+        frame_entries = frame_entries + 1 if entry["frame"] == frame else 1
         frame = entry["frame"]
-        whole.frame_entries = max(whole.frame_entries, on_frame)
-        seconds = moment(entry)
-        answer = entry["answer"]
-        if answer is None:
-            for errors in (question.errors, whole.errors):
+        total.max_frame_entries = max(total.max_frame_entries, frame_entries)
+        if entry["answer"] is None:
+            for errors in (question.errors, total.errors):
                 errors[entry["error"]["name"]] += 1
-            question.error_times.append(seconds)
-            continue
-        question.answered += 1
-        whole.answered += 1
-        whole.model_id = answer["model_id"]
-        spent = answer["timings"]
-        whole.seconds.append(spent["prefill"] + spent["decode"])
-        for name, value, std_dev in _numbers(answer):
-            series = question.series.setdefault(name, Series())
-            series.times.append(seconds)
-            series.values.append(value)
-            series.std_devs.append(std_dev)
-    whole.questions = [*by_text.values()]
-    return whole
+            question.error_times.append(time_of(entry))
+        else:
+            _add_answer(entry, question, total)
+    total.questions = [*questions.values()]
+    return total
 
 
-def moment(entry: Mapping[str, Any]) -> float:
-    """Where an entry stands on the time axis: its frame's time; without an answer, when asked."""
+def _add_answer(entry: Mapping[str, Any], question: QuestionStatistics, total: Statistics) -> None:
+    answer = entry["answer"]
+    question.answered += 1
+    total.answered += 1
+    total.model_id = answer["model_id"]
+    timings = answer["timings"]
+    total.generate_s.append(timings["prefill"] + timings["decode"])
+    for name, value, std_dev in _numbers(answer):
+        series = question.series.setdefault(name, Series())
+        series.times.append(time_of(entry))
+        series.values.append(value)
+        series.std_devs.append(std_dev)
+
+
+def time_of(entry: Mapping[str, Any]) -> float:
+    """Seconds on the time axis: when the frame was taken; without an answer, when asked."""
     seconds = entry["bag_time_s"]
     if entry["asked_at_s"] is not None and (entry["answer"] is None or seconds is None):
         seconds = entry["asked_at_s"]
@@ -135,117 +142,99 @@ def _numbers(answer: Mapping[str, Any]) -> list[tuple[tuple[str, str], float, fl
     return found
 
 
-def chosen_rows(entries: int) -> set[int]:
-    """The numbers of the entries that get a row: all, or evenly chosen ones with both ends."""
+def shown_entries(entries: int) -> set[int]:
+    """The numbers of the entries that get a row: all, or evenly spaced ones with both ends."""
     if entries <= MAX_ROWS:
         return set(range(entries))
     return {round(n * (entries - 1) / (MAX_ROWS - 1)) for n in range(MAX_ROWS)}
 
 
 def row(entry: Mapping[str, Any], jpeg: bytes | None) -> Row:
-    """An entry as it is shown."""
+    """The row of an entry, with a picture as JPEG if there is one."""
     answer, error = entry["answer"], entry["error"]
-    time = f"{moment(entry):.3f} s"
-    if answer is None:
-        numbers: tuple[str, ...] = ()
-    else:
-        numbers = tuple(
-            f"{m['kind'].lower()}{' of ' * bool(m['label'])}{m['label']}: {m['value']:.4g}"
-            + (f" \u00b1 {m['std_dev']:.2g}" if m["std_dev"] is not None else "")
-            + f" {m['unit']}".rstrip()
-            for m in answer["measurements"]
-            if m["value"] is not None
-        ) + tuple(
-            f"position{' of ' * bool(p['label'])}{p['label']}: "
-            f"{p['x']:.3f} {p['y']:.3f} {p['z']:.3f} m"
-            for p in answer["positions"]
-        )
-        if answer["verdict"] != "UNDECIDED":
-            numbers += (answer["verdict"].lower().replace("_", " "),)
     return Row(
-        time=time,
+        time=f"{time_of(entry):.3f} s",
         picture="" if jpeg is None else _data_uri("image/jpeg", jpeg),
-        answer="" if answer is None else answer["text"] or "(no words)",
+        answer="" if answer is None else answer["text"] or "(no text)",
         error="" if error is None else f"{error['name']}: {error['message']}",
-        numbers=numbers,
+        numbers=() if answer is None else _number_lines(answer),
     )
+
+
+def _number_lines(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """The measurements, positions and verdict of an answer, one line each."""
+    lines = [
+        f"{m['kind'].lower()}{' of ' * bool(m['label'])}{m['label']}: {m['value']:.4g}"
+        + (f" \u00b1 {m['std_dev']:.2g}" if m["std_dev"] is not None else "")
+        + f" {m['unit']}".rstrip()
+        for m in answer["measurements"]
+        if m["value"] is not None
+    ]
+    lines += [
+        f"position{' of ' * bool(p['label'])}{p['label']}: {p['x']:.3f} {p['y']:.3f} {p['z']:.3f} m"
+        for p in answer["positions"]
+    ]
+    if answer["verdict"] != "UNDECIDED":
+        lines.append(answer["verdict"].lower().replace("_", " "))
+    return tuple(lines)
 
 
 def page(
     title: str,
-    whole: Digest,
+    statistics: Statistics,
     rows: Mapping[str, Sequence[Row]],
-    duration: float,
+    duration_s: float,
 ) -> str:
-    """The page.
+    """The page as HTML.
 
     Args:
         title: the bag's name.
         rows: question -> its rows in order of time.
-        duration: of the bag, seconds.
+        duration_s: of the bag, seconds.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
-    spent = sorted(whole.seconds)
+    generate_s = sorted(statistics.generate_s)
     return environment.get_template(TEMPLATE).render(
         title=title,
-        whole=whole,
-        duration=duration,
-        median=spent[len(spent) // 2] if spent else None,
-        shown=sum(len(some) for some in rows.values()),
+        total=statistics,
+        duration=duration_s,
+        median=generate_s[len(generate_s) // 2] if generate_s else None,
+        shown=sum(len(of_question) for of_question in rows.values()),
         questions=[
-            {"digest": q, "plots": plots(q, duration), "rows": rows.get(q.text, ())}
-            for q in whole.questions
+            {"statistics": q, "plots": _plots(q, duration_s), "rows": rows.get(q.text, ())}
+            for q in statistics.questions
         ],
     )
 
 
-def plots(question: QuestionDigest, duration: float) -> list[str]:
-    """A plot over time for each kind of number that the answers hold, as data URIs."""
+def _plots(question: QuestionStatistics, duration_s: float) -> list[str]:
+    """A plot over time for each kind of number in the answers, as data URIs."""
     groups: dict[str, dict[str, Series]] = {}
     for (kind, label), series in question.series.items():
         groups.setdefault(kind, {})[label] = series
     return [
-        _data_uri("image/png", _plot(kind, lines, question.error_times, duration))
+        _data_uri("image/png", _plot(kind, lines, question.error_times, duration_s))
         for kind, lines in sorted(groups.items())
     ]
 
 
 def _plot(
-    kind: str, lines: Mapping[str, Series], error_times: Sequence[float], duration: float
+    kind: str, lines: Mapping[str, Series], error_times: Sequence[float], duration_s: float
 ) -> bytes:
+    """A PNG with one line for each label; crosses mark the times without an answer."""
     from matplotlib.figure import Figure
 
     from sdvlm_core.replay.pictures import COLORS
 
     figure = Figure(figsize=(8.6, 2.5), dpi=130, layout="constrained")
     axes = figure.add_subplot()
-    often = sorted(lines.items(), key=lambda item: -len(item[1].values))
-    for (label, series), color in zip(often[:MAX_LINES], COLORS, strict=False):
-        # A model's words are no formula, even with a "$" in them.
-        name = (label or kind.lower()).replace("$", r"\$")
-        few = len(series.times) <= 200
-        times, values = _broken(series, error_times)
-        axes.plot(
-            times,
-            values,
-            "o-" if few else "-",
-            ms=3.5,
-            lw=1.2,
-            color=color,
-            label=name if len(name) <= 40 else name[:39] + "\u2026",
-        )
-        known = [
-            (t, v, s)
-            for t, v, s in zip(series.times, series.values, series.std_devs, strict=True)
-            if s is not None
-        ]
-        if known:
-            t, v, s = zip(*known, strict=True)
-            axes.errorbar(t, v, yerr=s, fmt="none", ecolor=color, alpha=0.5, capsize=2)
+    longest_first = sorted(lines.items(), key=lambda item: -len(item[1].values))
+    for (label, series), color in zip(longest_first[:MAX_LINES], COLORS, strict=False):
+        _draw_series(axes, label or kind.lower(), series, error_times, color)
     if error_times:
         axes.plot(
             error_times,
@@ -256,30 +245,58 @@ def _plot(
             transform=axes.get_xaxis_transform(),
             label="no answer",
         )
-    left_out = len(often) - MAX_LINES
-    unit = _UNITS.get(kind, "m")
-    axes.set_ylabel(kind.lower() if kind == "COUNT" else f"{kind.lower()}, {unit}")
-    axes.set_xlabel(
-        "seconds from the bag's start"
-        + (f" ({left_out} more names are in answers.jsonl)" if left_out > 0 else "")
-    )
-    margin = max(duration, 0.1) * 0.02
-    axes.set_xlim(-margin, max(duration, *error_times, 0.1) + margin)
+    _label_axes(axes, kind, len(longest_first) - MAX_LINES)
+    margin = max(duration_s, 0.1) * 0.02
+    axes.set_xlim(-margin, max(duration_s, *error_times, 0.1) + margin)
     values = [v for series in lines.values() for v in series.values]
     if values and min(values) >= 0 and kind != "POSITION":
         axes.set_ylim(bottom=0, top=max(values) * 1.15 or 1.0)
-    axes.grid(alpha=0.25)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    if len(often) > 1 or error_times or often[0][0]:
+    if len(longest_first) > 1 or error_times or longest_first[0][0]:
         axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def _broken(series: Series, gaps: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Times and values in order of time, with NaN where there was no answer: no line across."""
+def _draw_series(
+    axes: Axes, name: str, series: Series, error_times: Sequence[float], color: str
+) -> None:
+    """One line, interrupted where there was no answer, with bars of one standard deviation."""
+    name = name.replace("$", r"\$")  # not a formula of matplotlib's
+    times, values = _with_gaps(series, error_times)
+    axes.plot(
+        times,
+        values,
+        "o-" if len(series.times) <= _MAX_POINT_MARKERS else "-",
+        ms=3.5,
+        lw=1.2,
+        color=color,
+        label=name
+        if len(name) <= _MAX_LEGEND_CHARACTERS
+        else name[: _MAX_LEGEND_CHARACTERS - 1] + "\u2026",
+    )
+    known = [
+        (t, v, s)
+        for t, v, s in zip(series.times, series.values, series.std_devs, strict=True)
+        if s is not None
+    ]
+    if known:
+        t, v, s = zip(*known, strict=True)
+        axes.errorbar(t, v, yerr=s, fmt="none", ecolor=color, alpha=0.5, capsize=2)
+
+
+def _label_axes(axes: Axes, kind: str, hidden_lines: int) -> None:
+    unit = _UNITS.get(kind, "m")
+    axes.set_ylabel(kind.lower() if kind == "COUNT" else f"{kind.lower()}, {unit}")
+    hint = f" ({hidden_lines} more names are in answers.jsonl)" if hidden_lines > 0 else ""
+    axes.set_xlabel("seconds from the bag's start" + hint)
+    axes.grid(alpha=0.25)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _with_gaps(series: Series, gaps: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Times and values in order of time, with NaN at the gaps, so that no line crosses them."""
     points = [*zip(series.times, series.values, strict=True), *((t, math.nan) for t in gaps)]
     points.sort(key=lambda point: point[0])
     return [time for time, _ in points], [value for _, value in points]

@@ -1,8 +1,8 @@
 """questions.yaml -> which question is asked about which frame of a bag.
 
-Times are seconds of the bag's own clock, from its start, as players and Foxglove show them. At a
-moment the newest frame is asked about, as the live node would; before the first frame, the first.
-Does not know where frames come from or how they are answered.
+Times are seconds on the bag's clock, from its start, as players and Foxglove show them. A question
+at a moment is about the newest frame, as in the live node; before the first frame, about the first.
+Does not know where frames come from or how questions are answered.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ questions:
 
 @dataclass(frozen=True)
 class PlannedQuestion:
-    """One question with its moments: exactly one of `at_ns`, `every_ns`, or neither = each frame.
+    """One question and when to ask it: at `at_ns`, or every `every_ns`, or about every frame.
 
     Attributes:
         at_ns: moments, nanoseconds from the bag's start, ascending.
@@ -45,26 +45,42 @@ class PlannedQuestion:
 
 
 @dataclass(frozen=True)
-class Due:
-    """A question to be asked about a frame.
+class DueQuestion:
+    """A question to ask about a frame.
 
     Attributes:
-        question: its place in the questions, from 0.
-        asked_ns: the moment, nanoseconds of the bag's clock; None = because the frame is there.
-        stale: "", else why this frame is no picture of that moment.
+        question: its index in the questions, from 0.
+        moment_ns: when it is due, nanoseconds on the bag's clock; None = it is asked about every
+            frame.
+        stale_reason: why the frame does not show the scene at that moment; "" = it does.
     """
 
     question: int
-    asked_ns: int | None
-    stale: str = ""
+    moment_ns: int | None
+    stale_reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The moments whose newest frame is one frame: [since, until), nanoseconds, bag clock.
+
+    `start_ns` is the bag's first moment, `taken_ns` the frame's, and `max_age_ns` the largest
+    accepted time between a moment and the frame.
+    """
+
+    start_ns: int
+    since_ns: int
+    taken_ns: int
+    until_ns: int
+    max_age_ns: int
 
 
 def read_questions(path: Path) -> tuple[PlannedQuestion, ...]:
-    """Read a questions.yaml; `EXAMPLE` shows all there is.
+    """Read a questions.yaml; `EXAMPLE` shows every key.
 
     Raises:
-        QueryError: it cannot be read, has a key that is not known, or a question without moments;
-            names the place.
+        QueryError: the file cannot be read, has an unknown key, or a question has no `at` or
+            `every`; names the question.
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -83,7 +99,7 @@ def _mapping(value: Any, known: set[str], where: str) -> dict[str, Any]:
     if unknown:
         raise QueryError(
             f"{where}: unknown key {', '.join(repr(key) for key in unknown)}; "
-            f"there is {_listed(known)}"
+            f"the keys are {_listed(known)}"
         )
     return value
 
@@ -95,13 +111,13 @@ def _listed(names: set[str]) -> str:
 def _planned(entry: Any, where: str) -> PlannedQuestion:
     values = _mapping(entry, {"question", "at", "every"}, where)
     if not isinstance(values.get("question"), str):
-        raise QueryError(f"{where}: `question` must be words, found {values.get('question')!r:.60}")
+        raise QueryError(f"{where}: `question` must be text, found {values.get('question')!r:.60}")
     try:
         text = check_question(values["question"])
     except QueryError as error:
         raise QueryError(f"{where}: {error}") from error
     if ("at" in values) == ("every" in values):
-        raise QueryError(f"{where}: needs `at` or `every`, and not both")
+        raise QueryError(f"{where}: needs `at` or `every`, not both")
     if "at" in values:
         moments = values["at"] if isinstance(values["at"], list) else [values["at"]]
         if not moments:
@@ -112,7 +128,7 @@ def _planned(entry: Any, where: str) -> PlannedQuestion:
         return PlannedQuestion(text)
     period = _nanoseconds(values["every"], f"{where}: `every`", "or the word frame")
     if period == 0:
-        raise QueryError(f"{where}: `every` must be more than 0 seconds")
+        raise QueryError(f"{where}: `every` must be more than 0 s")
     return PlannedQuestion(text, every_ns=period)
 
 
@@ -131,88 +147,88 @@ def schedule(
     start_ns: int,
     end_ns: int,
     max_age_ns: int,
-) -> Iterator[tuple[BagFrame, list[Due]]]:
+) -> Iterator[tuple[BagFrame, list[DueQuestion]]]:
     """Every frame with the questions that are due on it.
 
     Args:
-        start_ns, end_ns: the bag's first moment and the one behind its last.
-        max_age_ns: a frame that is further from a moment is no picture of it.
+        start_ns, end_ns: the bag's first moment, and the one after its last.
+        max_age_ns: largest accepted time between a moment and its frame.
 
-    A period's moments within one frame ask once, and a gap of the camera is told once. Moments
-    behind the end are `beyond`.
+    Several moments of one period within one frame are asked once, and a gap of the camera is
+    reported once. For moments after the end see `after_end`.
     """
-    # A frame's moments end where the next one begins: one frame is held back.
+    # A frame's moments end where the next frame begins, so one frame is held back.
     held: BagFrame | None = None
     since_ns = start_ns
     for frame in frames:
         if held is not None:
             until_ns = max(since_ns, frame.color.bag_ns)
-            yield held, _due(held, questions, start_ns, since_ns, until_ns, max_age_ns)
+            span = _Span(start_ns, since_ns, held.color.bag_ns, until_ns, max_age_ns)
+            yield held, _due_questions(questions, span)
             since_ns = until_ns
         held = frame
     if held is not None:
-        yield held, _due(held, questions, start_ns, since_ns, max(since_ns, end_ns), max_age_ns)
+        until_ns = max(since_ns, end_ns)
+        span = _Span(start_ns, since_ns, held.color.bag_ns, until_ns, max_age_ns)
+        yield held, _due_questions(questions, span)
 
 
-def beyond(questions: tuple[PlannedQuestion, ...], start_ns: int, end_ns: int) -> list[Due]:
-    """The moments that are behind the bag's end."""
-    last = f"the bag ends {(end_ns - 1 - start_ns) / 1e9:.3f} s after its start"
+def after_end(
+    questions: tuple[PlannedQuestion, ...], start_ns: int, end_ns: int
+) -> list[DueQuestion]:
+    """The questions whose moments are after the bag's end."""
+    reason = f"the bag ends {(end_ns - 1 - start_ns) / 1e9:.3f} s after its start"
     return [
-        Due(n, start_ns + at_ns, last)
+        DueQuestion(n, start_ns + at_ns, reason)
         for n, question in enumerate(questions)
         for at_ns in question.at_ns
         if start_ns + at_ns >= end_ns
     ]
 
 
-def _due(
-    frame: BagFrame,
-    questions: tuple[PlannedQuestion, ...],
-    start_ns: int,
-    since_ns: int,
-    until_ns: int,
-    max_age_ns: int,
-) -> list[Due]:
-    """The questions of the moments in [since, until), and those of each frame."""
-    taken_ns = frame.color.bag_ns
-    due: list[Due] = []
+def _due_questions(questions: tuple[PlannedQuestion, ...], span: _Span) -> list[DueQuestion]:
+    """The questions with a moment in the span, and those about every frame."""
+    due: list[DueQuestion] = []
     for n, question in enumerate(questions):
         if question.at_ns:
             due += [
-                _asked(n, start_ns + at_ns, taken_ns, max_age_ns)
+                _due_at(n, span.start_ns + at_ns, span)
                 for at_ns in question.at_ns
-                if since_ns <= start_ns + at_ns < until_ns
+                if span.since_ns <= span.start_ns + at_ns < span.until_ns
             ]
         elif question.every_ns:
-            ticks = _ticks(question.every_ns, start_ns, since_ns, taken_ns, until_ns, max_age_ns)
-            due += [_asked(n, tick, taken_ns, max_age_ns) for tick in ticks]
+            due += [_due_at(n, moment, span) for moment in _periodic(question.every_ns, span)]
         else:
-            due.append(Due(n, None))
+            due.append(DueQuestion(n, None))
     return due
 
 
-def _ticks(
-    period_ns: int, start_ns: int, since_ns: int, taken_ns: int, until_ns: int, max_age_ns: int
-) -> list[int]:
-    """Of a period's moments in [since, until): the first near the frame, the first too far."""
+def _periodic(period_ns: int, span: _Span) -> list[int]:
+    """Of a period's moments in the span the first too early, in time, and too late for the frame.
+
+    Each of the three is left out if there is none.
+    """
 
     def first(low: int, high: int) -> list[int]:
-        tick = start_ns + -(-(low - start_ns) // period_ns) * period_ns
-        return [tick] if tick < high else []
+        moment = span.start_ns + -(-(low - span.start_ns) // period_ns) * period_ns
+        return [moment] if moment < high else []
 
-    behind_ns = taken_ns + max_age_ns + 1  # from here on the frame is too old
-    before_ns = min(max(since_ns, taken_ns - max_age_ns), until_ns)  # up to here it is too new
-    early = first(since_ns, min(before_ns, until_ns))
-    near = first(before_ns, min(behind_ns, until_ns))
-    late = first(max(behind_ns, since_ns), until_ns)
-    return early + near + late
+    # The frame is accepted for moments in [fresh, stale).
+    stale_ns = span.taken_ns + span.max_age_ns + 1
+    fresh_ns = min(max(span.since_ns, span.taken_ns - span.max_age_ns), span.until_ns)
+    early = first(span.since_ns, fresh_ns)
+    in_time = first(fresh_ns, min(stale_ns, span.until_ns))
+    late = first(max(stale_ns, span.since_ns), span.until_ns)
+    return early + in_time + late
 
 
-def _asked(question: int, asked_ns: int, taken_ns: int, max_age_ns: int) -> Due:
-    age_ns = asked_ns - taken_ns
-    if abs(age_ns) <= max_age_ns:
-        return Due(question, asked_ns)
-    limit = f"(--max-age is {max_age_ns / 1e9:g} s)"
+def _due_at(question: int, moment_ns: int, span: _Span) -> DueQuestion:
+    age_ns = moment_ns - span.taken_ns
+    if abs(age_ns) <= span.max_age_ns:
+        return DueQuestion(question, moment_ns)
+    limit = f"(--max-age is {span.max_age_ns / 1e9:g} s)"
     if age_ns < 0:
-        return Due(question, asked_ns, f"the first image comes {-age_ns / 1e9:.3f} s later {limit}")
-    return Due(question, asked_ns, f"the newest image is {age_ns / 1e9:.3f} s old {limit}")
+        reason = f"the first image comes {-age_ns / 1e9:.3f} s later {limit}"
+    else:
+        reason = f"the newest image is {age_ns / 1e9:.3f} s old {limit}"
+    return DueQuestion(question, moment_ns, reason)

@@ -87,12 +87,12 @@ def test_a_refusal_has_status_one_and_its_reason_on_stderr(
 ) -> None:
     options = dict(zip(picture[::2], picture[1::2], strict=True)) | {"--model": str(tiny)}
     question = changes.pop("question", "How tall is it?")
-    words = [word for pair in (options | changes).items() for word in pair]
-    plain = runner.invoke(app, ["ask", question, *words])
+    arguments = [word for pair in (options | changes).items() for word in pair]
+    plain = runner.invoke(app, ["ask", question, *arguments])
     assert plain.exit_code == 1
     assert reason in plain.stderr
     assert plain.stdout == ""
-    as_json = runner.invoke(app, ["ask", question, *words, "--json"])
+    as_json = runner.invoke(app, ["ask", question, *arguments, "--json"])
     assert as_json.exit_code == 1
     assert reason in as_json.stderr
     assert only_json(as_json.stdout)["error"]["type"] == kind
@@ -105,10 +105,10 @@ def test_without_intrinsics_a_model_that_needs_them_refuses(tiny: Path, picture:
 
 
 @pytest.mark.parametrize(
-    "words", [["ask"], ["ask", "How tall?"], ["ask", "?", "--colour", "x"], ["asks"]]
+    "arguments", [["ask"], ["ask", "How tall?"], ["ask", "?", "--colour", "x"], ["asks"]]
 )
-def test_wrong_usage_has_status_two(words: list[str]) -> None:
-    assert runner.invoke(app, words).exit_code == 2
+def test_wrong_usage_has_status_two(arguments: list[str]) -> None:
+    assert runner.invoke(app, arguments).exit_code == 2
 
 
 def test_help_shows_an_example_of_each_command() -> None:
@@ -135,32 +135,32 @@ def test_nan_becomes_null_and_enumerations_become_names(tiny: Path, picture: lis
     assert only_json(json.dumps(document, allow_nan=False)) == document
 
 
-def test_a_region_is_measured_beside_the_answer_whether_it_is_verified_or_not(
+def test_a_region_is_measured_with_the_answer_with_and_without_verify(
     tiny: Path, picture: list[str]
 ) -> None:
     box = ["--region", "box=20,10,40,30", "--region", "lamp=2,2,12,12"]
-    words = ["ask", "How wide is the box?", *picture, "--model", str(tiny), *box]
+    arguments = ["ask", "How wide is the box?", *picture, "--model", str(tiny), *box]
     measured = only_json(runner.invoke(app, ["measure", *picture, *box, "--json"]).stdout)
     for verify in ([], ["--verify"]):
-        result = runner.invoke(app, [*words, *verify, "--json"])
+        result = runner.invoke(app, [*arguments, *verify, "--json"])
         assert result.exit_code == 0, result.output
         document = only_json(result.stdout)
         assert document["question"] == "How wide is the box?"
         assert ("checks" in document) is bool(verify)
         assert {key: document[key] for key in measured} == measured
-    assert "lamp" in runner.invoke(app, words).stdout
+    assert "lamp" in runner.invoke(app, arguments).stdout
 
 
-def test_bench_tells_where_the_time_goes_and_on_which_machine(tiny: Path) -> None:
-    words = ["bench", "--model", str(tiny), "--rounds", "2"]
-    result = runner.invoke(app, [*words, "--json"])
+def test_bench_prints_the_time_of_each_stage_and_the_machine(tiny: Path) -> None:
+    arguments = ["bench", "--model", str(tiny), "--rounds", "2"]
+    result = runner.invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     figures = only_json(result.stdout)
     assert (figures["model"], figures["rounds"]) == (str(tiny), 2)
     assert "torch" in figures["machine"]
     assert all(figures[key] > 0 for key in ("encode_s", "prefill_s", "decode_s", "next_answer_s"))
     assert figures["encode_s"] < figures["first_answer_s"]
-    assert "next_answer_s" in runner.invoke(app, words).stdout
+    assert "next_answer_s" in runner.invoke(app, arguments).stdout
     assert runner.invoke(app, ["bench", "--model", "/nowhere"]).exit_code == 1
 
 
@@ -168,7 +168,7 @@ def test_bench_tells_where_the_time_goes_and_on_which_machine(tiny: Path) -> Non
     ("states", "status"),
     [((State.OK, State.MISSING), 0), ((State.OK, State.BROKEN), 1)],
 )
-def test_doctor_fails_only_when_something_necessary_is_broken(
+def test_doctor_fails_only_if_a_necessary_part_is_broken(
     monkeypatch: pytest.MonkeyPatch, states: tuple[State, ...], status: int
 ) -> None:
     checks = [Check(f"part {n}", state, "found", "get [it]") for n, state in enumerate(states)]
@@ -183,14 +183,14 @@ def test_doctor_fails_only_when_something_necessary_is_broken(
     assert [check["state"] for check in document["checks"]] == [state.value for state in states]
 
 
-def test_doctor_examines_this_machine_and_gives_a_remedy_for_all_that_is_missing() -> None:
+def test_doctor_checks_this_machine_and_has_a_remedy_for_each_missing_part() -> None:
     checks = {check.name: check for check in doctor.examine()}
     assert {"python", "torch", "transformers", "device", "model nano", "ros"} <= checks.keys()
     assert checks["torch"].state is State.OK
     assert all(check.remedy for check in checks.values() if check.state is not State.OK)
 
 
-def test_a_model_that_fails_in_an_unforeseen_way_is_a_finding_too(
+def test_an_unexpected_failure_of_the_model_is_reported_as_a_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(options: object) -> None:
@@ -202,7 +202,7 @@ def test_a_model_that_fails_in_an_unforeseen_way_is_a_finding_too(
     assert "mat1" in checks["model nano"].detail
 
 
-def test_a_probe_that_dies_or_hangs_is_a_finding_not_a_crash(
+def test_a_probe_that_crashes_or_hangs_is_reported_as_a_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert doctor._probe("import os; os.abort()")[0] is False
@@ -228,21 +228,21 @@ def estimator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     directory = tmp_path_factory.mktemp("estimator")
     torch.save(random_weights(depth_anything_shapes()), directory / "upstream.pth")
-    words = ["convert", str(directory / "upstream.pth"), str(directory / "hf")]
-    assert runner.invoke(app, words).exit_code == 0
+    arguments = ["convert", str(directory / "upstream.pth"), str(directory / "hf")]
+    assert runner.invoke(app, arguments).exit_code == 0
     return directory / "hf"
 
 
-def test_a_picture_without_depth_is_answered_from_an_estimate_only_when_asked(
+def test_a_picture_without_depth_uses_estimated_depth_only_on_request(
     tmp_path: Path, picture: list[str], estimator: Path
 ) -> None:
     model = write_tiny_checkpoint(tmp_path / "model", "relative")
-    words = ["ask", "Where is it?", "--rgb", picture[1], "--model", str(model), "--json"]
-    refused = runner.invoke(app, words)
+    arguments = ["ask", "Where is it?", "--rgb", picture[1], "--model", str(model), "--json"]
+    refused = runner.invoke(app, arguments)
     assert refused.exit_code == 1
     assert "depth estimator" in refused.stderr
-    answered = runner.invoke(app, [*words, "--estimate-depth", str(estimator)])
+    answered = runner.invoke(app, [*arguments, "--estimate-depth", str(estimator)])
     assert answered.exit_code == 0, answered.stderr
     assert only_json(answered.stdout)["depth_source"] == "estimated_relative"
-    both = [*words, "--estimate-depth", str(estimator), *picture[2:4]]
+    both = [*arguments, "--estimate-depth", str(estimator), *picture[2:4]]
     assert runner.invoke(app, both).exit_code == 2

@@ -41,7 +41,7 @@ def refuse_constant(text: str) -> Any:
     raise AssertionError(f"{text} is not JSON")
 
 
-def test_json_is_exactly_the_documented_one(files):
+def test_json_is_exactly_the_documented_document(files):
     picture, regions = files
     result = runner.invoke(app, ["measure", *picture, *regions, "--json"])
     assert result.exit_code == 0, result.output
@@ -74,7 +74,7 @@ def test_json_is_exactly_the_documented_one(files):
     assert pair["distance_m"] > pair["gap_m"] > 0
 
 
-def test_without_json_there_is_a_table_for_people(files):
+def test_without_json_a_table_is_printed(files):
     picture, regions = files
     result = runner.invoke(app, ["measure", *picture, *regions])
     assert result.exit_code == 0, result.output
@@ -82,7 +82,7 @@ def test_without_json_there_is_a_table_for_people(files):
     assert "±" in result.stdout
 
 
-def test_a_place_without_depth_is_null_with_a_warning(files, tmp_path):
+def test_a_point_without_depth_is_null_with_a_warning(files, tmp_path):
     picture, _ = files
     cv2.imwrite(str(tmp_path / "none.png"), np.zeros((480, 640), np.uint16))
     options = [*picture[:2], "--depth", str(tmp_path / "none.png"), *picture[4:]]
@@ -105,7 +105,9 @@ def test_a_place_without_depth_is_null_with_a_warning(files, tmp_path):
         (["--point", "it=5,9", "--draw", "/nowhere/out.png"], "QueryError", "/nowhere/out.png"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_with_its_reason(files, extra, kind, reason):
+def test_a_region_or_file_that_cannot_be_measured_is_refused_with_the_reason(
+    files, extra, kind, reason
+):
     result = runner.invoke(app, ["measure", *files[0], *extra, "--json"])
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"]["type"] == kind
@@ -160,10 +162,10 @@ def test_the_drawing_has_the_picture_s_size_and_marks_the_objects(files, tmp_pat
 
 
 def test_measuring_loads_no_torch():
-    words = (
+    code = (
         "import sys, sdvlm_core.geometry.measure, sdvlm_core.geometry.drawing; "
         "print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     assert math.isfinite(0.0)

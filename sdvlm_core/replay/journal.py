@@ -1,0 +1,116 @@
+"""answers.jsonl and replay.json: the files that let an interrupted replay resume.
+
+DIR/replay.json describes the replay. DIR/answers.jsonl has one entry per line:
+    {"entry", "question", "frame", "stamp_ns", "bag_time_s", "asked_at_s", "frame_id",
+     "answer": as `sdvlm ask --json` | null, "error": {"code", "name", "message"} | null}
+`entry` and `frame` (on the colour topic) count from 0, times are seconds from the bag's start, and
+`asked_at_s` is null for a question about every frame. Does not know how entries are produced.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sdvlm_core.errors import ReplayError
+from sdvlm_core.files import read_json, write_json
+
+ANSWERS = "answers.jsonl"
+DESCRIPTION = "replay.json"
+_BLOCK_BYTES = 65536
+
+Entry = dict[str, Any]
+
+
+@contextmanager
+def open_journal(directory: Path, description: dict[str, Any]) -> Iterator[BinaryIO]:
+    """Open answers.jsonl for reading and appending, locked; an incomplete last line is removed.
+
+    Args:
+        description: everything that must be equal for the replay to resume.
+
+    Raises:
+        ReplayError: the directory contains another replay, another process is writing to it, or it
+            cannot be created.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReplayError(
+            f"the directory {directory} cannot be created ({error}); give another --out"
+        ) from error
+    path, described = directory / ANSWERS, directory / DESCRIPTION
+    with open(path, "a+b") as journal:
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ReplayError(f"another sdvlm replay is writing into {directory}") from error
+        if described.exists():
+            _check_same(directory, described, description)
+        elif path.stat().st_size:
+            raise ReplayError(f"{path} exists without its {DESCRIPTION}; give another --out")
+        else:
+            write_json(described, description)
+        _remove_incomplete_line(journal)
+        yield journal
+
+
+def _check_same(directory: Path, described: Path, description: dict[str, Any]) -> None:
+    try:
+        existing = read_json(described, ReplayError)
+    except ReplayError as error:
+        raise ReplayError(f"{error}; give another --out") from error
+    different = [key for key in description if existing.get(key) != description[key]]
+    if different:
+        raise ReplayError(
+            f"{directory} contains a replay with another {', '.join(different)} (see "
+            f"{described.name}); give another --out, or remove it"
+        )
+
+
+def _remove_incomplete_line(journal: BinaryIO) -> None:
+    """Truncate after the last newline: a killed process may leave part of a line."""
+    end = journal.seek(0, os.SEEK_END)
+    complete = 0
+    for start in range(max(0, end - 1) // _BLOCK_BYTES * _BLOCK_BYTES, -1, -_BLOCK_BYTES):
+        journal.seek(start)
+        newline = journal.read(min(_BLOCK_BYTES, end - start)).rfind(b"\n")
+        if newline >= 0:
+            complete = start + newline + 1
+            break
+    journal.truncate(complete)
+    journal.seek(0)
+
+
+def append(journal: BinaryIO, entry: Entry) -> None:
+    """Append one line; on return it is on the disk and survives a power failure."""
+    journal.write(json.dumps(entry, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+    journal.flush()
+    os.fsync(journal.fileno())
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """The entries of answers.jsonl in order.
+
+    Raises:
+        ReplayError: a line is not the expected entry; names the line.
+    """
+    with open(path, "rb") as lines:
+        yield from parse_entries(lines, path)
+
+
+def parse_entries(lines: BinaryIO, path: Path) -> Iterator[Entry]:
+    """As `read_entries`, from an open file."""
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise ReplayError(f"{path}, line {number} is damaged: {error}") from error
+        if not isinstance(entry, dict) or entry.get("entry") != number - 1:
+            raise ReplayError(f"{path}, line {number} is not entry {number - 1}")
+        yield entry

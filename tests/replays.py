@@ -1,0 +1,102 @@
+"""Replays for tests: a real replay whose engine answers from the pixels alone, without a model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from sdvlm_core.answer import Kind, Measurement, Position, SpatialAnswer, Timings
+from sdvlm_core.camera.bags import find_topics, open_bag
+from sdvlm_core.replay.journal import ANSWERS, open_journal, read_entries
+from sdvlm_core.replay.outputs import write_outputs
+from sdvlm_core.replay.run import Plan, Summary, describe, run
+from sdvlm_core.replay.schedule import PlannedQuestion
+from tests import bags
+
+SLOP_NS = 30_000_000
+SECOND_NS = 1_000_000_000
+
+HEIGHT = PlannedQuestion("How tall is the wall?")
+PLACE = PlannedQuestion("Where is it?")
+
+
+class PixelEngine:
+    """Answers with numbers that depend on the frame and the question; records what it opened."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.opened: list[int] = []
+
+    def open(self, frame: Any) -> Any:
+        self.opened.append(frame.stamp_ns)
+        return SimpleNamespace(
+            frame=frame, ask=lambda question, cancel: self._answer(frame, question)
+        )
+
+    def _answer(self, frame: Any, question: str) -> SpatialAnswer:
+        time.sleep(self.seconds)
+        metres = float(np.nanmean(frame.depth))
+        red = int(frame.rgb[..., 0].astype(int).sum())
+        return SpatialAnswer(
+            question=question,
+            text=f"{metres:.4f} m, {red}",
+            measurements=(Measurement(Kind.HEIGHT, metres, label="wall <b>$x$"),),
+            image_points=((0.25, 0.5),),
+            positions=(Position("it", 0.1, -0.2, metres),),
+            model_id="pixels",
+            depth_source="sensor",
+            timings=Timings(decode=time.perf_counter() % 1),
+        )
+
+
+def replay(
+    bag: Path,
+    out: Path,
+    *questions: PlannedQuestion,
+    engine: Any = None,
+    limit: int | None = None,
+    max_age: float = 1.0,
+    outputs: bool = False,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """As the command `sdvlm replay` does, but with a test engine; `stop` ends it early."""
+    with open_bag(bag) as reader:
+        topics = find_topics(reader)
+        plan = Plan(
+            topics, questions or (HEIGHT,), SLOP_NS, round(max_age * SECOND_NS), {"name": "p"}
+        )
+        with open_journal(out, describe(reader, plan)) as journal:
+            summary = run(
+                reader, plan, journal, engine or PixelEngine(), stop or threading.Event(), limit
+            )
+            if outputs:
+                write_outputs(reader, topics, out, bag.name)
+    return summary
+
+
+def entries(out: Path) -> list[dict[str, Any]]:
+    return [*read_entries(out / ANSWERS)]
+
+
+def without_timings(out: Path) -> list[dict[str, Any]]:
+    """The entries without their timings, which differ from run to run."""
+    found = entries(out)
+    for entry in found:
+        if entry["answer"] is not None:
+            del entry["answer"]["timings"]
+    return found
+
+
+def bag_of(path: Path, count: int, form: str = "raw", **options: str) -> Path:
+    records = [record for number in range(count) for record in bags.frame(number, form)]
+    return bags.write_bag(path, records, **options)
+
+
+def write_questions(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
