@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 
 def depth_picture(millimetres: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
     """Depth (H, W) in false colours (H, W, 3): red is near, blue is far."""
-    near, far = np.percentile(millimetres, [1, 99])
+    near, far = np.percentile(millimetres, [1, 93])
     scaled = np.clip((far - millimetres.astype(float)) / (far - near), 0, 1)
     coloured = cv2.applyColorMap((255 * scaled).astype(np.uint8), cv2.COLORMAP_TURBO)
     return coloured.astype(np.uint8)
