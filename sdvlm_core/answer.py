@@ -7,6 +7,7 @@ Plain data and its JSON form. Does not know how an answer is found (`engine`), h
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -129,6 +130,37 @@ def answer_document(answer: SpatialAnswer) -> dict[str, Any]:
         written["source"] = measurement.source.name
         written["unit"] = UNITS.get(measurement.kind, "m")
     return document
+
+
+def answer_from_document(document: Mapping[str, Any]) -> SpatialAnswer:
+    """The answer of which `answer_document` made a document; null becomes NaN."""
+    return SpatialAnswer(
+        question=document["question"],
+        text=document["text"],
+        measurements=tuple(
+            Measurement(
+                kind=Kind[m["kind"]],
+                value=_or_nan(m["value"]),
+                std_dev=_or_nan(m["std_dev"]),
+                source=Source[m["source"]],
+                label=m["label"],
+                text=m["text"],
+            )
+            for m in document["measurements"]
+        ),
+        image_points=tuple((u, v) for u, v in document["image_points"]),
+        positions=tuple(Position(**position) for position in document["positions"]),
+        verdict=Verdict[document["verdict"]],
+        status=Status[document["status"]],
+        confidence=_or_nan(document["confidence"]),
+        model_id=document["model_id"],
+        depth_source=document["depth_source"],
+        timings=Timings(**document["timings"]),
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def without_nan(value: Any) -> Any:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,12 @@ from rosgraph_msgs.msg import Clock as ClockMsg
 
 from sdvlm.msg import SpatialAnswer
 from sdvlm_core.camera.bags import COLOR_NAMES, DEPTH_NAMES, INFO_NAMES
-from sdvlm_ros.conversions import nanoseconds, serialized_stamp_ns, time_message
+from sdvlm_ros.conversions import (
+    message_class,
+    nanoseconds,
+    serialized_stamp_ns,
+    time_message,
+)
 
 # How often /clock ticks between messages, seconds of real time.
 TICK = 0.01
@@ -99,10 +103,11 @@ class Replay:
     def _advertise(self) -> dict[str, Publisher[Any]]:
         publishers: dict[str, Publisher[Any]] = {}
         for connection in self._reader.connections:
-            kind = _message_type(connection.msgtype)
             if connection.topic == "/clock" or connection.topic in publishers:
                 continue
-            if kind is None:
+            try:
+                kind = message_class(connection.msgtype)
+            except (ImportError, AttributeError):
                 self.node.get_logger().warning(
                     f"{connection.topic} is left out: {connection.msgtype} is not installed"
                 )
@@ -176,15 +181,6 @@ class Replay:
 
     def _on_answer(self, answer: SpatialAnswer) -> None:
         self._answers[nanoseconds(answer.header.stamp)] += 1
-
-
-def _message_type(name: str) -> Any:
-    """`sensor_msgs/msg/Image` -> its class; None = not installed here."""
-    package, _, kind = name.split("/")
-    try:
-        return getattr(import_module(f"{package}.msg"), kind)
-    except (ImportError, AttributeError):
-        return None
 
 
 def _offered_qos(connection: Connection) -> QoSProfile:

@@ -1,38 +1,40 @@
-"""RgbdFrame's parts and SpatialAnswer -> messages; `sdvlm_core.camera.decoding` does the reverse.
+"""RgbdFrame's parts and SpatialAnswer -> rclpy's messages; `camera.decoding` does the reverse.
 
-Does not know topics, time, or where a message goes; works on plain message objects, without a
-node. What reads messages needs no ROS and is only handed on here, for one import in this room.
+Works on message objects without a node; does not know topics, time, or where a message goes.
+Functions that read messages need no ROS and are only re-exported here.
 """
 
 from __future__ import annotations
 
+import array
 import sys
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from importlib import import_module
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Duration, Time
-from geometry_msgs.msg import Point
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from sdvlm.msg import Latency as LatencyMsg
-from sdvlm.msg import Measurement as MeasurementMsg
 from sdvlm.msg import PairMeasurement, RegionMeasurement
 from sdvlm.msg import SpatialAnswer as SpatialAnswerMsg
 from sdvlm.srv import MeasureRegions
 from sdvlm_core.answer import SpatialAnswer, Timings
+from sdvlm_core.camera import messages
 from sdvlm_core.camera.decoding import (
     color_from_message,
     depth_from_message,
     frame_from_messages,
     intrinsics_from_message,
-    nanoseconds,
     serialized_frame_id,
     serialized_stamp_ns,
 )
+from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.errors import FrameError
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_core.geometry.measure import Measured, Pair
@@ -44,10 +46,13 @@ __all__ = [
     "depth_from_message",
     "duration_message",
     "frame_from_messages",
+    "header_message",
     "image_message",
     "intrinsics_from_message",
     "latency_message",
+    "make_message",
     "measured_response",
+    "message_class",
     "nanoseconds",
     "read_serialized",
     "serialized_frame_id",
@@ -55,43 +60,66 @@ __all__ = [
     "time_message",
 ]
 
+MessageT = TypeVar("MessageT")
 
-def read_serialized(data: bytes, kind: type, what: str, refusal: type[FrameError]) -> Any:
-    """The message of its bytes; raises `refusal`, naming it, if they are not one."""
+
+@cache
+def message_class(type_name: str) -> type[Any]:
+    """The class of a type name, e.g. of `sensor_msgs/msg/Image`.
+
+    Raises:
+        ImportError, AttributeError: its package is not installed, or has no such type.
+    """
+    package, kind, name = type_name.split("/")
+    found: type[Any] = getattr(import_module(f"{package}.{kind}"), name)
+    return found
+
+
+def make_message(type_name: str, /, **fields: object) -> Any:
+    """A message of rclpy; see `camera.messages.MessageFactory`."""
+    return message_class(type_name)(**fields)
+
+
+def read_serialized(
+    data: bytes, kind: type[MessageT], what: str, refusal: type[FrameError]
+) -> MessageT:
+    """Deserialize a message; raises `refusal`, which names it, if the bytes are not one."""
     try:
-        return deserialize_message(data, kind)
-    except RuntimeError as error:  # what every middleware's error is
+        message: MessageT = deserialize_message(data, kind)
+    except RuntimeError as error:  # raised by every middleware
         raise refusal(
             f"{what} of {len(data)} bytes is cut short or no {kind.__name__}: {error}"
         ) from error
+    return message
 
 
 def time_message(stamp_ns: int) -> Time:
     """Nanoseconds -> builtin_interfaces Time."""
-    seconds, nanosec = divmod(stamp_ns, 1_000_000_000)
-    return Time(sec=seconds, nanosec=nanosec)
+    return messages.time_message(make_message, stamp_ns)
 
 
 def duration_message(seconds: float) -> Duration:
     """Seconds >= 0 -> builtin_interfaces Duration."""
-    whole, nanosec = divmod(round(seconds * 1e9), 1_000_000_000)
-    return Duration(sec=whole, nanosec=nanosec)
+    return messages.duration_message(make_message, seconds)
+
+
+def header_message(stamp_ns: int, frame_id: str) -> Header:
+    """Nanoseconds and frame_id -> std_msgs Header."""
+    return messages.header_message(make_message, stamp_ns, frame_id)
 
 
 def image_message(
     pixels: npt.NDArray[Any], encoding: str, stamp_ns: int = 0, frame_id: str = ""
 ) -> Image:
-    """(H, W) or (H, W, C) -> Image without row padding; the caller vouches for the encoding."""
-    import array
-
+    """(H, W) or (H, W, C) -> Image without row padding; `encoding` must match the pixels."""
     pixels = np.ascontiguousarray(pixels)
     message = Image()
-    message.header = Header(stamp=time_message(stamp_ns), frame_id=frame_id)
+    message.header = header_message(stamp_ns, frame_id)
     message.height, message.width = pixels.shape[:2]
     message.encoding = encoding
     message.is_bigendian = int(sys.byteorder == "big")
     message.step = pixels.nbytes // pixels.shape[0]
-    # An array is taken as it is; a list or bytes would be checked element by element.
+    # rclpy takes an array as it is; it would check a list or bytes element by element.
     message.data = array.array("B", pixels.tobytes())
     return message
 
@@ -102,7 +130,7 @@ def camera_info_message(
     """Intrinsics of a rectified image -> CameraInfo without distortion."""
     fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
     message = CameraInfo()
-    message.header = Header(stamp=time_message(stamp_ns), frame_id=frame_id)
+    message.header = header_message(stamp_ns, frame_id)
     message.width, message.height = intrinsics.width, intrinsics.height
     message.distortion_model = "plumb_bob"
     message.d = [0.0] * 5
@@ -115,41 +143,15 @@ def camera_info_message(
 def answer_message(
     answer: SpatialAnswer, stamp_ns: int, frame_id: str, answer_id: str
 ) -> SpatialAnswerMsg:
-    """SpatialAnswer -> message, with the stamp of the image that was looked at."""
-    timings = answer.timings
-    return SpatialAnswerMsg(
-        header=Header(stamp=time_message(stamp_ns), frame_id=frame_id),
-        id=answer_id,
-        question=answer.question,
-        status=int(answer.status),
-        text=answer.text,
-        measurements=[
-            MeasurementMsg(
-                kind=int(measurement.kind),
-                value=float(measurement.value),
-                std_dev=float(measurement.std_dev),
-                source=int(measurement.source),
-                label=measurement.label,
-                text=measurement.text,
-            )
-            for measurement in answer.measurements
-        ],
-        positions=[Point(x=p.x, y=p.y, z=p.z) for p in answer.positions],
-        position_labels=[position.label for position in answer.positions],
-        verdict=int(answer.verdict),
-        confidence=float(answer.confidence),
-        model_id=answer.model_id,
-        depth_source=answer.depth_source,
-        queue_time=duration_message(timings.queue),
-        encode_time=duration_message(timings.encode),
-        generate_time=duration_message(timings.prefill + timings.decode + timings.measure),
-    )
+    """SpatialAnswer -> message, with the stamp and frame_id of the image."""
+    header = header_message(stamp_ns, frame_id)
+    return messages.answer_message(make_message, answer, header, answer_id)
 
 
 def latency_message(timings: Timings, total: float, stamp_ns: int, frame_id: str) -> LatencyMsg:
     """Timings of one answer, seconds -> message; `total` is from the request to the reply."""
     return LatencyMsg(
-        header=Header(stamp=time_message(stamp_ns), frame_id=frame_id),
+        header=header_message(stamp_ns, frame_id),
         queue=timings.queue,
         encode=timings.encode,
         prefill=timings.prefill,
@@ -162,13 +164,13 @@ def latency_message(timings: Timings, total: float, stamp_ns: int, frame_id: str
 def measured_response(
     found: Sequence[Measured], pairs: Sequence[Pair], stamp_ns: int, frame_id: str
 ) -> MeasureRegions.Response:
-    """What geometry found -> response, with the stamp of the image it was measured in."""
+    """Measurements -> response, with the stamp and frame_id of the image."""
     return MeasureRegions.Response(
-        header=Header(stamp=time_message(stamp_ns), frame_id=frame_id),
+        header=header_message(stamp_ns, frame_id),
         regions=[
             RegionMeasurement(
                 label=one.label,
-                position=Point(**dict(zip("xyz", one.position_m, strict=True))),
+                position=messages.point_message(make_message, one.position_m),
                 camera_distance=one.camera_distance_m,
                 length=one.length_m,
                 width=one.width_m,

@@ -1,9 +1,9 @@
-"""What was measured, shown: ~/markers for RViz and Foxglove, ~/annotated_image for people.
+"""Shows measurements: ~/markers for RViz and Foxglove, ~/annotated_image for people.
 
-Works only while somebody subscribes, and off the answers' path: on a thread of its own, started
-by the first result that somebody wants to see, which holds one result at most; the newest wins.
-Both outputs have the stamp and the optical frame of the image they are about, whatever frame was
-asked for: RViz transforms them. Measures nothing, and draws by `sdvlm_core.geometry.drawing` alone.
+Works only while there are subscribers, and does not delay answers: a thread, started by the first
+result with a subscriber, draws; it keeps only the newest result. Both outputs have the stamp and
+the optical frame of the image, also when an answer was requested in another frame: RViz transforms
+them. Does not know how to measure, nor how to draw (`sdvlm_core.geometry.drawing`).
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from rclpy.node import Node
 from sensor_msgs.msg import Image
-from std_msgs.msg import ColorRGBA, Header
+from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from sdvlm_core.camera import messages
+from sdvlm_core.camera.messages import Rgb, Shape, Vector
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry.drawing import (
     AXES,
@@ -35,15 +36,16 @@ from sdvlm_core.geometry.point_cloud import Cloud
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.support_plane import plane_outline, points_on
 from sdvlm_core.geometry.upright_box import UprightBox
-from sdvlm_ros.conversions import duration_message, image_message, time_message
+from sdvlm_ros.conversions import header_message, image_message, make_message
 
-if TYPE_CHECKING:  # it brings torch
+if TYPE_CHECKING:  # it imports torch
     from sdvlm_core.verification import Check
 
-#: Seconds: what nobody has asked about for so long is no longer the scene.
-LIFETIME = 30.0
-# As parts of the camera's distance: as thick and as tall in the picture wherever a thing stands.
-_LINE, _TEXT = 0.004, 0.03
+#: Markers disappear after this time without a new measurement: the scene may have changed.
+LIFETIME_S = 30.0
+# Line width and text height as fractions of the camera distance: constant size in the image.
+_LINE_FRACTION, _TEXT_FRACTION = 0.004, 0.03
+_MIN_BOX_SIDE_M = 0.001  # RViz does not show a flat box
 _WHITE = (255, 255, 255)
 _Result = tuple[RgbdFrame, tuple[Measured, ...], tuple[Pair, ...]]
 
@@ -62,12 +64,12 @@ class Visualization:
 
     @property
     def wanted(self) -> bool:
-        """Somebody subscribes to one of the two."""
+        """Whether one of the two topics has a subscriber."""
         publishers = (self._markers, self._images)
         return any(publisher.get_subscription_count() for publisher in publishers)
 
     def show(self, frame: RgbdFrame, found: Sequence[Measured], pairs: Sequence[Pair]) -> None:
-        """Have it drawn if somebody wants to see it; returns at once, from any thread."""
+        """Draw a result if there is a subscriber; returns at once, from any thread."""
         if not self.wanted:
             return
         with self._changed:
@@ -81,7 +83,7 @@ class Visualization:
             self._changed.notify()
 
     def show_checks(self, frame: RgbdFrame, checks: Sequence[Check]) -> None:
-        """The same for the objects by which an answer was verified."""
+        """As `show`, for the objects that verified an answer."""
         if not self.wanted:
             return
         found = {one.label: one for check in checks for one in check.objects}
@@ -90,7 +92,7 @@ class Visualization:
             self.show(frame, tuple(found.values()), [measure_pair(a, b) for a, b in joined])
 
     def close(self) -> None:
-        """End the thread and drop what waits; `show` starts it again."""
+        """End the thread and drop the waiting result; `show` starts it again."""
         with self._changed:
             thread, self._thread = self._thread, None
             self._closing, self._waiting = True, None
@@ -107,15 +109,15 @@ class Visualization:
                     return
             try:
                 self._publish(*result)
-            except Exception:  # noqa: BLE001 - a picture that fails must not end those to come
-                self._log.error(f"cannot show what was measured:\n{traceback.format_exc()}")
+            except Exception:  # noqa: BLE001 - the thread must survive a failed drawing
+                self._log.error(f"cannot draw the measurements:\n{traceback.format_exc()}")
 
     def _publish(
         self, frame: RgbdFrame, found: tuple[Measured, ...], pairs: tuple[Pair, ...]
     ) -> None:
         scene = open_scene(frame)  # cached: the frame was measured
         if self._markers.get_subscription_count():
-            header = Header(stamp=time_message(frame.stamp_ns), frame_id=frame.frame_id)
+            header = header_message(frame.stamp_ns, frame.frame_id)
             self._markers.publish(marker_array(header, scene.cloud, found, pairs))
         if self._images.get_subscription_count():
             drawn = draw_measurements(scene, found, pairs)
@@ -125,23 +127,22 @@ class Visualization:
 def marker_array(
     header: Header, cloud: Cloud, found: Sequence[Measured], pairs: Sequence[Pair]
 ) -> MarkerArray:
-    """Markers that replace all earlier ones; objects that were not measured have no place.
+    """Markers that replace all earlier ones; objects without a box have none.
 
-    Namespaces, with an object's place in `found` as the id: `support` (outlines of the planes
-    that things stand on), `boxes` (translucent), `sizes` (their length red, width green, height
-    blue), `labels` (words, with uncertainty and warnings), `distances` (of a single pair).
+    Namespaces, with an object's index in `found` as the id: `support` (outlines of the support
+    planes), `boxes` (translucent), `sizes` (edges: length red, width green, height blue), `labels`
+    (texts, with standard deviation and warnings), `distances` (of a single pair).
     """
-    markers = [Marker(header=header, action=Marker.DELETEALL)]
+    markers = [messages.delete_all_marker(make_message, header)]
     outlines = [
         points_on(cloud, plane, outline)
         for plane in supports(found)
         for outline in plane_outline(cloud, plane)
     ]
     for number, outline in enumerate(outlines):
-        line = _marker(header, "support", number, Marker.LINE_STRIP, SUPPORT)
-        line.points = [_point(point) for point in (*outline, outline[0])]
-        line.scale.x = _LINE * float(outline[:, 2].mean())
-        markers.append(line)
+        width = _LINE_FRACTION * float(outline[:, 2].mean())
+        points = [*outline, outline[0]]
+        markers.append(_line(header, "support", number, Shape.LINE_STRIP, SUPPORT, width, points))
     for number, one in enumerate(found):
         if one.box is not None:
             markers += _object_markers(header, number, one, one.box)
@@ -149,67 +150,85 @@ def marker_array(
     for number, pair in enumerate(shown_pairs(pairs)):
         ends = [by_label[label].position_m for label in (pair.a, pair.b)]
         middle = [(a + b) / 2 for a, b in zip(*ends, strict=True)]
-        line = _marker(header, "distances", 2 * number, Marker.LINE_LIST, PAIR)
-        line.points = [_point(end) for end in ends]
-        line.scale.x = _LINE * middle[2]
-        words = length_text(pair.distance_m, pair.std_dev_m)
-        markers += [line, _words(header, "distances", 2 * number + 1, words, middle, PAIR)]
+        width = _LINE_FRACTION * middle[2]
+        text = length_text(pair.distance_m, pair.std_dev_m)
+        markers += [
+            _line(header, "distances", 2 * number, Shape.LINE_LIST, PAIR, width, ends),
+            _text(header, "distances", 2 * number + 1, text, middle, PAIR),
+        ]
     return MarkerArray(markers=markers)
 
 
 def _object_markers(header: Header, number: int, one: Measured, box: UprightBox) -> list[Marker]:
-    solid = _marker(header, "boxes", number, Marker.CUBE, _WHITE, 0.25)
-    x, y, z, w = box.orientation
-    solid.pose = Pose(position=_point(box.centre), orientation=Quaternion(x=x, y=y, z=z, w=w))
-    # RViz does not show what is flat.
-    length, width, height = (max(float(size), 0.001) for size in box.size)
-    solid.scale = Vector3(x=length, y=width, z=height)
-    sizes = _marker(header, "sizes", number, Marker.LINE_LIST, _WHITE)
-    sizes.scale.x = _LINE * one.camera_distance_m
+    sides_m = [max(float(size), _MIN_BOX_SIDE_M) for size in box.size]
+    solid = messages.marker(
+        make_message,
+        header,
+        "boxes",
+        number,
+        Shape.CUBE,
+        rgb=_WHITE,
+        alpha=0.25,
+        position=box.centre,
+        orientation=box.orientation,
+        scale=sides_m,
+        lifetime_s=LIFETIME_S,
+    )
     nearest = box.nearest_corner
-    for axis, colour in enumerate(AXES):
-        sizes.points += [_point(box.corners[corner]) for corner in (nearest, nearest ^ (1 << axis))]
-        sizes.colors += [_colour(colour)] * 2
+    corners = [nearest ^ bit for axis in range(3) for bit in (0, 1 << axis)]
+    edges = _line(
+        header,
+        "sizes",
+        number,
+        Shape.LINE_LIST,
+        _WHITE,
+        _LINE_FRACTION * one.camera_distance_m,
+        [box.corners[corner] for corner in corners],
+        [color for color in AXES for _ in range(2)],
+    )
     lines = [one.label, *size_texts(one), *(code.value.replace("_", " ") for code in one.warnings)]
-    above = box.centre + box.axes[2] * (height / 2 + len(lines) * _TEXT * one.camera_distance_m)
-    return [solid, sizes, _words(header, "labels", number, "\n".join(lines), above, _WHITE)]
+    text_height = len(lines) * _TEXT_FRACTION * one.camera_distance_m
+    above = box.centre + box.axes[2] * (sides_m[2] / 2 + text_height)
+    return [solid, edges, _text(header, "labels", number, "\n".join(lines), above, _WHITE)]
 
 
-def _words(
-    header: Header, namespace: str, number: int, text: str, at: Any, colour: tuple[int, int, int]
-) -> Marker:
-    marker = _marker(header, namespace, number, Marker.TEXT_VIEW_FACING, colour)
-    marker.pose.position = _point(at)
-    marker.scale.z = _TEXT * marker.pose.position.z
-    marker.text = text
-    return marker
-
-
-def _marker(
+def _line(
     header: Header,
     namespace: str,
     number: int,
-    kind: int,
-    colour: tuple[int, int, int],
-    alpha: float = 1.0,
+    shape: Shape,
+    rgb: Rgb,
+    width: float,
+    points: Sequence[Vector],
+    point_colors: Sequence[Rgb] = (),
 ) -> Marker:
-    return Marker(
-        header=header,
-        ns=namespace,
-        id=number,
-        type=kind,
-        action=Marker.ADD,
-        pose=Pose(orientation=Quaternion(w=1.0)),
-        color=_colour(colour, alpha),
-        lifetime=duration_message(LIFETIME),
+    return messages.marker(
+        make_message,
+        header,
+        namespace,
+        number,
+        shape,
+        rgb=rgb,
+        scale=(width, 0.0, 0.0),
+        points=points,
+        point_colors=point_colors,
+        lifetime_s=LIFETIME_S,
     )
 
 
-def _colour(rgb: tuple[int, int, int], alpha: float = 1.0) -> ColorRGBA:
-    red, green, blue = (channel / 255 for channel in rgb)
-    return ColorRGBA(r=red, g=green, b=blue, a=alpha)
-
-
-def _point(xyz: Any) -> Point:
-    x, y, z = (float(value) for value in xyz)
-    return Point(x=x, y=y, z=z)
+def _text(
+    header: Header, namespace: str, number: int, text: str, position: Vector, rgb: Rgb
+) -> Marker:
+    x, y, z = (float(value) for value in position)
+    return messages.marker(
+        make_message,
+        header,
+        namespace,
+        number,
+        Shape.TEXT_VIEW_FACING,
+        rgb=rgb,
+        position=(x, y, z),
+        scale=(0.0, 0.0, _TEXT_FRACTION * z),
+        text=text,
+        lifetime_s=LIFETIME_S,
+    )

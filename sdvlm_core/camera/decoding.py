@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, QueryError
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, depth_in_metres
 
@@ -35,11 +36,6 @@ _DEPTH: dict[str, npt.DTypeLike] = {"16UC1": np.uint16, "32FC1": np.float32}
 
 _COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")  # format, depthQuantA, depthQuantB
 _PNG_MAGIC = b"\x89PNG"
-
-
-def nanoseconds(time: Message) -> int:
-    """builtin_interfaces Time or Duration -> nanoseconds."""
-    return int(time.sec) * 1_000_000_000 + int(time.nanosec)
 
 
 def serialized_stamp_ns(data: bytes) -> int:

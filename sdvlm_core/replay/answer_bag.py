@@ -1,17 +1,16 @@
 """Answers of a replay as a bag (mcap) that opens in Foxglove, RViz and `ros2 bag play`.
 
-Same clock as the bag that was replayed, so the two can be looked at together:
+Same clock as the replayed bag, so both can be viewed together:
     /spatial_query/answers                     sdvlm/msg/SpatialAnswer
     /spatial_query/markers                     visualization_msgs/msg/MarkerArray
     /spatial_query/annotated_image/compressed  sensor_msgs/msg/CompressedImage
-    /rosout                                    rcl_interfaces/msg/Log: why there is no answer
-    /tf, /tf_static                            as recorded, so that markers have a place
-Builds messages of `rosbags`; knows entries of answers.jsonl, but neither models nor ROS.
+    /rosout                                    rcl_interfaces/msg/Log: why an answer is missing
+    /tf, /tf_static                            as recorded, so that viewers can place the markers
+Builds messages with `rosbags` from the entries of answers.jsonl; does not know models or ROS.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdvlm_core.answer import Kind, Source, Status, Verdict
+from sdvlm_core.answer import answer_from_document
+from sdvlm_core.camera import messages
 from sdvlm_core.camera.decoding import Message
 from sdvlm_core.camera.definitions import DEFINITIONS
 
@@ -41,8 +41,9 @@ _TYPES = {
     PICTURES: "sensor_msgs/msg/CompressedImage",
     LOG: "rcl_interfaces/msg/Log",
 }
-_SPHERE_METRES = 0.05
-_TEXT_METRES = 0.05
+_SPHERE_M = 0.05
+_TEXT_M = 0.05
+_PINK, _WHITE = (255, 46, 120), (255, 255, 255)
 
 
 @cache
@@ -86,22 +87,18 @@ class AnswerBag:
             else:
                 self._write(ANSWERS, bag_ns, answer_message(entry, header))
         markers = _markers(entries, header) if header is not None else []
-        # Markers stay until they are taken away, by the next frame that is asked about.
+        # Markers have no lifetime: the next frame with questions removes them.
         if markers or (self._marked and entries[0]["frame"] is not None):
-            self._write(
-                MARKERS,
-                bag_ns,
-                _make(
-                    "visualization_msgs/msg/MarkerArray",
-                    markers=[_marker(header, 0, action=3), *markers],
-                ),
+            remove = messages.delete_all_marker(
+                make_message, header or messages.header_message(make_message, 0, "")
             )
+            array = make_message(_TYPES[MARKERS], markers=[remove, *markers])
+            self._write(MARKERS, bag_ns, array)
             self._marked = bool(markers)
 
     def picture(self, bag_ns: int, header: Message, jpeg: bytes) -> None:
         """Write an annotated picture."""
-        data = np.frombuffer(jpeg, np.uint8)
-        message = _make(_TYPES[PICTURES], header=header, format="jpeg", data=data)
+        message = make_message(_TYPES[PICTURES], header=header, format="jpeg", data=jpeg)
         self._write(PICTURES, bag_ns, message)
 
     def _write(self, topic: str, bag_ns: int, message: Message) -> None:
@@ -124,66 +121,24 @@ def open_answer_bag(path: Path) -> Iterator[AnswerBag]:
 
 def answer_message(entry: dict[str, Any], header: Message) -> Message:
     """An entry with an answer -> SpatialAnswer, as the node publishes it."""
-    answer = entry["answer"]
-    timings = answer["timings"]
-    return _make(
-        _TYPES[ANSWERS],
-        header=header,
-        id=f"replay-{entry['entry']}",
-        question=answer["question"],
-        status=Status[answer["status"]].value,
-        text=answer["text"],
-        measurements=[
-            _make(
-                "sdvlm/msg/Measurement",
-                kind=Kind[m["kind"]].value,
-                value=_number(m["value"]),
-                std_dev=_number(m["std_dev"]),
-                source=Source[m["source"]].value,
-                label=m["label"],
-                text=m["text"],
-            )
-            for m in answer["measurements"]
-        ],
-        positions=[_point(p["x"], p["y"], p["z"]) for p in answer["positions"]],
-        position_labels=[p["label"] for p in answer["positions"]],
-        verdict=Verdict[answer["verdict"]].value,
-        confidence=_number(answer["confidence"]),
-        model_id=answer["model_id"],
-        depth_source=answer["depth_source"],
-        queue_time=_duration(timings["queue"]),
-        encode_time=_duration(timings["encode"]),
-        generate_time=_duration(timings["prefill"] + timings["decode"] + timings["measure"]),
-    )
+    answer = answer_from_document(entry["answer"])
+    return messages.answer_message(make_message, answer, header, f"replay-{entry['entry']}")
 
 
-def _make(kind: str, /, **fields: Any) -> Message:
-    return typestore().types[kind](**fields)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _duration(seconds: float) -> Message:
-    whole, nanosec = divmod(round(seconds * 1e9), 1_000_000_000)
-    return _make("builtin_interfaces/msg/Duration", sec=whole, nanosec=nanosec)
-
-
-def _time(stamp_ns: int) -> Message:
-    seconds, nanosec = divmod(stamp_ns, 1_000_000_000)
-    return _make("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanosec)
-
-
-def _point(x: float, y: float, z: float) -> Message:
-    return _make("geometry_msgs/msg/Point", x=x, y=y, z=z)
+def make_message(type_name: str, /, **fields: object) -> Message:
+    """A message of `rosbags`; see `camera.messages.MessageFactory`."""
+    arrays: dict[str, Any] = {
+        name: np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
+        for name, value in fields.items()
+    }
+    return typestore().types[type_name](**arrays)
 
 
 def _log(entry: dict[str, Any], bag_ns: int) -> Message:
     error = entry["error"] or {"name": "UNKNOWN", "message": "the colour image cannot be read"}
-    return _make(
+    return make_message(
         _TYPES[LOG],
-        stamp=_time(bag_ns),
+        stamp=messages.time_message(make_message, bag_ns),
         level=40,  # ERROR
         name="sdvlm.replay",
         msg=f"{entry['question']} {error['name']}: {error['message']}",
@@ -194,58 +149,36 @@ def _log(entry: dict[str, Any], bag_ns: int) -> Message:
 
 
 def _markers(entries: Sequence[dict[str, Any]], header: Message) -> list[Message]:
-    """A sphere and words for each 3-D position."""
+    """A sphere and a text for each 3-D position."""
     markers: list[Message] = []
     for entry in entries:
         for position in (entry["answer"] or {}).get("positions", ()):
             x, y, z = position["x"], position["y"], position["z"]
-            words = f"{position['label'] or entry['question']}\n{x:.2f} {y:.2f} {z:.2f} m"
-            at = len(markers)
-            markers.append(_marker(header, at, 2, _point(x, y, z), _SPHERE_METRES))
-            above = _point(x, y - 1.5 * _SPHERE_METRES, z)  # Y is down
-            markers.append(_marker(header, at + 1, 9, above, _TEXT_METRES, words))
+            text = f"{position['label'] or entry['question']}\n{x:.2f} {y:.2f} {z:.2f} m"
+            number = len(markers)
+            markers.append(
+                messages.marker(
+                    make_message,
+                    header,
+                    "sdvlm",
+                    number,
+                    messages.Shape.SPHERE,
+                    rgb=_PINK,
+                    position=(x, y, z),
+                    scale=(_SPHERE_M,) * 3,
+                )
+            )
+            markers.append(
+                messages.marker(
+                    make_message,
+                    header,
+                    "sdvlm",
+                    number + 1,
+                    messages.Shape.TEXT_VIEW_FACING,
+                    rgb=_WHITE,
+                    position=(x, y - 1.5 * _SPHERE_M, z),  # Y points down
+                    scale=(_TEXT_M,) * 3,
+                    text=text,
+                )
+            )
     return markers
-
-
-def _marker(
-    header: Message | None,
-    number: int,
-    kind: int = 0,
-    point: Message | None = None,
-    size: float = 0.0,
-    text: str = "",
-    action: int = 0,
-) -> Message:
-    empty = _make("std_msgs/msg/Header", stamp=_time(0), frame_id="")
-    red, green, blue = (1.0, 1.0, 1.0) if text else (1.0, 0.18, 0.47)
-    return _make(
-        "visualization_msgs/msg/Marker",
-        header=header or empty,
-        ns="sdvlm",
-        id=number,
-        type=kind,
-        action=action,
-        pose=_make(
-            "geometry_msgs/msg/Pose",
-            position=point or _point(0.0, 0.0, 0.0),
-            orientation=_make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0),
-        ),
-        scale=_make("geometry_msgs/msg/Vector3", x=size, y=size, z=size),
-        color=_make("std_msgs/msg/ColorRGBA", r=red, g=green, b=blue, a=1.0),
-        lifetime=_duration(0.0),
-        frame_locked=False,
-        points=[],
-        colors=[],
-        texture_resource="",
-        texture=_make(
-            "sensor_msgs/msg/CompressedImage",
-            header=empty,
-            format="",
-            data=np.empty(0, np.uint8),
-        ),
-        uv_coordinates=[],
-        text=text,
-        mesh_resource="",
-        mesh_file=_make("visualization_msgs/msg/MeshFile", filename="", data=np.empty(0, np.uint8)),
-        mesh_use_embedded_materials=False,
-    )

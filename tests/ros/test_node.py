@@ -22,7 +22,7 @@ from lifecycle_msgs.srv import ChangeState
 
 from sdvlm.msg import Region, SpatialAnswer
 from sdvlm.srv import SpatialQuery
-from sdvlm_core.camera.decoding import nanoseconds
+from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.errors import ModelNotReadyError
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros import parameters

@@ -20,7 +20,7 @@ from sdvlm_core.geometry.measure import Measured, Pair, measure
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.verification import Check
 from sdvlm_ros import visualization
-from sdvlm_ros.visualization import LIFETIME, Visualization
+from sdvlm_ros.visualization import LIFETIME_S, Visualization
 from tests.core.geometry.test_measure import table
 
 Result = tuple[RgbdFrame, tuple[Measured, ...], tuple[Pair, ...]]
@@ -100,7 +100,7 @@ def test_a_viewer_gets_markers_and_the_drawn_picture_with_the_frames_stamp(conte
         assert header.frame_id == "optical"
     assert message.markers[0].action == Marker.DELETEALL
     assert all(marker.action == Marker.ADD for marker in message.markers[1:])
-    assert all(marker.lifetime.sec == LIFETIME for marker in message.markers[1:])
+    assert all(marker.lifetime.sec == LIFETIME_S for marker in message.markers[1:])
     names = [(marker.ns, marker.id) for marker in message.markers[1:]]
     assert len(set(names)) == len(names)
     assert {ns for ns, _ in names} == {"support", "boxes", "sizes", "labels", "distances"}
