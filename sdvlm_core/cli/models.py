@@ -179,10 +179,12 @@ def _convert_sd_vlm(
     dry_run: bool,
 ) -> dict[str, Any]:
     """Write the converted checkpoint, unless `dry_run`; returns what was planned."""
-    from sdvlm_core.model import convert
+    from sdvlm_core.model import conversion_plan, convert
 
-    plan = convert.plan(released, vision_tower=vision_tower, orientation=orientation, parity=parity)
-    report = convert.describe(plan)
+    plan = conversion_plan.plan(
+        released, vision_tower=vision_tower, orientation=orientation, parity=parity
+    )
+    report = conversion_plan.describe(plan)
     if not dry_run:
         convert.check_out((source.path for source in plan.sources), out)
         convert.write_tokenizer(tokenizer or released, out)

@@ -1,113 +1,145 @@
-"""Name or path -> a model on a device, offline.
+"""Name or path -> a model on a device, from local files.
 
-Knows where models live and how to put one together; refuses what is absent or incomplete and says
-what to do. Never downloads, never runs code that comes with a checkpoint, never reads pickles.
+Finds the files, loads weights, adapter and tokenizer, and refuses what is missing or incomplete.
+Never downloads, never runs code that comes with a checkpoint, never reads pickles. Does not know
+frames or questions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, LlavaConfig
 
 from sdvlm_core.errors import CheckpointError
+from sdvlm_core.files import read_json
 from sdvlm_core.model import hub
 from sdvlm_core.model.backbones.llava import DepthEncodedLlava, calibration, encoding_settings
-from sdvlm_core.model.convert import read_json
 from sdvlm_core.model.devices import Placement, resolve
-from sdvlm_core.model.prompt import Template, template
+from sdvlm_core.model.prompt import Template, Tokenizer, template
 
 NANO = "nano"
 ADAPTER = "adapter_config.json"
 #: Beside an adapter: the `depth_encoding` and `prompt_template` it was trained with.
 ADAPTER_SETTINGS = "sdvlm.json"
 NANO_DIRECTORY = Path(__file__).parents[1] / "assets" / "nano"
-# transformers applies its rule for this old name to its own classes only, not to ours.
-_HUB_NAMES = {r"^language_model\.lm_head": "lm_head"}
+# transformers renames this old key in its own classes only, not in subclasses.
+_OLD_KEYS = {r"^language_model\.lm_head": "lm_head"}
+
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+
+class StoredTokenizer(Tokenizer, Protocol):
+    """A transformers tokenizer that can be saved and padded with."""
+
+    pad_token_id: int | None
+
+    def save_pretrained(self, save_directory: Path) -> object: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model ready to run, with what belongs to it."""
+    """A model ready to run, with its tokenizer and prompt template.
+
+    Attributes:
+        model_id: the name or directory it was loaded by.
+        device: where token ids enter the model.
+    """
 
     model_id: str
     model: DepthEncodedLlava
-    tokenizer: Any
+    tokenizer: StoredTokenizer
     prompt_template: Template
     device: torch.device
 
 
+@contextmanager
+def _loading(directory: Path, kind: type[Any]) -> Iterator[None]:
+    """Raise CheckpointError if loading in the block fails."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise CheckpointError(f"{directory} does not fit into memory: {error}") from error
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        raise CheckpointError(f"{directory} does not load as {kind.__name__}: {error}") from error
+
+
+def require_files(directory: Path, *patterns: str) -> None:
+    """Raise CheckpointError if a glob pattern matches no file of the directory."""
+    missing = [pattern for pattern in patterns if not any(directory.glob(pattern))]
+    if missing:
+        raise CheckpointError(f"{directory} is not a complete model: {', '.join(missing)} missing")
+
+
 def _refuse_release(directory: Path) -> None:
-    """Say what to do with a directory in the layout of the SD-VLM release."""
+    """Refuse a directory in the layout of the SD-VLM release, which must be converted first."""
     path = directory / "config.json"
-    if path.exists() and read_json(path).get("model_type") == "llava_llama":
+    if path.exists() and read_json(path, CheckpointError).get("model_type") == "llava_llama":
         raise CheckpointError(
             f"{directory} has the layout of the SD-VLM release; convert it once: "
             f"sdvlm convert {directory} OUT_DIR, then use OUT_DIR"
         )
 
 
-def load_strictly(kind: type[Any], directory: Path, **arguments: Any) -> Any:
-    """A transformers model of a directory, complete or not at all, for inference.
+def load_strictly(kind: type[Model], directory: Path, **arguments: Any) -> Model:
+    """Load a complete transformers model for inference.
 
     Args:
         kind: the model's class.
-        arguments: more of `from_pretrained`.
+        arguments: further arguments of `from_pretrained`.
 
     Raises:
-        CheckpointError: it does not load, or weights are missing, surplus or of another shape.
+        CheckpointError: it does not load, or weights are missing, unknown or of another shape.
     """
-    try:
-        model, report = kind.from_pretrained(
+    loader: Any = kind  # transformers has no types
+    with _loading(directory, kind):
+        model, report = loader.from_pretrained(
             directory,
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
             **arguments,
         )
-    except torch.OutOfMemoryError as error:
-        raise CheckpointError(f"{directory} does not fit into the memory: {error}") from error
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        raise CheckpointError(f"{directory} does not load as {kind.__name__}: {error}") from error
-    for what, keys in (
-        ("lacks weights the model needs", report["missing_keys"]),
+    for problem, keys in (
+        ("lacks weights", report["missing_keys"]),
         ("has weights of another shape", report["mismatched_keys"]),
-        ("has weights the model does not know", report["unexpected_keys"]),
+        ("has unknown weights", report["unexpected_keys"]),
     ):
         if keys:
-            raise CheckpointError(f"{directory} {what}: {sorted(keys)}")
-    return model.eval().requires_grad_(False)
+            raise CheckpointError(f"{directory} {problem}: {sorted(keys)}")
+    loaded: Model = model.eval().requires_grad_(False)
+    return loaded
 
 
 def load_model(directory: Path, placement: Placement) -> DepthEncodedLlava:
-    """The model of a directory in transformers' layout, complete or not at all.
+    """The model of a directory in transformers' layout, without adapter or tokenizer.
 
     Raises:
         CheckpointError: another layout or architecture, or as `load_strictly`.
     """
     _refuse_release(directory)
-    try:
+    with _loading(directory, DepthEncodedLlava):
         config = LlavaConfig.from_pretrained(directory, local_files_only=True)
-        # What is bad in them fails here, not at the first frame.
+        # Reads both now, so that a bad value fails here and not at the first frame.
         encoding_settings(config), calibration(config)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{directory} does not load as a LLaVA model: {error}") from error
-    model: DepthEncodedLlava = load_strictly(
+    return load_strictly(
         DepthEncodedLlava,
         directory,
         config=config,
-        key_mapping=_HUB_NAMES,
+        key_mapping=_OLD_KEYS,
         **placement.arguments(),
     )
-    return model
 
 
 def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEncodedLlava:
-    """The model with a PEFT adapter on top, and the adapter's own settings in its config."""
+    """The model with a PEFT adapter, and the adapter's own settings in the model's config."""
     try:
         from peft import PeftModel, get_peft_model_state_dict
     except ImportError as error:
@@ -118,7 +150,7 @@ def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEnco
     if not weights.exists():
         raise CheckpointError(f"{directory} is a PEFT adapter without {weights.name}")
     if (directory / ADAPTER_SETTINGS).exists():
-        for key, value in read_json(directory / ADAPTER_SETTINGS).items():
+        for key, value in read_json(directory / ADAPTER_SETTINGS, CheckpointError).items():
             if key not in ("depth_encoding", "prompt_template"):
                 raise CheckpointError(f"{directory / ADAPTER_SETTINGS} has an unknown key {key!r}")
             setattr(model.config, key, value)
@@ -131,8 +163,8 @@ def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEnco
         raise CheckpointError(f"the adapter {directory} does not fit: {error}") from error
     if surplus:
         raise CheckpointError(f"the adapter {directory} does not fit the model: {sorted(surplus)}")
-    whole: DepthEncodedLlava = adapted.merge_and_unload() if merge else adapted.get_base_model()
-    return whole
+    result: DepthEncodedLlava = adapted.merge_and_unload() if merge else adapted.get_base_model()
+    return result
 
 
 def load(
@@ -145,50 +177,46 @@ def load(
 ) -> Checkpoint:
     """Load `nano`, a directory, or a name that has been downloaded (`hub`).
 
-    A PEFT adapter's directory loads the model its adapter_config.json names with the adapter on
-    top, merged into the weights unless `merge` is False or they are quantized, where merging would
-    round it away. Its optional sdvlm.json holds the `depth_encoding` and `prompt_template` it was
-    trained with. The other arguments are those of `placement.resolve`.
+    The directory of a PEFT adapter loads the base model that its adapter_config.json names, with
+    the adapter. The adapter is merged into the weights unless `merge` is False or the weights are
+    quantized: rounding would then remove it. Its optional sdvlm.json holds the `depth_encoding`
+    and `prompt_template` it was trained with. The other arguments are those of `devices.resolve`.
 
     Raises:
-        CheckpointError: absent, incomplete, of another architecture, not safetensors, or asked to
-            run where it cannot.
+        CheckpointError: missing, incomplete, of another architecture, not safetensors, or not able
+            to run on this machine.
     """
     directory = directory_of(name)
     if (directory / ADAPTER).exists():
-        base = read_json(directory / ADAPTER).get("base_model_name_or_path")
+        base = read_json(directory / ADAPTER, CheckpointError).get("base_model_name_or_path")
         if not isinstance(base, str) or not base:
             raise CheckpointError(f"{directory / ADAPTER} names no base model")
         if (directory_of(base) / ADAPTER).exists():
             raise CheckpointError(
-                f"the base of the adapter {directory} is an adapter too: {base}; make that one a "
-                f"whole model first (python -m training.merge {base} OUT) and name it in {ADAPTER}"
+                f"the base of the adapter {directory} is an adapter too: {base}; merge that one "
+                f"first (python -m training.merge {base} OUT) and name OUT in {ADAPTER}"
             )
         checkpoint = load(base, device, dtype, quantization, attention)
         merge = merge and quantization == "none"
         model = _attach(checkpoint.model, directory, merge).eval().requires_grad_(False)
-        form = _form(model)
-        return replace(checkpoint, model_id=name, model=model, prompt_template=form)
+        return replace(checkpoint, model_id=name, model=model, prompt_template=_template(model))
     _refuse_release(directory)
-    needed = ("config.json", "tokenizer.json", "*.safetensors")
-    missing = [pattern for pattern in needed if not any(directory.glob(pattern))]
-    if missing:
-        raise CheckpointError(f"{directory} is not a complete model: {', '.join(missing)} missing")
+    require_files(directory, "config.json", "tokenizer.json", "*.safetensors")
     model = load_model(directory, resolve(device, dtype, quantization, attention))
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises just that
+    except Exception as error:  # the tokenizers library raises no narrower type
         raise CheckpointError(f"the tokenizer in {directory} does not load: {error}") from error
     model_id = NANO if directory == NANO_DIRECTORY else name
-    # Of the token embeddings: where a question enters, if the layers are on several GPUs.
-    where = model.get_input_embeddings().weight.device
-    return Checkpoint(model_id, model, tokenizer, _form(model), where)
+    # Where token ids enter, if the layers are distributed over several GPUs.
+    embeddings_device = model.get_input_embeddings().weight.device
+    return Checkpoint(model_id, model, tokenizer, _template(model), embeddings_device)
 
 
 def directory_of(name: str) -> Path:
-    """Where the files of a model lie that `load` takes by this name; raises as `load`."""
+    """The directory of a model that `load` accepts by this name; raises as `load`."""
     return NANO_DIRECTORY if name == NANO else hub.find(name)
 
 
-def _form(model: DepthEncodedLlava) -> Template:
+def _template(model: DepthEncodedLlava) -> Template:
     return template(getattr(model.config, "prompt_template", "vicuna_v1"))

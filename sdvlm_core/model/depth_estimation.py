@@ -1,13 +1,13 @@
-"""Depth where the camera gives none: Depth-Anything-V2 and Depth Pro by transformers.
+"""Estimated depth for frames without a depth image: Depth-Anything-V2 and Depth Pro.
 
-Picture -> depth of the same size, once per frame and only when asked. What a relative network gives
-is inverse depth up to scale and shift, and says so (`estimated_relative`): no metre is ever read
-from it. Depth Pro gives metres, and the focal length of a camera whose intrinsics are unknown.
-Knows no encoding and no question; downloads nothing.
+RGB image -> depth of the same size. A relative network predicts inverse depth up to scale and
+shift; its `source` is `estimated_relative`, and no metres are ever computed from it. Depth Pro
+predicts metres, and the focal length where the camera's intrinsics are unknown. Does not know
+depth encodings or questions; downloads nothing.
 
-Three things of Depth-Anything's release differ from the library's own preparation and are done
-here: the size rule, the interpolation without antialiasing, and DINOv2's offset in resizing its
-positions.
+Depth-Anything's release differs from transformers' preprocessing in three points, which are
+implemented here: the size rule, the interpolation without antialiasing, and DINOv2's offset when
+position embeddings are resized.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ import torch
 from transformers import DepthAnythingForDepthEstimation, DepthProForDepthEstimation
 
 from sdvlm_core.errors import CheckpointError, IntrinsicsError
+from sdvlm_core.files import read_json
 from sdvlm_core.frame import CameraIntrinsics, DepthSource, RgbdFrame
 from sdvlm_core.model import hub
-from sdvlm_core.model.checkpoint import load_strictly
-from sdvlm_core.model.convert import read_json
+from sdvlm_core.model.checkpoint import load_strictly, require_files
 
-#: Shortest side the network sees, and what sides are multiples of (its patch).
-SHORT_SIDE, PATCH = 518, 14
+#: Shorter side of the network's input, and the patch size that divides both sides.
+SHORT_SIDE_PX, PATCH_PX = 518, 14
 _MEAN = np.array([0.485, 0.456, 0.406])
 _STD = np.array([0.229, 0.224, 0.225])
-_FARTHEST = 1e-4  # Depth Pro's smallest inverse depth, 1/m
-_OFFSET = 0.1  # DINOv2's, against rounding when positions are resized
+_MIN_INVERSE_DEPTH_PER_M = 1e-4  # Depth Pro's lower limit
+_OFFSET_CELLS = 0.1  # DINOv2's, against rounding when position embeddings are resized
 
 
 @dataclass(frozen=True, eq=False)
 class DepthEstimator:
-    """A depth network ready to run, and what its output is."""
+    """A depth network ready to run; `source` says what its output is."""
 
     name: str
     model: DepthAnythingForDepthEstimation | DepthProForDepthEstimation
@@ -49,22 +49,23 @@ class DepthEstimator:
 
 
 def network_size(width: int, height: int) -> tuple[int, int]:
-    """(width, height) the network sees: the shorter side 518, the other near the same ratio.
+    """(width, height) of the network's input: the shorter side is 518, the ratio is kept nearly.
 
-    Always scales, also up: small pictures too get a short side of 518. The library instead scales
-    as little as possible, which differs where both sides are below 518.
+    Small images are scaled up. transformers instead scales as little as possible, which differs
+    where both sides are below 518.
     """
-    scale = max(SHORT_SIDE / width, SHORT_SIDE / height)
+    scale = max(SHORT_SIDE_PX / width, SHORT_SIDE_PX / height)
 
     def fitted(side: int) -> int:
-        multiple = round(side * scale / PATCH) * PATCH
-        return multiple if multiple >= SHORT_SIDE else math.ceil(side * scale / PATCH) * PATCH
+        patches = side * scale / PATCH_PX
+        nearest = round(patches) * PATCH_PX
+        return nearest if nearest >= SHORT_SIDE_PX else math.ceil(patches) * PATCH_PX
 
     return fitted(width), fitted(height)
 
 
 def network_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """(H, W, 3) uint8 -> (3, h, w) float32, resized by plain cubic and normalised."""
+    """(H, W, 3) uint8 -> (3, h, w) float32, resized by cubic interpolation and normalised."""
     size = network_size(rgb.shape[1], rgb.shape[0])
     resized = cv2.resize(rgb / 255.0, size, interpolation=cv2.INTER_CUBIC)
     normal = (resized - _MEAN) / _STD
@@ -76,19 +77,18 @@ def load_estimator(
 ) -> DepthEstimator:
     """Load a directory in transformers' layout, or a name that has been downloaded.
 
-    `sdvlm convert` makes such a directory of a released Depth-Anything-V2 file.
+    `sdvlm convert` makes such a directory from a released Depth-Anything-V2 file.
 
     Raises:
-        CheckpointError: absent, of another architecture, or not all of its weights are there.
+        CheckpointError: missing, incomplete, or of another architecture.
     """
     directory = hub.find(str(name))
-    if not (directory / "config.json").exists():
-        raise CheckpointError(f"{directory} holds no depth estimator: config.json is missing")
+    require_files(directory, "config.json")
     kinds = {
         "depth_anything": DepthAnythingForDepthEstimation,
         "depth_pro": DepthProForDepthEstimation,
     }
-    kind = read_json(directory / "config.json").get("model_type")
+    kind = read_json(directory / "config.json", CheckpointError).get("model_type")
     if kind not in kinds:
         raise CheckpointError(f"{directory} is a {kind!r}, not one of {', '.join(kinds)}")
     model = load_strictly(kinds[kind], directory, dtype=dtype, device_map={"": device})
@@ -102,9 +102,9 @@ def load_estimator(
 
 
 def _positions(embeddings: Any, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """DINOv2's position embeddings for another grid, resized as its authors do.
+    """DINOv2's position embeddings for another grid, resized as in its release.
 
-    The scale is (cells + 0.1) / cells trained on, not the ratio of the sizes.
+    The scale is (cells + 0.1) / trained cells, not the ratio of the sizes.
     """
     stored = embeddings.position_embeddings
     side = math.isqrt(stored.shape[1] - 1)
@@ -114,7 +114,7 @@ def _positions(embeddings: Any, tokens: torch.Tensor, height: int, width: int) -
     grid = stored[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(
         grid,
-        scale_factor=((rows + _OFFSET) / side, (columns + _OFFSET) / side),
+        scale_factor=((rows + _OFFSET_CELLS) / side, (columns + _OFFSET_CELLS) / side),
         mode="bicubic",
         align_corners=False,
     )
@@ -129,13 +129,13 @@ def estimate(
     rgb: npt.NDArray[np.uint8],
     intrinsics: CameraIntrinsics | None = None,
 ) -> tuple[npt.NDArray[np.float32], CameraIntrinsics | None]:
-    """Depth (H, W) float32 of a picture (H, W, 3) uint8, as `estimator.source` says:
+    """Depth (H, W) float32 of an image (H, W, 3) uint8, and the camera's intrinsics.
 
-    metres, or inverse depth up to scale and shift (larger = nearer); and the intrinsics, which are
-    those given, or estimated by a network that can.
+    As `estimator.source` says, depth is metres, or inverse depth up to scale and shift (larger =
+    nearer). Unknown intrinsics are estimated if the network can, else None.
 
     Raises:
-        IntrinsicsError: the network needs intrinsics and there are none.
+        IntrinsicsError: the network needs intrinsics and they are unknown.
     """
     if isinstance(estimator.model, DepthProForDepthEstimation):
         return _depth_pro(estimator, rgb, intrinsics)
@@ -157,7 +157,7 @@ def _depth_pro(
 ) -> tuple[npt.NDArray[np.float32], CameraIntrinsics | None]:
     """Depth Pro (arXiv 2410.02073, section 3): canonical inverse depth / (width / focal length).
 
-    The camera's own focal length is used where it is known.
+    Uses the camera's own focal length where it is known.
     """
     height, width = rgb.shape[:2]
     config = estimator.model.config
@@ -175,8 +175,8 @@ def _depth_pro(
         angle = math.radians(float(output.field_of_view[0]))
         if not 0 < angle < math.pi:
             raise IntrinsicsError(
-                f"{estimator.name} sees a field of view of {math.degrees(angle):.1f} degrees; "
-                "give the camera's intrinsics"
+                f"{estimator.name} estimates a field of view of {math.degrees(angle):.1f} "
+                "degrees; give the camera's intrinsics"
             )
         focal = 0.5 * width / math.tan(0.5 * angle)
         center = ((width - 1) / 2, (height - 1) / 2)
@@ -185,12 +185,12 @@ def _depth_pro(
     resized = torch.nn.functional.interpolate(
         inverse, (height, width), mode="bilinear", align_corners=False
     )
-    # The release says 10 km where it sees nothing; here that is no reading.
-    depth = torch.where(resized > _FARTHEST, 1 / resized, torch.nan)
+    # The release predicts 10 km where it sees no surface; here that is no reading.
+    depth = torch.where(resized > _MIN_INVERSE_DEPTH_PER_M, 1 / resized, torch.nan)
     return depth[0, 0].cpu().numpy(), intrinsics
 
 
 def with_estimated_depth(frame: RgbdFrame, estimator: DepthEstimator) -> RgbdFrame:
-    """The frame with depth from the estimator, and `depth_source` saying so."""
+    """The frame with estimated depth, and with `depth_source` set accordingly."""
     depth, intrinsics = estimate(estimator, frame.rgb, frame.intrinsics)
     return replace(frame, depth=depth, intrinsics=intrinsics, depth_source=estimator.source)

@@ -1,14 +1,14 @@
-"""Names of models -> the local cache of the hub; `download` is the only thing that goes online.
+"""Names of models -> directories in the local cache of the Hugging Face hub.
 
-Knows names, licences, commits and checksums, not what is in a model. What is downloaded lies in
-the hub's own cache (`HF_HOME`), where every tool finds it; a revision is registered there only
-after all its files have been checked, so `cached` never finds half a model of ours.
+Knows names, licences, commits and checksums; does not know what a model contains. `look_up` and
+`download` are the only functions that use the network. Files are stored in the hub's own cache
+(`HF_HOME`), where every tool finds them. A revision is registered there only after all its files
+have been verified, so `cached` never finds an incomplete download of ours.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,21 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdvlm_core.errors import CheckpointError, DownloadError
+from sdvlm_core.files import sha256, write_text
 
 _NONCOMMERCIAL = "CC-BY-NC-4.0: NOT for commercial use"
 _LLAMA = "LLaMA 2 Community License (Meta)"
-#: What can be needed; never code. Pickles (.bin, .pth) only where there is nothing else: `sdvlm
-#: convert` reads them as plain weights, nothing else reads them at all.
-_WANTED = re.compile(
+#: Files to download besides the weights; never code. Pickled weights (.bin, .pth) are downloaded
+#: only where there are no others: `sdvlm convert` reads them as plain weights, nothing else does.
+_SMALL_FILES = re.compile(
     r"(config|(pre)?processor|tokenizer|vocab|merges|special|added|generation|adapter|sdvlm).*"
     r"\.(json|txt|model)|.*\.index\.json"
 )
+_SHA256_DIGITS = 64
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
 class Release:
-    """A published model: where it is, what its licence allows, and what it is for here."""
+    """A published model: its repository, its licence, and the option or command that uses it."""
 
     repository: str
     licence: str
@@ -40,10 +42,10 @@ class Release:
 
 def _depth_anything(size: str, range_: str = "") -> Release:
     licence = "Apache-2.0" if size == "Small" else _NONCOMMERCIAL
-    gives = f"depth in metres, {range_.lower()}s" if range_ else "relative depth"
+    output = f"depth in metres, {range_.lower()}s" if range_ else "relative depth"
     variant = f"Metric-{range_}-" if range_ else ""
     repository = f"depth-anything/Depth-Anything-V2-{variant}{size}-hf"
-    return Release(repository, licence, f"--estimate-depth: {gives}")
+    return Release(repository, licence, f"--estimate-depth: {output}")
 
 
 RELEASES = {
@@ -95,7 +97,7 @@ class File:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One commit of a repository and those of its files that are of use here."""
+    """One commit of a repository, with the files that loading or converting reads."""
 
     repository: str
     revision: str
@@ -110,12 +112,12 @@ class Snapshot:
 
     @property
     def pinned(self) -> str:
-        """The name that stays this commit for ever, as `--model` takes it."""
+        """The name of exactly this commit, as `--model` takes it."""
         return f"{self.repository}@{self.commit}"
 
 
 def is_name(name: str) -> bool:
-    """Whether this is a name of ours or owner/name, with or without @revision; not a path."""
+    """Whether this is one of `RELEASES` or owner/name, with or without @revision; not a path."""
     short, _, _ = name.partition("@")
     return bool(_NAME.fullmatch(name)) and (short in RELEASES or "/" in short)
 
@@ -126,13 +128,13 @@ def _split(name: str) -> tuple[str, str]:
     if not is_name(name):
         known = ", ".join(RELEASES)
         raise DownloadError(
-            f"{name!r} is not known; give owner/name, owner/name@revision, or one of: {known}"
+            f"{name!r} is unknown; give owner/name, owner/name@revision, or one of: {known}"
         )
     return RELEASES[short].repository if short in RELEASES else short, revision or "main"
 
 
 def _store(repository: str) -> Path:
-    """Where the hub's library keeps a repository: snapshots, and references to them by name."""
+    """The directory of a repository in the hub's cache: snapshots, and references to them."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -140,11 +142,11 @@ def _store(repository: str) -> Path:
 
 
 def cached(name: str) -> Path | None:
-    """The local directory of a name that has been downloaded, else None. Never goes online."""
+    """The directory of a downloaded name, else None. Does not use the network."""
     from huggingface_hub import try_to_load_from_cache
 
     repository, revision = _split(name)
-    # A commit's directory is there from the first byte on; its reference is not.
+    # A commit's directory exists from the first byte on; its reference only when it is complete.
     if not (_store(repository) / "refs" / revision).is_file():
         return None
     found = try_to_load_from_cache(repository, "config.json", revision=revision)
@@ -152,51 +154,54 @@ def cached(name: str) -> Path | None:
 
 
 def find(name: str) -> Path:
-    """The directory of a model: a path as it is, or a name that has been downloaded.
+    """The directory of a model: an existing path, or the name of a downloaded model.
 
     Raises:
-        CheckpointError: it is neither; says what to run. Nothing is downloaded here.
+        CheckpointError: it is neither; the message says what to run. Nothing is downloaded.
     """
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if not is_name(name):
         raise CheckpointError(
-            f"there is no model directory {name}; give a directory with config.json and "
-            "*.safetensors, or a name that `sdvlm download` knows"
+            f"the model directory {name} does not exist; give a directory with config.json and "
+            "*.safetensors, or a name that `sdvlm download` lists"
         )
     found = cached(name)
     if found is None:
         raise CheckpointError(
-            f"{name} is not on this machine, and nothing is downloaded while answering; run: "
+            f"{name} is not in the local cache, and answering never downloads; run: "
             f"sdvlm download {name}"
         )
     return found
 
 
-def obtain(name: str, say: Callable[[str], object]) -> None:
-    """Download a name that is not on this machine, after saying what it is; else do nothing.
+def obtain(name: str, log: Callable[[str], object]) -> None:
+    """Download a name that is not in the local cache; log its size and licence first.
+
+    Args:
+        log: receives one line at a time.
 
     Raises:
-        DownloadError: as `look_up` and `download`. Paths and wrong names are left to `find`.
+        DownloadError: as `look_up` and `download`. Paths and unknown names are left to `find`.
     """
     if Path(name).expanduser().is_dir() or not is_name(name) or cached(name) is not None:
         return
     snapshot = look_up(name)
-    say(f"downloading {snapshot.pinned}, {snapshot.size / 1e9:.2f} GB; licence: {snapshot.licence}")
-    say(f"downloaded to {download(snapshot)}")
+    log(f"downloading {snapshot.pinned}, {snapshot.size / 1e9:.2f} GB; licence: {snapshot.licence}")
+    log(f"downloaded to {download(snapshot)}")
 
 
 def look_up(name: str) -> Snapshot:
-    """Ask the hub once what a name stands for now, before anything is downloaded.
+    """Query the hub once for the current commit of a name; downloads nothing.
 
     Raises:
-        DownloadError: no such name, no access, no connection, or no weights in it.
+        DownloadError: an unknown name, no access, no connection, or no usable weights.
     """
     from huggingface_hub import HfApi
 
     repository, revision = _split(name)
-    with _refusals(f"{repository} at {revision}"):
+    with _download_errors(f"{repository} at {revision}"):
         found = HfApi().model_info(repository, revision=revision, files_metadata=True)
     listed = tuple(
         File(
@@ -209,12 +214,16 @@ def look_up(name: str) -> Snapshot:
     files = _useful(listed)
     if found.sha is None or not any(file.size and _is_weights(file.path) for file in files):
         raise DownloadError(f"{repository} at {revision} has no weights that can be used")
-    said = found.card_data.get("license") if found.card_data is not None else None
-    known = [release.licence for release in RELEASES.values() if release.repository == repository]
-    licence = (
-        known[0] if known else f"{said} (from its card)" if said else "none stated on its card"
-    )
-    return Snapshot(repository, revision, found.sha, licence, files)
+    stated = found.card_data.get("license") if found.card_data is not None else None
+    return Snapshot(repository, revision, found.sha, _licence(repository, stated), files)
+
+
+def _licence(repository: str, stated: str | None) -> str:
+    """The licence of a repository, given what its model card states."""
+    for release in RELEASES.values():
+        if release.repository == repository:
+            return release.licence
+    return f"{stated} (from its card)" if stated else "none stated on its card"
 
 
 def _is_weights(path: str) -> bool:
@@ -222,91 +231,91 @@ def _is_weights(path: str) -> bool:
 
 
 def _useful(files: tuple[File, ...]) -> tuple[File, ...]:
-    """The files of the top directory that loading or converting reads."""
+    """The files of the top directory that loading or converting reads, by path."""
     top = [file for file in files if "/" not in file.path]
     safe = [file for file in top if file.path.endswith(".safetensors")]
     weights = safe or [file for file in top if _is_weights(file.path)]
-    around = [file for file in top if _WANTED.fullmatch(file.path)]
-    return tuple(sorted((*weights, *around), key=lambda file: file.path))
+    others = [file for file in top if _SMALL_FILES.fullmatch(file.path)]
+    return tuple(sorted((*weights, *others), key=lambda file: file.path))
 
 
-def download(snapshot: Snapshot, checking: Callable[[int], None] = lambda _: None) -> Path:
-    """Fetch what is not here yet, check every file, and return the directory.
+def download(snapshot: Snapshot, on_verified: Callable[[int], None] = lambda _: None) -> Path:
+    """Download missing files, verify every file, and return the directory.
 
-    Interrupted, it keeps the files that are complete; a broken connection goes on where it broke.
-    The library shows its progress on stderr.
+    Complete files survive an interruption, and a broken connection resumes where it stopped. The
+    hub's library shows its progress on stderr.
 
     Args:
         snapshot: from `look_up`.
-        checking: called with the bytes of each file when it has been checked.
+        on_verified: called with the size of each verified file, bytes.
 
     Raises:
-        DownloadError: no room, no connection, or a file that is not the one listed: that file is
-            removed.
+        DownloadError: not enough disk space, no connection, or a wrong checksum; the wrong file
+            is removed.
     """
     from huggingface_hub import hf_hub_download
 
     store = _store(snapshot.repository)
     store.mkdir(parents=True, exist_ok=True)
-    place = store / "snapshots" / snapshot.commit
-    missing = sum(file.size for file in snapshot.files if not (place / file.path).exists())
+    directory = store / "snapshots" / snapshot.commit
+    missing = sum(file.size for file in snapshot.files if not (directory / file.path).exists())
     free = shutil.disk_usage(store).free
     if missing > free:
         raise DownloadError(
-            f"{snapshot.repository} needs {missing / 1e9:.1f} GB more and {store} has room for "
-            f"{free / 1e9:.1f} GB; make room, or set HF_HOME to another disk"
+            f"{snapshot.repository} needs {missing / 1e9:.1f} GB more and {store} has "
+            f"{free / 1e9:.1f} GB free; free some space, or set HF_HOME to another disk"
         )
     for file in snapshot.files:
-        with _refusals(f"{snapshot.repository}: {file.path}"):
+        with _download_errors(f"{snapshot.repository}: {file.path}"):
             hf_hub_download(snapshot.repository, file.path, revision=snapshot.commit)
     for file in snapshot.files:
-        _check(place / file.path, file)
-        checking(file.size)
-    # Last, so that both names lead to a complete model or nowhere.
+        _verify(directory / file.path, file)
+        on_verified(file.size)
+    # References are written last, so that a name never leads to an incomplete model.
     for name in {snapshot.commit, snapshot.revision}:
         reference = store / "refs" / name
         reference.parent.mkdir(parents=True, exist_ok=True)
-        temporary = reference.with_name(f"{reference.name}.{os.getpid()}.tmp")
-        temporary.write_text(snapshot.commit)
-        temporary.replace(reference)
-    return place
+        write_text(reference, snapshot.commit)
+    return directory
 
 
-def _check(path: Path, file: File) -> None:
-    if len(file.digest) == 64:
-        digest = hashlib.sha256()
+def _verify(path: Path, file: File) -> None:
+    """Remove the file and raise DownloadError if its content is not what the hub lists."""
+    if len(file.digest) == _SHA256_DIGITS:
+        digest = sha256(path)
     else:
-        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != file.digest:
+        content = path.read_bytes()
+        blob = b"blob %d\0" % len(content) + content
+        digest = hashlib.sha1(blob, usedforsecurity=False).hexdigest()
+    if digest != file.digest:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise DownloadError(
-            f"{file.path} is damaged: its checksum is {digest.hexdigest()}, the hub lists "
+            f"{file.path} is damaged: its checksum is {digest}, the hub lists "
             f"{file.digest}. It has been removed; run the same command again"
         )
 
 
 @contextmanager
-def _refusals(what: str) -> Iterator[None]:
-    """What the hub and the network say -> DownloadError, with what to do."""
+def _download_errors(what: str) -> Iterator[None]:
+    """Raise DownloadError, with what to do, for an error of the hub or the network."""
     from huggingface_hub import constants, errors
 
     try:
         yield
-    # Its bases are OSError and the HTTP library's own root, which changes between versions.
+    # The bases are OSError and the HTTP library's base error, which changes between versions.
     except (ValueError, *errors.HfHubHTTPError.__bases__) as error:  # type: ignore[misc]
         if isinstance(error, errors.GatedRepoError):
-            advice = "it is behind terms: accept them on its page, then set HF_TOKEN"
+            advice = "access is gated: accept the terms on its page, then set HF_TOKEN"
         elif isinstance(error, errors.RepositoryNotFoundError):
-            advice = "there is no such model, or it is private: then set HF_TOKEN"
+            advice = "the model does not exist, or is private; for a private one set HF_TOKEN"
         elif isinstance(error, errors.RevisionNotFoundError):
-            advice = "the model is there, but not this revision"
+            advice = "the model exists, but this revision does not"
         elif isinstance(error, errors.OfflineModeIsEnabled):
-            advice = "HF_HUB_OFFLINE forbids it; unset it, or download on another machine and copy "
-            advice += str(constants.HF_HUB_CACHE)
+            advice = (
+                "HF_HUB_OFFLINE is set; unset it, or download on another machine and copy "
+                f"{constants.HF_HUB_CACHE}"
+            )
         else:
             advice = f"{type(error).__name__}: {error}; run the same command again"
         raise DownloadError(f"{what} cannot be downloaded: {advice}") from error

@@ -1,11 +1,11 @@
-"""The layouts of the releases, told in transformers' names: SD-VLM, and Depth-Anything-V2.
+"""The layouts of the releases SD-VLM and Depth-Anything-V2, as rules to transformers' layout.
 
-Which tensor of a released file belongs where, which are ignored by name, and what config.json and
-shapes say about the architecture. Opens no file and no weight (`convert` does).
+Which tensor of a released file goes where, which are ignored by name, and which architecture
+config.json and the shapes imply. Opens no file (`conversion_plan` and `convert` do).
 
 SD-VLM's checkpoint (`model_type: llava_llama`) holds LLaVA's language model, projector and CLIP
 tower; a whole Depth-Anything-V2 under `depth.`, with one LayerScale `gamma` per branch that
-loaders of 2023 lose; and a `depth_projector` of an older revision that no forward pass uses.
+loaders of 2023 drop; and a `depth_projector` of an older revision that no forward pass uses.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-#: Under this prefix the SD-VLM checkpoint holds what Depth-Anything-V2 ships as a .pth file.
+#: Prefix of the Depth-Anything-V2 weights inside the SD-VLM checkpoint.
 EMBEDDED_DEPTH = "depth."
 #: Prefix of the vision tower inside the checkpoint.
 TOWER = "model.vision_tower.vision_tower.vision_model."
-#: Dead in the released forward pass, or computed by transformers.
+#: Weights with one row per word of the vocabulary.
+EMBEDDINGS = ("model.embed_tokens.weight", "lm_head.weight")
+#: Unused in the released forward pass, or computed by transformers.
 _IGNORED = re.compile(r"^depth_projector\.|rotary_emb\.inv_freq$|embeddings\.position_ids$")
 #: Rows of the embedding are padded to a multiple of this; the first added one is the image token.
-_ROWS = 64
+_ROW_MULTIPLE = 64
 
 _Rename = tuple[str, "str | Callable[[re.Match[str]], str]"]
 # (pattern, replacement): transformers' name -> the release's. The first that matches is applied.
@@ -110,21 +112,21 @@ def depth_targets(names: Iterable[str], prefix: str = "") -> dict[str, list[Targ
 
 
 def check_keys(keys: Iterable[str], wanted: Iterable[str], where: str) -> None:
-    """Raise CheckpointError that lists what is missing in `keys` and what nobody knows."""
+    """Raise CheckpointError that lists the missing and the unknown names in `keys`."""
     present, wanted = set(keys), set(wanted)
     missing = sorted(wanted - present)
     unknown = sorted(key for key in present - wanted if not _IGNORED.search(key))
     if missing or unknown:
-        told = [
+        found = [
             f"{len(names)} {kind}: {', '.join(names)}"
             for kind, names in (("missing", missing), ("unknown", unknown))
             if names
         ]
-        raise CheckpointError(f"{where} is not a complete SD-VLM layout; {'; '.join(told)}")
+        raise CheckpointError(f"{where} is not a complete SD-VLM layout; {'; '.join(found)}")
 
 
 def ignored(keys: Iterable[str]) -> list[str]:
-    """The keys that are left out on purpose."""
+    """The names that are left out on purpose, sorted."""
     return sorted(key for key in keys if _IGNORED.search(key))
 
 
@@ -136,15 +138,15 @@ def _count(shapes: Shapes, pattern: str) -> int:
 
 def _shape(shapes: Shapes, key: str) -> tuple[int, ...]:
     if key not in shapes:
-        raise CheckpointError(f"{key} is missing: nothing else tells the size of the architecture")
+        raise CheckpointError(f"{key} is missing; its shape defines the size of the architecture")
     return shapes[key]
 
 
 def tower_config(shapes: Shapes) -> CLIPVisionConfig:
     """CLIP's architecture from the shapes of the tower inside the checkpoint.
 
-    Shapes do not tell the number of heads and the activation: 64 channels a head and quick GELU,
-    as in every tower OpenAI released.
+    Shapes do not define the number of heads and the activation: these are 64 channels a head and
+    quick GELU, as in every tower that OpenAI released.
     """
     from transformers import CLIPVisionConfig
 
@@ -177,11 +179,11 @@ _REQUIRED = {
 def llava_config(released: Mapping[str, Any], tower: CLIPVisionConfig) -> LlavaConfig:
     """The released config.json -> transformers' LlavaConfig, without a depth encoding yet.
 
-    transformers finds the image's place by a token id of its own, so the embedding grows from
-    `vocab_size` to the next multiple of 64 rows and the first new row is that token.
+    transformers marks the image by a token id, so the embedding grows from `vocab_size` rows to
+    the next multiple of 64, and the first new row is that token.
 
     Raises:
-        CheckpointError: a value that this forward pass does not do; names it.
+        CheckpointError: a value that this forward pass does not support; names it.
     """
     from transformers import LlamaConfig, LlavaConfig
 
@@ -229,12 +231,12 @@ def llava_config(released: Mapping[str, Any], tower: CLIPVisionConfig) -> LlavaC
 
 
 def padded_rows(words: int) -> int:
-    """Rows of the embedding for a vocabulary of `words` and the image token."""
-    return -(-(words + 1) // _ROWS) * _ROWS
+    """Rows of the embedding of a vocabulary of `words` tokens and the image token."""
+    return -(-(words + 1) // _ROW_MULTIPLE) * _ROW_MULTIPLE
 
 
 #: Blocks whose output the depth head reads, counted from 1, by number of blocks.
-_OUTPUTS = {12: (3, 6, 9, 12), 24: (5, 12, 18, 24), 40: (10, 20, 30, 40)}
+_OUTPUT_BLOCKS = {12: (3, 6, 9, 12), 24: (5, 12, 18, 24), 40: (10, 20, 30, 40)}
 
 
 def depth_config(
@@ -242,8 +244,8 @@ def depth_config(
 ) -> DepthAnythingConfig:
     """Depth-Anything-V2's architecture from the shapes of its released weights.
 
-    metric_range: metres that the metric variants' sigmoid spans (20 indoor, 80 outdoor), which no
-    shape tells; None = the relative variants.
+    metric_range: metres that the metric variants' sigmoid spans (20 indoor, 80 outdoor), which
+    shapes do not define; None = the relative variants.
     """
     from transformers import DepthAnythingConfig, Dinov2Config
 
@@ -251,7 +253,7 @@ def depth_config(
     hidden, _, patch, _ = _shape(shapes, base + "patch_embed.proj.weight")
     positions = _shape(shapes, base + "pos_embed")[1]
     blocks = _count(shapes, re.escape(base) + r"blocks\.(\d+)\.")
-    outputs = _OUTPUTS.get(blocks, tuple(blocks * quarter // 4 for quarter in range(1, 5)))
+    outputs = _OUTPUT_BLOCKS.get(blocks, tuple(blocks * quarter // 4 for quarter in range(1, 5)))
     return DepthAnythingConfig(
         backbone_config=Dinov2Config(
             hidden_size=hidden,

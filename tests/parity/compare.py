@@ -25,7 +25,7 @@ import torch
 
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.model import convert
+from sdvlm_core.model import conversion_plan, convert
 from sdvlm_core.model.backbones.llava import grid_cells
 from sdvlm_core.model.checkpoint import Checkpoint, load_model
 from sdvlm_core.model.depth_encoding import PARITY, pool
@@ -133,7 +133,9 @@ def main() -> int:
     with np.load(arguments.case, allow_pickle=False) as stored:
         case = dict(stored)
     with tempfile.TemporaryDirectory() as directory:
-        plan = convert.plan(arguments.checkpoint, vision_tower=arguments.vision_tower, parity=True)
+        plan = conversion_plan.plan(
+            arguments.checkpoint, vision_tower=arguments.vision_tower, parity=True
+        )
         convert.write(plan, Path(directory))
         model = load_model(Path(directory), resolve("cpu", "float32"))
         paths = {path: compare(model, plan.words, path, case) for path in ("est", "gt", "none")}

@@ -40,6 +40,10 @@ def picture(tmp_path: Path) -> list[str]:
     return [word for pair in options for word in pair]
 
 
+def _on_cpu(model: Path) -> list[str]:
+    return ["--model", str(model), "--device", "cpu"]
+
+
 def refuse_constant(text: str) -> Any:
     raise AssertionError(f"{text} is not JSON")
 
@@ -51,7 +55,7 @@ def only_json(text: str) -> dict[str, Any]:
 
 
 def test_an_answer_is_printed_and_the_status_is_zero(tiny: Path, picture: list[str]) -> None:
-    result = runner.invoke(app, ["ask", "How tall is it?", *picture, "--model", str(tiny)])
+    result = runner.invoke(app, ["ask", "How tall is it?", *picture, *_on_cpu(tiny)])
     assert result.exit_code == 0, result.output
     assert "encode" in result.stdout
 
@@ -59,9 +63,7 @@ def test_an_answer_is_printed_and_the_status_is_zero(tiny: Path, picture: list[s
 def test_json_is_one_document_with_the_question_and_si_values(
     tiny: Path, picture: list[str]
 ) -> None:
-    result = runner.invoke(
-        app, ["ask", "How tall is it?", *picture, "--model", str(tiny), "--json"]
-    )
+    result = runner.invoke(app, ["ask", "How tall is it?", *picture, *_on_cpu(tiny), "--json"])
     assert result.exit_code == 0, result.output
     document = only_json(result.stdout)
     assert document["question"] == "How tall is it?"
@@ -85,7 +87,10 @@ def test_json_is_one_document_with_the_question_and_si_values(
 def test_a_refusal_has_status_one_and_its_reason_on_stderr(
     tiny: Path, picture: list[str], changes: dict[str, str], kind: str, reason: str
 ) -> None:
-    options = dict(zip(picture[::2], picture[1::2], strict=True)) | {"--model": str(tiny)}
+    options = dict(zip(picture[::2], picture[1::2], strict=True)) | {
+        "--model": str(tiny),
+        "--device": "cpu",
+    }
     question = changes.pop("question", "How tall is it?")
     arguments = [word for pair in (options | changes).items() for word in pair]
     plain = runner.invoke(app, ["ask", question, *arguments])
@@ -99,7 +104,7 @@ def test_a_refusal_has_status_one_and_its_reason_on_stderr(
 
 
 def test_without_intrinsics_a_model_that_needs_them_refuses(tiny: Path, picture: list[str]) -> None:
-    result = runner.invoke(app, ["ask", "How tall?", *picture[:4], "--model", str(tiny)])
+    result = runner.invoke(app, ["ask", "How tall?", *picture[:4], *_on_cpu(tiny)])
     assert result.exit_code == 1
     assert "intrinsics" in result.stderr
 
@@ -139,7 +144,7 @@ def test_a_region_is_measured_with_the_answer_with_and_without_verify(
     tiny: Path, picture: list[str]
 ) -> None:
     box = ["--region", "box=20,10,40,30", "--region", "lamp=2,2,12,12"]
-    arguments = ["ask", "How wide is the box?", *picture, "--model", str(tiny), *box]
+    arguments = ["ask", "How wide is the box?", *picture, *_on_cpu(tiny), *box]
     measured = only_json(runner.invoke(app, ["measure", *picture, *box, "--json"]).stdout)
     for verify in ([], ["--verify"]):
         result = runner.invoke(app, [*arguments, *verify, "--json"])
@@ -152,7 +157,7 @@ def test_a_region_is_measured_with_the_answer_with_and_without_verify(
 
 
 def test_bench_prints_the_time_of_each_stage_and_the_machine(tiny: Path) -> None:
-    arguments = ["bench", "--model", str(tiny), "--rounds", "2"]
+    arguments = ["bench", *_on_cpu(tiny), "--rounds", "2"]
     result = runner.invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     figures = only_json(result.stdout)
@@ -237,7 +242,7 @@ def test_a_picture_without_depth_uses_estimated_depth_only_on_request(
     tmp_path: Path, picture: list[str], estimator: Path
 ) -> None:
     model = write_tiny_checkpoint(tmp_path / "model", "relative")
-    arguments = ["ask", "Where is it?", "--rgb", picture[1], "--model", str(model), "--json"]
+    arguments = ["ask", "Where is it?", "--rgb", picture[1], *_on_cpu(model), "--json"]
     refused = runner.invoke(app, arguments)
     assert refused.exit_code == 1
     assert "depth estimator" in refused.stderr

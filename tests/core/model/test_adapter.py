@@ -32,7 +32,7 @@ def adapter(tmp_path: Path) -> Path:
         modules_to_save=["multi_modal_projector"],
         init_lora_weights=False,  # random, so that the adapter says something
     )
-    model = peft.get_peft_model(load(str(base)).model, config)
+    model = peft.get_peft_model(load(str(base), "cpu").model, config)
     for name, parameter in model.named_parameters():
         if "modules_to_save" in name:
             parameter.data += 0.1
@@ -50,7 +50,7 @@ def _logits(name: Path, **options) -> torch.Tensor:
         rng.uniform(0.5, 3, (48, 64)).astype(np.float32),
         CameraIntrinsics(60, 60, 31.5, 23.5, 64, 48),
     )
-    session = SpatialEngine(load(str(name), dtype="float32", **options)).open(frame)
+    session = SpatialEngine(load(str(name), "cpu", dtype="float32", **options)).open(frame)
     logits = session.next_token_logits("How tall is it?")
     return logits[torch.isfinite(logits)]
 
@@ -67,12 +67,12 @@ def test_on_a_quantized_model_the_adapter_stays_beside_the_weights(adapter):
     exact, near = _logits(adapter), _logits(adapter, quantization="bnb-int8")
     without = _logits(adapter.parent / "base", quantization="bnb-int8")
     assert (near - exact).abs().max() < 0.1 * (without - exact).abs().max()
-    model = load(str(adapter), quantization="bnb-int8").model
+    model = load(str(adapter), "cpu", quantization="bnb-int8").model
     assert any("lora_A" in name for name, _ in model.named_parameters())
 
 
 def test_the_adapter_brings_the_encoding_it_was_trained_with(adapter):
-    checkpoint = load(str(adapter))
+    checkpoint = load(str(adapter), "cpu")
     assert encoding_settings(checkpoint.model.config).kind == "xyz"
     assert checkpoint.prompt_template.before == ""
     assert checkpoint.model_id == str(adapter)
@@ -84,19 +84,19 @@ def test_an_adapter_that_lacks_a_weight_is_refused_by_its_name(adapter):
     name = sorted(weights)[0]
     save_file({key: value for key, value in weights.items() if key != name}, path)
     with pytest.raises(CheckpointError, match="does not fit"):
-        load(str(adapter))
+        load(str(adapter), "cpu")
 
 
 def test_a_pickled_adapter_is_refused(adapter):
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     with pytest.raises(CheckpointError, match=r"without adapter_model\.safetensors"):
-        load(str(adapter))
+        load(str(adapter), "cpu")
 
 
 def test_unknown_settings_beside_an_adapter_are_refused(adapter):
     (adapter / "sdvlm.json").write_text(json.dumps({"depth": "xyz"}))
     with pytest.raises(CheckpointError, match="unknown key 'depth'"):
-        load(str(adapter))
+        load(str(adapter), "cpu")
 
 
 @pytest.mark.parametrize("itself", [False, True])
@@ -106,4 +106,4 @@ def test_an_adapter_on_an_adapter_is_refused_by_the_names_of_both(adapter, itsel
     text = json.dumps({"base_model_name_or_path": str(adapter)})
     (outer / "adapter_config.json").write_text(text)
     with pytest.raises(CheckpointError, match=f"adapter {outer} is an adapter too: {adapter};"):
-        load(str(outer))
+        load(str(outer), "cpu")

@@ -31,7 +31,7 @@ def test_a_missing_file_is_named(tmp_path, name):
     write_tiny_checkpoint(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(CheckpointError, match=r"missing"):
-        load(str(tmp_path))
+        load(str(tmp_path), "cpu")
 
 
 def test_a_missing_weight_is_named(tmp_path):
@@ -41,27 +41,27 @@ def test_a_missing_weight_is_named(tmp_path):
     del weights[lost]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="multi_modal_projector"):
-        load(str(tmp_path))
+        load(str(tmp_path), "cpu")
 
 
 def test_an_unknown_encoding_is_refused_at_loading(tmp_path):
     write_tiny_checkpoint(tmp_path)
     _edit_config(tmp_path, depth_encoding={"kind": "polar"})
     with pytest.raises(CheckpointError, match="polar"):
-        load(str(tmp_path))
+        load(str(tmp_path), "cpu")
 
 
 def test_weights_that_are_no_safetensors_are_refused(tmp_path):
     write_tiny_checkpoint(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="does not load"):
-        load(str(tmp_path))
+        load(str(tmp_path), "cpu")
 
 
 @pytest.mark.parametrize("name", ["/no/such/place", "./nothing", "cpystan/not-downloaded"])
 def test_what_is_not_here_is_refused_and_not_downloaded(name):
     with pytest.raises(CheckpointError):
-        load(name)
+        load(name, "cpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -72,7 +72,7 @@ def test_a_device_that_does_not_exist_is_refused_not_replaced(tmp_path):
 
 
 def test_the_hubs_older_names_of_llava_load_to_the_same_model(tmp_path):
-    ours = load(str(write_tiny_checkpoint(tmp_path / "new", "none"))).model.state_dict()
+    ours = load(str(write_tiny_checkpoint(tmp_path / "new", "none")), "cpu").model.state_dict()
     write_tiny_checkpoint(tmp_path / "old", "none", seed=1)
     hub = {
         "model.language_model.": "language_model.model.",
@@ -85,6 +85,6 @@ def test_the_hubs_older_names_of_llava_load_to_the_same_model(tmp_path):
         prefix = next(prefix for prefix in hub if name.startswith(prefix))
         renamed[hub[prefix] + name.removeprefix(prefix)] = value.contiguous()
     save_file(renamed, tmp_path / "old" / "model.safetensors", metadata={"format": "pt"})
-    loaded = load(str(tmp_path / "old")).model.state_dict()
+    loaded = load(str(tmp_path / "old"), "cpu").model.state_dict()
     assert loaded.keys() == ours.keys()
     assert all(torch.equal(loaded[name], ours[name]) for name in ours)

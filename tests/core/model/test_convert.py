@@ -19,7 +19,7 @@ from sdvlm_core.cli.app import app
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.model import convert
+from sdvlm_core.model import conversion_plan, convert
 from sdvlm_core.model.backbones.llava import encoding_settings
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.depth_encoding import PARITY
@@ -39,8 +39,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_released_checkpoint(tmp_path_factory.mktemp("released"))
 
 
-def _convert(directory: Path, out: Path, **options) -> convert.Plan:
-    plan = convert.plan(directory, **options)
+def _convert(directory: Path, out: Path, **options) -> conversion_plan.Plan:
+    plan = conversion_plan.plan(directory, **options)
     convert.write_tokenizer(directory, out)
     convert.write(plan, out)
     return plan
@@ -86,7 +86,7 @@ def test_a_tokenizer_model_is_converted_to_the_same_ids(tmp_path):
 
 def test_a_converted_release_loads_and_answers(released, tmp_path):
     _convert(released, tmp_path)
-    checkpoint = load(str(tmp_path), dtype="float32")
+    checkpoint = load(str(tmp_path), "cpu", dtype="float32")
     answer = SpatialEngine(checkpoint).open(_frame()).ask("How far?", max_new_tokens=8)
     assert answer.depth_source == "sensor"
     stored = load_file(released / "model-00001-of-00003.safetensors")
@@ -101,7 +101,7 @@ def test_a_converted_release_loads_and_answers(released, tmp_path):
 
 def test_the_embedded_depth_network_keeps_every_layer_scale(released, tmp_path):
     plan = _convert(released, tmp_path)
-    assert convert.describe(plan)["layer_scale_gammas"] == 2 * BLOCKS
+    assert conversion_plan.describe(plan)["layer_scale_gammas"] == 2 * BLOCKS
     network, report = DepthAnythingForDepthEstimation.from_pretrained(
         tmp_path / convert.DEPTH_DIRECTORY, output_loading_info=True
     )
@@ -139,14 +139,14 @@ def test_an_unknown_weight_is_named(tmp_path):
     weights = released_weights() | {"model.surprise.weight": torch.ones(2)}
     directory = write_released_checkpoint(tmp_path, weights, shards=1)
     with pytest.raises(CheckpointError, match=r"1 unknown: model\.surprise\.weight"):
-        convert.plan(directory)
+        conversion_plan.plan(directory)
 
 
 @pytest.mark.parametrize("revision", ["old", "new"])
 def test_the_unused_depth_projector_of_either_revision_is_ignored_by_name(tmp_path, revision):
     weights = released_weights(revision)
     directory = write_released_checkpoint(tmp_path, weights, shards=1)
-    ignored = convert.plan(directory).ignored
+    ignored = conversion_plan.plan(directory).ignored
     dead = sorted(name for name in weights if name.startswith("depth_projector."))
     assert dead
     assert set(dead) <= set(ignored)
@@ -157,7 +157,7 @@ def test_layer_scales_that_a_broken_loader_zeroed_are_refused(tmp_path):
     weights = released_weights() | {name: torch.zeros(64)}
     directory = write_released_checkpoint(tmp_path / "released", weights, shards=1)
     with pytest.raises(CheckpointError, match=r"blocks\.0\.ls2\.gamma is all zeros"):
-        convert.write(convert.plan(directory), tmp_path / "out")
+        convert.write(conversion_plan.plan(directory), tmp_path / "out")
 
 
 def test_an_interrupted_conversion_goes_on_and_is_no_model_before(released, tmp_path):
@@ -165,16 +165,16 @@ def test_an_interrupted_conversion_goes_on_and_is_no_model_before(released, tmp_
         if done > total / 2:
             raise KeyboardInterrupt
 
-    plan = convert.plan(released)
+    plan = conversion_plan.plan(released)
     with pytest.raises(KeyboardInterrupt):
         convert.write(plan, tmp_path, interrupt)
     with pytest.raises(CheckpointError, match="not a complete model"):
-        load(str(tmp_path))
+        load(str(tmp_path), "cpu")
     first = tmp_path / "model-00001-of-00003.safetensors"
     before = first.stat().st_mtime_ns
     _convert(released, tmp_path)
     assert first.stat().st_mtime_ns == before
-    load(str(tmp_path))
+    load(str(tmp_path), "cpu")
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -183,7 +183,7 @@ def test_the_shards_of_an_index_must_all_be_there(released, tmp_path):
         if file.name != "model-00002-of-00003.safetensors":
             os.link(file, tmp_path / file.name)
     with pytest.raises(CheckpointError, match=r"lacks model-00002-of-00003\.safetensors"):
-        convert.plan(tmp_path)
+        conversion_plan.plan(tmp_path)
 
 
 def test_bin_files_are_read_as_weights_only(tmp_path):
@@ -193,7 +193,7 @@ def test_bin_files_are_read_as_weights_only(tmp_path):
         file.unlink()
     torch.save(released_weights(), released_dir / "pytorch_model.bin")
     _convert(released_dir, tmp_path / "out")
-    load(str(tmp_path / "out"))
+    load(str(tmp_path / "out"), "cpu")
 
     class Trap:
         def __reduce__(self):
@@ -201,19 +201,19 @@ def test_bin_files_are_read_as_weights_only(tmp_path):
 
     torch.save({"weight": Trap()}, released_dir / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin"):
-        convert.plan(released_dir)
+        conversion_plan.plan(released_dir)
     assert not (tmp_path / "trapped").exists()
 
 
 def test_the_mode_is_written_into_the_config(released, tmp_path):
-    corrected = convert.plan(released).llava
+    corrected = conversion_plan.plan(released).llava
     assert encoding_settings(corrected).alignment == "padded"
     assert encoding_settings(corrected).orientation == "direct"  # gt_depth is true
     assert corrected.prompt_template == "vicuna_v1"
-    parity = convert.plan(released, parity=True).llava
+    parity = conversion_plan.plan(released, parity=True).llava
     assert encoding_settings(parity) == PARITY
     assert parity.prompt_template == "raw"
-    inverse = convert.plan(released, orientation="inverse").llava
+    inverse = conversion_plan.plan(released, orientation="inverse").llava
     assert encoding_settings(inverse).orientation == "inverse"
 
 
@@ -229,7 +229,7 @@ def test_a_dry_run_reports_and_writes_nothing(released, tmp_path):
 
 def test_the_release_itself_is_not_loaded_but_says_what_to_run(released):
     with pytest.raises(CheckpointError, match="sdvlm convert"):
-        load(str(released))
+        load(str(released), "cpu")
 
 
 def test_depth_anythings_own_file_converts_and_a_lost_gamma_is_named(tmp_path):

@@ -175,7 +175,7 @@ def test_an_incomplete_estimator_is_refused_by_the_name_of_the_weight(estimator,
 
 
 def test_a_frame_without_depth_is_answered_from_an_estimate_that_says_so(estimator, tmp_path):
-    checkpoint = load(str(write_tiny_checkpoint(tmp_path, "relative")))
+    checkpoint = load(str(write_tiny_checkpoint(tmp_path, "relative")), "cpu")
     frame = RgbdFrame(_picture(64, 48), None, CameraIntrinsics(60, 60, 31.5, 23.5, 64, 48))
     with pytest.raises(DepthError, match="none"):
         SpatialEngine(checkpoint).open(frame)
@@ -185,14 +185,14 @@ def test_a_frame_without_depth_is_answered_from_an_estimate_that_says_so(estimat
 
 
 def test_a_sensors_depth_is_never_replaced_by_an_estimate(estimator, tmp_path):
-    checkpoint = load(str(write_tiny_checkpoint(tmp_path, "relative")))
+    checkpoint = load(str(write_tiny_checkpoint(tmp_path, "relative")), "cpu")
     depth = np.linspace(1, 2, 48 * 64, dtype=np.float32).reshape(48, 64)
     session = SpatialEngine(checkpoint, estimator).open(RgbdFrame(_picture(64, 48), depth))
     assert session.frame.depth is depth
 
 
 def test_a_relative_estimate_is_refused_by_an_encoding_in_metres(estimator, tmp_path):
-    checkpoint = load(str(write_tiny_checkpoint(tmp_path, "metric")))
+    checkpoint = load(str(write_tiny_checkpoint(tmp_path, "metric")), "cpu")
     with pytest.raises(DepthError, match="needs metres"):
         SpatialEngine(checkpoint, estimator).open(RgbdFrame(_picture(64, 48)))
 
@@ -267,7 +267,7 @@ def test_depth_pros_numbers_are_those_of_its_paper(depth_pro):
 
 
 def test_a_picture_alone_has_positions_in_metres_by_depth_pro(depth_pro, tmp_path):
-    checkpoint = load(str(write_tiny_checkpoint(tmp_path, "xyz")))
+    checkpoint = load(str(write_tiny_checkpoint(tmp_path, "xyz")), "cpu")
     session = SpatialEngine(checkpoint, depth_pro).open(RgbdFrame(_picture(64, 48)))
     answer = session.ask("Where is it?", max_new_tokens=2)
     assert answer.depth_source == "estimated_metric"

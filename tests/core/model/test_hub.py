@@ -64,7 +64,7 @@ def test_a_download_is_checked_pinned_and_then_loads_offline(tmp_path, server):
     assert f"{NAME}@{COMMIT}" in done.stderr
     script = (
         "from sdvlm_core.model.checkpoint import load; import sys;"
-        "print(load(sys.argv[1]).model.num_parameters())"
+        "print(load(sys.argv[1], 'cpu').model.num_parameters())"
     )
     for name in (NAME, f"{NAME}@{COMMIT}"):
         loaded = subprocess.run(
@@ -80,7 +80,7 @@ def test_a_download_is_checked_pinned_and_then_loads_offline(tmp_path, server):
         assert int(loaded.stdout) > 0
 
 
-def test_the_licence_is_said_before_the_first_byte_of_a_model(tmp_path, server):
+def test_the_licence_is_printed_before_the_first_byte_of_a_model(tmp_path, server):
     server.licence = "cc-by-nc-4.0"
     server.corrupt = "model.safetensors"
     done = _sdvlm(tmp_path, server, "download", NAME)
@@ -88,7 +88,7 @@ def test_the_licence_is_said_before_the_first_byte_of_a_model(tmp_path, server):
     assert done.stderr.index("licence: cc-by-nc-4.0 (from its card)") < done.stderr.index("damaged")
 
 
-def test_a_broken_connection_goes_on_where_it_broke(tmp_path, server):
+def test_a_broken_connection_resumes_where_it_stopped(tmp_path, server):
     server.files["model.safetensors"] += bytes(16 << 20)
     server.break_after = 12 << 20
     done = _sdvlm(tmp_path, server, "download", NAME)
@@ -172,19 +172,19 @@ def test_main_moves_on_and_a_pinned_commit_stays(tmp_path, server):
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "more"),
+    ("name", "advice", "more"),
     [
-        ("someone/absent", "no such model", {}),
-        (f"{NAME}@no-such-branch", "not this revision", {}),
-        (NAME, "HF_HUB_OFFLINE forbids it", {"HF_HUB_OFFLINE": "1"}),
+        ("someone/absent", "the model does not exist", {}),
+        (f"{NAME}@no-such-branch", "this revision does not", {}),
+        (NAME, "HF_HUB_OFFLINE is set", {"HF_HUB_OFFLINE": "1"}),
         ("sd-vlm-8b", "one of: sd-vlm-7b", {}),
-        ("../escape", "is not known", {}),
+        ("../escape", "is unknown", {}),
     ],
 )
-def test_a_refusal_says_why(tmp_path, server, name, said, more):
+def test_a_refusal_says_why(tmp_path, server, name, advice, more):
     done = _sdvlm(tmp_path, server, "download", name, **more)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert advice in done.stderr
     assert "Traceback" not in done.stderr
 
 
