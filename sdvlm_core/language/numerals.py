@@ -1,4 +1,4 @@
-"""Words -> plain numbers: digits, fractions and spelled-out numbers, without sign or unit.
+"""Text -> plain numbers: digits, fractions and spelled-out numbers, without sign or unit.
 
 Reads "1,200", "3 1/2", "½", "seven", "twenty-one", "two hundred and fifty", "zero point five", "two
 dozen", "1.5 thousand". Does not know what is counted or measured.
@@ -21,22 +21,22 @@ NUMBER_WORDS = {
 }
 _SCALES = {"hundred": 100.0, "thousand": 1000.0, "million": 1e6}
 _DETERMINERS = vocabulary("the this that a an any each every some which same one")
-_MOST_GROUPS = 3  # behind the first; a longer run is looked at from its next number
+_MAX_GROUPS = 3  # after the first; in a longer run, reading restarts at its next number
 _GROUP = re.compile(r"[0-9]{3}(?:\.[0-9]+|,[0-9]{1,2})?")
 
 
 def read_number(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
-    """The number that starts at token `at` and where it ends; None where none does."""
+    """The number that starts at token `at`, and its end; None if there is none."""
     return _dozens(tokens, at) or _point_alone(tokens, at) or _scaled(tokens, at)
 
 
 def spaced_thousands(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
-    """ "1 200", "12 500.5" as one number; whether it is one, only what follows can tell."""
+    """ "1 200", "12 500.5" as one number; the caller decides by what follows if it is one."""
     if not (number_at(tokens, at) and re.fullmatch("[1-9][0-9]{0,2}", tokens[at].text)):
         return None
     value, last = tokens[at].value, at + 1
     while (
-        last <= at + _MOST_GROUPS
+        last <= at + _MAX_GROUPS
         and number_at(tokens, last)
         and tokens[last].start == tokens[last - 1].end + 1
         and tokens[last - 1].text.isdecimal()
@@ -98,7 +98,7 @@ def _spelled(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
 def _multiplied(
     tokens: Sequence[Token], value: float, at: int, below: float = math.inf
 ) -> tuple[float, int] | None:
-    """ "[two] hundred and fifty", "[one] thousand two hundred"; None where it gets too large."""
+    """ "[two] hundred and fifty", "[one] thousand two hundred"; None if `below` is reached."""
     while (scale := _SCALES.get(text_at(tokens, at))) is not None:
         value, at = value * scale, at + 1
         if value >= below:
@@ -117,7 +117,7 @@ def _multiplied(
 
 
 def _decimals(tokens: Sequence[Token], at: int) -> tuple[float, int]:
-    """What "point two five" adds, and where it ends; 0 and `at` where it is not there."""
+    """The value of "point two five", and its end; 0 and `at` if there is none."""
     if text_at(tokens, at) != "point" or text_at(tokens, at + 1) not in NUMBER_WORDS:
         return 0.0, at
     digits, at = "", at + 1
@@ -128,7 +128,7 @@ def _decimals(tokens: Sequence[Token], at: int) -> tuple[float, int]:
 
 
 def _point_alone(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
-    """NaN of "point five", a half or the fifth point; "the point five metres away" is no number."""
+    """NaN for "point five" (0.5 or the fifth point?); "the point five metres away" is no number."""
     if text_at(tokens, at - 1) in _DETERMINERS:
         return None
     _, last = _decimals(tokens, at)

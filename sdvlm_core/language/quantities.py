@@ -1,4 +1,4 @@
-"""Words -> quantities: a small left-to-right grammar of how people and models write measures.
+"""Text -> quantities: a small left-to-right grammar of how people and models write measures.
 
     product  = item {("x" | "*" | "by") item}   "3.09 x 0.13 x 0.34 m"
     item     = single                                 "0.9 m", "5'11\"", "1 m 20"
@@ -9,17 +9,14 @@
              | value "of" "a" unit                       "0.5 of a meter"
     value    = ["-" | "minus"] (digits [fraction] | number words | fraction)
 
-A unit reaches back over the bare numbers of its product, range, or "a, b and c m" list. A number
-without a unit stays a `number`; it is never guessed to be metres. Areas, volumes, speeds,
-percentages and temperatures are left out: none of their numbers is a length. So is what may be read
-in two ways that differ by far ("2 300 mm boxes"): its value is NaN until the end. Every rule looks
-a bounded number of tokens ahead, so hostile text costs linear time.
+A unit also applies to the bare numbers before it in its product, range, or "a, b and c m" list. A
+number without a unit stays a `number`; it is never assumed to be metres. Areas, volumes, speeds,
+percentages and temperatures are left out, because none of their numbers is a length. Ambiguous
+numbers whose readings differ widely ("2 300 mm boxes") are left out too: inside the grammar their
+value is NaN. Every rule looks a bounded number of tokens ahead, so hostile text costs linear time.
 
-Units are a table and not pint's registry: answers use a dozen exact factors, the grammar needs
-the words themselves (is "in" an inch or a preposition?), and importing pint takes longer than
-reading a thousand answers.
-
-Does not know what a quantity is about (`measurement` does), nor whether it is true.
+Does not know which object a quantity describes (`statements` and `reading` do), or whether it is
+true.
 """
 
 from __future__ import annotations
@@ -27,12 +24,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from sdvlm_core.language.numerals import NUMBER_WORDS, read_number, spaced_thousands
 from sdvlm_core.language.tokens import Token, glued, number_at, text_at, vocabulary
-
-Dimension = Literal["length", "angle", "number"]
+from sdvlm_core.language.units import BARE, UNITS, Dimension, Unit
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Quantity:
         dimension: `length`, `angle`, or `number` when no known unit is written.
         std_dev: in the unit of `value`. "a ± b" states one standard deviation b; a range "a to b"
             is a uniform distribution, (b - a) / sqrt(12); NaN = not stated.
-        text: the words it was read from.
+        text: the part of the text that it was read from.
         span: (start, end) of `text` in the whole text.
         product: which "L x W x H" of the text it is a factor of, counted from 0; -1 = none.
     """
@@ -57,34 +53,12 @@ class Quantity:
     product: int = -1
 
 
-class _Unit(NamedTuple):
-    dimension: Dimension
-    scale: float  # one unit in SI
-
-
-_BARE = _Unit("number", 1.0)
-_LENGTHS = {
-    "km kilometer kilometers kilometre kilometres": 1000.0,
-    "m meter meters metre metres": 1.0,
-    "dm decimeter decimeters decimetre decimetres": 0.1,
-    "cm cms centimeter centimeters centimetre centimetres": 0.01,
-    "mm millimeter millimeters millimetre millimetres": 0.001,
-    'in inch inches "': 0.0254,
-    "ft foot feet '": 0.3048,
-    "yd yds yard yards": 0.9144,
-    "mile miles": 1609.344,
-}
-_ANGLES = {"° deg degree degrees": math.pi / 180, "rad radian radians": 1.0}
-UNITS = {word: _Unit("length", f) for words, f in _LENGTHS.items() for word in words.split()} | {
-    word: _Unit("angle", f) for words, f in _ANGLES.items() for word in words.split()
-}
-
 _PARTS = {"half": 1 / 2, "third": 1 / 3, "thirds": 1 / 3, "quarter": 1 / 4, "quarters": 1 / 4} | {
     **dict.fromkeys(("fifth", "fifths"), 1 / 5),
     **dict.fromkeys(("tenth", "tenths"), 1 / 10),
 }
 _DASHES = ("-", "~")
-# What may follow "12 in" or "a foot" as a unit: "3 in the image" and "a foot stool" are none.
+# Words that may follow "12 in" or "a foot"; "3 in the image" and "a foot stool" have no unit.
 _AFTER_UNIT = vocabulary(
     "wide tall high long deep thick and or by x to apart away from in off above below but so "
     "while respectively across"
@@ -95,16 +69,16 @@ _BEFORE_ONE = vocabulary("is are only just exactly be have has see count total a
 
 
 class _Item(NamedTuple):
-    """A quantity in the making: `value` in `unit` (None = bare), tokens [first, last)."""
+    """A quantity before it is complete: `value` in `unit` (None = bare), tokens [first, last)."""
 
     value: float
-    unit: _Unit | None
+    unit: Unit | None
     first: int
     last: int
     std_dev: float = math.nan
     product: int = -1
 
-    def within(self, unit: _Unit | None) -> float:
+    def within(self, unit: Unit | None) -> float:
         """The value expressed in `unit`; a bare number adopts it."""
         return self.value * (self.unit.scale / unit.scale if self.unit and unit else 1.0)
 
@@ -114,10 +88,10 @@ def find_quantities(tokens: Sequence[Token], text: str) -> tuple[Quantity, ...]:
     items = _share_units(list(_items(tokens)), tokens)
     found = []
     for item in items:
-        unit = item.unit or _BARE
+        unit = item.unit or BARE
         span = (tokens[item.first].start, tokens[item.last - 1].end)
         value, std_dev = item.value * unit.scale, item.std_dev * unit.scale
-        if math.isfinite(value):  # "1e999" and what is ambiguous are no measurements
+        if math.isfinite(value):  # not "1e999" or an ambiguous number
             std_dev = std_dev if math.isfinite(std_dev) else math.nan
             words = text[slice(*span)]
             found.append(Quantity(value, unit.dimension, std_dev, words, span, item.product))
@@ -136,13 +110,13 @@ def _items(tokens: Sequence[Token]) -> Iterator[_Item]:
             yield from factors
         if factors:
             at = factors[-1].last
-        else:  # behind a number that is not ours ("5%"), lest its tail be read as a smaller one
+        else:  # skip all of a number that is left out ("5%"): its end is not a number of its own
             skipped = _value(tokens, at)
             at = skipped.last if skipped else at + 1
 
 
 def _enumerators(tokens: Sequence[Token]) -> set[int]:
-    """The "1." "2)" that number the lines of a list; a single "2." is an answer."""
+    """The tokens "1." "2)" that number the lines of a list; a single "2." is an answer."""
     found = {
         at
         for at, token in enumerate(tokens)
@@ -156,24 +130,24 @@ def _enumerators(tokens: Sequence[Token]) -> set[int]:
 
 def _share_units(items: list[_Item], tokens: Sequence[Token]) -> list[_Item]:
     """Give the bare numbers of "0.5, 0.6 and 0.7 m" the unit at the end of their list."""
-    shared = False  # whether the item behind belongs to a list that an "and" closed
+    shared = False  # whether the next item belongs to a list that ends with "and"
     for index in range(len(items) - 2, -1, -1):
-        item, behind = items[index], items[index + 1]
-        link = [token.text for token in tokens[item.last : min(behind.first, item.last + 3)]]
+        item, following = items[index], items[index + 1]
+        link = [token.text for token in tokens[item.last : min(following.first, item.last + 3)]]
         closes = link in (["and"], ["or"], [",", "and"], [",", "or"])
         shared = (
             item.unit is None
-            and behind.unit is not None
-            and item.product == behind.product == -1
+            and following.unit is not None
+            and item.product == following.product == -1
             and (closes or (shared and link == [","]))
         )
         if shared:
-            items[index] = item._replace(unit=behind.unit)
+            items[index] = item._replace(unit=following.unit)
     return items
 
 
 def _product(tokens: Sequence[Token], at: int) -> list[_Item]:
-    """One item, or the factors of a product with their units spread over the bare ones."""
+    """One item, or the factors of a product, whose units also apply to bare factors."""
     factors: list[_Item] = []
     item = _item(tokens, at)
     while item is not None:
@@ -208,7 +182,7 @@ def _item(tokens: Sequence[Token], at: int) -> _Item | None:
 
 
 def _single(tokens: Sequence[Token], at: int) -> _Item | None:
-    """A value with the unit behind it, compounds such as 5'11" included."""
+    """A value with the unit after it, compounds such as 5'11" included."""
     part = _part_of_unit(tokens, at)
     if part is not None:
         return part
@@ -225,7 +199,7 @@ def _single(tokens: Sequence[Token], at: int) -> _Item | None:
 
 
 def _is_foreign(tokens: Sequence[Token], at: int) -> bool:
-    """Whether the number before token `at` measures something that is no length or angle."""
+    """Whether the number before token `at` measures something other than a length or angle."""
     word = text_at(tokens, at)
     if word in ("%", "percent", "square", "cubic", "sq"):
         return True
@@ -258,8 +232,8 @@ def _is_pronoun(tokens: Sequence[Token], at: int, value: _Item) -> bool:
     return before.isalpha() and before not in _BEFORE_ONE
 
 
-def _unit(tokens: Sequence[Token], at: int) -> tuple[_Unit | None, int]:
-    """The unit at token `at`, a hyphen before it allowed ("3-meter"), and where it ends."""
+def _unit(tokens: Sequence[Token], at: int) -> tuple[Unit | None, int]:
+    """The unit at token `at`, with an optional hyphen before it ("3-meter"), and its end."""
     hyphen = text_at(tokens, at) == "-" and glued(tokens, at) and glued(tokens, at + 1)
     at += hyphen
     word = text_at(tokens, at)
@@ -270,8 +244,8 @@ def _unit(tokens: Sequence[Token], at: int) -> tuple[_Unit | None, int]:
     return UNITS[word], at + 1
 
 
-def _unit_of_part(tokens: Sequence[Token], at: int) -> tuple[_Unit | None, int]:
-    """The unit of "[0.5] of a meter", and where it ends."""
+def _unit_of_part(tokens: Sequence[Token], at: int) -> tuple[Unit | None, int]:
+    """The unit of "[0.5] of a meter", and its end."""
     if text_at(tokens, at) != "of" or text_at(tokens, at + 1) not in ("a", "an"):
         return None, at
     unit, last = _unit(tokens, at + 2)
@@ -279,7 +253,7 @@ def _unit_of_part(tokens: Sequence[Token], at: int) -> tuple[_Unit | None, int]:
 
 
 def _ends_unit(tokens: Sequence[Token], at: int) -> bool:
-    """Whether what follows a doubtful unit word lets it be a unit: no further noun phrase."""
+    """Whether a possible unit word can be a unit: no noun phrase follows at token `at`."""
     return at >= len(tokens) or tokens[at].kind != "word" or tokens[at].text in _AFTER_UNIT
 
 
@@ -294,7 +268,7 @@ def _with_smaller_unit(whole: _Item, tokens: Sequence[Token]) -> _Item:
         return whole
     unit, last = _unit(tokens, rest.last)
     if unit is None and not skip:
-        unit, last = _unsaid_unit(whole, rest, tokens), rest.last
+        unit, last = _omitted_unit(whole, rest, tokens), rest.last
     smaller = unit is not None and unit.scale * rest.value < whole.unit.scale
     if unit is None or not smaller or unit.dimension != whole.unit.dimension:
         return whole
@@ -305,7 +279,7 @@ def _with_smaller_unit(whole: _Item, tokens: Sequence[Token]) -> _Item:
     return whole._replace(value=value, last=last)
 
 
-def _unsaid_unit(whole: _Item, rest: _Item, tokens: Sequence[Token]) -> _Unit | None:
+def _omitted_unit(whole: _Item, rest: _Item, tokens: Sequence[Token]) -> Unit | None:
     """The unit that "5'11", "five foot eleven" and "1 m 50" leave out; None elsewhere."""
     if not _ends_unit(tokens, rest.last):
         return None  # "5 feet 3 chairs"
@@ -376,16 +350,16 @@ def _value(tokens: Sequence[Token], at: int) -> _Item | None:
 
 
 def _spaced(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
-    """ "1 200 mm"; NaN where it may as well be "2 300 mm boxes"; None where it is a list."""
+    """ "1 200 mm"; NaN where "2 300 mm boxes" is as likely; None where it is a list."""
     found = spaced_thousands(tokens, at)
     if found is None:
         return None
     value, last = found
-    short = len(tokens[at].text) < 3  # "100 200 mm" are rather two lengths
+    short = len(tokens[at].text) < 3  # "100 200 mm" is more likely two lengths
     unit, end = _unit(tokens, last)
     if unit is None:
         joined = text_at(tokens, last) in ("x", "*", "by", "to", "±", "+/-", "+-", *_DASHES)
         return (value if joined else math.nan, last) if short else None
-    said = text_at(tokens, end) in _EXTENTS  # "2 300 mm wide boxes"
-    clear = short and _ends_unit(tokens, end) and (not said or _ends_unit(tokens, end + 1))
+    extent = text_at(tokens, end) in _EXTENTS  # "2 300 mm wide boxes"
+    clear = short and _ends_unit(tokens, end) and (not extent or _ends_unit(tokens, end + 1))
     return value if clear else math.nan, last

@@ -1,11 +1,11 @@
-"""Words -> SI measurements: what an answer says about the thing that was asked, and no more.
+"""Text -> SI measurements: the values that an answer states for what was asked.
 
-`parse` reads a text by itself: its quantities (`quantities`), image points, yes or no, and "there
-is no such thing". `measurements` reads it in the light of the question: which number is the width,
-of what, and which is only the reference that the question gave away. A number whose meaning
-neither text says is left out, never guessed.
+`parse` reads a text without its question: quantities (`quantities`), image points, yes or no, and
+whether it denies that an object exists. `measurements` reads it together with the question: which
+number is the width, of which object, and which is only a reference that the question stated. A
+number whose meaning neither text states is left out, never guessed.
 
-Knows English and the answer forms of MSMU. Does not know frames, models or truth.
+Reads English and the answer forms of MSMU. Does not know frames, models or the true values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sdvlm_core.answer import Kind, Measurement, Source
-from sdvlm_core.language.quantities import UNITS, Quantity, find_quantities
+from sdvlm_core.language.quantities import Quantity, find_quantities
 from sdvlm_core.language.statements import (
     ADJECTIVES,
     NOUNS,
@@ -28,18 +28,19 @@ from sdvlm_core.language.statements import (
     phrase,
 )
 from sdvlm_core.language.tokens import Token, tokenize, vocabulary
+from sdvlm_core.language.units import UNITS
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a text says, whatever was asked.
+    """The content of a text, independent of the question.
 
     Attributes:
         text: the text that was read.
         quantities: every quantity in it, in order.
         image_points: every "(u, v)" with both values in [0, 1]; other pairs are ignored.
         yes: True for "Yes, ...", "Indeed, ..."; False for "No, ..."; None = neither.
-        absent: it says that a thing is not there ("There is no sofa in the image.").
+        absent: it denies that an object exists ("There is no sofa in the image.").
     """
 
     text: str
@@ -83,19 +84,19 @@ def parse(text: str) -> Reading:
 
 
 def measurements(question: str, reading: Reading) -> tuple[Measurement, ...]:
-    """The measurements that `question` asks for, as `reading` answers them.
+    """The measurements that `question` asks for and `reading` states.
 
-    Only kinds that the question asks for come back (where it names none, those that the answer
-    names), without the reference that the question gave. Labels are the answer's own words, else
-    the question's. Of two numbers for the same thing the later one counts. Asked "how many", an
-    absent thing counts 0; asked for a size, it has none.
+    They have only kinds that the question asks for (if it names none, those that the answer
+    names), and exclude references that the question stated. Labels are taken from the answer, else
+    from the question. Of two numbers for the same object the later one counts. For "how many", an
+    absent object counts 0; for a size, it has no measurement.
     """
     asked, label, given = _asked(question)
-    said = list(find_statements(reading.text, reading.quantities))
+    statements = list(find_statements(reading.text, reading.quantities))
     if asked == (Kind.COUNT,):
-        return _count(said, label, reading.absent)
+        return _count(statements, label, reading.absent)
     found = []
-    for statement in said:
+    for statement in statements:
         parts = _parts(statement, asked)
         if parts and not statement.reference and not _is_given(statement, given, label):
             found.append((statement, parts))
@@ -113,13 +114,13 @@ _Parts = list[tuple[Kind, Quantity]]
 
 
 def _parts(statement: Statement, asked: tuple[Kind, ...]) -> _Parts:
-    """The asked kinds that a statement gives a number for; none for "other" or a lone size."""
+    """The asked kinds that a statement has a number for; none for "other" or a single size."""
     numbers = statement.quantities
     kinds: tuple[Kind, ...]
     if len(numbers) == len(_SIZE):
         kinds = _SIZE
     elif len(numbers) > 1:
-        return []  # which two of the three extents, nobody said
+        return []  # it is not stated which two of the three extents these are
     else:
         kinds = asked if statement.measure is None else _KINDS.get(statement.measure, ())
         kinds = kinds if len(kinds) == 1 else ()
@@ -128,35 +129,36 @@ def _parts(statement: Statement, asked: tuple[Kind, ...]) -> _Parts:
         for kind, q in zip(kinds, numbers, strict=False)
         if (kind in asked or not asked)
         and q.dimension == _DIMENSIONS.get(kind, "length")
-        and (q.value >= 0 or kind is Kind.ANGLE)  # no thing is -0.5 m wide
+        and (q.value >= 0 or kind is Kind.ANGLE)  # no object is -0.5 m wide
     ]
 
 
 def _names(found: list[tuple[Statement, _Parts]], label: str) -> list[tuple[str, int]]:
-    """A label for each statement and, where the answer named none, its place in its sentence.
+    """A label for each statement and, where the answer has none, its position in its sentence.
 
-    The question's "the table and the bench" is dealt out to an answer "0.5 m and 0.6 m". Asked how
-    far the box is from the cup, "the box is 0.5 m away" is of both.
+    The labels of a question about "the table and the bench" are assigned in order to an answer
+    "0.5 m and 0.6 m". If the question asks how far the box is from the cup, "the box is 0.5 m away"
+    is about both.
     """
     places: list[int] = []
     for at, (statement, _) in enumerate(found):
         follows = at > 0 and found[at - 1][0].sentence == statement.sentence and places[-1] >= 0
         places.append(-1 if statement.label else places[-1] + 1 if follows else 0)
     asked = name_list(label)
-    dealt = len(asked) > 1 and max(places, default=-1) == len(asked) - 1
+    in_order = len(asked) > 1 and max(places, default=-1) == len(asked) - 1
     ends = label.lower().split(" and ")
-    told = {s.label.lower() for s, _ in found}
-    one_end = len(ends) == 2 and len(told.intersection(ends)) == 1
+    stated = {s.label.lower() for s, _ in found}
+    one_end = len(ends) == 2 and len(stated.intersection(ends)) == 1
     names = []
     for (s, parts), place in zip(found, places, strict=True):
-        name = s.label or (asked[place] if dealt and s.measure != "distance" else label)
+        name = s.label or (asked[place] if in_order and s.measure != "distance" else label)
         of_both = one_end and s.label.lower() in ends and parts[0][0] is Kind.DISTANCE
         names.append((label if of_both else name, place))
     return names
 
 
 def _is_given(statement: Statement, given: Sequence[Statement], label: str) -> bool:
-    """Whether the statement only repeats what the question stated about another thing."""
+    """Whether the statement only repeats what the question stated about another object."""
     return statement.label.lower() != label.lower() and any(
         statement.label.lower() == fact.label.lower()
         and statement.measure in (fact.measure, None)
@@ -169,18 +171,21 @@ def _is_given(statement: Statement, given: Sequence[Statement], label: str) -> b
 
 
 def _concluded(found: list[tuple[Statement, _Parts]]) -> list[tuple[Statement, _Parts]]:
-    """What the last "so ..." concludes, since what leads up to it is not the answer; else all."""
+    """The statements of the last conclusion ("so ..."); all if there is none.
+
+    What leads to a conclusion is not the answer.
+    """
     last = max((s.sentence for s, _ in found if s.concluded), default=None)
     if last is None:
         return found
     return [(s, parts) for s, parts in found if s.concluded and s.sentence == last]
 
 
-def _count(said: Sequence[Statement], label: str, absent: bool) -> tuple[Measurement, ...]:
-    """The number of things: the one in front of their name, else the first; concluded first."""
+def _count(statements: Sequence[Statement], label: str, absent: bool) -> tuple[Measurement, ...]:
+    """The number of objects: of the concluded numbers the one before their name, else the first."""
     numbers: list[tuple[Statement, _Parts]] = [
         (s, [(Kind.COUNT, s.quantities[0])])
-        for s in said
+        for s in statements
         if len(s.quantities) == 1
         and s.quantities[0].dimension == "number"
         and s.quantities[0].value >= 0
@@ -190,18 +195,18 @@ def _count(said: Sequence[Statement], label: str, absent: bool) -> tuple[Measure
         return (Measurement(Kind.COUNT, 0.0, label=label),) if absent else ()
     numbers = _concluded(numbers)
     head = label.lower().split()[-1].rstrip("s") if label else ""
-    named = [s for s, _ in numbers if head and head in (w.rstrip("s") for w in s.behind)]
+    named = [s for s, _ in numbers if head and head in (w.rstrip("s") for w in s.following)]
     q = (named[0] if named else numbers[0][0]).quantities[0]
     return (Measurement(Kind.COUNT, q.value, q.std_dev, Source.LANGUAGE, label, q.text),)
 
 
 def _asked(question: str) -> tuple[tuple[Kind, ...], str, list[Statement]]:
-    """The kinds and the label that are asked for, and what the question itself states."""
+    """The kinds and the label that are asked for, and the statements of the question itself."""
     tokens = tokenize(question)
     quantities = find_quantities(tokens, question)
     facts = list(find_statements(question, quantities))
     end = quantities[-1].span[1] if quantities else 0
-    asked = [token for token in tokens if token.start >= end]  # behind the last given number
+    asked = [token for token in tokens if token.start >= end]  # after the last stated number
     kinds, label = _asked_in(asked, question)
     if not kinds and end:
         kinds, label = _asked_in(tokens, question)
@@ -209,7 +214,7 @@ def _asked(question: str) -> tuple[tuple[Kind, ...], str, list[Statement]]:
 
 
 def _asked_in(tokens: Sequence[Token], text: str) -> tuple[tuple[Kind, ...], str]:
-    """The kinds that a question names and, of the first of them, the thing that has it."""
+    """The kinds that a question names, and the object that the first of them is about."""
     kinds: list[Kind] = []
     label = ""
     words = [token.text for token in tokens]
@@ -244,8 +249,8 @@ def _how_label(adjective: str, rest: Sequence[Token], text: str) -> str:
 
 _YES = vocabulary("yes yeah yep indeed correct true certainly absolutely")
 _NO = vocabulary("no nope not incorrect false wrong")
-# "No it is not" and "no idea" say nothing of a missing thing, "No sofa in the scene" does.
-_NOT_THINGS = vocabulary(
+# "No it is not" and "no idea" deny no object; "No sofa in the scene" does.
+_NOT_OBJECTS = vocabulary(
     "it the they that this these those there he she a an i we you its one idea doubt question "
     "need way problem gap space difference distance more less longer other further"
 )
@@ -265,41 +270,41 @@ def _yes(tokens: Sequence[Token]) -> bool | None:
             continue
         if token.text in _YES:
             return True
-        if token.text in _NO and not _denies_thing(tokens, at):
+        if token.text in _NO and not _denies_object(tokens, at):
             return False
     return None
 
 
-def _denies_thing(tokens: Sequence[Token], at: int) -> bool:
+def _denies_object(tokens: Sequence[Token], at: int) -> bool:
     """Whether token `at` is the "no" of "no sofa"."""
     following = tokens[at + 1] if at + 1 < len(tokens) else None
     return (
         tokens[at].text == "no"
         and following is not None
         and following.kind == "word"
-        and following.text not in _NOT_THINGS
+        and following.text not in _NOT_OBJECTS
     )
 
 
 def _absent(tokens: Sequence[Token]) -> bool:
-    """Whether the words deny that something is there."""
+    """Whether the text denies that an object exists."""
     words = [token.text for token in tokens]
     for at, word in enumerate(words):
-        before, behind = words[max(0, at - 2) : at], words[at + 1 : at + 4]
+        before, following = words[max(0, at - 2) : at], words[at + 1 : at + 4]
         opens = not before or before[-1] in SENTENCE_ENDS or before[-1] in (",", "yes", "no")
         there = bool(before) and (
             before[-1] in ("there's", "contains", "contain", "see", "find", "has")
             or (before[0] == "there" and before[-1] in ("is", "are", "was", "were"))
         )
-        if word == "no" and (opens or there) and _denies_thing(tokens, at):
+        if word == "no" and (opens or there) and _denies_object(tokens, at):
             return True
         negated = word in ("not", "cannot", "unable") or word.endswith("n't")
         if (
             negated
-            and "enough" not in behind
+            and "enough" not in following
             and (
-                not _SEEING.isdisjoint(behind)
-                or (behind[:1] == ["in"] and not _PICTURE.isdisjoint(behind))
+                not _SEEING.isdisjoint(following)
+                or (following[:1] == ["in"] and not _PICTURE.isdisjoint(following))
                 or (
                     before[-1:] == ["there"]
                     or before == ["there", "is"]

@@ -1,14 +1,14 @@
-"""Quantities -> statements: which measure ("width") of which thing each number is said to be.
+"""Quantities -> statements: which measure ("width") of which object each number states.
 
-Walks a text sentence by sentence, from quantity to quantity, and looks at the words between:
+Reads a text sentence by sentence, from quantity to quantity, and interprets the words between:
 
-    "the width of the lamp is 0.3 m"     measure before, "of" label
-    "the lamp is 0.3 m wide"             label before the verb, measure behind the number
-    "... and the chair is 0.4 m"         measure carried over from the number before
-    "the height of A, B and C are a, b and c"   labels dealt out in order
+    "the width of the lamp is 0.3 m"     measure before the number, label after "of"
+    "the lamp is 0.3 m wide"             label before the verb, measure after the number
+    "... and the chair is 0.4 m"         measure kept from the number before
+    "the height of A, B and C are a, b and c"   labels assigned in order
 
-It also marks what "since ..." introduces as a reference and what "so ..." introduces as concluded.
-Does not know what was asked, and gives no measure or label that the words do not say.
+Numbers after "since ..." are marked as references, numbers after "so ..." as conclusions. Does not
+know what was asked, and adds no measure or label that the text does not contain.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from sdvlm_core.language.quantities import UNITS, Quantity
+from sdvlm_core.language.quantities import Quantity
 from sdvlm_core.language.tokens import Token, tokenize, vocabulary
+from sdvlm_core.language.units import UNITS
 
-# "other" is a measure whose numbers nobody may take for a width
+# "other" is a measure that must not be read as a width, height or length.
 NOUNS = {
     **dict.fromkeys(("distance", "gap", "separation"), "distance"),
     **dict.fromkeys(("width", "breadth"), "width"),
@@ -55,22 +56,22 @@ SENTENCE_ENDS = frozenset((".", "!", "?", "\n"))
 
 
 class Statement(NamedTuple):
-    """A number, or the factors of one product, and what the words around it say it is."""
+    """A number, or the factors of one product, with the measure and label that the text states."""
 
     quantities: tuple[Quantity, ...]
-    measure: str | None  # a value of NOUNS; None = not said
-    label: str  # "" = not said
-    sentence: int  # which sentence of the text, counted from 0
-    reference: bool  # "since the width of R is ...", or "(4.9 ft)": known or said already
-    concluded: bool  # "so ..."
-    behind: tuple[str, ...]  # up to four words behind the number, lower case
+    measure: str | None  # a value of NOUNS; None = not stated
+    label: str  # "" = not stated
+    sentence: int  # index of the sentence in the text
+    reference: bool  # "since the width of R is ...", or "(4.9 ft)": known or stated before
+    concluded: bool  # after "so ..."
+    following: tuple[str, ...]  # up to four words after the number, lower case
 
 
 def find_statements(text: str, quantities: Sequence[Quantity]) -> Iterator[Statement]:
-    """What `text` says about each of its `quantities`, in order. Never raises; linear time."""
+    """The statement about each quantity of `text`, in order. Never raises; linear time."""
     sentence = 0
     numbers: list[tuple[Quantity, ...]] = []
-    gaps: list[list[Token]] = [[]]  # gaps[k] is before numbers[k], the last one behind them all
+    gaps: list[list[Token]] = [[]]  # gaps[k] is before numbers[k]; the last one is after them all
     for piece in _pieces(text, quantities):
         if not isinstance(piece, Token):
             numbers.append(piece)
@@ -94,7 +95,7 @@ def _pieces(text: str, quantities: Sequence[Quantity]) -> Iterator[Token | tuple
     at = 0
     for token in tokenize(text):
         if at < len(groups) and token.start >= groups[at][0].span[0]:
-            if token.end >= groups[at][-1].span[1]:  # its last token stands for all
+            if token.end >= groups[at][-1].span[1]:  # the group replaces its last token
                 yield tuple(groups[at])
                 at += 1
         else:
@@ -110,43 +111,43 @@ def _sentence(
     measure: str | None = None
     label, concluded = "", False
     reference = bool(gaps[0]) and gaps[0][0].text in _SINCE
-    dealt: list[str] = []  # labels of a list that wait for their numbers
+    pending: list[str] = []  # labels of a list whose numbers follow
     used = 0  # words of this gap that belong to the number before it
     for at, number in enumerate(numbers):
-        gap, behind = gaps[at][used:], gaps[at + 1]
+        gap, following = gaps[at][used:], gaps[at + 1]
         words = [token.text for token in gap]
         listed = at > 0 and set(words) <= {",", "and"}
         if at > 0 and not listed and ("," in words or not _CLAUSES.isdisjoint(words)):
             reference = False  # the clause of "since" is over
         concluded = concluded or not _HENCE.isdisjoint(words)
         noun = max((i for i, word in enumerate(words) if word in NOUNS), default=None)
-        said, used = _measure_behind([token.text for token in behind[:2]])
-        if said is None and noun is not None:
-            said = NOUNS[words[noun]]
-        measure = said or measure
-        if listed and dealt:
-            label = dealt.pop(0)
+        stated, used = _measure_after([token.text for token in following[:2]])
+        if stated is None and noun is not None:
+            stated = NOUNS[words[noun]]
+        measure = stated or measure
+        if listed and pending:
+            label = pending.pop(0)
         else:
-            label = _label(gap, noun, behind, measure, text) or label
+            label = _label(gap, noun, following, measure, text) or label
             parts = _list_of(gap, noun, text)
-            dealt = parts[1:] if len(parts) > 1 and _lists(gaps, at, len(parts)) else []
-            label = parts[0] if dealt else label
-        around = tuple(token.text for token in behind[:4])
-        known = reference or (at > 0 and words[:1] == ["("] and said is None)
-        yield Statement(number, measure, label, sentence, known, concluded, around)
+            pending = parts[1:] if len(parts) > 1 and _lists(gaps, at, len(parts)) else []
+            label = parts[0] if pending else label
+        after = tuple(token.text for token in following[:4])
+        known = reference or (at > 0 and words[:1] == ["("] and stated is None)
+        yield Statement(number, measure, label, sentence, known, concluded, after)
 
 
 def _lists(gaps: Sequence[Sequence[Token]], at: int, count: int) -> bool:
     """Whether number `at` opens a list "a, b and c" of exactly `count` numbers."""
-    inner = gaps[at + 1 : at + count + 1]  # the last of them is behind the list
+    inner = gaps[at + 1 : at + count + 1]  # the last of them is after the list
     joined = [{token.text for token in gap} <= {",", "and"} for gap in inner]
     return (
         len(inner) == count and all(joined[:-1]) and (at + count + 1 == len(gaps) or not joined[-1])
     )
 
 
-def _measure_behind(words: Sequence[str]) -> tuple[str | None, int]:
-    """The measure said behind a number ("tall", "in width") and how many words say it."""
+def _measure_after(words: Sequence[str]) -> tuple[str | None, int]:
+    """The measure after a number ("tall", "in width"), and its number of words."""
     if words and words[0] in ADJECTIVES:
         return ADJECTIVES[words[0]], 1
     if len(words) > 1 and words[0] == "in" and words[1] in NOUNS:
@@ -157,13 +158,13 @@ def _measure_behind(words: Sequence[str]) -> tuple[str | None, int]:
 def _label(
     gap: Sequence[Token],
     noun: int | None,
-    behind: Sequence[Token],
+    following: Sequence[Token],
     measure: str | None,
     text: str,
 ) -> str:
-    """What the number is said to belong to, "" where the words do not say."""
+    """The object that the number describes; "" if it is not stated."""
     if measure == "distance":
-        pair = pair_of(gap, text) or pair_of(behind, text)
+        pair = pair_of(gap, text) or pair_of(following, text)
         if pair:
             return pair
     if noun is not None and gap[noun + 1 : noun + 2] and gap[noun + 1].text in ("of", "for"):
@@ -182,7 +183,7 @@ def _list_of(gap: Sequence[Token], noun: int | None, text: str) -> list[str]:
 
 
 def _subject(gap: Sequence[Token], text: str) -> str:
-    """The noun phrase before the first verb of a clause, its measure ("A's width") taken off."""
+    """The noun phrase before the first verb of a clause, without its measure ("A's width")."""
     verb = next((i for i, token in enumerate(gap) if token.text in _VERBS), None)
     if verb is None:
         return ""
@@ -193,7 +194,7 @@ def _subject(gap: Sequence[Token], text: str) -> str:
 
 
 def pair_of(tokens: Sequence[Token], text: str) -> str:
-    """The two things that a distance lies "between", or goes "from ... to", as "A and B"."""
+    """The two objects after "between", or of "from ... to", as "A and B"; "" if there are none."""
     start = next((i for i, t in enumerate(tokens) if t.text in ("between", "from")), None)
     pair = "" if start is None else join_names(tokens[start + 1 :], text)
     return pair if " and " in pair else ""  # not the "from each other" of "apart from each other"
@@ -207,12 +208,12 @@ def join_names(tokens: Sequence[Token], text: str) -> str:
 
 
 def phrase(tokens: Sequence[Token], text: str) -> str:
-    """The words up to a verb or a remark on the place, as written, without outer articles."""
+    """The words up to a verb or a phrase of place, as written, without outer articles."""
     end = len(tokens)
     for at, token in enumerate(tokens):
-        behind = {t.text for t in tokens[at + 1 : at + 3]}
-        place = token.text == "in" and not behind.isdisjoint(_PLACES | UNITS.keys())
-        asks = token.text == "can" and not behind.isdisjoint(("you", "we", "i"))  # not a tin can
+        following = {t.text for t in tokens[at + 1 : at + 3]}
+        place = token.text == "in" and not following.isdisjoint(_PLACES | UNITS.keys())
+        asks = token.text == "can" and not following.isdisjoint(("you", "we", "i"))  # not a tin can
         if token.text in _VERBS or place or asks or token.text in ("?", ".", ";"):
             end = at
             break

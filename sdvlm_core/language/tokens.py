@@ -1,18 +1,18 @@
-"""Text -> words, numbers, marks and image points: the tokenizer under `quantities`.
+"""Text -> words, numbers, marks and image points: the tokenizer of `quantities`.
 
 One pass with one regular expression of simple alternatives; linear in the length of the text, and
-no text raises. How a run of digits, points and commas reads:
+no text raises. A run of digits, points and commas is read as follows:
 
 - The point is the decimal mark: "1.25", ".5", "1.5e-1".
 - A comma is a thousands mark where exactly three digits follow each comma and no zero leads
-  ("1,200", "12,500.5"), an apostrophe or a space that breaks no line likewise ("1'200"), and points
-  where a decimal comma follows ("1.200,5"). Else a single comma is a decimal comma ("1,25",
-  "0,250"); else commas separate ("0.5,0.6").
+  ("1,200", "12,500.5"); so is an apostrophe or a non-breaking space ("1'200"), and a point where a
+  decimal comma follows ("1.200,5"). Else a single comma is a decimal comma ("1,25", "0,250"); else
+  commas separate ("0.5,0.6").
 - "(0.72,0.28)" is a point: inside such a pair the comma always separates.
 - Digits glued to a letter before them are a name ("A4"), "1.2.3" is a version: no numbers.
 
-Does not know units or grammar; only that a quote glued to a number and closing no quotation is a
-`prime`, the mark for feet (') or inches (").
+Does not know units or grammar, except for one mark: a quotation mark that directly follows a
+number and closes no quotation is a `prime`, the sign for feet (') or inches (").
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ TokenKind = Literal["number", "word", "mark", "prime", "point"]
 class Token(NamedTuple):
     """A piece of text, `source[start:end]`.
 
-    `text` is in lower case, quotes and dashes made plain; `value` is a number's, `pair` a point's.
+    `text` is in lower case, with ASCII quotes and dashes. `value` is set for a number, `pair` for a
+    point.
     """
 
     kind: TokenKind
@@ -40,14 +41,14 @@ class Token(NamedTuple):
 
 
 def vocabulary(words: str) -> frozenset[str]:
-    """The set of the words in a line, which reads better than thirty quoted strings."""
+    """The set of the words in a line; easier to read than thirty quoted strings."""
     return frozenset(words.split())
 
 
 GLYPHS = {"½": 1 / 2, "⅓": 1 / 3, "⅔": 2 / 3, "¼": 1 / 4, "¾": 3 / 4}
 
 _LETTERS = r"[^\W\d_²³½⅓⅔¼¾]+"
-# Apostrophes and the spaces that hold a number together.
+# Apostrophes and non-breaking spaces, which group the digits of one number.
 _APART = "['\u2019\u00a0\u2007\u2009\u202f]"
 _APART_THOUSANDS = (
     rf"[1-9][0-9]{{0,2}}(?:{_APART}[0-9]{{3}})+(?![0-9])(?:\.[0-9]+|,[0-9]{{1,2}}\b)?"
@@ -76,7 +77,7 @@ def is_numeric(token: Token) -> bool:
 
 
 def tokenize(text: str) -> list[Token]:
-    """Split text into tokens. Spaces vanish, a newline is a mark. Never raises; linear time."""
+    """Split text into tokens: no spaces, a newline is a mark. Never raises; linear time."""
     tokens: list[Token] = []
     quoting: set[str] = set()
     at = 0
@@ -154,7 +155,7 @@ def text_at(tokens: Sequence[Token], at: int) -> str:
 
 
 def number_at(tokens: Sequence[Token], at: int) -> bool:
-    """Whether token `at` is there and written in digits."""
+    """Whether token `at` exists and is written in digits."""
     return 0 <= at < len(tokens) and tokens[at].kind == "number"
 
 

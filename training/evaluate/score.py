@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sdvlm_core.language.reading import measurements, parse
+from sdvlm_core.language.units import UNITS as LANGUAGE_UNITS
 
 MAX_RATIO, MAX_OFFSET, MAX_FACTOR = 1.25, 0.1, 2.0
 #: Longer texts of a judge are not read.
@@ -32,13 +33,16 @@ Reference = float | Sequence[float] | str
 #: How an answer is marked: MSMU-Bench's three rules, Q-Spatial's, and SpatialRGPT-Bench's three.
 Rule = Literal["ratio", "position", "mark", "factor", "quarter", "clock", "any mark"]
 
-#: Metres of the units that Q-Spatial's script knows.
+#: Metres of the units that Q-Spatial's script accepts, and no others.
 UNITS = {
-    **dict.fromkeys(("meters", "meter", "m", "metre", "metres"), 1.0),
-    **dict.fromkeys(("centimeters", "centimeter", "cm"), 0.01),
-    **dict.fromkeys(("feet", "foot", "ft"), 0.3048),
-    **dict.fromkeys(("inch", "inches", "in"), 0.0254),
-    "mm": 0.001,
+    name: LANGUAGE_UNITS[name].scale
+    for name in (
+        *("meters", "meter", "m", "metre", "metres"),
+        *("centimeters", "centimeter", "cm"),
+        *("feet", "foot", "ft"),
+        *("inch", "inches", "in"),
+        "mm",
+    )
 }
 
 SCALAR = re.compile(r"scalar\{([^}]*)\}")

@@ -249,7 +249,7 @@ def test_the_released_directory_is_never_written_to(released):
     before = sorted(file.name for file in released.iterdir())
     done = CliRunner().invoke(app, ["convert", str(released), str(released)])
     assert done.exit_code == 1
-    assert "name another one" in done.stderr
+    assert "choose another one" in done.stderr
     assert sorted(file.name for file in released.iterdir()) == before
 
 
@@ -264,7 +264,7 @@ def test_a_single_file_is_never_overwritten_by_its_own_conversion(tmp_path, link
         given.symlink_to(source)
     done = CliRunner().invoke(app, ["convert", str(given), str(source.parent)])
     assert done.exit_code == 1
-    assert "name another one" in done.stderr
+    assert "choose another one" in done.stderr
     assert source.read_bytes() == before
 
 

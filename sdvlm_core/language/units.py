@@ -1,0 +1,48 @@
+"""The units that the project reads: spelling -> dimension and factor to SI.
+
+A table and not pint's registry: answers use a dozen exact factors, the grammar needs the spellings
+themselves (is "in" an inch or a preposition?), and importing pint takes longer than reading a
+thousand answers. Does not know grammar.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+Dimension = Literal["length", "angle", "number"]
+
+
+class Unit(NamedTuple):
+    """A unit; `scale` is one unit in metres or radians."""
+
+    dimension: Dimension
+    scale: float
+
+
+#: The unit of a number that is written without one.
+BARE = Unit("number", 1.0)
+_METRES = {
+    "km kilometer kilometers kilometre kilometres": 1000.0,
+    "m meter meters metre metres": 1.0,
+    "dm decimeter decimeters decimetre decimetres": 0.1,
+    "cm cms centimeter centimeters centimetre centimetres": 0.01,
+    "mm millimeter millimeters millimetre millimetres": 0.001,
+    'in inch inches "': 0.0254,
+    "ft foot feet '": 0.3048,
+    "yd yds yard yards": 0.9144,
+    "mile miles": 1609.344,
+}
+_RADIANS = {"° deg degree degrees": math.pi / 180, "rad radian radians": 1.0}
+
+
+def _spelled(dimension: Dimension, table: dict[str, float]) -> dict[str, Unit]:
+    return {
+        spelling: Unit(dimension, scale)
+        for spellings, scale in table.items()
+        for spelling in spellings.split()
+    }
+
+
+#: Every spelling, in lower case.
+UNITS = _spelled("length", _METRES) | _spelled("angle", _RADIANS)
