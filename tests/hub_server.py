@@ -1,6 +1,6 @@
-"""A hub on this machine: a real HTTP server that speaks as much of the hub's protocol as is needed.
+"""A local model hub: a real HTTP server with the parts of the hub's protocol that downloads use.
 
-Serves one repository, in one commit or two, and misbehaves on request.
+Serves one repository with one or two commits, and fails on request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAME = "someone/tiny-llava"
 
 @dataclass
 class Hub:
-    """What the server has, how it misbehaves, and what it was asked for."""
+    """The files of the server, its failures, and the requests it received."""
 
     files: dict[str, bytes]
     commit: str = COMMIT

@@ -1,10 +1,9 @@
-"""Probabilities of an answer's tokens -> how likely the answer is right.
+"""Probabilities of an answer's tokens -> the probability that the answer is right.
 
-`raw` is what the model believes of its own words. `Calibration` maps it to the share of answers
-that were right among those with the same belief, kind of answer by kind; `training.calibrate` fits
-it on frames that training never saw, and it travels in the model's config.json as `calibration`.
-Right is what the rules of MSMU-Bench call right (docs/definitions.md). Knows neither models nor
-files.
+`raw` is a mean of token probabilities. `Calibration` maps it, for each kind of answer, to the
+fraction of right answers among those with the same raw value. `training.calibrate` fits it on
+held-out frames, and it is stored in the model's config.json as `calibration`. An answer is right by
+the rules of MSMU-Bench (docs/definitions.md). Does not know models or files.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from sdvlm_core.language.reading import Reading
 
 #: Kinds of answers, each with a curve of its own.
 KINDS = ("absent", "place", "count", "distance", "side", "sides", "words")
-#: Digits of a number that count: the third is smaller than what still is right.
-_DIGITS = 2
+#: Significant digits that count: an error in the third is below the tolerance of a right answer.
+_SIGNIFICANT_DIGITS = 2
 
 
 def kind_of(reading: Reading, measurements: Sequence[Measurement]) -> str:
@@ -41,14 +40,14 @@ def kind_of(reading: Reading, measurements: Sequence[Measurement]) -> str:
 
 
 def raw(pieces: Sequence[str], probabilities: Sequence[float]) -> float:
-    """Geometric mean probability of what decides the answer; NaN without tokens.
+    """Geometric mean probability of the tokens that decide the answer; NaN without tokens.
 
-    That is the first two significant digits of its numbers with the zeros before them; all tokens
-    where it has no number.
+    These are the first two significant digits of its numbers and the zeros before them; in an
+    answer without a number, all tokens.
 
     Args:
         pieces: the text of each token.
-        probabilities: what each token was given, in (0, 1].
+        probabilities: of each token, in (0, 1].
     """
     deciding = []
     significant = 0
@@ -58,7 +57,7 @@ def raw(pieces: Sequence[str], probabilities: Sequence[float]) -> float:
             if piece.strip() != ".":
                 significant = 0
             continue
-        if significant < _DIGITS:
+        if significant < _SIGNIFICANT_DIGITS:
             deciding.append(probability)
         significant += sum(1 for digit in digits if significant or digit != "0")
     chosen = deciding or probabilities
@@ -69,21 +68,21 @@ def raw(pieces: Sequence[str], probabilities: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Curves from raw confidence to the share of right answers.
+    """Curves from raw confidence to the fraction of right answers.
 
     Attributes:
-        curves: kind -> (raw, right): points of a line that is straight between them and level
-            beyond, raw increasing, both in [0, 1]. A kind without a curve keeps its raw value.
+        curves: kind -> (raw, right): points of a piecewise linear curve, constant beyond its ends;
+            raw increases, both are in [0, 1]. A kind without a curve keeps its raw value.
     """
 
     curves: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = field(default_factory=dict)
 
     @classmethod
-    def from_mapping(cls, stored: Any) -> Calibration:
+    def from_mapping(cls, stored: Mapping[str, Any]) -> Calibration:
         """Read `calibration` of a config.json: {kind: {"raw": [...], "right": [...]}}.
 
         Raises:
-            CheckpointError: it is something else; says what.
+            CheckpointError: the value has another form; names the wrong part.
         """
         curves = {}
         try:
@@ -101,7 +100,7 @@ class Calibration:
         return cls(curves)
 
     def __call__(self, kind: str, value: float) -> float:
-        """How likely an answer of a kind with this raw confidence is right; NaN stays NaN."""
+        """The probability that an answer with this raw value is right; NaN stays NaN."""
         if kind not in self.curves or math.isnan(value):
             return value
         x, y = self.curves[kind]

@@ -1,8 +1,8 @@
-"""Question -> token ids: templates, the image's place, and the limits of a question.
+"""Question -> token ids: prompt templates, the position of the image, and limits of a question.
 
-The ids fall in two parts. The prefix (beginning of sequence, the template's opening, the image
-tokens) is the same for every question about a frame, so its key/value cache can be kept; the
-question part follows. Each text piece is tokenised on its own, as LLaVA does around `<image>`.
+The ids have two parts. The prefix (beginning of sequence, the template's opening, the image tokens)
+is the same for every question about a frame, so its key/value cache is kept; the question follows.
+Each part is tokenised separately, as LLaVA does around `<image>`.
 Does not know models or frames, and imports no tokenizer: functions take one as an argument.
 """
 
@@ -34,7 +34,7 @@ class Tokenizer(Protocol):
 class Template:
     """Text before the image, between image and question, and after the question.
 
-    An answer ends before `stop`, besides the end-of-sequence token; "" = only there.
+    An answer ends at the end-of-sequence token or before `stop`; "" = no such string.
     """
 
     before: str
@@ -44,9 +44,9 @@ class Template:
 
 
 TEMPLATES: dict[str, Template] = {
-    # What SD-VLM's released evaluation feeds, and what nano is trained on.
+    # The prompt of SD-VLM's released evaluation, and of nano's training.
     "raw": Template("", "\n", ""),
-    # What LLaVA-1.5 and SD-VLM are trained on.
+    # The prompt of the training of LLaVA-1.5 and SD-VLM.
     "vicuna_v1": Template(
         "A chat between a curious user and an artificial intelligence assistant. The assistant "
         "gives helpful, detailed, and polite answers to the user's questions. USER: ",
@@ -71,20 +71,22 @@ def check_question(text: str) -> str:
         raise QueryError("the question is empty; ask for example 'How tall is the red mug?'")
     if len(question) > MAX_QUESTION_CHARS:
         raise QueryError(
-            f"the question has {len(question)} characters, at most {MAX_QUESTION_CHARS} are taken"
+            f"the question has {len(question)} characters; at most {MAX_QUESTION_CHARS} are allowed"
         )
     if IMAGE_MARK in question:
-        raise QueryError(f"the question must not contain {IMAGE_MARK}: the image is always placed")
+        raise QueryError(
+            f"the question must not contain {IMAGE_MARK}: the template places the image"
+        )
     return question
 
 
 def prefix_ids(tokenizer: Tokenizer, form: Template, image_id: int, image_tokens: int) -> list[int]:
-    """Ids shared by all questions about a frame: beginning, opening text, image placeholders."""
+    """Ids that all questions about a frame share: start, opening text, image placeholders."""
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     opening = tokenizer.encode(form.before, add_special_tokens=False) if form.before else []
     return [*start, *opening, *([image_id] * image_tokens)]
 
 
 def question_ids(tokenizer: Tokenizer, form: Template, question: str) -> list[int]:
-    """Ids of one question, to follow the prefix."""
+    """Ids of one question; they follow the prefix."""
     return tokenizer.encode(form.between + question + form.after, add_special_tokens=False)

@@ -1,4 +1,4 @@
-"""One encoded frame answers many questions, each as if it were the first."""
+"""One encoded frame answers many questions, each independent of the others."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_depth_changes_the_answer_of_a_depth_encoded_model(engine):
     assert (first - second).abs().nan_to_num().max() > 1e-4
 
 
-def test_a_model_that_learnt_to_do_without_depth_does_and_says_so(tmp_path):
+def test_a_model_with_optional_depth_answers_without_it_and_marks_the_answer(tmp_path):
     checkpoint = load(str(write_tiny_checkpoint(tmp_path)), device="cpu")
     checkpoint.model.config.depth_encoding["optional"] = True
     engine, frame = SpatialEngine(checkpoint), _frame()
@@ -116,7 +116,7 @@ def test_a_model_that_learnt_to_do_without_depth_does_and_says_so(tmp_path):
         engine.open(dataclasses.replace(frame, depth=np.full((48, 64), np.nan, np.float32)))
 
 
-def test_a_calibrated_model_tells_calibrated_confidence(tmp_path):
+def test_a_calibrated_model_returns_calibrated_confidence(tmp_path):
     checkpoint = load(str(write_tiny_checkpoint(tmp_path)), device="cpu")
     curve = {"raw": [0.5], "right": [0.25]}
     checkpoint.model.config.calibration = dict.fromkeys(KINDS, curve)
@@ -151,14 +151,14 @@ def test_deadline_and_cancel_stop_between_tokens_and_leave_the_session_usable(en
     canceled.set()
     with pytest.raises(QueryCanceled):
         session.ask("How tall is it?", cancel=canceled)
-    threading.Timer(0.05, canceled.set).start()
     canceled.clear()
+    threading.Timer(0.05, canceled.set).start()
     with pytest.raises(QueryCanceled, match="tokens"):
         session.ask("How tall is it?", cancel=canceled, max_new_tokens=100_000)
     torch.testing.assert_close(session.next_token_logits("How tall is it?"), before, rtol=0, atol=0)
 
 
-def test_an_answer_carries_its_provenance_and_where_the_time_went(engine):
+def test_an_answer_has_its_provenance_and_timings(engine):
     answer = engine.open(_frame()).ask("How tall is it?", max_new_tokens=6)
     assert answer.model_id == engine.model_id
     assert answer.depth_source == "sensor"
@@ -181,7 +181,7 @@ def _drained(stream) -> tuple[list[str], SpatialAnswer]:
             return pieces, end.value
 
 
-def test_a_stream_yields_the_answer_piece_by_piece_and_then_the_answer(engine):
+def test_a_stream_yields_the_text_in_parts_and_then_the_answer(engine):
     session = engine.open(_frame())
     asked = session.ask("How tall is it?", max_new_tokens=12)
     pieces, streamed = _drained(session.stream("How tall is it?", max_new_tokens=12))

@@ -1,7 +1,7 @@
-"""DepthEncodedLlava: transformers' LLaVA whose projected image features carry a depth code.
+"""DepthEncodedLlava: transformers' LLaVA with a depth code added to its projected image features.
 
 One method is overridden and no parameter is added, so every LLaVA checkpoint loads unchanged.
-Does not know frames, questions or where weights come from.
+Does not know frames, questions, or the source of weights.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from sdvlm_core.model.depth_encoding import EncodingSettings
 
 
 def encoding_settings(config: LlavaConfig) -> EncodingSettings:
-    """The model's depth encoding; a LLaVA that names none has none."""
+    """The depth encoding in a model's config; a config without one has kind `none`."""
     stored = getattr(config, "depth_encoding", None)
     return EncodingSettings.from_mapping(stored) if stored else EncodingSettings(kind="none")
 
 
 def calibration(config: LlavaConfig) -> Calibration:
-    """What the model's confidence is worth; without a calibration it is taken as it is."""
+    """The calibration of the model's confidence; without one, raw values are kept."""
     return Calibration.from_mapping(getattr(config, "calibration", None) or {})
 
 
 def grid_cells(config: LlavaConfig) -> int:
-    """Image tokens along one side: the tower's picture over its patch."""
+    """Image tokens along one side: image size / patch size of the vision tower."""
     vision = config.vision_config
     return int(vision.image_size // vision.patch_size)
 

@@ -1,4 +1,4 @@
-"""What sentences say, as numbers: the recorded answer forms, human spellings, hostile text."""
+"""Sentences read as numbers: the recorded answer forms, human spellings, hostile text."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_lengths_read_as_metres(text: str, metres: list[float]) -> None:
         "about point five meters",
     ],
 )
-def test_what_states_no_length_is_never_read_as_one(text: str) -> None:
+def test_text_that_states_no_length_is_never_read_as_one(text: str) -> None:
     assert values(text) == []
 
 
@@ -241,7 +241,7 @@ def test_the_numbers_of_an_image_point_are_no_quantities() -> None:
         ("", None),
     ],
 )
-def test_yes_and_no_are_told_from_determiners(text: str, yes: bool | None) -> None:
+def test_yes_and_no_are_distinguished_from_determiners(text: str, yes: bool | None) -> None:
     assert parse(text).yes is yes
 
 
@@ -267,7 +267,7 @@ def test_yes_and_no_are_told_from_determiners(text: str, yes: bool | None) -> No
         ("The sofa is not taller than the lamp.", False),
     ],
 )
-def test_absence_is_told_from_a_mere_no(text: str, absent: bool) -> None:
+def test_absence_is_distinguished_from_a_plain_no(text: str, absent: bool) -> None:
     assert parse(text).absent is absent
 
 
@@ -430,7 +430,7 @@ def test_recorded_answer_forms_give_the_asked_measurements(
         ("What is the width of the tall lamp?", "The lamp's width is 0.3 m.", [(W, 0.3, "lamp")]),
     ],
 )
-def test_free_answers_are_read_in_the_light_of_the_question(
+def test_free_answers_are_read_together_with_the_question(
     question: str, answer: str, expected: list[tuple[Kind, float, str]]
 ) -> None:
     found = measurements(question, parse(answer))
@@ -453,7 +453,7 @@ def test_free_answers_are_read_in_the_light_of_the_question(
         ("", ""),
     ],
 )
-def test_a_number_whose_meaning_nobody_said_is_left_out(question: str, answer: str) -> None:
+def test_a_number_whose_meaning_is_not_stated_is_left_out(question: str, answer: str) -> None:
     assert measurements(question, parse(answer)) == ()
 
 
@@ -488,7 +488,7 @@ def test_thousands_marks_do_not_change_the_number(value: int, mark: str) -> None
 
 
 @given(value=st.integers(1000, 10**9))
-def test_thousands_apart_by_a_space_are_the_number_or_nothing(value: int) -> None:
+def test_thousands_separated_by_a_space_are_the_number_or_nothing(value: int) -> None:
     found = values(f"It is {value:,} mm wide.".replace(",", " "))
     assert found == pytest.approx([value / 1000]) or (found == [] and value >= 100_000)
 

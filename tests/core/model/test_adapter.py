@@ -1,4 +1,4 @@
-"""A LoRA adapter on a LLaVA: merged or not the same model, and never half of one."""
+"""A LoRA adapter on a LLaVA: merged and unmerged are the same model; a part of one is refused."""
 
 from __future__ import annotations
 

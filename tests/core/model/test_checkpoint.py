@@ -1,4 +1,4 @@
-"""Models load from safetensors alone, or are refused with what is wrong."""
+"""Models load from safetensors alone, or are refused with the reason."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["/no/such/place", "./nothing", "cpystan/not-downloaded"])
-def test_what_is_not_here_is_refused_and_not_downloaded(name):
+def test_a_missing_model_is_refused_and_not_downloaded(name):
     with pytest.raises(CheckpointError):
         load(name, "cpu")
 
@@ -71,7 +71,7 @@ def test_a_device_that_does_not_exist_is_refused_not_replaced(tmp_path):
         load(str(tmp_path), device="cuda")
 
 
-def test_the_hubs_older_names_of_llava_load_to_the_same_model(tmp_path):
+def test_the_older_weight_names_of_llava_load_to_the_same_model(tmp_path):
     ours = load(str(write_tiny_checkpoint(tmp_path / "new", "none")), "cpu").model.state_dict()
     write_tiny_checkpoint(tmp_path / "old", "none", seed=1)
     hub = {

@@ -1,4 +1,4 @@
-"""Confidence: what decides an answer, and what a model's belief is worth."""
+"""Raw confidence: the tokens that decide an answer; calibrated confidence: the curves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINE = Calibration.from_mapping({"distance": {"raw": [0.2, 0.6], "right": [0.1, 
         ("Is the mug left of the box?", "Yes, it is.", "words"),
     ],
 )
-def test_answers_are_told_apart_by_what_they_say(question, answer, kind):
+def test_each_answer_has_the_kind_of_its_content(question, answer, kind):
     reading = parse(answer)
     assert kind_of(reading, measurements(question, reading)) == kind
 
@@ -40,12 +40,12 @@ def test_two_significant_digits_of_each_number_decide():
     assert raw(pieces, list(sure.values())) == pytest.approx(wanted)
 
 
-def test_without_a_number_all_words_decide_and_without_words_nothing_is_known():
+def test_without_a_number_all_tokens_decide_and_without_tokens_it_is_nan():
     assert raw(["Yes", "."], [0.9, 0.4]) == pytest.approx(0.6)
     assert math.isnan(raw([], []))
 
 
-def test_confidence_is_read_off_the_line_and_is_level_beyond_its_ends():
+def test_a_calibration_curve_is_piecewise_linear_and_constant_beyond_its_ends():
     assert [LINE("distance", at) for at in (0.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx(
         [0.1, 0.1, 0.5, 0.9, 0.9]
     )
@@ -54,7 +54,7 @@ def test_confidence_is_read_off_the_line_and_is_level_beyond_its_ends():
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-def test_more_belief_never_means_less_confidence(one, other):
+def test_calibrated_confidence_never_decreases_with_the_raw_value(one, other):
     assert LINE("distance", min(one, other)) <= LINE("distance", max(one, other))
 
 
@@ -70,6 +70,6 @@ def test_more_belief_never_means_less_confidence(one, other):
         "0.5",
     ],
 )
-def test_a_calibration_that_is_none_is_refused(stored):
+def test_a_malformed_calibration_is_refused(stored):
     with pytest.raises(CheckpointError, match=r"calibration in config\.json"):
         Calibration.from_mapping(stored)

@@ -160,7 +160,7 @@ def test_layer_scales_that_a_broken_loader_zeroed_are_refused(tmp_path):
         convert.write(conversion_plan.plan(directory), tmp_path / "out")
 
 
-def test_an_interrupted_conversion_goes_on_and_is_no_model_before(released, tmp_path):
+def test_an_interrupted_conversion_resumes_and_does_not_load_before(released, tmp_path):
     def interrupt(done: int, total: int) -> None:
         if done > total / 2:
             raise KeyboardInterrupt
@@ -178,7 +178,7 @@ def test_an_interrupted_conversion_goes_on_and_is_no_model_before(released, tmp_
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_the_shards_of_an_index_must_all_be_there(released, tmp_path):
+def test_every_shard_of_an_index_must_exist(released, tmp_path):
     for file in released.iterdir():
         if file.name != "model-00002-of-00003.safetensors":
             os.link(file, tmp_path / file.name)
@@ -227,12 +227,12 @@ def test_a_dry_run_reports_and_writes_nothing(released, tmp_path):
     assert not out.exists()
 
 
-def test_the_release_itself_is_not_loaded_but_says_what_to_run(released):
+def test_loading_the_release_itself_is_refused_with_the_command_to_run(released):
     with pytest.raises(CheckpointError, match="sdvlm convert"):
         load(str(released), "cpu")
 
 
-def test_depth_anythings_own_file_converts_and_a_lost_gamma_is_named(tmp_path):
+def test_a_depth_anything_file_converts_and_a_zeroed_gamma_is_named(tmp_path):
     weights = random_weights(depth_anything_shapes())
     path = tmp_path / "depth_anything_v2.pth"
     torch.save(weights, path)
@@ -276,7 +276,7 @@ def test_a_tokenizer_that_does_not_load_is_refused_by_its_directory(tmp_path, co
     assert not (tmp_path / "out").exists()
 
 
-def test_what_the_file_system_refuses_is_one_json_document_too(released, tmp_path):
+def test_a_file_system_error_is_one_json_document_too(released, tmp_path):
     (tmp_path / "file").touch()
     done = CliRunner().invoke(app, ["convert", str(released), str(tmp_path / "file"), "--json"])
     assert done.exit_code == 1

@@ -55,7 +55,7 @@ def test_pooling_is_the_mean_over_the_valid_pixels_of_each_cell(width, height, c
     np.testing.assert_array_equal(grid.valid, slow[:, 2] > 0)
 
 
-def test_cells_of_padding_and_cells_of_holes_get_no_code():
+def test_cells_without_a_valid_pixel_get_no_code():
     depth = np.ones((30, 60), np.float32)
     depth[:, :15] = np.nan
     grid = pool(depth, _camera(60, 30), XYZ, 4)
@@ -93,7 +93,7 @@ def test_xyz_keeps_scale_and_focal_length_where_relative_loses_both():
     np.testing.assert_allclose(same[0], same[1], atol=1e-3)
 
 
-def test_relative_runs_from_0_to_100_and_its_orientation_turns_it_round():
+def test_relative_spans_0_to_100_and_its_orientation_reverses_it():
     depth = np.linspace(1, 3, 64, dtype=np.float32).reshape(8, 8)
     direct = pool(depth, None, EncodingSettings(kind="relative"), 4)
     inverse = pool(depth, None, EncodingSettings(kind="relative", orientation="inverse"), 4)
@@ -122,7 +122,7 @@ def test_metric_is_absolute_and_logarithmic():
     assert values == pytest.approx([0, 100 / 3, 200 / 3, 100], abs=1e-3)
 
 
-def test_a_code_tells_two_centimetres_apart_and_far_things_from_near_ones():
+def test_codes_differ_for_two_centimetres_and_for_near_and_far_objects():
     z = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.02], [0.0, 0.0, 3.0]])
     code = encode(z, torch.ones(3, dtype=torch.bool), XYZ, 256)
     near, far = (code[0] - code[1]).norm(), (code[0] - code[2]).norm()
@@ -130,7 +130,7 @@ def test_a_code_tells_two_centimetres_apart_and_far_things_from_near_ones():
     assert MIN_WAVELENGTH_M > 0.04  # else 2 cm could come out as the same phase
 
 
-def test_frequencies_are_float32_whatever_the_coordinates_are():
+def test_frequencies_are_float32_for_every_type_of_coordinates():
     coordinates = torch.rand(5, 3)
     valid = torch.ones(5, dtype=torch.bool)
     exact = encode(coordinates.bfloat16().float(), valid, XYZ, 96)
@@ -170,7 +170,7 @@ NEARER_TO_THE_RIGHT = np.tile(np.linspace(2, 1, 48, dtype=np.float32), (48, 1))
     ("orientation", "grows_towards_the_camera"),
     [("inverse", (True, True)), ("direct", (False, False)), ("source", (True, False))],
 )
-def test_orientation_says_which_way_the_relative_code_grows(
+def test_orientation_sets_the_direction_in_which_the_relative_code_grows(
     alignment, orientation, grows_towards_the_camera
 ):
     settings = EncodingSettings("relative", alignment, orientation)

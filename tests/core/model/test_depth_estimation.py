@@ -1,4 +1,4 @@
-"""The depth network computes what its authors published, and never passes for a sensor."""
+"""The depth network computes what its authors published, and never marks depth as a sensor's."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_the_size_rule_is_the_released_one(frame, network):
     assert network_size(*frame) == network
 
 
-def test_an_estimate_has_the_pictures_size_and_grows_with_nothing_but_the_picture(estimator):
+def test_an_estimate_has_the_size_of_the_image_and_depends_on_the_image_alone(estimator):
     picture = _picture(64, 48)
     depth, _ = estimate(estimator, picture)
     assert (depth.shape, depth.dtype) == ((48, 64), np.float32)
@@ -174,7 +174,7 @@ def test_an_incomplete_estimator_is_refused_by_the_name_of_the_weight(estimator,
         load_estimator(tmp_path, CPU)
 
 
-def test_a_frame_without_depth_is_answered_from_an_estimate_that_says_so(estimator, tmp_path):
+def test_a_frame_without_depth_is_answered_from_an_estimate_and_marked_so(estimator, tmp_path):
     checkpoint = load(str(write_tiny_checkpoint(tmp_path, "relative")), "cpu")
     frame = RgbdFrame(_picture(64, 48), None, CameraIntrinsics(60, 60, 31.5, 23.5, 64, 48))
     with pytest.raises(DepthError, match="none"):
@@ -266,7 +266,7 @@ def test_depth_pros_numbers_are_those_of_its_paper(depth_pro):
     np.testing.assert_allclose(depth, focal / (160 * 0.5), rtol=1e-5)
 
 
-def test_a_picture_alone_has_positions_in_metres_by_depth_pro(depth_pro, tmp_path):
+def test_an_image_alone_has_positions_in_metres_with_depth_pro(depth_pro, tmp_path):
     checkpoint = load(str(write_tiny_checkpoint(tmp_path, "xyz")), "cpu")
     session = SpatialEngine(checkpoint, depth_pro).open(RgbdFrame(_picture(64, 48)))
     answer = session.ask("Where is it?", max_new_tokens=2)

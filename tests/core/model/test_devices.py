@@ -120,7 +120,7 @@ def test_attention_that_is_not_installed_is_refused(tiny):
         load(tiny, "cpu", attention="flash_attention_2")
 
 
-def test_sharing_between_gpus_cuts_no_layer_in_two():
+def test_distributing_over_gpus_splits_no_layer():
     with torch.device("meta"):
         model = DepthEncodedLlava(LlavaConfig())
     size = model.get_memory_footprint()

@@ -100,7 +100,7 @@ def test_a_broken_connection_resumes_where_it_stopped(tmp_path, server):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_at_once_and_leaves_nothing_half_written(tmp_path, server, number):
+def test_a_signal_ends_a_download_at_once_and_leaves_no_partial_file(tmp_path, server, number):
     server.stalled = threading.Event()
     running = subprocess.Popen(
         [sys.executable, "-m", "sdvlm_core.cli", "download", NAME],
@@ -125,7 +125,7 @@ def test_a_second_run_downloads_nothing_that_is_complete(tmp_path, server):
     assert Path(again.stdout.strip()).is_dir()
 
 
-def test_a_damaged_file_is_removed_and_the_name_leads_nowhere_until_it_is_right(tmp_path, server):
+def test_a_damaged_file_is_removed_and_its_model_is_not_found_until_it_is_correct(tmp_path, server):
     server.corrupt = "model.safetensors"
     done = _sdvlm(tmp_path, server, "download", NAME, "--json")
     assert done.returncode == 1
@@ -139,7 +139,7 @@ def test_a_damaged_file_is_removed_and_the_name_leads_nowhere_until_it_is_right(
     assert server.served == ["model.safetensors"]
 
 
-def test_a_pinned_commit_leads_nowhere_until_all_of_it_is_there_and_checked(
+def test_a_pinned_commit_is_not_found_until_all_its_files_are_verified(
     tmp_path, server, monkeypatch
 ):
     pinned = f"{NAME}@{COMMIT}"
@@ -155,14 +155,14 @@ def test_a_pinned_commit_leads_nowhere_until_all_of_it_is_there_and_checked(
     assert hub.cached(pinned) == hub.find(pinned) == Path(done.stdout.strip())
 
 
-def test_a_damaged_small_file_is_found_too(tmp_path, server):
+def test_a_damaged_small_file_is_detected_too(tmp_path, server):
     server.corrupt = "config.json"
     done = _sdvlm(tmp_path, server, "download", NAME)
     assert done.returncode == 1
     assert "config.json is damaged" in done.stderr
 
 
-def test_main_moves_on_and_a_pinned_commit_stays(tmp_path, server):
+def test_a_branch_follows_new_commits_and_a_pinned_commit_does_not(tmp_path, server):
     assert _sdvlm(tmp_path, server, "download", NAME).returncode == 0
     server.commit = NEXT
     moved = _sdvlm(tmp_path, server, "download", NAME, "--json")
@@ -181,7 +181,7 @@ def test_main_moves_on_and_a_pinned_commit_stays(tmp_path, server):
         ("../escape", "is unknown", {}),
     ],
 )
-def test_a_refusal_says_why(tmp_path, server, name, advice, more):
+def test_a_refused_download_states_the_reason(tmp_path, server, name, advice, more):
     done = _sdvlm(tmp_path, server, "download", name, **more)
     assert done.returncode == 1
     assert advice in done.stderr
@@ -202,19 +202,19 @@ def test_a_repository_without_weights_is_refused_before_anything_is_downloaded(t
     assert server.served == []
 
 
-def test_what_is_not_downloaded_names_the_command_to_run():
+def test_a_missing_download_is_refused_with_the_command_to_run():
     with pytest.raises(CheckpointError, match=r"sdvlm download nobody/not-here"):
         hub.find("nobody/not-here")
 
 
-def test_the_disk_must_have_room(tmp_path, monkeypatch):
+def test_a_download_needs_enough_free_disk_space(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     huge = hub.File("model.safetensors", 10**18, "0" * 64)
     with pytest.raises(DownloadError, match=r"1000000000\.0 GB more"):
         hub.download(hub.Snapshot(NAME, "main", COMMIT, "", (huge,)))
 
 
-def test_every_known_name_says_its_licence_and_its_use():
+def test_every_known_name_has_a_licence_and_a_use():
     for name, release in hub.RELEASES.items():
         assert hub.is_name(name)
         assert hub.is_name(release.repository)

@@ -1,4 +1,4 @@
-"""The embedded model is what it says: small, safe to load, and able to answer offline."""
+"""The embedded model is small, safe to load, and able to answer offline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from sdvlm_core.model.checkpoint import NANO_DIRECTORY, load
 
 
-def test_nano_is_small_and_made_of_the_classes_of_the_large_models():
+def test_nano_is_small_and_uses_the_classes_of_the_large_models():
     checkpoint = load("nano", device="cpu")
     assert checkpoint.model_id == "nano"
     assert checkpoint.model.num_parameters() <= 8_000_000

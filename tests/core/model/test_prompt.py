@@ -24,7 +24,7 @@ class _Letters:
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "x" * (MAX_QUESTION_CHARS + 1), "see <image>?"])
-def test_questions_that_cannot_be_asked_are_refused(text):
+def test_invalid_questions_are_refused(text):
     with pytest.raises(QueryError):
         check_question(text)
 
