@@ -49,7 +49,8 @@ def invoke(tmp_path: Path, tiny: Path) -> Callable[..., Any]:
 
     def call(*arguments: str, bag: Path = bag) -> Any:
         options = ["--questions", str(questions), "--out", str(tmp_path / "out")]
-        return runner.invoke(app, ["replay", str(bag), *options, "--model", str(tiny), *arguments])
+        model = ["--model", str(tiny), "--device", "cpu"]
+        return runner.invoke(app, ["replay", str(bag), *options, *model, *arguments])
 
     return call
 
@@ -112,7 +113,16 @@ def test_sigterm_stops_it_cleanly_and_prints_how_to_resume(tmp_path: Path, tiny:
     out = tmp_path / "out"
     arguments = ["replay", str(bag), "--questions", str(questions), "--out", str(out)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sdvlm_core.cli", *arguments, "--model", str(tiny)],
+        [
+            sys.executable,
+            "-m",
+            "sdvlm_core.cli",
+            *arguments,
+            "--model",
+            str(tiny),
+            "--device",
+            "cpu",
+        ],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
@@ -168,7 +178,7 @@ def test_ctrl_c_at_any_stage_stops_it_and_the_next_run_finishes(
         questions=write_questions(tmp_path / "q.yaml", text),
         out=tmp_path / "out",
         model="nano",
-        device="auto",
+        device="cpu",
         dtype="auto",
         quantization="none",
         attention="auto",
