@@ -11,7 +11,6 @@ from sdvlm_core.model.checkpoint import NANO_DIRECTORY
 from training.nano.card import model_card
 from training.nano.install import _stage
 from training.nano.progress import EVERY, Journal
-from training.run_config import check_unchanged
 
 
 @pytest.fixture
@@ -41,10 +40,3 @@ def test_steps_that_were_lost_and_done_again_are_told_once(tmp_path):
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["step"] for line in lines] == [EVERY * n for n in (1, 2, 3, 4, 5)]
     assert _stage(log, 1)["steps"] == 5 * EVERY
-
-
-def test_a_folder_made_with_other_settings_is_refused_with_both_values(tmp_path):
-    check_unchanged(tmp_path / "run", {"steps": 10, "rate": 0.5})
-    check_unchanged(tmp_path / "run", {"steps": 10, "rate": 0.5})
-    with pytest.raises(ValueError, match="steps was 10 and is 20"):
-        check_unchanged(tmp_path / "run", {"steps": 20, "rate": 0.5})
