@@ -3,10 +3,10 @@
     python benchmarks/geometry.py
     python benchmarks/geometry.py --frame ../shared/realdata/ycb_realsense_1
 
-Without --frame the picture is made up: a table seen from above at 45 degrees with five boxes and
-noise. Prints the median of each stage and the load of the machine, then one JSON line. One
-thread: OpenCV and BLAS are told so, as the node's worker has one. Where others compute too, the
-processor time and the best round say more than the median.
+Without --frame the frame is synthetic: a table with five boxes and noise, seen from above at 45
+degrees. Prints the median of each stage and the load of the machine, then one JSON line. OpenCV and
+BLAS use one thread, as in the node's worker. On a loaded machine, the processor time and the best
+round are more reliable than the median.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from sdvlm_core.geometry.scene import Scene
 from sdvlm_core.geometry.sensor_noise import sensor_noise
 from sdvlm_core.geometry.support_plane import find_support_planes
 
-#: Boxes on the table: x, y of the middle of the base, half sizes x, y, height; metres.
-THINGS = (
+#: Boxes on the table: x, y of the centre of the base, half sizes x, y, height; metres.
+BOXES = (
     (-0.30, -0.10, 0.06, 0.05, 0.12),
     (-0.10, 0.12, 0.05, 0.05, 0.20),
     (0.08, -0.08, 0.08, 0.04, 0.06),
@@ -46,7 +46,7 @@ THINGS = (
 
 
 def table_frame() -> tuple[RgbdFrame, list[Region]]:
-    """A table with five boxes, ray-cast, 640x480, 45 degrees down, 0.9 m away, with noise."""
+    """A ray-cast table with five boxes: 640x480, 45 degrees down, 0.9 m away, with noise."""
     k = CameraIntrinsics(600.0, 600.0, 319.5, 239.5, 640, 480)
     v, u = np.mgrid[0 : k.height, 0 : k.width]
     ray = k.back_project(u, v, 1.0)
@@ -56,7 +56,7 @@ def table_frame() -> tuple[RgbdFrame, list[Region]]:
     depth = np.where(ray[..., 2] < 0, -eye[2] / np.minimum(ray[..., 2], -1e-9), np.inf)
     owner = np.zeros(depth.shape, int)
     with np.errstate(divide="ignore", invalid="ignore"):
-        for index, (x, y, hx, hy, height) in enumerate(THINGS, start=1):
+        for index, (x, y, hx, hy, height) in enumerate(BOXES, start=1):
             low, high = np.array([x - hx, y - hy, 0.0]), np.array([x + hx, y + hy, height])
             one, other = (low - eye) / ray, (high - eye) / ray
             enter = np.minimum(one, other).max(axis=-1)
@@ -65,11 +65,11 @@ def table_frame() -> tuple[RgbdFrame, list[Region]]:
     depth[depth > 6] = np.nan
     depth += np.random.default_rng(0).normal(0, 0.002, depth.shape)
     regions = []
-    for index in range(1, len(THINGS) + 1):
+    for index in range(1, len(BOXES) + 1):
         left, top, across, down = cv2.boundingRect((owner == index).astype(np.uint8))
         slack_x, slack_y = 0.08 * across, 0.08 * down
         box = (left - slack_x, top - slack_y, left + across + slack_x, top + down + slack_y)
-        regions.append(Region(f"thing {index}", box=box))
+        regions.append(Region(f"box {index}", box=box))
     rgb = np.full((k.height, k.width, 3), 128, np.uint8)
     return RgbdFrame(rgb, depth.astype(np.float32), k), regions
 

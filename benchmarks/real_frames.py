@@ -1,16 +1,17 @@
-"""How well `sdvlm measure` does on real RGB-D frames with known answers.
+"""Accuracy of `sdvlm measure` on real RGB-D frames with known answers.
 
     python benchmarks/real_frames.py ../shared/realdata
-    python benchmarks/real_frames.py DIR --each          # every question, not only the sums
+    python benchmarks/real_frames.py DIR --each          # prints every question too
 
 DIR holds folders, each with a colour image, a uint16 depth PNG in millimetres, intrinsics.json and
 questions.json: `objects[]` with `label` and `bbox_xyxy`, `questions[]` with `type`, `answer_m`,
 `tolerance_m`, `targets`, `basis` and, where there is no box, `points_px`. Regions are those boxes
-and points, nothing else is given away.
+and points; measuring uses nothing else from these files.
 
-Prints a table by question type and by what the answer rests on (`basis`), the warnings, and one
-JSON line over the answers that rest on something else than the same depth readings: product sizes
-(cad), fitted poses, human masks. Knows the files; all measuring is `sdvlm_core.geometry.measure`'s.
+Prints a table by question type and by the source of the true value (`basis`), the warnings, and one
+JSON line over the trusted true values: those from another source than the same depth readings, such
+as product sizes (cad), fitted poses, human masks. Knows the files; `sdvlm_core.geometry.measure`
+does all measuring.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ TYPES = ("height", "size", "width", "distance", "gap", "camera_distance")
 
 @dataclass(frozen=True)
 class Answer:
-    """One question with what was measured; metres."""
+    """One question with its true and its measured value; metres."""
 
     type: str
     basis: str
@@ -51,31 +52,31 @@ class Answer:
 
     @property
     def error(self) -> float:
-        """Measured less true; NaN where nothing was measured."""
+        """Measured minus true; NaN if nothing was measured."""
         return self.value - self.truth
 
     @property
     def within(self) -> bool:
-        """Right by the rule of MSMU-Bench."""
+        """Correct by the rule of MSMU-Bench."""
         return self.value > 0 and max(self.value / self.truth, self.truth / self.value) < 1.25
 
 
 def trusted(basis: str) -> bool:
-    """The answer does not come from the depth readings that are being measured."""
+    """The true value does not come from the depth readings that are measured."""
     return basis.startswith(("cad", "human_mask", "gt_pose")) or "icp_pose" in basis
 
 
 def sensor_of(known: dict[str, Any]) -> str:
-    """The preset for a frame, by what its source says of the camera."""
-    said = f"{known.get('source', '')} {known.get('frame', '')} {known.get('license', '')}".lower()
-    return "kinect" if any(word in said for word in ("kinect", "xtion", "nyu")) else "realsense"
+    """The sensor preset of a frame, from the camera that its description names."""
+    text = f"{known.get('source', '')} {known.get('frame', '')} {known.get('license', '')}".lower()
+    return "kinect" if any(word in text for word in ("kinect", "xtion", "nyu")) else "realsense"
 
 
 def measured_value(kind: str, basis: str, one: Measured) -> tuple[float, float]:
-    """What a question about one object asks for, with its std_dev."""
+    """The value that a question about one object asks for, with its std_dev."""
     if kind == "camera_distance" and basis == "mask_median_depth":
         return one.position_m[2], one.std_dev["position_m"]  # "along the optical axis"
-    # The longest side of a product may be any; a hand-drawn box is asked for its horizontal one.
+    # "size" is the longest side of a product, but the longest horizontal side of a drawn box.
     taller = one.height_m > one.length_m and basis != "sunrgbd_3dbox"
     key = {
         "height": "height_m",
@@ -87,12 +88,12 @@ def measured_value(kind: str, basis: str, one: Measured) -> tuple[float, float]:
 
 
 def pair_value(kind: str, pair: Pair) -> tuple[float, float]:
-    """What a question about two objects asks for, with its std_dev."""
+    """The value that a question about two objects asks for, with its std_dev."""
     return (pair.distance_m if kind == "distance" else pair.gap_m), pair.std_dev_m
 
 
 def regions_of(known: dict[str, Any]) -> dict[str, Region]:
-    """A region per target: the object's box, else the first point that a question gives."""
+    """A region per target: the object's box, or the first point in a question about it."""
     found = {
         item["label"]: Region(item["label"], box=tuple(map(float, item["bbox_xyxy"])))
         for item in known["objects"]
@@ -105,7 +106,7 @@ def regions_of(known: dict[str, Any]) -> dict[str, Region]:
 
 
 def measured_frame(folder: Path, known: dict[str, Any]) -> dict[str, Measured]:
-    """Every target of a folder, measured."""
+    """Measure every target of a folder, by label."""
     frame = read_frame(folder / known["rgb"], folder / known["depth"], folder / "intrinsics.json")
     scene: Scene = open_scene(frame)
     noise: DepthNoise = sensor_noise(sensor_of(known))
@@ -115,7 +116,7 @@ def measured_frame(folder: Path, known: dict[str, Any]) -> dict[str, Measured]:
 
 
 def answers(known: dict[str, Any], found: dict[str, Measured]) -> Iterator[Answer]:
-    """The questions of one folder that can be put to a measurement."""
+    """The questions of one folder that a measurement can answer."""
     for question in known["questions"]:
         kind, targets = question["type"], question["targets"]
         if kind not in TYPES or not all(target in found for target in targets):
@@ -138,7 +139,7 @@ def answers(known: dict[str, Any], found: dict[str, Measured]) -> Iterator[Answe
 
 
 def summary(some: list[Answer]) -> dict[str, float]:
-    """Errors and coverage of some answers; what could not be measured counts as wrong."""
+    """Errors and coverage of some answers; an object without a measurement counts as wrong."""
     error = np.array([one.error for one in some])
     truth = np.array([one.truth for one in some])
     spread = np.array([one.std_dev for one in some])
@@ -155,14 +156,14 @@ def summary(some: list[Answer]) -> dict[str, float]:
     }
 
 
-def _print_table(everything: list[Answer], console: Console) -> None:
+def _print_table(answered: list[Answer], console: Console) -> None:
     table = Table(box=None)
     for name in ("type", "basis", "n", "|error| mm", "relative", "< 1.25", "in tolerance"):
         table.add_column(name, justify="left" if name in ("type", "basis") else "right")
     for name in ("1 sd", "2 sd"):
         table.add_column(name, justify="right")
     groups: dict[tuple[str, str], list[Answer]] = defaultdict(list)
-    for one in everything:
+    for one in answered:
         groups[one.type, one.basis].append(one)
         groups[one.type, "= trusted" if trusted(one.basis) else "= self-consistency"].append(one)
     for kind, basis in sorted(groups, key=lambda key: (TYPES.index(key[0]), key[1])):
@@ -188,7 +189,7 @@ def main() -> None:
     parser.add_argument("--each", action="store_true", help="print every question")
     arguments = parser.parse_args()
     console = Console(width=120)
-    everything: list[Answer] = []
+    answered: list[Answer] = []
     folders = sorted(path.parent for path in arguments.directory.glob("*/questions.json"))
     if not folders:
         parser.error(f"{arguments.directory} holds no folder with a questions.json")
@@ -200,21 +201,21 @@ def main() -> None:
                 codes = ", ".join(code.value for code in one.warnings)
                 console.print(f"{folder.name}: {one.label}: {codes}", style="dim")
         for answer in answers(known, found):
-            everything.append(answer)
+            answered.append(answer)
             if arguments.each:
                 mark = " " if answer.within else "x"
                 console.print(
                     f"{mark} {folder.name} {answer.type} {answer.targets} ({answer.basis}): "
                     f"{answer.value:.4f} ± {answer.std_dev:.4f}, true {answer.truth:.4f}"
                 )
-    _print_table(everything, console)
-    sound = [answer for answer in everything if trusted(answer.basis)]
+    _print_table(answered, console)
+    independent = [answer for answer in answered if trusted(answer.basis)]
     document: dict[str, Any] = {
-        kind: summary([answer for answer in sound if answer.type == kind])
+        kind: summary([answer for answer in independent if answer.type == kind])
         for kind in TYPES
-        if any(answer.type == kind for answer in sound)
+        if any(answer.type == kind for answer in independent)
     }
-    document["coverage_1sd"] = summary(sound)["coverage_1sd"] if sound else None
+    document["coverage_1sd"] = summary(independent)["coverage_1sd"] if independent else None
     print(json.dumps(without_nan(document), allow_nan=False))
 
 

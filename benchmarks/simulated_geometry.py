@@ -1,16 +1,16 @@
-"""How well `sdvlm measure` does on simulated frames, whose truth is exact.
+"""Accuracy of `sdvlm measure` on simulated frames, whose true values are exact.
 
     python -m training.simulate --scenes 500 --seed 606 --width 640 --out runs/sim606
     python benchmarks/simulated_geometry.py runs/sim606
 
-Frames carry the simulator's sensor: noise, quantisation, holes, lost edges. The regions are the
-visible boxes made loose as a detector's are: every side moved out by up to a tenth of the box.
-Objects are told apart by what of them shows: `clear` (more than 90 % of the silhouette), `part`
-(60 to 90 %), `heavy` (20 to 60 %), `cut` by the image's border. Things with fewer than 100 pixels
-are left out. Pairs count as the worse of the two; of gaps only those over 10 mm count.
+Depth comes from the simulated sensor: noise, quantisation, holes, lost edges. The regions are the
+visible boxes, loose like a detector's: each side is moved out by up to a tenth of the box. Objects
+are grouped by their visible fraction: `clear` (more than 90 % of the silhouette), `part` (60 to 90
+%), `heavy` (20 to 60 %), `cut` by the image's border. Objects with fewer than 100 pixels are left
+out. A pair belongs to the group of its less visible object; gaps under 10 mm are left out.
 
-Prints shares within ratio 1.25 with the coverage of 1 std_dev, by occlusion and by category (of
-what is clear), and one JSON line: the same by type for `clear` and for all but `cut`.
+Prints the fraction within ratio 1.25 with the coverage of 1 std_dev, by visibility and by category
+(`clear` objects), and one JSON line: the same by type for `clear` and for all but `cut`.
 """
 
 from __future__ import annotations
@@ -38,9 +38,12 @@ from sdvlm_core.geometry.sensor_noise import sensor_noise
 from training.simulate.frames import MANIFEST, SimulatedFrame, read_frames, rgbd_frame
 from training.simulate.gaps import true_gaps
 
-SHOWN = ("clear", "part", "heavy", "cut")
+VISIBILITIES = ("clear", "part", "heavy", "cut")
 TYPES = ("height", "size", "length", "width", "camera_distance", "distance", "gap")
-_LEAST_GAP = 0.01  # metres; a ratio says nothing of things that touch
+#: Smaller gaps are left out: the ratio of two values near zero has no meaning.
+_MIN_GAP_M = 0.01
+#: Objects with fewer pixels or a smaller visible fraction are left out.
+_MIN_PIXELS, _MIN_VISIBLE_FRACTION = 100, 0.2
 
 
 @dataclass(frozen=True)
@@ -49,37 +52,40 @@ class Answer:
 
     type: str
     category: str
-    shown: str
+    visibility: str
     truth: float
     value: float
     std_dev: float
 
     @property
     def within(self) -> bool:
-        """Right by the rule of MSMU-Bench; what was not measured is wrong."""
+        """Correct by the rule of MSMU-Bench; an object without a measurement counts as wrong."""
         return self.value > 0 and max(self.value / self.truth, self.truth / self.value) < 1.25
 
     @property
     def covered(self) -> bool:
-        """The truth is within one std_dev."""
+        """The true value is within one std_dev."""
         return abs(self.value - self.truth) <= self.std_dev
 
 
-def how_shown(entry: dict[str, Any]) -> str:
-    """One of SHOWN for an object of the scene graph."""
+def visibility(entry: dict[str, Any]) -> str:
+    """The visibility group of an object of the scene graph: one of VISIBILITIES."""
     if entry["truncated"]:
         return "cut"
-    seen = entry["visible_fraction"]
-    return "clear" if seen > 0.9 else "part" if seen > 0.6 else "heavy"
+    visible = entry["visible_fraction"]
+    return "clear" if visible > 0.9 else "part" if visible > 0.6 else "heavy"
 
 
 def measured(frame: SimulatedFrame, seed: int) -> list[Answer]:
-    """Every object and pair of one frame of a seed."""
+    """Measure every object and pair of one frame of a seed."""
     rng = np.random.default_rng(frame.scene)
     scene, noise = open_scene(rgbd_frame(frame)), sensor_noise("simulated")
     found, answers = [], []
     for entry in frame.objects:
-        if entry["visible_pixels"] < 100 or entry["visible_fraction"] < 0.2:
+        if (
+            entry["visible_pixels"] < _MIN_PIXELS
+            or entry["visible_fraction"] < _MIN_VISIBLE_FRACTION
+        ):
             continue
         x1, y1, x2, y2 = entry["box_xyxy"]
         out = rng.uniform(0, 0.1, 4) * [x2 - x1, y2 - y1, x2 - x1, y2 - y1]
@@ -99,24 +105,24 @@ def measured(frame: SimulatedFrame, seed: int) -> list[Answer]:
             ),
         }
         answers += [
-            Answer(kind, entry["category"], how_shown(entry), truth, value, one.std_dev[key])
+            Answer(kind, entry["category"], visibility(entry), truth, value, one.std_dev[key])
             for kind, (truth, value, key) in truths.items()
         ]
     gaps = true_gaps(seed, frame.scene)
     for (entry_a, a), (entry_b, b) in combinations(found, 2):
-        worse = max(how_shown(entry_a), how_shown(entry_b), key=SHOWN.index)
+        worse = max(visibility(entry_a), visibility(entry_b), key=VISIBILITIES.index)
         apart = np.subtract(entry_a["centre_camera_m"], entry_b["centre_camera_m"])
         pair = measure_pair(a, b)
         truth = float(np.linalg.norm(apart))
         answers.append(Answer("distance", "pair", worse, truth, pair.distance_m, pair.std_dev_m))
         gap = gaps[entry_a["instance"], entry_b["instance"]]
-        if gap > _LEAST_GAP:
+        if gap > _MIN_GAP_M:
             answers.append(Answer("gap", "pair", worse, gap, pair.gap_m, pair.std_dev_m))
     return answers
 
 
 def summary(some: list[Answer]) -> dict[str, float]:
-    """Shares and the median error of some answers."""
+    """Fraction within the ratio, median error and coverage of some answers."""
     errors = [abs(one.value - one.truth) for one in some]
     return {
         "n": len(some),
@@ -128,7 +134,7 @@ def summary(some: list[Answer]) -> dict[str, float]:
 
 def _table(title: str, groups: dict[tuple[str, str], list[Answer]]) -> Table:
     table = Table(title=title, box=None, title_justify="left")
-    rows = sorted({row for row, _ in groups}, key=lambda row: (row not in SHOWN, row))
+    rows = sorted({row for row, _ in groups}, key=lambda row: (row not in VISIBILITIES, row))
     for name in ("", *TYPES):
         table.add_column(name, justify="right" if name else "left")
     for row in rows:
@@ -147,32 +153,32 @@ def _table(title: str, groups: dict[tuple[str, str], list[Answer]]) -> Table:
 def main() -> None:
     """Measure the frames of a folder."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("directory", type=Path, help="what training.simulate wrote")
-    parser.add_argument("--frames", type=int, default=500, help="at most so many")
+    parser.add_argument("directory", type=Path, help="output of training.simulate")
+    parser.add_argument("--frames", type=int, default=500, help="maximum number of frames")
     arguments = parser.parse_args()
     seed = json.loads((arguments.directory / MANIFEST).read_text())["seed"]
     frames = read_frames(arguments.directory, arguments.frames)
     console = Console(stderr=True)
-    everything: list[Answer] = []
+    answers: list[Answer] = []
     for frame in track(frames, "frames", total=arguments.frames, console=console):
-        everything += measured(frame, seed)
-    by_shown: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+        answers += measured(frame, seed)
+    by_visibility: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     by_category: dict[tuple[str, str], list[Answer]] = defaultdict(list)
-    for one in everything:
-        by_shown[one.shown, one.type].append(one)
-        if one.shown == "clear":
+    for one in answers:
+        by_visibility[one.visibility, one.type].append(one)
+        if one.visibility == "clear":
             by_category[one.category, one.type].append(one)
     out = Console(width=140)
-    out.print("share within 1.25 (number) coverage of 1 std_dev in %")
-    out.print(_table("by what shows of them", by_shown))
-    out.print(_table("by category, clear ones", by_category))
+    out.print("fraction within 1.25 (number) coverage of 1 std_dev in %")
+    out.print(_table("by visibility", by_visibility))
+    out.print(_table("by category, clear objects", by_category))
     sums: dict[str, Any] = {}
     for name, chosen in (("clear", ("clear",)), ("not_cut", ("clear", "part", "heavy"))):
         sums[name] = {
-            kind: summary([one for one in everything if one.type == kind and one.shown in chosen])
+            kind: summary([one for one in answers if one.type == kind and one.visibility in chosen])
             for kind in TYPES
         }
-    uncut = [one for one in everything if one.shown != "cut"]
+    uncut = [one for one in answers if one.visibility != "cut"]
     sums["coverage_1sd"] = summary(uncut)["coverage_1sd"]
     print(json.dumps(sums))
 

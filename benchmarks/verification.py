@@ -1,8 +1,8 @@
-"""`python benchmarks/verification.py DIR`: does verification tell nano's right answers from wrong?
+"""`python benchmarks/verification.py DIR`: does verification separate right from wrong answers?
 
-DIR is a folder of training.simulate. Asks the scale and distance questions of the benchmark, lets
-nano place the objects itself, and prints the 2x2 table of (right, wrong) against (agree,
-disagree), with those that could not be judged, then one JSON line.
+DIR is an output folder of training.simulate. Asks nano the scale, distance and reference questions
+of the benchmark, lets nano locate the objects, and prints a table of (right, wrong) against (agree,
+disagree, undecided), then one JSON line.
 """
 
 from __future__ import annotations
