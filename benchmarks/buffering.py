@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,13 +116,17 @@ def wait_until_active(camera: Camera, node: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def node_and_camera(model: str) -> Iterator[tuple[subprocess.Popen[bytes], Camera]]:
+def node_and_camera(
+    model: str, program: Sequence[str] = ("-m", "sdvlm_ros.node")
+) -> Iterator[tuple[subprocess.Popen[bytes], Camera]]:
     """An active node in its own process, and a camera whose topics it hears; both end after it.
+
+    `program` is what Python runs as the node.
 
     Raises:
         RuntimeError: the node did not become active.
     """
-    command = [sys.executable, "-m", "sdvlm_ros.node", "--ros-args", "-p", f"model:={model}"]
+    command = [sys.executable, *program, "--ros-args", "-p", f"model:={model}"]
     node = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
     rclpy.init()
     try:

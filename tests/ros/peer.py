@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from sdvlm.srv import SpatialQuery
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros.conversions import camera_info_message, image_message
+from tests.ros.conftest import PATIENCE_S
 
 WIDTH, HEIGHT = 64, 48
 RGB, DEPTH, INFO = "rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info"
@@ -54,20 +55,19 @@ class Peer:
         deep = QoSProfile(depth=100)  # as many questions at once as a test likes
         self.query = self.node.create_client(SpatialQuery, "spatial_query/query", qos_profile=deep)
 
-    def spin_until(self, condition: Callable[[], Any], within: float, what: str) -> Any:
+    def spin_until(self, condition: Callable[[], Any], what: str) -> Any:
         """Spin until `condition()` is true, and return what it returned."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + PATIENCE_S
         while not (result := condition()):
-            assert time.monotonic() < deadline, f"{what} did not happen within {within} s"
+            assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S} s"
             self.executor.spin_once(timeout_sec=0.05)
         return result
 
     def connect(self, topics: tuple[str, ...] = (RGB, DEPTH, INFO)) -> None:
         """Wait until the node is active: its service there, its subscriptions matched."""
-        assert self.query.wait_for_service(60.0), "the node's service did not appear"
+        assert self.query.wait_for_service(PATIENCE_S), "the node's service did not appear"
         self.spin_until(
             lambda: all(self.publishers[topic].get_subscription_count() for topic in topics),
-            60.0,
             "the node's subscription",
         )
 
@@ -76,7 +76,7 @@ class Peer:
         request = SpatialQuery.Request(question=question)
         stamp_ns = fields.pop("stamp_ns", 0)
         request.stamp.sec, request.stamp.nanosec = divmod(stamp_ns, 10**9)
-        timeout_ns = round(fields.pop("timeout", 20.0) * 1e9)
+        timeout_ns = round(fields.pop("timeout", PATIENCE_S) * 1e9)
         request.timeout.sec, request.timeout.nanosec = divmod(timeout_ns, 10**9)
         for name, value in fields.items():
             setattr(request, name, value)
@@ -85,7 +85,7 @@ class Peer:
     def ask(self, question: str = "How far is it?", **fields: Any) -> Response:
         """Ask, and wait for the response, whatever it says."""
         future = self.query.call_async(self.request(question, **fields))
-        self.spin_until(future.done, 60.0, "a response")
+        self.spin_until(future.done, "a response")
         return future.result()
 
     def ask_about(self, messages: dict[str, Any], stamp_ns: int, **fields: Any) -> Response:
@@ -94,7 +94,7 @@ class Peer:
         Best effort may lose a message, and a request may overtake an image: so again, until the
         answer is not that the frame is missing.
         """
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             for topic, message in messages.items():
                 self.publishers[topic].publish(message)

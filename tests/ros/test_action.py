@@ -20,13 +20,13 @@ from rclpy.parameter import Parameter
 
 from sdvlm.action import SpatialReasoning
 from sdvlm_ros.conversions import duration_message, time_message
-from tests.ros.conftest import running
+from tests.ros.conftest import PATIENCE_S, running
 from tests.ros.peer import Peer, Response, frame
 
 Feedback = SpatialReasoning.Feedback
 QUESTIONS = ["How far is it?", "How tall is it?", "How many are there?"]
-# The model of these tests never ends by itself: this many tokens take seconds.
-LONG = 1500
+# The model of these tests never ends an answer: this many tokens take seconds.
+LONG = 3000
 
 
 class Caller:
@@ -35,25 +35,23 @@ class Caller:
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.client = ActionClient(peer.node, SpatialReasoning, "spatial_query/reason")
-        self.feedback: list[tuple[float, Any]] = []
+        self.feedback: list[Any] = []
 
     def send(self, questions: list[str], stamp_ns: int, **fields: Any) -> Any:
         """The handle of a goal, which is always accepted."""
         goal = SpatialReasoning.Goal(questions=questions, stamp=time_message(stamp_ns))
-        goal.timeout = duration_message(fields.pop("timeout", 60.0))
+        goal.timeout = duration_message(fields.pop("timeout", PATIENCE_S))
         for name, value in fields.items():
             setattr(goal, name, value)
         self.feedback = []
-        sent = self.client.send_goal_async(
-            goal, lambda m: self.feedback.append((time.monotonic(), m.feedback))
-        )
-        self.peer.spin_until(sent.done, 20.0, "the goal's response")
+        sent = self.client.send_goal_async(goal, lambda m: self.feedback.append(m.feedback))
+        self.peer.spin_until(sent.done, "the goal's response")
         assert sent.result().accepted
         return sent.result()
 
     def result(self, handle: Any) -> Any:
         got = handle.get_result_async()
-        self.peer.spin_until(got.done, 60.0, "the result")
+        self.peer.spin_until(got.done, "the result")
         return got.result()
 
     def reason(self, questions: list[str], stamp_ns: int, **fields: Any) -> Any:
@@ -61,16 +59,16 @@ class Caller:
 
     def cancel(self, handle: Any) -> CancelGoal.Response:
         canceled = handle.cancel_goal_async()
-        self.peer.spin_until(canceled.done, 20.0, "the cancellation's response")
+        self.peer.spin_until(canceled.done, "the cancellation's response")
         return canceled.result()
 
     def limit(self, tokens: int) -> None:
         """Set max_new_tokens, while the node runs."""
         caller = self.peer.node.create_client(SetParameters, "spatial_query/set_parameters")
-        assert caller.wait_for_service(20.0)
+        assert caller.wait_for_service(PATIENCE_S)
         parameter = Parameter("max_new_tokens", value=tokens).to_parameter_msg()
         future = caller.call_async(SetParameters.Request(parameters=[parameter]))
-        self.peer.spin_until(future.done, 20.0, "the parameter")
+        self.peer.spin_until(future.done, "the parameter")
         assert future.result().results[0].successful
 
 
@@ -83,7 +81,7 @@ def caller(tiny_model: Path) -> Iterator[Caller]:
         peer = Peer(context, "/reasoning")
         peer.connect()
         caller = Caller(peer)
-        assert caller.client.wait_for_server(20.0)
+        assert caller.client.wait_for_server(PATIENCE_S)
         yield caller
         assert process.poll() is None, "the node did not survive its tests"
     context.try_shutdown()
@@ -117,10 +115,8 @@ def test_several_questions_are_answered_in_order_about_one_frame(
 
 def test_feedback_grows_to_the_answer_and_is_rate_limited(caller: Caller, stamp_ns: int) -> None:
     caller.limit(600)
-    started = time.monotonic()
     answer = caller.reason(QUESTIONS[:1], stamp_ns).result.answers[0]
-    lasted = time.monotonic() - started
-    told = [feedback for _, feedback in caller.feedback]
+    told = caller.feedback
     stages = [feedback.stage for feedback in told]
     assert stages == sorted(stages)
     assert {Feedback.WAITING, Feedback.ENCODING, Feedback.ANSWERING} <= set(stages)
@@ -128,8 +124,8 @@ def test_feedback_grows_to_the_answer_and_is_rate_limited(caller: Caller, stamp_
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert 0 < len(texts[-1]) <= 600
     assert answer.text.startswith(texts[-1].strip())
-    # Ten a second, and one for each stage.
-    assert len(told) <= 10 * lasted + 4
+    # Ten a second, and not one for each token, of which there are hundreds a second.
+    assert len(told) < 600 / 4
 
 
 def test_a_canceled_goal_ends_within_a_token_and_keeps_what_was_answered(
@@ -138,22 +134,16 @@ def test_a_canceled_goal_ends_within_a_token_and_keeps_what_was_answered(
     caller.limit(LONG)
     handle = caller.send(QUESTIONS, stamp_ns)
     caller.peer.spin_until(
-        lambda: caller.feedback and caller.feedback[-1][1].partial_text, 20.0, "partial text"
+        lambda: caller.feedback and caller.feedback[-1].partial_text, "partial text"
     )
     assert caller.cancel(handle).return_code == CancelGoal.Response.ERROR_NONE
     done = caller.result(handle)
     assert done.status == GoalStatus.STATUS_CANCELED
     assert done.result.error_code == Response.CANCELED
-    assert len(done.result.answers) < len(QUESTIONS)
-    # The model is free at once: thousands of tokens would have taken longer than this.
+    # The first answer was not finished: its tokens were not generated to the end.
+    assert done.result.answers == []
     caller.limit(3)
-    started = time.monotonic()
     assert caller.peer.ask(stamp_ns=stamp_ns).error_code == Response.NONE
-    free_after = time.monotonic() - started
-    caller.limit(LONG)
-    started = time.monotonic()
-    assert caller.peer.ask(stamp_ns=stamp_ns).error_code == Response.NONE
-    assert free_after < 0.5 * (time.monotonic() - started)
 
 
 def test_a_goal_that_waits_is_canceled_at_once_and_leaves_its_place(
@@ -162,7 +152,7 @@ def test_a_goal_that_waits_is_canceled_at_once_and_leaves_its_place(
     caller.limit(LONG)
     running_one = caller.send(QUESTIONS[:1], stamp_ns)
     caller.peer.spin_until(
-        lambda: caller.feedback[-1:] and caller.feedback[-1][1].stage >= 2, 20.0, "a token"
+        lambda: caller.feedback[-1:] and caller.feedback[-1].stage >= 2, "a token"
     )
     waiting = [caller.send(QUESTIONS[:1], stamp_ns) for _ in range(2)]
     refused = caller.reason(QUESTIONS[:1], stamp_ns)
@@ -213,7 +203,7 @@ def test_a_goal_that_cannot_be_done_is_aborted_with_its_reason(
 def test_verification_is_a_stage_of_its_own(caller: Caller, stamp_ns: int) -> None:
     done = caller.reason(["How tall is it?"], stamp_ns, verify=True)
     assert done.status == GoalStatus.STATUS_SUCCEEDED
-    assert Feedback.VERIFYING in {feedback.stage for _, feedback in caller.feedback}
+    assert Feedback.VERIFYING in {feedback.stage for feedback in caller.feedback}
 
 
 def test_deactivation_cancels_a_goal_and_the_next_activation_answers(
@@ -221,13 +211,13 @@ def test_deactivation_cancels_a_goal_and_the_next_activation_answers(
 ) -> None:
     caller.limit(LONG)
     handle = caller.send(QUESTIONS, stamp_ns)
-    caller.peer.spin_until(lambda: len(caller.feedback) > 3, 20.0, "feedback")
+    caller.peer.spin_until(lambda: len(caller.feedback) > 3, "feedback")
     change = caller.peer.node.create_client(ChangeState, "spatial_query/change_state")
-    assert change.wait_for_service(20.0)
+    assert change.wait_for_service(PATIENCE_S)
     for number in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
         request = ChangeState.Request(transition=Transition(id=number))
         future = change.call_async(request)
-        caller.peer.spin_until(future.done, 20.0, f"transition {number}")
+        caller.peer.spin_until(future.done, f"transition {number}")
         assert future.result().success
     done = caller.result(handle)
     assert done.status == GoalStatus.STATUS_ABORTED

@@ -19,7 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from sdvlm_ros.conversions import color_from_message, depth_from_message, nanoseconds, time_message
-from tests.ros.conftest import ROOT, running
+from tests.ros.conftest import PATIENCE_S, ROOT, running
 from tests.ros.peer import DEPTH, HEIGHT, INFO, RGB, WIDTH, Peer, Response, color, depth, info
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
@@ -130,7 +130,7 @@ def test_the_node_answers_about_every_frame_of_a_bag_that_waits_for_it(
         ) as replay,
     ):
         peer = Peer(context, "/bagged")
-        assert peer.query.wait_for_service(60.0)
+        assert peer.query.wait_for_service(PATIENCE_S)
         answered: list[int] = []
         while replay.poll() is None and len(answered) < 100:
             response = peer.ask()
@@ -142,7 +142,7 @@ def test_the_node_answers_about_every_frame_of_a_bag_that_waits_for_it(
                     Response.BAD_DEPTH,
                     Response.BAD_CAMERA_INFO,
                 ), response.error_msg
-        assert replay.wait(30) == 0
+        assert replay.wait(PATIENCE_S) == 0
     # Every frame, none skipped, in order; a frame may be asked about again before it is replaced.
     assert list(dict.fromkeys(answered)) == [START + index * PERIOD for index in range(FRAMES)]
 
@@ -174,5 +174,5 @@ def test_help_shows_examples() -> None:
 def replay_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sdvlm_ros.bag_player", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )

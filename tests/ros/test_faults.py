@@ -29,10 +29,10 @@ from sdvlm.srv import SpatialQuery
 from sdvlm_core.errors import ErrorCode
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros.conversions import camera_info_message, image_message, time_message
-from tests.ros.conftest import ROOT, running
+from tests.ros.conftest import PATIENCE_S, ROOT, running
 from tests.ros.peer import DEPTH, INFO, RGB, Peer, Response, depth, frame
 
-CALLERS, CANCELS = 50, 100
+CALLERS, CANCELS = 50, 40
 ANY_AGE = Duration(sec=10**8)
 
 
@@ -46,18 +46,16 @@ def peer(tiny_model: Path) -> Iterator[Peer]:
         peer.connect()
         yield peer
         process.terminate()
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     context.try_shutdown()
     assert process.returncode == 0, output
     assert "Traceback" not in output
 
 
-def ask_until(
-    peer: Peer, told: Callable[[Response], bool], within: float = 30.0, **fields: Any
-) -> Counter[str]:
+def ask_until(peer: Peer, told: Callable[[Response], bool], **fields: Any) -> Counter[str]:
     """Ask about the newest frame until a response tells; what was said meanwhile, counted."""
     codes: Counter[str] = Counter()
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         response = peer.ask(**fields)
         codes[ErrorCode(response.error_code).name] += 1
@@ -86,13 +84,13 @@ def test_a_camera_killed_and_restarted_is_missed_and_found_again(peer: Peer) -> 
     camera = subprocess.Popen(command, cwd=ROOT)
     try:
         for _ in range(2):
-            counted.append(ask_until(peer, answered, 60.0))
+            counted.append(ask_until(peer, answered))
             camera.kill()
             camera.wait()
             counted.append(ask_until(peer, refused))
             assert set(counted[-1]) <= {"NONE", "STALE_IMAGE"}
             camera = subprocess.Popen(command, cwd=ROOT)
-        counted.append(ask_until(peer, answered, 60.0))
+        counted.append(ask_until(peer, answered))
     finally:
         camera.kill()
         camera.wait()
@@ -175,25 +173,27 @@ def test_one_broken_frame_in_ten_is_one_refusal_in_ten(peer: Peer) -> None:
     assert codes == {"NONE": 36, "NO_IMAGE": 2, "BAD_DEPTH": 2}
 
 
-def test_depth_that_stops_for_5_s_is_said_and_answers_come_back_with_it(peer: Peer) -> None:
-    before, after = Counter(), Counter()
-    started = time.monotonic()
-    while (running_for := time.monotonic() - started) < 8.0:
-        stops = 1.0 < running_for < 6.0
-        stamp_ns = time.time_ns()
-        messages = frame(stamp_ns, depth=None if stops else depth(stamp_ns))
-        for topic, message in messages.items():
-            peer.publishers[topic].publish(message)
-        response = peer.ask()
-        # A second for what is in the buffer to grow old.
-        if 2.5 < running_for < 6.0:
-            before[ErrorCode(response.error_code).name] += 1
+def test_depth_that_stops_is_reported_and_answers_return_with_it(peer: Peer) -> None:
+    counted = []
+    for present in (True, False, True):
+        codes: Counter[str] = Counter()
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            stamp_ns = time.time_ns()
+            messages = frame(stamp_ns, depth=depth(stamp_ns) if present else None)
+            for topic, message in messages.items():
+                peer.publishers[topic].publish(message)
+            response = peer.ask()
+            codes[ErrorCode(response.error_code).name] += 1
+            # Until the buffer has what is published now, it answers from what came before.
+            if answered(response) is present:
+                break
+            assert time.monotonic() < deadline, codes
+        counted.append(codes)
+        if not present:
+            assert ErrorCode(response.error_code).name in {"BAD_DEPTH", "STALE_IMAGE"}
             assert "depth" in response.error_msg or "old" in response.error_msg
-        if running_for > 7.0:
-            after[ErrorCode(response.error_code).name] += 1
-    print("depth stopped:", dict(before), "and came back:", dict(after))
-    assert set(before) <= {"BAD_DEPTH", "STALE_IMAGE"}
-    assert after["NONE"] > 0
+    print("depth there, stopped, and there again:", *map(dict, counted))
     still_serves(peer)
 
 
@@ -203,11 +203,11 @@ def test_fifty_callers_at_once_all_get_an_answer_or_queue_full(peer: Peer) -> No
         peer.node.create_client(SpatialQuery, "spatial_query/query", qos_profile=deep)
         for _ in range(CALLERS)
     ]
-    assert all(caller.wait_for_service(20.0) for caller in callers)
+    assert all(caller.wait_for_service(PATIENCE_S) for caller in callers)
     stamp_ns = time.time_ns()
     assert answered(peer.ask_about(frame(stamp_ns), stamp_ns))
     futures = [caller.call_async(peer.request(stamp_ns=stamp_ns)) for caller in callers]
-    peer.spin_until(lambda: all(future.done() for future in futures), 60.0, "every response")
+    peer.spin_until(lambda: all(future.done() for future in futures), "every response")
     codes = Counter(ErrorCode(future.result().error_code).name for future in futures)
     print(f"{CALLERS} callers:", dict(codes))
     assert set(codes) <= {"NONE", "QUEUE_FULL"}
@@ -219,7 +219,7 @@ def test_fifty_callers_at_once_all_get_an_answer_or_queue_full(peer: Peer) -> No
 
 def test_goals_canceled_at_random_moments_all_end(peer: Peer) -> None:
     client = ActionClient(peer.node, SpatialReasoning, "spatial_query/reason")
-    assert client.wait_for_server(20.0)
+    assert client.wait_for_server(PATIENCE_S)
     stamp_ns = time.time_ns()
     assert answered(peer.ask_about(frame(stamp_ns), stamp_ns))
     goal = SpatialReasoning.Goal(questions=["How far?"] * 3, stamp=time_message(stamp_ns))
@@ -227,7 +227,7 @@ def test_goals_canceled_at_random_moments_all_end(peer: Peer) -> None:
     ends: Counter[str] = Counter()
     for _ in range(CANCELS):
         sent = client.send_goal_async(goal)
-        peer.spin_until(sent.done, 20.0, "the goal's response")
+        peer.spin_until(sent.done, "the goal's response")
         handle = sent.result()
         assert handle.accepted
         result = handle.get_result_async()
@@ -235,7 +235,7 @@ def test_goals_canceled_at_random_moments_all_end(peer: Peer) -> None:
         while not result.done() and (left := until - time.monotonic()) > 0:
             peer.executor.spin_once(timeout_sec=left)
         canceled = handle.cancel_goal_async()
-        peer.spin_until(lambda f=canceled, r=result: f.done() and r.done(), 30.0, "the end")
+        peer.spin_until(lambda f=canceled, r=result: f.done() and r.done(), "the end")
         done = result.result()
         if done.status == GoalStatus.STATUS_CANCELED:
             assert done.result.error_code == Response.CANCELED
@@ -261,23 +261,23 @@ def test_a_signal_during_generation_tells_every_caller_and_ends_with_status_0(
         peer = Peer(context, "/ended")
         peer.connect()
         client = ActionClient(peer.node, SpatialReasoning, "spatial_query/reason")
-        assert client.wait_for_server(20.0)
+        assert client.wait_for_server(PATIENCE_S)
         stamp_ns = time.time_ns()
-        assert answered(peer.ask_about(frame(stamp_ns), stamp_ns, timeout=60.0))
+        assert answered(peer.ask_about(frame(stamp_ns), stamp_ns, timeout=PATIENCE_S))
         goal = SpatialReasoning.Goal(questions=["How far?"], stamp=time_message(stamp_ns))
         told: list[Any] = []
         sent = client.send_goal_async(goal, told.append)
-        peer.spin_until(sent.done, 20.0, "the goal's response")
+        peer.spin_until(sent.done, "the goal's response")
         result = sent.result().get_result_async()
-        peer.spin_until(lambda: told and told[-1].feedback.partial_text, 20.0, "a token")
+        peer.spin_until(lambda: told and told[-1].feedback.partial_text, "a token")
         futures = [peer.query.call_async(peer.request(stamp_ns=stamp_ns)) for _ in range(4)]
         # The node has taken them all when a later request has been answered.
         assert peer.ask("").error_code == Response.INVALID_QUERY
         process.send_signal(number)
         peer.spin_until(
-            lambda: result.done() and all(future.done() for future in futures), 20.0, "the replies"
+            lambda: result.done() and all(future.done() for future in futures), "the replies"
         )
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     codes = Counter(ErrorCode(future.result().error_code).name for future in futures)
     print(f"{number.name} during generation:", dict(codes))
     assert set(codes) == {"CANCELED"}

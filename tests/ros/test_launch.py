@@ -16,7 +16,7 @@ import yaml
 
 from sdvlm_core.geometry.sensor_noise import SENSORS
 from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
-from tests.ros.conftest import ROOT
+from tests.ros.conftest import PATIENCE_S, ROOT
 
 PRESETS = sorted((ROOT / "config" / "cameras").glob("*.yaml"))
 FILES = ("spatial_query", "replay", "demo")
@@ -163,10 +163,10 @@ def test_the_demo_answers_and_ends_with_its_launch(tmp_path: Path) -> None:
         )
     try:
         with SpatialClient("/demo/spatial_query") as client:
-            client.wait_for_node(120.0)
+            client.wait_for_node(PATIENCE_S)
             assert answered(client, launched), log.read_text()
         launched.send_signal(signal.SIGINT)
-        assert launched.wait(60.0) == 0, log.read_text()
+        assert launched.wait(PATIENCE_S) == 0, log.read_text()
         assert log.read_text().count("process has finished cleanly") == 2
     finally:
         if launched.poll() is None:
@@ -175,7 +175,7 @@ def test_the_demo_answers_and_ends_with_its_launch(tmp_path: Path) -> None:
 
 def answered(client: SpatialClient, launched: subprocess.Popen[bytes]) -> bool:
     """Whether the node answers within two minutes, once it is active and sees the camera."""
-    deadline = time.monotonic() + 120.0
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and launched.poll() is None:
         try:
             return client.ask("How tall is the red mug?").text != ""

@@ -19,7 +19,7 @@ from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, image_message
 from tests import blocks
 from tests.blocks import SIZE, box_around, room_frame
-from tests.ros.conftest import running
+from tests.ros.conftest import PATIENCE_S, running
 from tests.ros.peer import DEPTH, INFO, RGB, Peer, Response
 
 _stamps = itertools.count(1)
@@ -93,7 +93,7 @@ def test_a_point_and_a_mask_are_regions_too(peer, client, shown):
     request.stamp.sec, request.stamp.nanosec = divmod(shown, 10**9)
     caller = peer.node.create_client(MeasureRegions, "spatial_query/measure_regions")
     future = caller.call_async(request)
-    peer.spin_until(future.done, 20.0, "a response")
+    peer.spin_until(future.done, "a response")
     response = future.result()
     assert response.error_code == Response.NONE, response.error_msg
     assert response.regions[0].height == pytest.approx(blocks.RED.sides[2], rel=0.1)
@@ -144,14 +144,14 @@ def test_what_was_measured_and_verified_is_shown_to_who_subscribes(peer, client,
         for kind in received
     ]
     peer.spin_until(
-        lambda: all(peer.node.count_publishers(topic) for topic in topics.values()), 20.0, "topics"
+        lambda: all(peer.node.count_publishers(topic) for topic in topics.values()), "topics"
     )
 
     def show(ask: Callable[[], object]) -> None:
         # Until the node has seen the subscriptions, it draws nothing.
         for messages in received.values():
             messages.clear()
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + PATIENCE_S
         while not all(received.values()):
             assert time.monotonic() < deadline, "nothing was shown"
             ask()

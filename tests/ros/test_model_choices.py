@@ -17,7 +17,7 @@ from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros.client.blocking import SpatialClient
 from sdvlm_ros.conversions import camera_info_message, image_message
 from tests.hub_server import COMMIT, NAME, serving
-from tests.ros.conftest import running
+from tests.ros.conftest import PATIENCE_S, running
 from tests.ros.peer import DEPTH, INFO, RGB, Peer, Response, frame
 
 
@@ -57,7 +57,7 @@ def test_with_an_estimator_the_node_needs_no_depth_and_says_so(
         assert not response.answer.positions
         assert peer.publishers[DEPTH].get_subscription_count() == 0
         process.terminate()
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     assert "not measured" in output
 
 
@@ -79,7 +79,7 @@ def test_regions_are_measured_on_estimated_depth_with_a_warning(
         messages = frame(stamp_ns, depth=None)
         asked = peer.ask_about(messages, stamp_ns)
         assert asked.answer.depth_source == "estimated_metric", asked.error_msg
-        measured = client.measure({"wall": (16, 12, 48, 36)}, stamp_ns=stamp_ns, timeout=20.0)
+        measured = client.measure({"wall": (16, 12, 48, 36)}, stamp_ns=stamp_ns, timeout=PATIENCE_S)
         assert "estimated_depth" in measured.regions[0].warnings
         assert measured.header == asked.answer.header
 
@@ -92,7 +92,7 @@ def test_the_node_downloads_only_if_a_parameter_says_so(
         forbidden = [*_parameters(model=NAME), "-r", "__ns:=/offline"]
         with running("sdvlm_ros.node", "--ros-args", *forbidden, **hub_at):
             peer = Peer(context, "/offline")
-            assert peer.query.wait_for_service(60.0)
+            assert peer.query.wait_for_service(PATIENCE_S)
             response = peer.ask()
         assert response.error_code == Response.MODEL_NOT_READY
         assert f"sdvlm download {NAME}" in response.error_msg
@@ -104,7 +104,7 @@ def test_the_node_downloads_only_if_a_parameter_says_so(
             stamp_ns = time.time_ns()
             answered = peer.ask_about(frame(stamp_ns), stamp_ns)
             process.terminate()
-            output, _ = process.communicate(timeout=30)
+            output, _ = process.communicate(timeout=PATIENCE_S)
         assert answered.error_code == Response.NONE
         assert f"{NAME}@{COMMIT}" in output
         assert "licence: apache-2.0" in output

@@ -30,7 +30,7 @@ from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, frame_from_messages, image_message
 from sdvlm_ros.dispatch import Dispatcher
 from sdvlm_ros.visualization import Visualization
-from tests.ros.conftest import running
+from tests.ros.conftest import PATIENCE_S, running
 from tests.ros.peer import (
     DEPTH,
     HEIGHT,
@@ -214,7 +214,7 @@ def test_a_question_that_takes_too_long_times_out(peer: Peer, stamp_ns: int) -> 
 def test_more_questions_than_the_queue_holds_are_refused_at_once(peer: Peer, stamp_ns: int) -> None:
     peer.ask_about(frame(stamp_ns), stamp_ns)
     futures = [peer.query.call_async(peer.request(stamp_ns=stamp_ns)) for _ in range(24)]
-    peer.spin_until(lambda: all(f.done() for f in futures), 60.0, "every response")
+    peer.spin_until(lambda: all(f.done() for f in futures), "every response")
     codes = [future.result().error_code for future in futures]
     assert set(codes) == {Response.NONE, Response.QUEUE_FULL}
     assert codes.count(Response.NONE) >= 8
@@ -268,7 +268,7 @@ def test_a_captured_frame_can_be_asked_about_when_the_buffer_has_moved_on(
                 return client.capture()
             return 0
 
-        held_ns = peer.spin_until(held, 30.0, "a capture")
+        held_ns = peer.spin_until(held, "a capture")
     stamp_ns = time.time_ns()
     for index in range(1, 13):  # more than buffer_size
         later = stamp_ns + index * 10**8
@@ -291,7 +291,7 @@ def test_a_frame_too_old_to_answer_from_is_not_held(
             peer.publishers[topic].publish(message)
         return bool(re.search(text, peer.ask().error_msg))
 
-    peer.spin_until(arrived, 20.0, "its arrival")
+    peer.spin_until(arrived, "its arrival")
     with SpatialClient() as client, pytest.raises(SpatialQueryFailed, match=text) as refusal:
         client.capture()
     assert refusal.value.code == Response.STALE_IMAGE
@@ -301,7 +301,7 @@ def test_diagnostics_count_what_arrives_on_each_topic(peer: Peer, stamp_ns: int)
     arrays: list[DiagnosticArray] = []
     peer.node.create_subscription(DiagnosticArray, "/diagnostics", arrays.append, 10)
     peer.publishers[RGB].publish(color(stamp_ns))
-    peer.spin_until(lambda: len(arrays) >= 2, 20.0, "diagnostics")
+    peer.spin_until(lambda: len(arrays) >= 2, "diagnostics")
     values = {pair.key: pair.value for pair in arrays[-1].status[0].values}
     assert int(values["colour received"]) > 0
     assert values["colour dropped"] == "0"
@@ -329,7 +329,7 @@ def test_the_node_ends_with_status_0_on_a_signal(
     with running("sdvlm_ros.node", "--ros-args", *arguments) as process:
         Peer(context, "/ending").connect()
         process.send_signal(number)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, output
         assert "Traceback" not in output
 
@@ -338,7 +338,7 @@ def test_a_model_that_is_not_there_leaves_a_node_that_says_so(context: rclpy.Con
     pytest.importorskip("torch")
     with running("sdvlm_ros.node", "--ros-args", "-p", "model:=/nowhere", "-r", "__ns:=/lost"):
         peer = Peer(context, "/lost")
-        assert peer.query.wait_for_service(60.0)
+        assert peer.query.wait_for_service(PATIENCE_S)
         response = peer.ask()
         assert response.error_code == Response.MODEL_NOT_READY
         assert "/nowhere" in response.error_msg
@@ -362,12 +362,12 @@ def test_the_life_cycle_can_be_gone_through_twice(tiny_model: Path, context: rcl
         peer = Peer(context, "/managed")
         change = peer.node.create_client(ChangeState, "spatial_query/change_state")
         # Services are discovered one by one; a request to one that is not yet is lost.
-        assert change.wait_for_service(60.0)
-        assert peer.query.wait_for_service(60.0)
+        assert change.wait_for_service(PATIENCE_S)
+        assert peer.query.wait_for_service(PATIENCE_S)
 
         def transition(number: int) -> bool:
             future = change.call_async(ChangeState.Request(transition=Transition(id=number)))
-            peer.spin_until(future.done, 60.0, f"transition {number}")
+            peer.spin_until(future.done, f"transition {number}")
             return future.result().success
 
         assert "unconfigured" in peer.ask().error_msg
@@ -380,7 +380,7 @@ def test_the_life_cycle_can_be_gone_through_twice(tiny_model: Path, context: rcl
             assert peer.ask_about(frame(stamp_ns), stamp_ns).error_code == Response.NONE
             waiting = [peer.query.call_async(peer.request(stamp_ns=stamp_ns)) for _ in range(4)]
             assert transition(Transition.TRANSITION_DEACTIVATE)
-            peer.spin_until(lambda w=waiting: all(f.done() for f in w), 60.0, "the replies")
+            peer.spin_until(lambda w=waiting: all(f.done() for f in w), "the replies")
             assert {f.result().error_code for f in waiting} <= {
                 Response.NONE,
                 Response.CANCELED,

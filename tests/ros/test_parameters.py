@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 
 from sdvlm_core.errors import ParameterError
 from sdvlm_ros import parameters
-from tests.ros.conftest import ROOT
+from tests.ros.conftest import PATIENCE_S, ROOT
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_the_node_ends_with_status_2_on_a_yaml_with_an_unknown_parameter(tmp_pat
     file = tmp_path / "params.yaml"
     file.write_text("/**:\n  ros__parameters:\n    use_sim_time: false\n    sync_slob: 0.1\n")
     command = [sys.executable, "-m", "sdvlm_ros.node", "--ros-args", "--params-file", str(file)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ended.returncode == 2, ended.stderr
     assert "'sync_slob', did you mean sync_slop?" in ended.stderr
     assert "Traceback" not in ended.stderr

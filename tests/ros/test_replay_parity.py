@@ -35,7 +35,7 @@ from sdvlm_core.camera.messages import nanoseconds  # noqa: E402
 from sdvlm_ros import frame_buffer  # noqa: E402
 from tests import bags  # noqa: E402
 from tests.bags import START  # noqa: E402
-from tests.ros.conftest import ROOT, running  # noqa: E402
+from tests.ros.conftest import PATIENCE_S, ROOT, running  # noqa: E402
 from tests.ros.peer import Peer, Response  # noqa: E402
 
 FRAMES = 4
@@ -79,11 +79,11 @@ def test_the_same_bag_gives_the_same_answers_through_the_command_and_the_node(
     )
     try:
         online = answers_of_the_node(bag, context, one_thread)
-        _, said = offline.communicate(timeout=60)
+        _, said = offline.communicate(timeout=PATIENCE_S)
     finally:
         if offline.poll() is None:
             offline.send_signal(signal.SIGINT)
-            offline.wait(30)
+            offline.wait(PATIENCE_S)
     assert offline.returncode == 0, said
     written = {}
     with rosbag2.Reader(tmp_path / "out" / "answers") as reader:
@@ -117,8 +117,8 @@ def answers_of_the_node(
         running("sdvlm_ros.bag_player", *player) as replay,
     ):
         peer = Peer(context, "/parity")
-        assert peer.query.wait_for_service(60.0)
-        deadline = time.monotonic() + 60.0
+        assert peer.query.wait_for_service(PATIENCE_S)
+        deadline = time.monotonic() + PATIENCE_S
         answered = 0
         while len(answers) < FRAMES * len(QUESTIONS) and replay.poll() is None:
             assert time.monotonic() < deadline, f"{len(answers)} answers in time"

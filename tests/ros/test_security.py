@@ -11,7 +11,7 @@ import pytest
 import rclpy
 from rclpy.node import Node
 
-from tests.ros.conftest import ROOT, running
+from tests.ros.conftest import PATIENCE_S, ROOT, running
 from tests.ros.peer import Peer
 
 POLICY = ROOT / "config" / "sros_policy.xml"
@@ -24,9 +24,9 @@ def peer() -> Iterator[Peer]:
     rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
     with running("sdvlm_ros.node", "--ros-args", "-p", "autostart:=false"):
         peer = Peer(context)
-        assert peer.query.wait_for_service(120.0)
+        assert peer.query.wait_for_service(PATIENCE_S)
         # Which names belong to which node is told apart from the names, and later.
-        peer.spin_until(lambda: services_of(peer.node), 60.0, "the node's services")
+        peer.spin_until(lambda: services_of(peer.node), "the node's services")
         yield peer
     context.try_shutdown()
 
@@ -64,7 +64,7 @@ def test_what_the_node_offers_is_what_the_policy_lets_it_offer(peer: Peer) -> No
     node: Node = peer.node
     wanted = allowed("service", "reply")
     # Later ones may still be on their way here; what is not allowed stays and fails.
-    peer.spin_until(lambda: services_of(node) >= wanted, 30.0, "every service of the policy")
+    peer.spin_until(lambda: services_of(node) >= wanted, "every service of the policy")
     assert services_of(node) == wanted
 
 
@@ -91,7 +91,7 @@ def test_the_nodes_inputs_are_allowed_by_their_own_names(peer: Peer) -> None:
 def test_a_node_that_is_not_active_is_not_well(peer: Peer, name: str, reason: str) -> None:
     command = [sys.executable, "docker/healthcheck.py", name, "--timeout", "20"]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{name} {reason}" in done.stderr

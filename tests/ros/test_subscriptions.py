@@ -19,7 +19,7 @@ from sdvlm_core.camera.pairing import Input
 from sdvlm_ros import parameters
 from sdvlm_ros.conversions import image_message
 from sdvlm_ros.subscriptions import Subscriptions
-from tests.ros.conftest import running
+from tests.ros.conftest import PATIENCE_S, running
 from tests.ros.peer import DEPTH, HEIGHT, INFO, RGB, WIDTH, Peer, Response, depth, frame, info
 
 
@@ -40,7 +40,7 @@ class Watched:
 
     def publish_until(self, make: Callable[[int], dict], told: Callable[[], bool]) -> None:
         """Publish frames at 20 Hz until the diagnostics tell."""
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + PATIENCE_S
         while not told():
             assert time.monotonic() < deadline, self.status
             for topic, message in make(time.time_ns()).items():
@@ -60,7 +60,7 @@ def watched(tiny_model: Path) -> Iterator[Watched]:
         peer.connect()
         yield Watched(peer)
         process.terminate()
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     context.try_shutdown()
     assert output.count("depth has frame_id 'depth_optical' but colour 'optical'") == 1
     assert output.count("camera_info has lens distortion (plumb_bob)") == 1
@@ -227,7 +227,7 @@ def test_a_publisher_whose_qos_does_not_suit_is_named_with_the_parameter_to_set(
     peer.node.destroy_publisher(peer.publishers[RGB])
     peer.node.create_publisher(Image, RGB, qos_profile_sensor_data)
     peer.executor.add_node(node)
-    peer.spin_until(lambda: inputs.mismatches[Input.COLOR], 20.0, "the mismatch")
+    peer.spin_until(lambda: inputs.mismatches[Input.COLOR], "the mismatch")
     problem = inputs.problem()
     assert "set rgb_qos to sensor_data" in problem
     assert "best_effort" in problem
@@ -244,14 +244,13 @@ def test_a_topic_of_another_name_or_type_is_found_and_told(context: rclpy.Contex
     peer.node.create_publisher(Image, f"{RGB}/compressed", 10)
     peer.node.create_publisher(Image, "camera/depth/image_raw", 10)
     peer.node.destroy_publisher(peer.publishers[DEPTH])
-    peer.spin_until(lambda: "set rgb_transport" in inputs.problem(), 20.0, "the type")
+    peer.spin_until(lambda: "set rgb_transport" in inputs.problem(), "the type")
     assert "sensor_msgs/msg/CompressedImage is expected" in inputs.problem()
     peer.spin_until(
         lambda: (
             "remap depth_registered/image_rect" in inputs.problem()
             and "/elsewhere/camera/depth/image_raw" in inputs.problem()
         ),
-        20.0,
         "the other topic",
     )
     inputs.close()

@@ -16,6 +16,7 @@ from sdvlm.msg import SpatialAnswer
 from sdvlm_core.errors import TransformError
 from sdvlm_ros.conversions import time_message
 from sdvlm_ros.transforms import Transforms
+from tests.ros.conftest import PATIENCE_S
 
 STAMP = 5_000_000_000
 
@@ -37,7 +38,7 @@ def apply(context: rclpy.Context, answer: SpatialAnswer, target: str, broadcast:
         transform.transform.translation.x, transform.transform.translation.z = 1.0, 2.0
         broadcaster = tf2_ros.StaticTransformBroadcaster(node)
         broadcaster.sendTransform(transform)
-    executor.spin_until_future_complete(task, timeout_sec=10.0)
+    executor.spin_until_future_complete(task, timeout_sec=PATIENCE_S)
     assert task.done()
     transforms.close()
     task.result()
@@ -55,7 +56,7 @@ def test_a_transform_sent_before_the_answer_is_kept_for_it_until_after_the_deact
     transforms = Transforms(node)
     transforms.listen()
     broadcaster = tf2_ros.TransformBroadcaster(node)
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + PATIENCE_S
     while not broadcaster.pub_tf.get_subscription_count() and time.monotonic() < deadline:
         executor.spin_once(timeout_sec=0.05)
     # The image's moment, and then two minutes in which the model thinks.
@@ -69,7 +70,7 @@ def test_a_transform_sent_before_the_answer_is_kept_for_it_until_after_the_deact
         executor.spin_once(timeout_sec=0.05)
     transforms.close()
     task = executor.create_task(transforms.apply(answer, "base"))
-    executor.spin_until_future_complete(task, timeout_sec=10.0)
+    executor.spin_until_future_complete(task, timeout_sec=PATIENCE_S)
     task.result()
     assert answer.positions[0].x == 1.5
     node.destroy_node()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from sdvlm_core.verification import Check
 from sdvlm_ros import visualization
 from sdvlm_ros.visualization import LIFETIME_S, Visualization
 from tests.core.geometry.test_measure import table
+from tests.ros.conftest import PATIENCE_S
 
 Result = tuple[RgbdFrame, tuple[Measured, ...], tuple[Pair, ...]]
 STAMP_NS = 1_700_000_000_123_456_789
@@ -42,12 +44,11 @@ class Screen:
             self.node.create_subscription(kind, f"shown/{topic}", received.append, 5)
 
     def wait(self, condition, what: str) -> None:
-        """Spin until it is true, 20 s at most."""
-        for _ in range(400):
-            if condition():
-                return
+        """Spin until it is true."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S} s"
             self.executor.spin_once(timeout_sec=0.05)
-        pytest.fail(f"{what} did not happen within 20 s")
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +199,7 @@ def test_a_result_that_cannot_be_drawn_is_logged_and_the_next_one_is_shown(
     failed = threading.Event()
     monkeypatch.setattr(shown, "_log", type("Log", (), {"error": lambda *_: failed.set()})())
     shown.show(replace(result[0], depth=None), *result[1:])
-    assert failed.wait(20.0)
+    assert failed.wait(PATIENCE_S)
     shown.show(*result)
     screen.wait(lambda: screen.markers, "markers")
 

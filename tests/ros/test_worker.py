@@ -19,6 +19,7 @@ from sdvlm_ros import worker as worker_module
 from sdvlm_ros.frame_buffer import BufferedMessage, RawFrame
 from sdvlm_ros.ticket import Control, Outcome, Stage, Ticket
 from sdvlm_ros.worker import FrameDecoder, Worker
+from tests.ros.conftest import PATIENCE_S
 from tests.ros.peer import color, depth, info
 
 
@@ -59,7 +60,7 @@ class Settled(Outcome[None]):
         self.results.put(result)
 
     def get(self) -> Exception | None:
-        return self.results.get(timeout=20)
+        return self.results.get(timeout=PATIENCE_S)
 
     def empty(self) -> bool:
         return self.results.empty()

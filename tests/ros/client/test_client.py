@@ -32,7 +32,7 @@ from sdvlm_ros.client.blocking import (
     SpatialQueryFailed,
 )
 from sdvlm_ros.simulated_camera import FRAME_ID
-from tests.ros.conftest import ROOT, running
+from tests.ros.conftest import PATIENCE_S, ROOT, running
 from tests.ros.peer import Response
 
 MUG, BOX, CAN = TABLE
@@ -52,8 +52,8 @@ def client() -> Iterator[SpatialClient]:
         running("sdvlm_ros.simulated_camera", "--ros-args", *inside, "-p", "rate:=5.0"),
         SpatialClient(SERVER) as client,
     ):
-        client.wait_for_node(120.0)
-        deadline = time.monotonic() + 120.0
+        client.wait_for_node(PATIENCE_S)
+        deadline = time.monotonic() + PATIENCE_S
         while not _sees(client):
             assert node.poll() is None
             assert time.monotonic() < deadline
@@ -159,7 +159,7 @@ def test_many_threads_share_one_client(client) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60.0)
+        thread.join(PATIENCE_S)
     assert heights == pytest.approx([thing.size[2] for thing in TABLE] * 4, abs=0.05)
     assert len(heights) == 12
 
@@ -185,9 +185,9 @@ def called(context: rclpy.Context, handler: Any, node: rclpy.node.Node) -> Trigg
     executor.add_node(node)
     node.create_service(Trigger, "pick", handler)
     caller = node.create_client(Trigger, "pick")
-    assert caller.wait_for_service(30.0)
+    assert caller.wait_for_service(PATIENCE_S)
     future = caller.call_async(Trigger.Request())
-    executor.spin_until_future_complete(future, timeout_sec=60.0)
+    executor.spin_until_future_complete(future, timeout_sec=PATIENCE_S)
     assert future.done(), "the callback never came back: a deadlock"
     return future.result()
 
@@ -234,7 +234,12 @@ def test_the_example_plans_a_pick_from_the_camera_or_says_why_not(
     command = [sys.executable, "examples/pick_planner.py", "red mug"]
     command += [*map(str, BOXES["red mug"]), "--up", *map(str, UP), "--server", SERVER]
     done = subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [*command, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     if reason:
         assert (done.returncode, done.stdout) == (1, "")
@@ -250,7 +255,7 @@ def test_the_example_plans_a_pick_from_the_camera_or_says_why_not(
 
 def test_an_active_node_is_well_in_the_containers_view(client) -> None:
     command = [sys.executable, "docker/healthcheck.py", SERVER, "--timeout", "20"]
-    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
+    assert subprocess.run(command, cwd=ROOT, timeout=PATIENCE_S, check=False).returncode == 0
 
 
 class Reasoner:
@@ -347,7 +352,7 @@ def test_reasoning_that_takes_too_long_is_given_up_and_canceled_in_the_node(
     with pytest.raises(SpatialQueryFailed, match="no reply from the node within") as late:
         asking.reason(["x" * 500], timeout=0.1)
     assert late.value.code == Response.TIMEOUT
-    assert reasoner.canceled.wait(10.0)
+    assert reasoner.canceled.wait(PATIENCE_S)
     assert asking.reason(["next"])[0].text == "next"
 
 
@@ -382,10 +387,10 @@ def test_closing_releases_those_who_wait_and_cancels_what_they_asked(asking, rea
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    assert begun.wait(30.0)
+    assert begun.wait(PATIENCE_S)
     asking.close()
-    waiting.join(10.0)
+    waiting.join(PATIENCE_S)
     assert failures[0].code == Response.CANCELED
-    assert reasoner.canceled.wait(10.0)
+    assert reasoner.canceled.wait(PATIENCE_S)
     with pytest.raises(SpatialQueryFailed, match="closed"):
         asking.ask("Is anybody there?")
