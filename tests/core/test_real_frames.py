@@ -1,35 +1,39 @@
-"""Real RGB-D frames with known answers: the frame path keeps their metres.
+"""RGB-D frames in real formats with known answers: the frame path keeps their metres.
 
-The frames are read from ../shared/realdata and never copied here (their licences differ).
+Two generated frames travel with the project (tests/fixtures). Real ones are read from
+../shared/realdata where it exists, and never copied here (their licences differ).
 """
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sdvlm_core.frame import point_at, read_frame
+from sdvlm_core.frame import point_at
+from sdvlm_core.model.backbones.clip_image import SquareCanvas
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
-from sdvlm_core.model.image_tokens import SquareCanvas
+from tests.fixtures.frames import FRAMES, read, write
 from tests.paths import SHARED
 
-REAL = SHARED / "realdata"
-pytestmark = pytest.mark.skipif(not REAL.exists(), reason="../shared/realdata is absent")
-FOLDERS = sorted(path.parent for path in REAL.glob("*/questions.json"))
+REAL = tuple(sorted(path.parent for path in (SHARED / "realdata").glob("*/questions.json")))
+needs_real = pytest.mark.skipif(not REAL, reason="../shared/realdata is absent")
 CELLS = 12
 
 
-def _read(folder):
-    known = json.loads((folder / "questions.json").read_text())
-    frame = read_frame(folder / known["rgb"], folder / known["depth"], folder / "intrinsics.json")
-    return frame, known
+def test_the_generated_frames_are_what_their_generator_writes(tmp_path: Path) -> None:
+    write(tmp_path)
+    for folder in FRAMES:
+        (kept, known), (frame, truth) = read(folder), read(tmp_path / folder.name)
+        np.testing.assert_array_equal(kept.rgb, frame.rgb)
+        np.testing.assert_array_equal(kept.depth, frame.depth)
+        assert (kept.intrinsics, known) == (frame.intrinsics, truth)
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_real_frame_reads_and_its_grid_lies_within_its_depth(folder):
-    frame, _ = _read(folder)
+@pytest.mark.parametrize("folder", [*FRAMES, *REAL], ids=lambda folder: folder.name)
+def test_a_frame_reads_and_its_grid_lies_within_its_depth(folder: Path) -> None:
+    frame, _ = read(folder)
     grid = pool(frame.depth, frame.intrinsics, EncodingSettings(kind="xyz"), CELLS)
     z = grid.coordinates[grid.valid, 2]
     assert grid.valid.mean() > 0.2
@@ -40,10 +44,19 @@ def test_a_real_frame_reads_and_its_grid_lies_within_its_depth(folder):
     assert np.median(x[left]) < 0 < np.median(x[right])
 
 
-def test_the_point_under_an_object_lies_on_the_object_that_was_fitted_there():
+@pytest.mark.parametrize(
+    ("folders", "objects"),
+    [
+        pytest.param(FRAMES, 7, id="generated"),
+        pytest.param(REAL, 10, id="real", marks=needs_real),
+    ],
+)
+def test_the_point_under_an_object_lies_on_the_object(
+    folders: tuple[Path, ...], objects: int
+) -> None:
     off = []
-    for folder in FOLDERS:
-        frame, known = _read(folder)
+    for folder in folders:
+        frame, known = read(folder)
         for item in known["objects"]:
             if "center_cam_m" not in item or "cad_extents_mm" not in item:
                 continue
@@ -55,13 +68,17 @@ def test_the_point_under_an_object_lies_on_the_object_that_was_fitted_there():
             distance = float(np.linalg.norm(np.array([point.x, point.y, point.z]) - (x, y, z)))
             # From the centre to the surface is at most half of the object's diagonal.
             off.append(distance - np.linalg.norm(item["cad_extents_mm"]) / 2000)
-    assert len(off) >= 10
+    assert len(off) >= objects
     assert np.mean(np.array(off) < 0.02) >= 0.9
 
 
-def test_a_cell_of_the_grid_is_the_mean_of_its_own_pixels():
-    folder = next(path for path in FOLDERS if path.name == "ycb_realsense_1")
-    frame, _ = _read(folder)
+@pytest.mark.parametrize(
+    "folder",
+    [*FRAMES, pytest.param(SHARED / "realdata" / "ycb_realsense_1", marks=needs_real)],
+    ids=lambda folder: folder.name,
+)
+def test_a_cell_of_the_grid_is_the_mean_of_its_own_pixels(folder: Path) -> None:
+    frame, _ = read(folder)
     grid = pool(frame.depth, frame.intrinsics, EncodingSettings(kind="xyz"), CELLS)
     canvas = SquareCanvas(frame.width, frame.height)
     row, column = 7, 5

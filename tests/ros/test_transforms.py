@@ -24,7 +24,7 @@ STAMP = 5_000_000_000
 def apply(context: rclpy.Context, answer: SpatialAnswer, target: str, broadcast: bool) -> None:
     """Run Transforms.apply on an executor, with camera 2 m above and 1 m ahead of base."""
     node = rclpy.create_node("transforms", context=context)
-    node.declare_parameter("tf_timeout", 5.0 if broadcast else 0.2)
+    node.declare_parameter("tf_timeout", PATIENCE_S if broadcast else 0.2)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     transforms = Transforms(node)
@@ -50,7 +50,7 @@ def test_a_transform_sent_before_the_answer_is_kept_for_it_until_after_the_deact
     tf2_ros = pytest.importorskip("tf2_ros", reason="tf2_ros comes with ROS and not as a wheel")
     pytest.importorskip("tf2_geometry_msgs", reason="it comes with ROS and not as a wheel")
     node = rclpy.create_node("transforms", context=context)
-    node.declare_parameter("tf_timeout", 5.0)
+    node.declare_parameter("tf_timeout", PATIENCE_S)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     transforms = Transforms(node)

@@ -100,7 +100,7 @@ def raw_frame(stamp_ns: int = 1, metres: float = 1.0) -> RawFrame:
 def ticket(
     frame: RawFrame,
     question: str = "?",
-    seconds: float = 60.0,
+    seconds: float = PATIENCE_S,
     on_progress: Callable[[Stage, int, str], None] | None = None,
 ) -> tuple[Ticket[Engine, SpatialAnswer], Settled]:
     outcome, now = Settled(), time.monotonic()
@@ -108,7 +108,7 @@ def ticket(
 
 
 def submit(
-    worker: Worker[Engine], frame: RawFrame, question: str = "?", seconds: float = 60.0
+    worker: Worker[Engine], frame: RawFrame, question: str = "?", seconds: float = PATIENCE_S
 ) -> Settled:
     one, outcome = ticket(frame, question, seconds)
     worker.submit(one)
