@@ -20,7 +20,7 @@ from sdvlm_core.geometry.support_plane import Plane
 from sdvlm_core.geometry.upright_box import upright_box
 from tests.core.geometry.test_measure import camera, sizes, table
 
-some = settings(max_examples=25, derandomize=True)
+some = settings(derandomize=True)
 seeds = st.integers(0, 2**32 - 1)
 rotations = st.builds(
     lambda axis, angle: Rotation.from_rotvec(angle * np.array(axis) / np.linalg.norm(axis)),

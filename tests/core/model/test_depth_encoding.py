@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdvlm_core.errors import CheckpointError, DepthError, IntrinsicsError
@@ -36,7 +36,6 @@ def _pooled_slowly(depth: np.ndarray, camera: CameraIntrinsics, cells: int) -> n
     return np.where(counts > 0, sums / np.maximum(counts, 1), 0).reshape(-1, 3)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     width=st.integers(5, 40),
     height=st.integers(5, 40),

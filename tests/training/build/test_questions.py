@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training.build.questions import (
@@ -54,7 +54,6 @@ def _asked(seed: int):
     return objects, ask_all(view, np.random.default_rng(seed), dict.fromkeys(TYPES, 3))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6))
 def test_the_text_of_an_answer_scores_as_correct(seed):
     for question in _asked(seed)[1]:
@@ -62,7 +61,6 @@ def test_the_text_of_an_answer_scores_as_correct(seed):
         assert outcome.correct, question
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6))
 def test_only_visible_objects_with_a_unique_name_are_asked_about(seed):
     objects, questions = _asked(seed)

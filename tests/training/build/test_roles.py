@@ -47,7 +47,7 @@ def _plain(text: str) -> str:
 
 
 def _models(file: Path, **roles: Chat) -> Path:
-    common = {"model": "m", "timeout": 1.0, "retries": 3, "prompt_price": 1.0}
+    common = {"model": "m", "timeout": 3.0, "retries": 3, "prompt_price": 1.0}
     stored = {name: common | {"url": state.address} for name, state in roles.items()}
     file.write_text(yaml.safe_dump(stored))
     return file

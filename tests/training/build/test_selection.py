@@ -6,14 +6,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training.build.boxes import upright_box
 from training.build.selection import Rules, category_of, select
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     st.tuples(*[st.floats(0.05, 3)] * 3),
     st.floats(-4, 4),
