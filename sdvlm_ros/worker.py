@@ -69,8 +69,10 @@ class FrameDecoder:
     def _decode(self, raw: RawFrame) -> RgbdFrame:
         try:
             color = read_serialized(raw.color.data, self._color_type, "a colour image", FrameError)
-            depth = raw.depth and read_serialized(
-                raw.depth.data, self._depth_type, "a depth image", DepthError
+            depth = (
+                None
+                if raw.depth is None
+                else read_serialized(raw.depth.data, self._depth_type, "a depth image", DepthError)
             )
             info = read_serialized(raw.info.data, CameraInfo, "camera_info", IntrinsicsError)
             return frame_from_messages(color, depth, info)

@@ -13,10 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sdvlm_core.camera.decoding import (
-    Message,
     frame_from_messages,
     is_color,
     is_depth,
@@ -43,6 +42,9 @@ if TYPE_CHECKING:
     from rosbags.interfaces import Connection
     from rosbags.rosbag2 import Reader
     from rosbags.typesys.store import Typestore
+
+#: A deserialized message: `rosbags` makes the classes at run time.
+Message: TypeAlias = Any
 
 #: Names of the node's inputs, raw and as image_transport compresses them.
 COLOR_NAMES = ("rgb/image_rect_color", "rgb/image_rect_color/compressed")
@@ -336,7 +338,7 @@ def decode(frame: BagFrame) -> RgbdFrame:
     try:
         return frame_from_messages(
             _deserialized(frame.color, FrameError),
-            frame.depth and _deserialized(frame.depth, DepthError),
+            None if frame.depth is None else _deserialized(frame.depth, DepthError),
             _deserialized(frame.info, IntrinsicsError),
         )
     except MemoryError as error:

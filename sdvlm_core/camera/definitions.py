@@ -1,7 +1,7 @@
-"""The interfaces of the ROS package `sdvlm`, for bags that are written without ROS.
+"""The message definitions of the ROS package `sdvlm`, for bags written without ROS.
 
-The text of msg/*.msg without its comments, because an installation by pip has no msg directory; a
-test holds the two equal. Knows nothing of what the fields mean.
+The text of msg/*.msg without comments, because a pip installation has no msg directory; a test
+compares the two. Does not know what the fields mean.
 """
 
 from __future__ import annotations

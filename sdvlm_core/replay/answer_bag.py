@@ -21,7 +21,7 @@ import numpy as np
 
 from sdvlm_core.answer import answer_from_document
 from sdvlm_core.camera import messages
-from sdvlm_core.camera.decoding import Message
+from sdvlm_core.camera.bags import Message
 from sdvlm_core.camera.definitions import DEFINITIONS
 
 if TYPE_CHECKING:

@@ -117,14 +117,14 @@ def test_32FC1_is_metres_and_what_is_no_distance_is_no_reading(
 @pytest.mark.parametrize("encoding", ["yuv422", "bayer_rggb8", "mono16", "8UC3", "", "RGB8"])
 def test_colour_in_any_other_encoding_is_refused_by_name(encoding: str) -> None:
     message = image_message(np.zeros((4, 5, 3), np.uint8), encoding)
-    with pytest.raises(FrameError, match=f"encoding '{encoding}'; rgb8, bgr8"):
+    with pytest.raises(FrameError, match=f"encoding '{encoding}'; supported are rgb8, bgr8"):
         color_from_message(message)
 
 
 @pytest.mark.parametrize("encoding", ["mono16", "16SC1", "64FC1", "rgb8", ""])
 def test_depth_in_any_other_encoding_is_refused_by_name(encoding: str) -> None:
     message = image_message(np.ones((4, 5), np.uint16), encoding)
-    with pytest.raises(DepthError, match=f"encoding '{encoding}'; 16UC1"):
+    with pytest.raises(DepthError, match=f"encoding '{encoding}'; supported are 16UC1"):
         depth_from_message(message)
 
 
@@ -139,7 +139,7 @@ def test_truncated_data_is_refused_at_every_length(length: int) -> None:
 def test_a_step_shorter_than_a_row_is_refused() -> None:
     message = image_message(np.ones((4, 5, 3), np.uint8), "rgb8")
     message.step = 14
-    with pytest.raises(FrameError, match="step of 14 bytes, but a row needs 15"):
+    with pytest.raises(FrameError, match="step of 14 bytes; a row needs at least 15"):
         color_from_message(message)
 
 
@@ -185,15 +185,15 @@ def test_compressed_32FC1_depth_undoes_the_inverse_quantisation() -> None:
 @pytest.mark.parametrize(
     ("form", "data", "text"),
     [
-        ("16UC1; jpeg compressed", b"\xff\xd8", "JPEG destroys depth"),
-        ("16UC1; compressedDepth rvl", b"0" * 99, "is not read"),
+        ("16UC1; jpeg compressed", b"\xff\xd8", "JPEG is lossy"),
+        ("16UC1; compressedDepth rvl", b"0" * 99, "is not supported"),
         ("16UC1; compressedDepth png", b"0" * 12, "truncated"),
-        ("16UC1; compressedDepth png", b"0" * 99, "truncated or not of that format"),
-        ("mono16; compressedDepth png", b"0" * 99, "is not read"),
+        ("16UC1; compressedDepth png", b"0" * 99, "truncated or has another format"),
+        ("mono16; compressedDepth png", b"0" * 99, "is not supported"),
         (
             "32FC1; png compressed",
             cv2.imencode(".png", np.ones((2, 2), np.uint16))[1].tobytes(),
-            "lacks the compressedDepth header",
+            "has no compressedDepth header",
         ),
     ],
 )
