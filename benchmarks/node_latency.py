@@ -32,8 +32,7 @@ import numpy as np
 
 from sdvlm.msg import SpatialAnswer
 from sdvlm.srv import SpatialQuery
-from sdvlm_core.engine import SpatialEngine
-from sdvlm_core.model.checkpoint import load
+from sdvlm_core.engine import LoadOptions, SpatialEngine, load_engine
 from sdvlm_ros.conversions import frame_from_messages, nanoseconds, time_message
 
 QUESTION = "How far is the wall?"
@@ -130,7 +129,7 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         with node_and_camera(chosen.model) as (_, camera):
-            engine = SpatialEngine(load(chosen.model))
+            engine = load_engine(LoadOptions(chosen.model))
             for _ in range(30):
                 camera.spin()
             ways = {

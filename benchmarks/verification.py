@@ -18,8 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` is used from th
 from rich.console import Console
 from rich.progress import track
 
-from sdvlm_core.engine import SpatialEngine
-from sdvlm_core.model.checkpoint import load
+from sdvlm_core.engine import LoadOptions, load_engine
 from sdvlm_core.verification import verify
 from training.evaluate.run import questions_of
 from training.evaluate.score import score
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--limit", type=int, default=200, help="Frames.")
     options = parser.parse_args()
-    engine = SpatialEngine(load(options.model))
+    engine = load_engine(LoadOptions(options.model))
     table: Counter[tuple[str, str]] = Counter()
     frames = list(read_frames(options.directory, options.limit))
     for frame in track(frames, "asking", console=Console(stderr=True)):

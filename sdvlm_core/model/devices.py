@@ -103,7 +103,7 @@ def resolve_device(device: str) -> torch.device:
     """`auto` = CUDA when there is one, else the CPU; anything else as torch names it.
 
     Raises:
-        CheckpointError: the named device does not exist here.
+        CheckpointError: the named device does not exist on this machine.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

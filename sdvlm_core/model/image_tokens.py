@@ -1,8 +1,8 @@
 """Which pixels of a frame an image token shows, for towers that see a square grid of tokens.
 
-LLaVA pads a frame to a square before CLIP resizes it. The picture and everything that must line up
-with its tokens, above all the depth grid, take the padding from here. Does not know depth values,
-models or colours.
+LLaVA pads a frame to a square before CLIP resizes it. The CLIP input, the depth grid and everything
+else that must line up with image tokens use this geometry. Does not know depth values, models or
+colours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The layouts of the releases SD-VLM and Depth-Anything-V2, as rules to transformers' layout.
+"""The layouts of SD-VLM's and Depth-Anything-V2's releases, mapped to transformers' layout.
 
 Which tensor of a released file goes where, which are ignored by name, and which architecture
 config.json and the shapes imply. Opens no file (`conversion_plan` and `convert` do).
@@ -190,7 +190,7 @@ def llava_config(released: Mapping[str, Any], tower: CLIPVisionConfig) -> LlavaC
     for key, value in _REQUIRED.items():
         if released.get(key, value) != value:
             raise CheckpointError(
-                f"config.json says {key} = {released[key]!r}; only {value!r} is supported"
+                f"config.json has {key} = {released[key]!r}; only {value!r} is supported"
             )
     if released.get("rope_scaling"):
         raise CheckpointError(f"rope_scaling is not supported: {released['rope_scaling']!r}")

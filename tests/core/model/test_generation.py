@@ -1,0 +1,92 @@
+"""The token loop with a scripted model: what it yields, where it stops, what it reports."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+
+from sdvlm_core.errors import QueryCanceled, QueryTimeout
+from sdvlm_core.model.generation import (
+    Generated,
+    GenerationOptions,
+    generate,
+    incremental_text,
+    mask_non_text,
+)
+
+END, VOCABULARY = 0, 256
+
+
+class ByteTokenizer:
+    """Token id = byte of UTF-8 text; 0 ends the sequence."""
+
+    bos_token_id = None
+    eos_token_id = END
+
+    def __len__(self) -> int:
+        return VOCABULARY
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool = False) -> str:
+        return bytes(ids).decode(errors="replace")
+
+
+def _scripted(text: str):
+    """A forward step that continues every prompt with this text, then ends."""
+    ids = iter([*text.encode(), END])
+    return lambda _: torch.nn.functional.one_hot(torch.tensor(next(ids)), VOCABULARY) * 9.0
+
+
+def _parts(text: str, stop: str = "", **options: object) -> tuple[list[str], Generated]:
+    generated = Generated(ByteTokenizer(), stop)
+    tokens = generate(_scripted(text), [1, 2], generated, GenerationOptions(**options))
+    return list(incremental_text(tokens, generated)), generated
+
+
+def test_the_parts_joined_are_the_text_and_the_end_token_is_not_in_it():
+    parts, generated = _parts("0.3 m")
+    assert parts == list("0.3 m")
+    assert generated.text == "0.3 m"
+    assert generated.token_texts == parts
+    assert all(0.9 < probability <= 1 for probability in generated.probabilities)
+    assert generated.prefill_s > 0
+    assert generated.decode_s > 0
+
+
+def test_an_incomplete_character_waits_for_its_other_bytes():
+    assert _parts("5 ± 1")[0] == ["5", " ", "±", " ", "1"]
+
+
+def test_the_stop_text_ends_the_answer_and_a_partial_one_is_emitted_when_it_is_none():
+    parts, generated = _parts("yes USER: and so on", stop="USER:")
+    assert "".join(parts) == generated.text == "yes "
+    parts, generated = _parts("a US dollar", stop="USER:")
+    assert "".join(parts) == generated.text == "a US dollar"
+    assert "U" not in parts
+
+
+def test_the_token_limit_cuts_the_answer():
+    assert _parts("0.3 m", max_new_tokens=3)[1].text == "0.3"
+
+
+def test_cancel_and_deadline_are_checked_before_every_token():
+    cancel = threading.Event()
+    generated = Generated(ByteTokenizer())
+    options = GenerationOptions(cancel=cancel)
+    tokens = generate(_scripted("0.3 m"), [1], generated, options)
+    next(tokens)
+    cancel.set()
+    with pytest.raises(QueryCanceled, match="after 1 tokens"):
+        next(tokens)
+    with pytest.raises(QueryTimeout, match="after 0 tokens"):
+        _parts("0.3 m", deadline=time.monotonic() - 1)
+
+
+def test_rows_that_are_no_text_are_never_chosen():
+    logits = mask_non_text(torch.zeros(2, 10), image_token_id=3, vocabulary=8)
+    assert torch.isinf(logits).nonzero().tolist() == [[r, c] for r in (0, 1) for c in (3, 8, 9)]
