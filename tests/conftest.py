@@ -28,10 +28,24 @@ settings.register_profile("ci", max_examples=20, deadline=None)
 settings.register_profile("thorough", max_examples=200, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-#: Files and folders of tests -> markers. `slow`: more than ten seconds of CPU time in one file.
+#: Files and folders of tests -> markers.
 MARKERS = {
     "ros": ("ros",),
+    "ros/client/test_client.py": ("slow",),
+    "ros/test_bag_player.py": ("slow",),
+    "ros/test_faults.py": ("slow",),
+    "ros/test_launch.py": ("slow",),
+    "ros/test_model_choices.py": ("slow",),
+    "ros/test_node.py": ("slow",),
+    "ros/test_replay_parity.py": ("slow",),
     "training": ("training",),
+    "training/ablate": ("slow",),
+    "training/build/test_build.py": ("slow",),
+    "training/build/test_roles.py": ("slow",),
+    "training/evaluate/test_evaluate.py": ("slow",),
+    "training/finetune/test_finetune.py": ("slow",),
+    "training/nano/test_training.py": ("slow",),
+    "training/simulate/test_simulate.py": ("slow",),
 }
 
 #: Imported to find out: mujoco may be installed where there is no headless OpenGL.

@@ -20,6 +20,9 @@ from tests.tiny_checkpoint import write_tiny_checkpoint
 from training.build.questions import TYPES
 from training.evaluate.score import score
 
+# Turns a hang into a failure; decides nothing else.
+HANG_S = 300.0
+
 ENTRIES: list[dict[str, Any]] = yaml.safe_load(run.QUESTIONS.read_text(encoding="utf-8"))
 
 
@@ -109,7 +112,7 @@ def test_a_child_that_ignores_signals_is_gone_after_the_block(
 
 def test_a_child_that_died_is_told_with_its_last_words() -> None:
     with run.running("child", [sys.executable, "-c", "raise SystemExit('no camera')"]) as child:
-        child.process.wait(30)
+        child.process.wait(HANG_S)
         with pytest.raises(run.DemoFailed, match=r"status 1.*\n?.*no camera"):
             child.check()
 
@@ -128,7 +131,7 @@ def start_demo(model: Path) -> subprocess.Popen[str]:
 
 def run_demo(model: Path) -> tuple[int, dict[str, Any], str]:
     with start_demo(model) as process:
-        output, errors = process.communicate(timeout=180)
+        output, errors = process.communicate(timeout=HANG_S)
     return process.returncode, json.loads(output.splitlines()[-1]), errors
 
 
@@ -145,6 +148,8 @@ def commands_with(word: str) -> list[str]:
     return found
 
 
+@pytest.mark.ros
+@pytest.mark.slow
 def test_the_demo_answers_every_question_and_leaves_no_process_behind(tmp_path: Path) -> None:
     model = write_tiny_checkpoint(tmp_path / "tiny")
     status, summary, errors = run_demo(model)
@@ -156,6 +161,8 @@ def test_the_demo_answers_every_question_and_leaves_no_process_behind(tmp_path: 
     assert commands_with(str(model)) == []
 
 
+@pytest.mark.ros
+@pytest.mark.slow
 def test_the_demo_fails_loudly_when_the_model_does_not_load(tmp_path: Path) -> None:
     model = tmp_path / "nowhere"
     status, summary, errors = run_demo(model)
@@ -165,14 +172,16 @@ def test_the_demo_fails_loudly_when_the_model_does_not_load(tmp_path: Path) -> N
     assert commands_with(str(model)) == []
 
 
+@pytest.mark.ros
+@pytest.mark.slow
 def test_a_terminated_demo_takes_its_node_along(tmp_path: Path) -> None:
     model = write_tiny_checkpoint(tmp_path / "tiny")
     with start_demo(model) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANG_S
         while not any("sdvlm_ros.node" in command for command in commands_with(str(model))):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG_S)
     assert process.returncode == 143
     assert commands_with(str(model)) == []

@@ -133,7 +133,7 @@ def test_sigterm_stops_it_cleanly_and_prints_how_to_resume(tmp_path: Path, tiny:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
     process.terminate()
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, stderr
     assert "To resume: sdvlm replay" in stderr
     assert "Traceback" not in stderr

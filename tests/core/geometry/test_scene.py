@@ -53,7 +53,7 @@ def test_threads_that_open_one_frame_at_the_same_time_share_one_cloud(built):
     start = threading.Barrier(4)
 
     def opened(_: int):
-        start.wait(timeout=30)
+        start.wait(timeout=120)
         return open_scene(frame).cloud
 
     with ThreadPoolExecutor(4) as pool:

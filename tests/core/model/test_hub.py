@@ -44,7 +44,7 @@ def _sdvlm(home: Path, server: Hub | None, *words: str, **more: str) -> subproce
         [sys.executable, "-m", "sdvlm_core.cli", *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         env=_environment(home, server, **more),
     )
@@ -71,7 +71,7 @@ def test_a_download_is_checked_pinned_and_then_loads_offline(tmp_path, server):
             [sys.executable, "-c", script, name],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
             env=os.environ
             | {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": "http://127.0.0.1:9"},
@@ -109,9 +109,9 @@ def test_a_signal_ends_a_download_at_once_and_leaves_no_partial_file(tmp_path, s
         # A shell that runs the tests in the background has them ignore SIGINT, and this inherits.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert server.stalled.wait(60)
+    assert server.stalled.wait(120)
     running.send_signal(number)
-    assert running.wait(20) == 128 + number
+    assert running.wait(120) == 128 + number
     assert not list(tmp_path.rglob("*.incomplete"))
     assert not list(tmp_path.rglob("refs/main"))
 
