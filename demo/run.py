@@ -37,7 +37,7 @@ from sdvlm_core.language.reading import parse
 from training.evaluate.score import score
 
 if TYPE_CHECKING:
-    from sdvlm_ros.client.blocking import SpatialClient
+    from sdvlm_ros.client import SpatialClient
 
 ROOT = Path(__file__).resolve().parents[1]
 BAG = ROOT / "demo" / "table"
@@ -126,7 +126,7 @@ def running(name: str, command: list[str]) -> Iterator[Child]:
 
 def wait_for_node(client: SpatialClient, node: Child) -> None:
     """Return when the node is active; raise DemoFailed when it dies or takes too long."""
-    from sdvlm_ros.client.blocking import SpatialQueryFailed
+    from sdvlm_ros.client import SpatialQueryFailed
 
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -141,7 +141,7 @@ def wait_for_node(client: SpatialClient, node: Child) -> None:
 def wait_for_frame(client: SpatialClient, question: str, children: list[Child]) -> None:
     """Ask until an answer comes: until model and camera are there."""
     from sdvlm.srv import SpatialQuery
-    from sdvlm_ros.client.blocking import SpatialQueryFailed
+    from sdvlm_ros.client import SpatialQueryFailed
 
     codes = SpatialQuery.Response
     early = (codes.NO_IMAGE, codes.STALE_IMAGE, codes.BAD_DEPTH, codes.BAD_CAMERA_INFO)
@@ -162,7 +162,7 @@ def ask_all(
     client: SpatialClient, entries: list[dict[str, Any]], children: list[Child]
 ) -> tuple[list[Row], str]:
     """Ask every question once; the rows, and the id of the model that answered."""
-    from sdvlm_ros.client.blocking import SpatialQueryFailed
+    from sdvlm_ros.client import SpatialQueryFailed
     from sdvlm_ros.conversions import nanoseconds
 
     rows, model = [], ""
@@ -248,7 +248,7 @@ def print_table(rows: list[Row]) -> None:
 def run(entries: list[dict[str, Any]], model: str, report: Path) -> tuple[list[Row], str]:
     """Start node and player, ask, stop them, write the report; raises DemoFailed."""
     set_ros_environment()
-    from sdvlm_ros.client.blocking import SpatialClient
+    from sdvlm_ros.client import SpatialClient
 
     with ExitStack() as stack:
         node = stack.enter_context(running("node", [*NODE, "-p", f"model:={model}"]))

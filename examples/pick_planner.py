@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A pick planner's questions: which box is the object, how big is it, and where may a hand close?
+"""Queries of a pick planner: the object's size and position, and whether it may be grasped.
 
-Asks the model what it sees, measures the detector's box in the depth image, refuses what it should
-not act on, and prints one line of JSON: where to grasp, how far to open, and the object as MoveIt
-wants it for its planning scene. Plans no motion.
+Measures the detector's box in the depth image, asks the model about the object, refuses a
+measurement that is unfit to act on, and prints one line of JSON: the grasp pose, the opening of the
+gripper, and the object for MoveIt's planning scene. Plans no motion.
 
     python3 examples/pick_planner.py "red mug" 189 193 266 300 --target-frame base_link
 
-Exit status 0 = may be picked, 1 = not, with the reason on stderr.
+Exit status 0 = may be grasped, 1 = refused, with the reason on stderr.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import json
 import sys
 
 from sdvlm.msg import RegionMeasurement
-from sdvlm_ros.client import UNFIT
-from sdvlm_ros.client.blocking import NoMeasurement, SpatialClient, SpatialQueryFailed
+from sdvlm_ros.client import UNFIT, NoMeasurement, SpatialClient, SpatialQueryFailed
 from sdvlm_ros.client.moveit import collision_object
 
 
@@ -31,28 +30,28 @@ def check_fit(measured: RegionMeasurement) -> None:
 
 
 def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, object]:
-    """The grasp; NoMeasurement where there is none to be had."""
+    """The grasp; raises NoMeasurement if the object must not be grasped."""
     name = arguments.name
-    # Held, however long the model takes: it looks at the very same image that is measured.
+    # Held: the model answers about the same image that is measured.
     stamp_ns = client.capture()
     measured = client.measure(
         {name: arguments.box}, target_frame=arguments.target_frame, stamp_ns=stamp_ns
     )
-    thing = measured.regions[0]
-    check_fit(thing)
-    # The object as MoveIt takes it; refuses what was not measured whole.
+    target = measured.regions[0]
+    check_fit(target)
+    # Raises NoMeasurement if the size or the position is incomplete.
     up = (0.0, 0.0, 1.0) if arguments.up is None else tuple(arguments.up)
-    collision = collision_object(thing, measured.header, up=up)
+    collision = collision_object(target, measured.header, up=up)
     if not client.count(f"{name}s", stamp_ns=stamp_ns):
         raise NoMeasurement(f"the model sees no {name} there")
-    # Language and depth side by side: contradicting each other, they name different things.
+    # If language and depth contradict each other, they may describe different objects.
     height = client.ask(
         f"How tall is the {name}?", verify=True, regions={name: arguments.box}, stamp_ns=stamp_ns
     )
     if height.status == height.DISAGREEMENT:
         raise NoMeasurement(f"the model and the depth image disagree about the {name}", height)
-    # Two standard deviations: one grasp of twenty may still be too wide.
-    opening = thing.width + 2 * thing.width_std_dev
+    # Two standard deviations: in about one of twenty cases the object is wider.
+    opening = target.width + 2 * target.width_std_dev
     if opening > arguments.opening:
         raise NoMeasurement(
             f"{name} is {opening:.3f} m wide, the gripper opens to {arguments.opening:g}"
@@ -61,7 +60,7 @@ def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, obje
         "grasp": collision["pose"],
         "frame_id": measured.header.frame_id,
         "opening_m": round(opening, 4),
-        "height_m": round(thing.height, 4),
+        "height_m": round(target.height, 4),
         "said": height.text,
         "collision_object": collision,
     }
@@ -70,11 +69,15 @@ def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, obje
 def main() -> int:
     """Ask once and print the grasp."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("name", help="what the detector calls it")
+    parser.add_argument("name", help="label of the detector")
     parser.add_argument("box", type=int, nargs=4, metavar=("X1", "Y1", "X2", "Y2"))
-    parser.add_argument("--opening", type=float, default=0.10, help="of the gripper, metres")
+    parser.add_argument(
+        "--opening", type=float, default=0.10, help="largest opening of the gripper, metres"
+    )
     parser.add_argument("--target-frame", default="", help='"" = the colour optical frame')
-    parser.add_argument("--up", type=float, nargs=3, help="if that frame's z does not point up")
+    parser.add_argument(
+        "--up", type=float, nargs=3, help="up in the target frame, if not its z axis"
+    )
     parser.add_argument("--server", default="/spatial_query", help="name of the node")
     arguments = parser.parse_args()
     try:

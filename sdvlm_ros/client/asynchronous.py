@@ -1,7 +1,7 @@
-"""AsyncSpatialClient: asks a spatial query node from the callbacks of a node of yours.
+"""AsyncSpatialClient: queries a spatial query node from the callbacks of your own node.
 
-Awaited, so it never spins and never blocks the executor it runs on. Does not know images, models,
-or how an answer comes about. `sdvlm_ros.client.blocking` has the same methods for plain threads.
+Its methods are awaited: they never spin and never block the executor. Does not know images or
+models. `sdvlm_ros.client.blocking` has the same methods for plain threads.
 
     self.spatial = AsyncSpatialClient(self)                  # in a node's __init__
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from geometry_msgs.msg import PointStamped
@@ -23,7 +22,6 @@ from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
-from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from sdvlm.action import SpatialReasoning
@@ -41,24 +39,18 @@ from sdvlm_ros.client.messages import (
     measured_size,
     request_fields,
 )
-from sdvlm_ros.ticket import Outcome
-
-Code = SpatialQuery.Response
-# The node keeps the deadline; this much more is for the way, seconds.
-ON_THE_WAY = 1.0
-# A request to a service that is not discovered yet is lost: wait for it so long, seconds.
-DISCOVERY = 5.0
+from sdvlm_ros.client.waiting import Code, pause, wait_for_reply, wait_until_ready
 
 
 class AsyncSpatialClient:
-    """Asks a spatial query node from the callbacks of `node`, whose executor is spun by its owner.
+    """Queries a spatial query node from the callbacks of `node`; its owner spins the executor.
 
-    Await its methods in `async def` callbacks. Replies come in a reentrant callback group, so the
-    callback that waits may be in any group and the executor may have a single thread.
+    Await its methods in `async def` callbacks. Replies arrive in a reentrant callback group, so the
+    awaiting callback may be in any group, and the executor may have a single thread.
 
     All of `ask`, `size`, `distance`, `locate`, `count`, `measure` and `reason` take the keywords
-    `target_frame` (frame of positions, "" = the colour optical frame), `stamp_ns` (of the frame to
-    look at, nanoseconds, 0 = the newest), `max_age` (seconds, 0 = the node's parameter) and
+    `target_frame` (frame of positions, "" = the colour optical frame), `stamp_ns` (stamp of
+    the frame, nanoseconds, 0 = the newest), `max_age` (seconds, 0 = the node's parameter) and
     `timeout` (seconds), and raise SpatialQueryFailed with the node's error code and text.
 
     Args:
@@ -72,34 +64,36 @@ class AsyncSpatialClient:
         self.regions = node.create_client(
             MeasureRegions, f"{server}/measure_regions", callback_group=group
         )
-        self._holding = node.create_client(Trigger, f"{server}/capture", callback_group=group)
-        self._life = node.create_client(GetState, f"{server}/get_state", callback_group=group)
+        self._capture = node.create_client(Trigger, f"{server}/capture", callback_group=group)
+        self._state = node.create_client(GetState, f"{server}/get_state", callback_group=group)
         self._action = f"{server}/reason"
         self.reasoning = ActionClient(node, SpatialReasoning, self._action, callback_group=group)
         self._goals: list[ClientGoalHandle] = []
         self._running = 0
 
     async def wait_for_node(self, /, timeout: float = 30.0) -> None:
-        """Wait until the node is active: its model loaded, its services there.
+        """Wait until the node is active: its model is loaded, its services are available.
 
         Raises:
-            SpatialQueryFailed: it is not after `timeout` seconds; MODEL_NOT_READY, or TIMEOUT while
-                it loads.
+            SpatialQueryFailed: it is not active after `timeout` seconds; MODEL_NOT_READY, or
+                TIMEOUT while the model loads.
         """
         deadline = time.monotonic() + timeout
-        for client in (self.query, self.regions, self._life):
-            await self._discovered(client.service_is_ready, client.srv_name, timeout)
+        for client in (self.query, self.regions, self._state):
+            await wait_until_ready(self._node, client.service_is_ready, client.srv_name, timeout)
         while True:
-            left = max(0.0, deadline - time.monotonic())
-            reply = await self._reply(self._life.call_async(GetState.Request()), left)
+            remaining = max(0.0, deadline - time.monotonic())
+            reply: GetState.Response = await wait_for_reply(
+                self._node, self._state.call_async(GetState.Request()), remaining
+            )
             if reply.current_state.id == State.PRIMARY_STATE_ACTIVE:
                 return
-            if left == 0:
+            if remaining == 0:
                 label = reply.current_state.label
                 raise SpatialQueryFailed(
                     Code.MODEL_NOT_READY, f"the node is {label}, not active; see its log"
                 )
-            await self._pause()
+            await pause(self._node)
 
     async def ask(
         self,
@@ -111,25 +105,27 @@ class AsyncSpatialClient:
         timeout: float = 30.0,
         **when: Any,
     ) -> SpatialAnswer:
-        """One question. `verify`: check lengths against depth; `regions` say where things are."""
+        """Ask one question. `verify`: check lengths against depth, with objects at `regions`."""
         fields = request_fields(regions or {}, timeout=timeout, **when)
         request = SpatialQuery.Request(question=question, verify=verify, **fields)
-        await self._discovered(self.query.service_is_ready, self.query.srv_name)
-        response = await self._reply(self.query.call_async(request), timeout)
+        await wait_until_ready(self._node, self.query.service_is_ready, self.query.srv_name)
+        response: SpatialQuery.Response = await wait_for_reply(
+            self._node, self.query.call_async(request), timeout
+        )
         if response.error_code != Code.NONE:
             answer = response.answer if response.answer.id else None
             raise SpatialQueryFailed(response.error_code, response.error_msg, answer)
         return response.answer
 
     async def size(self, /, name: str, *, at: Sequence[int] | None = None, **options: Any) -> Size:
-        """Length, width and height of a thing.
+        """Length, width and height of an object.
 
         Args:
             at: its box (x1, y1, x2, y2) or point (u, v) in the colour image: measured from depth
-                alone. Without, the model is asked, and its answer verified against depth.
+                alone. Without it the model is asked, and its answer verified against depth.
 
         Raises:
-            NoMeasurement: neither knows, or they contradict each other.
+            NoMeasurement: there is no value, or the model and the depth contradict each other.
         """
         if at is not None:
             return measured_size((await self.measure({name: at}, **options)).regions[0])
@@ -140,19 +136,19 @@ class AsyncSpatialClient:
     async def distance(
         self, /, a: str, b: str = "", *, at: Regions | None = None, **options: Any
     ) -> Measurement:
-        """Between the centres of two things, or from the camera to one; `at`, Raises as `size`."""
+        """Between two objects' centres, or from the camera to one; `at`, errors as in `size`."""
         if at is not None:
             return measured_distance(await self.measure(at, **options), a, b)
-        words = f"How far is the {a} from the {b}?" if b else f"How far away is the {a}?"
-        return best(await self.ask(words, verify=True, **options), Measurement.DISTANCE)
+        question = f"How far is the {a} from the {b}?" if b else f"How far away is the {a}?"
+        return best(await self.ask(question, verify=True, **options), Measurement.DISTANCE)
 
     async def locate(
         self, /, name: str, *, at: Sequence[int] | None = None, **options: Any
     ) -> PointStamped:
-        """A thing's position: its centre with `at`, else the surface that the model points at.
+        """Position of an object: its centre with `at`, else the surface point the model names.
 
         Raises:
-            NoMeasurement: it is not there, or has no depth.
+            NoMeasurement: the object is not visible, or has no depth.
         """
         if at is not None:
             return measured_position(await self.measure({name: at}, **options))
@@ -162,26 +158,28 @@ class AsyncSpatialClient:
         return PointStamped(header=answer.header, point=answer.positions[0])
 
     async def count(self, /, things: str, **options: Any) -> int:
-        """How many there are; `things` is a plural. Raises NoMeasurement as `size`."""
+        """Number of objects; `things` is a plural. Errors as in `size`."""
         answer = await self.ask(f"How many {things} are there in the image?", **options)
         return round(best(answer, Measurement.COUNT).value)
 
     async def measure(
         self, /, regions: Regions, *, timeout: float = 5.0, **when: Any
     ) -> MeasureRegions.Response:
-        """Measure things from depth alone: label -> box (x1, y1, x2, y2) or point (u, v)."""
+        """Measure objects from depth alone: label -> box (x1, y1, x2, y2) or point (u, v)."""
         request = MeasureRegions.Request(**request_fields(regions, timeout=timeout, **when))
-        await self._discovered(self.regions.service_is_ready, self.regions.srv_name)
-        response = await self._reply(self.regions.call_async(request), timeout)
+        await wait_until_ready(self._node, self.regions.service_is_ready, self.regions.srv_name)
+        response: MeasureRegions.Response = await wait_for_reply(
+            self._node, self.regions.call_async(request), timeout
+        )
         if response.error_code != Code.NONE:
             raise SpatialQueryFailed(response.error_code, response.error_msg)
         return response
 
     async def capture(self, /, *, timeout: float = 5.0) -> int:
-        """Have the node hold its newest frame until the next capture; `stamp_ns` to ask it by."""
-        await self._discovered(self._holding.service_is_ready, self._holding.srv_name)
+        """Make the node hold its newest frame until the next capture; returns its `stamp_ns`."""
+        await wait_until_ready(self._node, self._capture.service_is_ready, self._capture.srv_name)
         return held_stamp_ns(
-            await self._reply(self._holding.call_async(Trigger.Request()), timeout)
+            await wait_for_reply(self._node, self._capture.call_async(Trigger.Request()), timeout)
         )
 
     async def reason(
@@ -195,19 +193,19 @@ class AsyncSpatialClient:
         timeout: float = 120.0,
         **when: Any,
     ) -> list[SpatialAnswer]:
-        """Several questions about one frame; `on_feedback` is called as the text comes.
+        """Several questions about one frame; `on_feedback` is called while the text is generated.
 
         Raises:
-            SpatialQueryFailed: CANCELED after `cancel`, or what else ended it; `answers` has those
-                that were complete.
+            SpatialQueryFailed: CANCELED after `cancel`, or another code; `answers` has the
+                complete answers.
         """
         fields = request_fields(regions or {}, timeout=timeout, **when)
         goal = SpatialReasoning.Goal(questions=list(questions), verify=verify, **fields)
-        tell = on_feedback and (lambda message: on_feedback(message.feedback))
-        await self._discovered(self.reasoning.server_is_ready, self._action)
+        publish = on_feedback and (lambda message: on_feedback(message.feedback))
+        await wait_until_ready(self._node, self.reasoning.server_is_ready, self._action)
         self._running += 1
         try:
-            result = await self._ended(goal, tell, timeout)
+            result = await self._result(goal, publish, timeout)
         finally:
             self._running -= 1
         if result.error_code != Code.NONE:
@@ -216,25 +214,32 @@ class AsyncSpatialClient:
             )
         return list(result.answers)
 
-    async def _ended(self, goal: Any, tell: Any, timeout: float) -> Any:
-        """The result of a goal, once it is accepted and has ended."""
-        handle = await self._reply(self.reasoning.send_goal_async(goal, tell), timeout)
+    async def _result(
+        self,
+        goal: SpatialReasoning.Goal,
+        on_feedback: Callable[[SpatialReasoning.Impl.FeedbackMessage], None] | None,
+        timeout: float,
+    ) -> SpatialReasoning.Result:
+        """Send a goal, and wait for its result."""
+        handle: ClientGoalHandle = await wait_for_reply(
+            self._node, self.reasoning.send_goal_async(goal, on_feedback), timeout
+        )
         if not handle.accepted:
             raise SpatialQueryFailed(
                 Code.QUEUE_FULL,
-                "the goal was rejected: too many are waiting, or the node is not active",
+                "the goal was rejected: too many goals are waiting, or the node is not active",
             )
         self._goals.append(handle)
         try:
-            return (await self._reply(handle.get_result_async(), timeout)).result
+            return (await wait_for_reply(self._node, handle.get_result_async(), timeout)).result
         except BaseException:
-            handle.cancel_goal_async()  # nobody listens any more
+            handle.cancel_goal_async()  # its result is not used
             raise
         finally:
             self._goals.remove(handle)
 
     def cancel(self) -> int:
-        """Ask for the end of every `reason` that runs, without waiting; how many there were."""
+        """Request cancellation of every running `reason`, without waiting; returns their number."""
         goals = self._goals.copy()
         for handle in goals:
             handle.cancel_goal_async()
@@ -242,37 +247,5 @@ class AsyncSpatialClient:
 
     @property
     def running(self) -> int:
-        """Calls of `reason` that have not ended."""
+        """Calls of `reason` that have not returned."""
         return self._running
-
-    async def _discovered(
-        self, ready: Callable[[], bool], name: str, timeout: float = DISCOVERY
-    ) -> None:
-        deadline = time.monotonic() + timeout
-        while not ready():
-            if time.monotonic() > deadline:
-                raise SpatialQueryFailed(
-                    Code.MODEL_NOT_READY,
-                    f"nobody offers {name} after {timeout:g} s; is the node running, with the same "
-                    "ROS_DOMAIN_ID?",
-                )
-            await self._pause()
-
-    async def _pause(self) -> None:
-        with suppress(TimeoutError):
-            await Outcome[None](self._node, 0.02, TimeoutError).wait()
-
-    async def _reply(self, future: Future[Any], timeout: float) -> Any:
-        """What the node sends back; TIMEOUT if it is not heard of, as when it died."""
-        outcome: Outcome[Any] = Outcome(
-            self._node,
-            timeout + ON_THE_WAY,
-            lambda: SpatialQueryFailed(
-                Code.TIMEOUT, f"no reply from the node within {timeout + ON_THE_WAY:g} s"
-            ),
-        )
-        future.add_done_callback(lambda done: outcome.settle(done.exception() or done.result()))
-        try:
-            return await outcome.wait()
-        finally:
-            future.cancel()  # also takes it off the client's list of those that wait

@@ -1,8 +1,8 @@
-"""SpatialClient: the planner's door. Ask or measure, get an answer or an exception.
+"""SpatialClient: the blocking client for planners; an answer or an exception.
 
-The methods of `sdvlm_ros.client.asynchronous`, blocking. Its own node, context and thread make
-it safe to call from any thread, a callback of another executor included: it blocks its caller and
-nobody else. Does not know images, models, or how an answer comes about.
+Has the methods of `AsyncSpatialClient`. Its own node, context and thread make it safe to call from
+any thread, including a callback of another executor: it blocks only its caller. Does not know
+images or models.
 
     with SpatialClient() as client:
         client.wait_for_node()
@@ -27,12 +27,11 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from sdvlm.srv import SpatialQuery
 from sdvlm_ros.client.asynchronous import AsyncSpatialClient
-from sdvlm_ros.client.messages import NoMeasurement, Size, SpatialQueryFailed
+from sdvlm_ros.client.messages import SpatialQueryFailed
 
-__all__ = ["AsyncSpatialClient", "NoMeasurement", "Size", "SpatialClient", "SpatialQueryFailed"]
-
-# How long `close` waits for the goals it cancels to end; seconds.
-_LAST_WORDS = 1.0
+# How long `close` waits for canceled goals to end.
+_DRAIN_S = 1.0
+_POLL_S = 0.05
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -44,28 +43,28 @@ def _blocking(
 
     @wraps(method)
     def call(self: SpatialClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._wait(method(self._asking, *args, **kwargs))
+        return self._wait(method(self._client, *args, **kwargs))
 
     return call
 
 
 class SpatialClient:
-    """Asks a spatial query node; see `AsyncSpatialClient` for what the methods take and raise.
+    """Queries a spatial query node; see `AsyncSpatialClient` for arguments and errors.
 
     Args:
         server: name of the node, with its namespace.
     """
 
     def __init__(self, server: str = "/spatial_query") -> None:
-        # A context of its own: neither needs the caller's rclpy.init nor shuts it down.
+        # Its own context: independent of the caller's rclpy.init and rclpy.shutdown.
         self._context = Context()
         rclpy.init(context=self._context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
-        # By name, as the caller's own `-r __node:=` is in the process's arguments too.
-        named = ["--ros-args", "-r", "__node:=spatial_client"]
-        self._node = rclpy.create_node("spatial_client", context=self._context, cli_args=named)
+        # Overrides a `-r __node:=` in the arguments of the process, which is for the caller's node.
+        name = ["--ros-args", "-r", "__node:=spatial_client"]
+        self._node = rclpy.create_node("spatial_client", context=self._context, cli_args=name)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._asking = AsyncSpatialClient(self._node, server)
+        self._client = AsyncSpatialClient(self._node, server)
         self._lock = threading.Lock()
         self._waiting: set[concurrent.futures.Future[Any]] | None = set()  # None = closed
         self._thread = threading.Thread(target=self._spin, name="spatial_client", daemon=True)
@@ -82,16 +81,16 @@ class SpatialClient:
     reason = _blocking(AsyncSpatialClient.reason)
 
     def cancel(self) -> int:
-        """Ask for the end of every running `reason`, from any thread or from `on_feedback`.
+        """Request cancellation of every running `reason`, from any thread or from `on_feedback`.
 
-        Does not wait; `reason` then raises CANCELED. Returns how many there were.
+        Does not wait; `reason` then raises CANCELED. Returns the number of running calls.
         """
-        return self._asking.cancel()
+        return self._client.cancel()
 
     def close(self) -> None:
-        """Leave the ROS graph, canceling what `reason` does there; may be called twice.
+        """Cancel running goals and leave the ROS graph; may be called twice.
 
-        Callers that still wait get CANCELED.
+        Waiting callers get CANCELED.
         """
         with self._lock:
             abandoned, self._waiting = self._waiting, None
@@ -99,13 +98,13 @@ class SpatialClient:
             return
         for outcome in abandoned:
             self._deliver(outcome, error=_closed())
-        self._asking.cancel()
+        self._client.cancel()
         if threading.current_thread() is not self._thread:
-            # A goal may be accepted only now, and who leaves at once takes the last words along.
-            until = time.monotonic() + _LAST_WORDS
-            while self._asking.running and time.monotonic() < until:
-                time.sleep(0.05)
-                self._asking.cancel()
+            # Flush pending cancellations: a goal may be accepted only now.
+            deadline = time.monotonic() + _DRAIN_S
+            while self._client.running and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                self._client.cancel()
         self._context.try_shutdown()  # ends the thread's spinning
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -124,7 +123,7 @@ class SpatialClient:
         self.close()
 
     def _spin(self) -> None:
-        with suppress(ExternalShutdownException):  # that is how `close` ends it
+        with suppress(ExternalShutdownException):  # raised when `close` shuts the context down
             self._executor.spin()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
@@ -132,8 +131,8 @@ class SpatialClient:
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError(
-                "on_feedback runs on the client's own thread, which cannot wait for itself; "
-                "only cancel() may be called there"
+                "a blocking method was called in on_feedback, which runs on the client's own "
+                "thread; only cancel() is allowed there"
             )
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
         with self._lock:
@@ -157,7 +156,7 @@ class SpatialClient:
         result: Any = None,
         error: BaseException | None = None,
     ) -> None:
-        """Settle once: the reply and `close` may come at the same time."""
+        """Settle once: the reply and `close` may be concurrent."""
         with self._lock:
             if self._waiting is not None:
                 self._waiting.discard(outcome)

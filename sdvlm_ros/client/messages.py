@@ -1,4 +1,4 @@
-"""What the clients send and how they read what comes back: requests, numbers, refusals.
+"""Messages of the clients: request fields, values from responses, and errors.
 
 Pure functions over messages. Does not know services, nodes or executors.
 """
@@ -24,12 +24,12 @@ Regions = Mapping[str, Sequence[float]]
 
 
 class SpatialQueryFailed(SdvlmError):
-    """The node refused, did not reply, or replied without the number that was wanted.
+    """The node refused, did not reply, or replied without the requested value.
 
     Attributes:
-        code: an error code of srv/SpatialQuery; TIMEOUT where no reply came at all.
-        answer: what there is of an answer (TF_ERROR: in the optical frame), else None.
-        answers: of several questions, those that were complete.
+        code: an error code of srv/SpatialQuery; TIMEOUT if there was no reply.
+        answer: the incomplete answer (TF_ERROR: in the optical frame), or None.
+        answers: the complete answers of several questions.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class SpatialQueryFailed(SdvlmError):
 
 
 class NoMeasurement(SpatialQueryFailed):
-    """The node answered (code NONE), but with nothing to act on; `answer` has its words."""
+    """The node answered (code NONE), but without a usable value; `answer` has its text."""
 
     def __init__(self, what: str, answer: SpatialAnswer | None = None) -> None:
-        said = f"; it said {answer.text!r}" if answer is not None else ""
-        super().__init__(SpatialQuery.Response.NONE, what + said, answer)
+        text = f"; the answer was {answer.text!r}" if answer is not None else ""
+        super().__init__(SpatialQuery.Response.NONE, what + text, answer)
 
 
 @dataclass(frozen=True)
 class Size:
-    """A thing's sides, metres: length >= width are horizontal, height is normal to its support."""
+    """Size in metres: length >= width are horizontal, height is along the support's normal."""
 
     length: Measurement
     width: Measurement
@@ -71,10 +71,10 @@ def request_fields(
     max_age: float = 0.0,
     timeout: float = 0.0,
 ) -> dict[str, Any]:
-    """The fields that all requests share; nanoseconds and seconds, zeros as in srv/SpatialQuery.
+    """The fields of all requests; nanoseconds and seconds, zeros as in srv/SpatialQuery.
 
     Raises:
-        SpatialQueryFailed: INVALID_QUERY, a region is neither a box nor a point; names it.
+        SpatialQueryFailed: INVALID_QUERY, a region is neither a box nor a point.
     """
     return {
         "regions": [_region(label, corners) for label, corners in regions.items()],
@@ -100,10 +100,10 @@ def _region(label: str, corners: Sequence[float]) -> Region:
 
 
 def held_stamp_ns(response: Trigger.Response) -> int:
-    """The stamp of the frame that ~/capture holds, nanoseconds.
+    """The stamp of the frame held by ~/capture, nanoseconds.
 
     Raises:
-        SpatialQueryFailed: it holds none; with the code that the message begins with.
+        SpatialQueryFailed: no frame is held; with the error code of the response.
     """
     if not response.success:
         name, _, text = response.message.partition(": ")
@@ -113,7 +113,7 @@ def held_stamp_ns(response: Trigger.Response) -> int:
 
 
 def best(answer: SpatialAnswer, kind: int) -> Measurement:
-    """The number of a kind that most stands behind: fused, else geometry's, else the model's.
+    """The best measurement of a kind: fused, else from geometry, else from the model.
 
     Raises:
         NoMeasurement: there is none, or language and geometry contradict each other.
@@ -130,10 +130,10 @@ def best(answer: SpatialAnswer, kind: int) -> Measurement:
 
 
 def measured_size(region: RegionMeasurement) -> Size:
-    """The sides of a measured region; a side nobody saw is NaN.
+    """The size of a measured region; an unknown side is NaN.
 
     Raises:
-        NoMeasurement: no side is known; names the warnings.
+        NoMeasurement: no side is known; with the warnings.
     """
     sides = [
         _geometry(kind, getattr(region, name), getattr(region, f"{name}_std_dev"), region.label)
@@ -147,10 +147,10 @@ def measured_size(region: RegionMeasurement) -> Size:
 
 
 def measured_distance(response: MeasureRegions.Response, a: str, b: str) -> Measurement:
-    """Between the centres of the regions `a` and `b`, or from the camera to `a` where b is "".
+    """Between the centres of the regions `a` and `b`, or from the camera to `a` if `b` is "".
 
     Raises:
-        NoMeasurement: one of them was not given or could not be measured.
+        NoMeasurement: a region is missing or could not be measured.
     """
     regions = {region.label: region for region in response.regions}
     absent = [label for label in (a, b) if label and label not in regions]
@@ -171,7 +171,7 @@ def measured_position(response: MeasureRegions.Response) -> PointStamped:
     """The centre of the first region, in the response's frame.
 
     Raises:
-        NoMeasurement: it has none; names the warnings.
+        NoMeasurement: the centre is unknown; with the warnings.
     """
     region = response.regions[0]
     point = region.position
@@ -186,7 +186,7 @@ def _geometry(kind: int, value: float, std_dev: float, label: str) -> Measuremen
 
 
 def _unmeasured(region: RegionMeasurement) -> str:
-    return f"{region.label} cannot be measured: {', '.join(region.warnings) or 'no reading'}"
+    return f"{region.label} could not be measured: {', '.join(region.warnings) or 'no reading'}"
 
 
 _KINDS = {

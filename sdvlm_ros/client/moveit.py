@@ -3,8 +3,8 @@
     from rosidl_runtime_py.set_message import set_message_fields
     set_message_fields(message := CollisionObject(), collision_object(region, response.header))
 
-(CollisionObject.operation stays ADD, its default.) Does not know planning scenes, nor how the
-object is turned: the box holds it at any yaw.
+(CollisionObject.operation keeps its default, ADD.) Does not know planning scenes, nor the yaw of
+the object: the box contains the object at any yaw.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ def collision_object(
     up: tuple[float, float, float] = (0.0, 0.0, 1.0),
     std_devs: float = 2.0,
 ) -> dict[str, Any]:
-    """A box that the measured object lies in, standing along `up`, centred where it was measured.
+    """A box around the measured object, with its height along `up`.
 
     Args:
         region: one of the response to ~/measure_regions.
         header: of the same response; its frame is the object's.
-        up: away from the support, in that frame: the default suits frames such as base_link. In an
-            optical frame give the direction, there is no usual one.
-        std_devs: how many standard deviations of size and position are added on every side.
+        up: direction away from the support, in that frame; the default suits frames such as
+            base_link. Required in an optical frame.
+        std_devs: margin on every side, in standard deviations of size and position.
 
     Raises:
-        NoMeasurement: a side or the position is unknown: a box would be an invention.
-        ValueError: `up` has no length, or is left out for an optical frame.
+        NoMeasurement: a side or the position is unknown.
+        ValueError: `up` has zero length, or is missing for an optical frame.
     """
     if header.frame_id.endswith(("optical", "optical_frame")) and up == (0.0, 0.0, 1.0):
         raise ValueError(
-            f"{header.frame_id} looks along z: measure with target_frame='base_link', or say which "
-            "way is up in it"
+            f"z of {header.frame_id} is the viewing direction, not up: measure with "
+            "target_frame='base_link', or pass `up` in this frame"
         )
     centre = (region.position.x, region.position.y, region.position.z)
     spread = region.position_std_dev
@@ -58,12 +58,12 @@ def collision_object(
     ]
     if not all(map(math.isfinite, (*centre, *sides))):
         raise NoMeasurement(
-            f"no collision box for {region.label}, not all of it is known: "
+            f"no collision box for {region.label}, its size or position is unknown: "
             + (", ".join(region.warnings) or "no reading")
         )
     length, width, height = sides
-    across = math.hypot(length, width)  # whichever way the object is turned
-    x, y, z, w = _turn_z_to(up)
+    across = math.hypot(length, width)  # contains the object at any yaw
+    x, y, z, w = _rotation_of_z_to(up)
     pose = {
         "position": dict(zip("xyz", centre, strict=True)),
         "orientation": {"x": x, "y": y, "z": z, "w": w},
@@ -86,7 +86,7 @@ def collision_object(
     }
 
 
-def _turn_z_to(direction: tuple[float, float, float]) -> tuple[float, float, float, float]:
+def _rotation_of_z_to(direction: tuple[float, float, float]) -> tuple[float, float, float, float]:
     """Quaternion (x, y, z, w) of the shortest rotation of +z onto a direction."""
     length = math.hypot(*direction)
     if not length > 0 or not math.isfinite(length):

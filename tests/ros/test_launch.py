@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from sdvlm_core.geometry.sensor_noise import SENSORS
-from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
+from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from tests.ros.conftest import PATIENCE_S, ROOT
 
 PRESETS = sorted((ROOT / "config" / "cameras").glob("*.yaml"))

@@ -15,7 +15,7 @@ from visualization_msgs.msg import MarkerArray
 from sdvlm.msg import Measurement, Region, SpatialAnswer
 from sdvlm.srv import MeasureRegions
 from sdvlm_core.geometry.measure import measure
-from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
+from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, image_message
 from tests import blocks
 from tests.blocks import SIZE, box_around, room_frame

@@ -14,7 +14,7 @@ import pytest
 import rclpy
 
 from sdvlm_core.frame import CameraIntrinsics
-from sdvlm_ros.client.blocking import SpatialClient
+from sdvlm_ros.client import SpatialClient
 from sdvlm_ros.conversions import camera_info_message, image_message
 from tests.hub_server import COMMIT, NAME, serving
 from tests.ros.conftest import PATIENCE_S, running

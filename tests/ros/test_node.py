@@ -26,7 +26,7 @@ from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.errors import ModelNotReadyError
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros import parameters
-from sdvlm_ros.client.blocking import SpatialClient, SpatialQueryFailed
+from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, frame_from_messages, image_message
 from sdvlm_ros.dispatch import Dispatcher
 from sdvlm_ros.visualization import Visualization

@@ -9,8 +9,7 @@ import pytest
 
 from sdvlm.msg import RegionMeasurement
 from sdvlm_core.geometry.measure import INFORMATIVE
-from sdvlm_ros.client import UNFIT
-from sdvlm_ros.client.blocking import NoMeasurement
+from sdvlm_ros.client import UNFIT, NoMeasurement
 from tests.paths import ROOT
 
 

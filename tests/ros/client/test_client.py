@@ -25,7 +25,7 @@ from std_srvs.srv import Trigger
 from sdvlm.action import SpatialReasoning
 from sdvlm.msg import Measurement, SpatialAnswer
 from sdvlm_core.tabletop import TABLE, UP, boxes, in_camera
-from sdvlm_ros.client.blocking import (
+from sdvlm_ros.client import (
     AsyncSpatialClient,
     NoMeasurement,
     SpatialClient,
@@ -167,7 +167,7 @@ def test_many_threads_share_one_client(client) -> None:
 def test_a_node_nobody_started_is_told_from_one_that_refuses() -> None:
     with SpatialClient("/nobody/here") as client:
         with pytest.raises(
-            SpatialQueryFailed, match=r"nobody offers /nobody/here/query"
+            SpatialQueryFailed, match=r"/nobody/here/query is not available"
         ) as refused:
             client.wait_for_node(0.1)
         assert refused.value.code == Response.MODEL_NOT_READY
@@ -373,7 +373,7 @@ def test_feedback_cannot_wait_for_the_thread_it_runs_on(asking) -> None:
             raised.append(error)
 
     asking.reason(["one"], on_feedback=ask_again)
-    assert "only cancel() may be called there" in str(raised[0])
+    assert "only cancel() is allowed there" in str(raised[0])
 
 
 def test_closing_releases_those_who_wait_and_cancels_what_they_asked(asking, reasoner) -> None:

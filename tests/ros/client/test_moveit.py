@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from std_msgs.msg import Header
 
 from sdvlm.msg import RegionMeasurement
-from sdvlm_ros.client.blocking import NoMeasurement
+from sdvlm_ros.client import NoMeasurement
 from sdvlm_ros.client.moveit import BOX, collision_object
 
 BASE = Header(frame_id="base_link")

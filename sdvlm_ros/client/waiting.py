@@ -1,0 +1,71 @@
+"""Awaits services and replies with a time limit, without blocking the executor.
+
+Does not know what is asked, or what a reply means.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from rclpy.node import Node
+from rclpy.task import Future
+
+from sdvlm.srv import SpatialQuery
+from sdvlm_ros.client.messages import SpatialQueryFailed
+from sdvlm_ros.ticket import Outcome
+
+T = TypeVar("T")
+
+Code = SpatialQuery.Response
+# A request to a service that is not discovered yet is lost.
+DISCOVERY_S = 5.0
+# The node observes the time limit; transport takes a little longer.
+_TRANSPORT_S = 1.0
+_POLL_S = 0.02
+
+
+async def wait_until_ready(
+    node: Node, is_ready: Callable[[], bool], name: str, timeout_s: float = DISCOVERY_S
+) -> None:
+    """Wait until a service or action server is discovered.
+
+    Raises:
+        SpatialQueryFailed: MODEL_NOT_READY, it is not discovered within `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not is_ready():
+        if time.monotonic() > deadline:
+            raise SpatialQueryFailed(
+                Code.MODEL_NOT_READY,
+                f"{name} is not available after {timeout_s:g} s; is the node running, with the "
+                "same ROS_DOMAIN_ID?",
+            )
+        await pause(node)
+
+
+async def pause(node: Node) -> None:
+    """Give the executor time for other callbacks."""
+    with suppress(TimeoutError):
+        await Outcome[None](node, _POLL_S, TimeoutError).wait()
+
+
+async def wait_for_reply(node: Node, future: Future[T], timeout_s: float) -> T:
+    """The result of a request.
+
+    Raises:
+        SpatialQueryFailed: TIMEOUT, there is no reply, as when the node has crashed.
+    """
+    limit_s = timeout_s + _TRANSPORT_S
+    outcome: Outcome[T] = Outcome(
+        node,
+        limit_s,
+        lambda: SpatialQueryFailed(Code.TIMEOUT, f"no reply from the node within {limit_s:g} s"),
+    )
+    future.add_done_callback(lambda done: outcome.settle(done.exception() or done.result()))
+    try:
+        return await outcome.wait()
+    finally:
+        future.cancel()  # also removes it from the client's pending requests
