@@ -1,1 +1,1 @@
-"""The demonstration: `make demo` runs it, `python -m demo.record` makes what it runs on."""
+"""The demo: `make demo` runs it, `python -m demo.record` records its bag and questions."""

@@ -2,10 +2,10 @@
 
     python -m demo.record
 
-Renders one simulated table top that nano was not trained on (its seed is used nowhere else), and
-stores two seconds of it as a camera driver with image_transport would: JPEG colour, compressed
-depth, camera info. The truths come from the scene graph. Scene and questions are chosen by what
-the scene offers, before any model has seen them. Knows no ROS installation: `rosbags` writes.
+Renders one simulated table that nano was not trained on (its seed is used only here), and stores
+two seconds of it as a camera driver with image_transport does: JPEG colour, compressed depth,
+camera info. The true values come from the scene graph. The content of the scene alone decides which
+scene and questions are chosen, before any model answers. Needs no ROS: `rosbags` writes the bag.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ QUESTIONS = HERE / "questions.yaml"
 
 SEED = 20_250_917
 WIDTH, HEIGHT = 640, 480
-BRIGHT = 110  # mean grey value; the picture is shown to people
-RATE, SECONDS = 5, 2
+MIN_MEAN_GREY = 110  # of 255; a darker picture would be hard to see in the documentation
+RATE_HZ, DURATION_S = 5, 2
 START_NS = 1_700_000_000_000_000_000
 FRAME_ID = "camera_color_optical_frame"
 JPEG_QUALITY = 95
-# Header of image_transport's compressedDepth: format, two parameters only 32FC1 uses.
+# Header of image_transport's compressedDepth: format, and two parameters that only 32FC1 uses.
 DEPTH_HEADER = struct.pack("<iff", 0, 0.0, 0.0)
 
 COLOR_TOPIC = "/rgb/image_rect_color/compressed"
@@ -50,10 +50,14 @@ _types = get_typestore(Stores.ROS2_JAZZY)
 
 
 def choose(renderer: Renderer) -> tuple[SimulatedFrame, list[Question]]:
-    """The first well-lit 4:3 table top with five things to ask about and two of one kind."""
+    """The first bright 4:3 table with five nameable objects, two of them of one category."""
     for scene in range(1000):
         frame = make_frame(renderer, SEED, scene, WIDTH)
-        if frame.intrinsics.height != HEIGHT or not _is_table(frame) or frame.rgb.mean() < BRIGHT:
+        if (
+            frame.intrinsics.height != HEIGHT
+            or not _is_table(frame)
+            or frame.rgb.mean() < MIN_MEAN_GREY
+        ):
             continue
         view = make_view(frame.objects, WIDTH * HEIGHT, list(COLOURS), CATEGORIES)
         if len(view.named) < 5 or max(view.counts.values(), default=0) < 2:
@@ -61,11 +65,11 @@ def choose(renderer: Renderer) -> tuple[SimulatedFrame, list[Question]]:
         questions = _one_of_each(view)
         if len(questions) == len(TYPES):
             return frame, questions
-    raise RuntimeError(f"seed {SEED} has no such scene among its first 1000")
+    raise RuntimeError(f"none of the first 1000 scenes of seed {SEED} is suitable")
 
 
 def _is_table(frame: SimulatedFrame) -> bool:
-    """Whether small things stand there, some of a kind that no floor has."""
+    """Whether all objects are small and one has a category that does not occur on floors."""
     seen = {item["category"] for item in frame.objects}
     return seen <= SMALL.keys() and not seen <= LARGE.keys()
 
@@ -75,11 +79,11 @@ def _one_of_each(view: View) -> list[Question]:
 
 
 def write_bag(frame: SimulatedFrame, path: Path) -> None:
-    """Write the frame `RATE` x `SECONDS` times as a bag; replaces `path`."""
+    """Write the frame `RATE_HZ` x `DURATION_S` times as a bag; replaces `path`."""
     shutil.rmtree(path, ignore_errors=True)
     color = _encoded(".jpg", frame.rgb[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
     depth = _encoded(".png", frame.depth_mm, cv2.IMWRITE_PNG_COMPRESSION, 9)
-    # Identical images shrink to one in a compressed chunk; a player sees messages as always.
+    # Identical images compress to one per chunk; players read them as usual messages.
     writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
     writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     with writer:
@@ -92,8 +96,8 @@ def write_bag(frame: SimulatedFrame, path: Path) -> None:
                 (INFO_TOPIC, info_type),
             )
         }
-        for index in range(RATE * SECONDS):
-            stamp_ns = START_NS + index * 10**9 // RATE
+        for index in range(RATE_HZ * DURATION_S):
+            stamp_ns = START_NS + index * 10**9 // RATE_HZ
             messages = {
                 COLOR_TOPIC: _image("jpeg", color, stamp_ns),
                 DEPTH_TOPIC: _image("16UC1; compressedDepth png", depth, stamp_ns),
@@ -145,7 +149,7 @@ def _camera_info(frame: SimulatedFrame, stamp_ns: int) -> Any:
 
 
 def write_questions(frame: SimulatedFrame, questions: list[Question], path: Path) -> None:
-    """Write the questions with their truths, in metres."""
+    """Write the questions with their true values, in metres."""
     entries = []
     for question in questions:
         entry = asdict(question)
@@ -162,7 +166,7 @@ def write_questions(frame: SimulatedFrame, questions: list[Question], path: Path
 
 
 def _boxes(frame: SimulatedFrame, question: Question) -> dict[str, list[int]]:
-    """Where the things that a question names are, in pixels: for the report's picture only."""
+    """Pixel boxes of the objects that a question names, for the report's picture only."""
     by_instance = {item["instance"]: item.get("box_xyxy") for item in frame.objects}
     named = zip(question.names, question.instances, strict=True)
     return {name: [*box] for name, instance in named if (box := by_instance.get(instance))}

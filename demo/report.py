@@ -1,7 +1,7 @@
 """demo/report.html: the picture, the depth and the answers on one self-contained page.
 
-Draws with matplotlib, fills report.html.jinja, and replaces the old page in one step. Does not
-know ROS: reads the pictures from the bag itself.
+Draws with matplotlib, renders report.html.jinja, and replaces the old page in one step. Does not
+know ROS: it reads the pictures from the bag.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def read_pictures(bag: Path) -> tuple[Any, Any]:
 def write_report(
     path: Path, bag: Path, entries: Sequence[dict[str, Any]], rows: Sequence[Row], model: str
 ) -> None:
-    """Write the page; readers see the old one or the new one, never half of it."""
+    """Write the page; it replaces the old one in one step."""
     rgb, depth = read_pictures(bag)
     answered = [row for row in rows if not row.error]
     environment = Environment(
@@ -91,7 +91,7 @@ def _png(figure: Figure) -> bytes:
 def write_picture(
     path: Path, bag: Path, entries: Sequence[dict[str, Any]], rows: Sequence[Row]
 ) -> None:
-    """Write the README's PNG: the picture, and beside it what was asked, answered and true."""
+    """Write the README's PNG: the picture with questions, answers and true values beside it."""
     rgb, _ = read_pictures(bag)
     height, width = rgb.shape[:2]
     share = 0.55  # of the width, for the picture
@@ -101,14 +101,14 @@ def write_picture(
     for place, row in enumerate(rows):
         top = 0.955 - place * 0.92 / len(rows)
         mark, colour = ("\u2713", "#38d3a5") if row.correct else ("\u2717", "#ff6b81")
-        said = " ".join((row.error or row.answer).split())[:60]
+        answer = " ".join((row.error or row.answer).split())[:60]
         figure.text(
             share + 0.02, top, row.question, color="#98a4b1", fontsize=7, va="top", wrap=True
         )
         figure.text(share + 0.02, top - 0.042, mark, color=colour, fontsize=9, va="top")
-        # A model's words are no formula, even with a "$" in them.
+        # Without parse_math a "$" in an answer would start a formula.
         plain: dict[str, Any] = {"parse_math": False, "va": "top"}
-        figure.text(share + 0.045, top - 0.042, said, color="white", fontsize=9, **plain)
+        figure.text(share + 0.045, top - 0.042, answer, color="white", fontsize=9, **plain)
         truth = f"truth {row.truth}"
         figure.text(0.985, top - 0.045, truth, color="#98a4b1", fontsize=7, va="top", ha="right")
     figure.savefig(path)
@@ -121,7 +121,7 @@ def _draw_picture(rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequence[Ro
 
 
 def _annotate(axes: Any, rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequence[Row]) -> None:
-    """Draw the colour picture, the things asked about, and where grounding answers point."""
+    """Draw the colour picture, the objects of the questions, and the points of the answers."""
     axes.imshow(rgb, interpolation="lanczos")
     label = {"fontsize": 7, "color": "white", "family": "DejaVu Sans"}
     backdrop = {"boxstyle": "round,pad=0.25", "fc": "#101418", "ec": "none", "alpha": 0.72}
@@ -148,7 +148,7 @@ def _annotate(axes: Any, rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequ
 
 
 def _draw_depth(depth: Any) -> bytes:
-    """Depth in metres with its scale; grey where the sensor read nothing."""
+    """Depth in metres with its scale; grey = no reading."""
     figure, axes = _figure(depth.shape)
     colours = mpl.colormaps["turbo_r"].with_extremes(bad="#3a3f45")
     low, high = np.nanpercentile(depth, [1, 99])

@@ -1,9 +1,10 @@
 """`make demo`: a camera, a robot's question, a measured answer, over real ROS 2 on one machine.
 
 Three processes: the node with its model, a player that publishes the example bag as a live
-camera, and this one, which asks the eight questions of questions.yaml through the service like
-any planner would. Prints a table, writes demo/report.html, and ends with one line of JSON.
-Exit status 1 if a call fails; a wrong answer is an answer. Knows nothing of how answers come about.
+camera, and this one, which asks the eight questions of questions.yaml through the service, as a
+planner does. Prints a table, writes demo/report.html, and prints one line of JSON at the end.
+Exit status 1 if a call fails; a wrong answer is no failure. Does not know how questions are
+answered.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-# Run as a file, and `training` and `demo` are not installed.
+# This file is run as a script, and `training` and `demo` are not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import yaml
@@ -33,6 +34,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo.report import write_picture, write_report
+from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.language.reading import parse
 from training.evaluate.score import score
 
@@ -44,14 +46,15 @@ BAG = ROOT / "demo" / "table"
 QUESTIONS = ROOT / "demo" / "questions.yaml"
 REPORT = ROOT / "demo" / "report.html"
 
-START_SECONDS = 120.0  # for the model to load on a slow machine
-FRAME_SECONDS = 20.0  # for the first frame to come through discovery
-ANSWER_SECONDS = 30.0
-STOP_SECONDS = 10.0
+_START_TIMEOUT_S = 120.0  # a slow machine loads the model
+_FRAME_TIMEOUT_S = 20.0  # discovery, then the first frame
+_ANSWER_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 10.0
+_LOG_LINES = 15
 
 NODE = [
     *(sys.executable, "-m", "sdvlm_ros.node", "--ros-args"),
-    *("-p", "use_sim_time:=true", "-p", "max_age:=10.0"),  # the bag starts again every 2 s
+    *("-p", "use_sim_time:=true", "-p", "max_age:=10.0"),  # the bag restarts every 2 s
     *("-p", "rgb_transport:=compressed", "-p", "depth_transport:=compressedDepth"),
 ]
 PLAYER = [sys.executable, "-m", "sdvlm_ros.bag_player", str(BAG), "--loop"]
@@ -59,7 +62,7 @@ PLAYER = [sys.executable, "-m", "sdvlm_ros.bag_player", str(BAG), "--loop"]
 
 @dataclass(frozen=True)
 class Row:
-    """One question with what came back; seconds. `error` is "" when the call worked."""
+    """One question with its answer; times in seconds. `error` is "" if the call succeeded."""
 
     type: str
     question: str
@@ -76,11 +79,11 @@ class Row:
 
 
 class DemoFailed(Exception):
-    """The demo cannot go on; says why."""
+    """The demo cannot continue; the message has the reason."""
 
 
 def set_ros_environment() -> None:
-    """A domain of our own on this machine only, and room for images in shared memory."""
+    """A separate ROS domain on this machine only, and shared memory for whole images."""
     os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
@@ -88,7 +91,7 @@ def set_ros_environment() -> None:
 
 @dataclass(frozen=True)
 class Child:
-    """A process we started and the file that holds what it says."""
+    """A started process and the file with its output."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -98,17 +101,17 @@ class Child:
         """Raise DemoFailed with the end of its log if it is no longer running."""
         if self.process.poll() is not None:
             self.log.seek(0)
-            said = self.log.read().decode(errors="replace").strip().splitlines()[-15:]
+            lines = self.log.read().decode(errors="replace").strip().splitlines()[-_LOG_LINES:]
             raise DemoFailed(
-                f"the {self.name} ended with status {self.process.returncode}:\n" + "\n".join(said)
+                f"the {self.name} ended with status {self.process.returncode}:\n" + "\n".join(lines)
             )
 
 
 @contextmanager
 def running(name: str, command: list[str]) -> Iterator[Child]:
-    """Run a command for the length of the block; it is gone afterwards, however the block ends."""
+    """Run a command during the block; it is stopped when the block ends, also after an error."""
     with tempfile.TemporaryFile() as log:
-        # A session of its own: Ctrl-C reaches us, and we end the children in order.
+        # In a new session Ctrl-C reaches only this process, which stops the children in order.
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -119,16 +122,16 @@ def running(name: str, command: list[str]) -> Iterator[Child]:
                 if process.poll() is None:
                     process.send_signal(stop)
                     try:
-                        process.wait(STOP_SECONDS)
+                        process.wait(_STOP_TIMEOUT_S)
                     except subprocess.TimeoutExpired:
                         continue
 
 
 def wait_for_node(client: SpatialClient, node: Child) -> None:
-    """Return when the node is active; raise DemoFailed when it dies or takes too long."""
+    """Return when the node is active; DemoFailed if it ends or the timeout passes."""
     from sdvlm_ros.client import SpatialQueryFailed
 
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         node.check()
         try:
@@ -139,21 +142,21 @@ def wait_for_node(client: SpatialClient, node: Child) -> None:
 
 
 def wait_for_frame(client: SpatialClient, question: str, children: list[Child]) -> None:
-    """Ask until an answer comes: until model and camera are there."""
+    """Ask until the first answer: until the model and the camera are ready."""
     from sdvlm.srv import SpatialQuery
     from sdvlm_ros.client import SpatialQueryFailed
 
     codes = SpatialQuery.Response
-    early = (codes.NO_IMAGE, codes.STALE_IMAGE, codes.BAD_DEPTH, codes.BAD_CAMERA_INFO)
-    deadline = time.monotonic() + FRAME_SECONDS
+    not_ready = (codes.NO_IMAGE, codes.STALE_IMAGE, codes.BAD_DEPTH, codes.BAD_CAMERA_INFO)
+    deadline = time.monotonic() + _FRAME_TIMEOUT_S
     while True:
         try:
-            client.ask(question, timeout=ANSWER_SECONDS)
+            client.ask(question, timeout=_ANSWER_TIMEOUT_S)
             return
         except SpatialQueryFailed as error:
             for child in children:
                 child.check()
-            if error.code not in early or time.monotonic() > deadline:
+            if error.code not in not_ready or time.monotonic() > deadline:
                 raise DemoFailed(f"the first question got no answer: {error}") from error
             time.sleep(0.1)
 
@@ -161,19 +164,18 @@ def wait_for_frame(client: SpatialClient, question: str, children: list[Child]) 
 def ask_all(
     client: SpatialClient, entries: list[dict[str, Any]], children: list[Child]
 ) -> tuple[list[Row], str]:
-    """Ask every question once; the rows, and the id of the model that answered."""
+    """Ask every question once; returns the rows and the id of the model that answered."""
     from sdvlm_ros.client import SpatialQueryFailed
-    from sdvlm_ros.conversions import nanoseconds
 
     rows, model = [], ""
     for entry in entries:
         known = {key: entry[key] for key in ("type", "question", "truth")}
         asked = time.perf_counter()
         try:
-            answer = client.ask(entry["question"], timeout=ANSWER_SECONDS)
+            answer = client.ask(entry["question"], timeout=_ANSWER_TIMEOUT_S)
         except SpatialQueryFailed as error:
             for child in children:
-                child.check()  # a dead one answers none of the others either
+                child.check()  # without it no further question can be answered
             rows.append(Row(**known, error=str(error)))
             continue
         total = time.perf_counter() - asked
@@ -184,8 +186,8 @@ def ask_all(
             Row(
                 **known,
                 answer=answer.text,
-                value=in_words(entry, answer.text, values),
-                ratio=off_by(marked.error, entry),
+                value=parsed_value(entry, answer.text, values),
+                ratio=deviation(marked.error, entry),
                 correct=marked.correct,
                 queue=nanoseconds(answer.queue_time) / 1e9,
                 encode=nanoseconds(answer.encode_time) / 1e9,
@@ -196,8 +198,8 @@ def ask_all(
     return rows, model
 
 
-def in_words(entry: dict[str, Any], text: str, values: Sequence[float]) -> str:
-    """What a planner has in hand: the measured values, else the point, verdict or name."""
+def parsed_value(entry: dict[str, Any], text: str, values: Sequence[float]) -> str:
+    """What a planner receives: the measured values, else the point, verdict or name."""
     reading = parse(text)
     if values:
         unit = "" if entry["type"] == "count" else " m"
@@ -212,15 +214,15 @@ def in_words(entry: dict[str, Any], text: str, values: Sequence[float]) -> str:
     return " ".join(words[1:] if words[:1] in (["The"], ["the"]) else words)
 
 
-def off_by(error: float, entry: dict[str, Any]) -> str:
-    """How far an answer is from a truth in numbers, "" where nobody can say."""
+def deviation(error: float, entry: dict[str, Any]) -> str:
+    """Ratio or position error of a numeric answer, "" = not numeric."""
     if not math.isfinite(error):
         return ""
     return f"\u0394 {error:.2f}" if entry["type"] == "grounding" else f"{error:.2f}"
 
 
 def print_table(rows: list[Row]) -> None:
-    """The table for people, on stdout."""
+    """Print the table on stdout."""
     table = Table(title="sdvlm demo: eight questions about a simulated table", expand=True)
     for heading in (
         "question",
@@ -246,7 +248,7 @@ def print_table(rows: list[Row]) -> None:
 
 
 def run(entries: list[dict[str, Any]], model: str, report: Path) -> tuple[list[Row], str]:
-    """Start node and player, ask, stop them, write the report; raises DemoFailed."""
+    """Start node and player, ask, stop them, write the report; DemoFailed if a part fails."""
     set_ros_environment()
     from sdvlm_ros.client import SpatialClient
 
@@ -265,11 +267,11 @@ def main() -> int:
     """Entry point; the exit status."""
     parser = argparse.ArgumentParser(description="The demo: eight questions over ROS 2.")
     parser.add_argument("--model", default="nano", help="nano, or a model directory")
-    parser.add_argument("--report", type=Path, default=REPORT, help="where the page goes")
+    parser.add_argument("--report", type=Path, default=REPORT, help="the page to write")
     parser.add_argument("--picture", type=Path, help="also write the README's picture, a PNG")
     arguments = parser.parse_args()
     model, report = arguments.model, arguments.report
-    # So that the blocks that end the children run on `kill`, too.
+    # Unwind on `kill` as well, so that the children are stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     entries = yaml.safe_load(QUESTIONS.read_text(encoding="utf-8"))
     rows: list[Row] = []

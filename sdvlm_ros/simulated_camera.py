@@ -14,7 +14,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 
-from sdvlm_core.tabletop import INTRINSICS, read_depth, render
+from sdvlm_core.tabletop import INTRINSICS, render, sensor_depth_mm
 from sdvlm_ros.conversions import camera_info_message, image_message
 
 FRAME_ID = "camera_color_optical_frame"
@@ -39,7 +39,7 @@ class SimulatedCamera(Node):
 
     def _publish(self) -> None:
         stamp_ns = self.get_clock().now().nanoseconds
-        millimetres = read_depth(self._metres, self._random)
+        millimetres = sensor_depth_mm(self._metres, self._random)
         self._info.publish(camera_info_message(INTRINSICS, stamp_ns, FRAME_ID))
         self._depth.publish(image_message(millimetres, "16UC1", stamp_ns, FRAME_ID))
         self._color.publish(image_message(self._rgb, "rgb8", stamp_ns, FRAME_ID))

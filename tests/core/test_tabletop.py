@@ -1,4 +1,4 @@
-"""The simulated table top is what it says it is: geometry finds its sizes, places and distances."""
+"""The simulated table equals its ground truth: sizes, positions, distances."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import pytest
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.measure import measure
 from sdvlm_core.tabletop import (
-    HEIGHT,
+    CAMERA_HEIGHT_M,
+    CAMERA_PITCH_RAD,
     INTRINSICS,
-    PITCH,
     TABLE,
     UP,
     boxes,
-    in_camera,
-    read_depth,
     render,
+    sensor_depth_mm,
+    to_camera,
 )
 
 
-def test_its_things_measure_what_the_truth_says() -> None:
+def test_its_objects_measure_as_their_ground_truth() -> None:
     rgb, metres, _ = render()
-    depth = read_depth(metres, np.random.default_rng(0)).astype(np.float32) / 1000
+    depth = sensor_depth_mm(metres, np.random.default_rng(0)).astype(np.float32) / 1000
     frame = RgbdFrame(rgb=rgb, depth=depth, intrinsics=INTRINSICS)
     regions = [Region(name, box=tuple(map(float, box))) for name, box in boxes().items()]
     found, pairs = measure(frame, regions, "simulated")
-    for thing, one in zip(TABLE, found, strict=True):
+    for item, one in zip(TABLE, found, strict=True):
         assert not one.warnings
-        assert (one.length_m, one.width_m, one.height_m) == pytest.approx(thing.size, abs=0.004)
-        assert math.dist(one.position_m, in_camera(thing.centre)) < 0.004
+        assert (one.length_m, one.width_m, one.height_m) == pytest.approx(item.size, abs=0.004)
+        assert math.dist(one.position_m, to_camera(item.centre)) < 0.004
     assert pairs[0].distance_m == pytest.approx(
         math.dist(TABLE[0].centre, TABLE[1].centre), abs=0.004
     )
@@ -41,15 +41,17 @@ def test_the_middle_of_the_image_shows_the_table_where_the_camera_points() -> No
     _, metres, instance = render()
     row, column = round(INTRINSICS.cy), round(INTRINSICS.cx)
     assert instance[row, column] == 0
-    assert metres[row, column] == pytest.approx(HEIGHT / math.sin(PITCH), rel=0.01)
+    assert metres[row, column] == pytest.approx(
+        CAMERA_HEIGHT_M / math.sin(CAMERA_PITCH_RAD), rel=0.01
+    )
 
 
 def test_up_is_a_unit_vector_away_from_the_table() -> None:
-    higher = in_camera(np.array([0.0, 0.5, 1.0])) - in_camera(np.array([0.0, 0.5, 0.0]))
-    np.testing.assert_allclose(higher, UP, atol=1e-12)
+    above = to_camera(np.array([0.0, 0.5, 1.0])) - to_camera(np.array([0.0, 0.5, 0.0]))
+    np.testing.assert_allclose(above, UP, atol=1e-12)
 
 
-def test_a_box_holds_every_pixel_of_its_thing_and_no_more() -> None:
+def test_a_box_encloses_every_pixel_of_its_object_tightly() -> None:
     instance = render()[2]
     for number, (x1, y1, x2, y2) in enumerate(boxes().values(), start=1):
         inside = instance[y1:y2, x1:x2] == number

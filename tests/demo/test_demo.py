@@ -1,4 +1,4 @@
-"""The demo: its files belong together, its report is one page, its processes end."""
+"""The demo: its files are consistent, its report is one page, its processes are stopped."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_there_is_one_question_of_each_msmu_type() -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["type"])
-def test_the_truth_in_words_is_right_by_the_rule_that_marks_answers(entry: dict[str, Any]) -> None:
+def test_the_true_answer_is_correct_by_the_scoring_rule(entry: dict[str, Any]) -> None:
     assert score(entry["question"], entry["truth"], entry["reference"], entry["names"]).correct
     assert not score(entry["question"], "", entry["reference"], entry["names"]).correct
 
@@ -71,13 +71,13 @@ def test_the_red_book_of_the_questions_is_red_in_the_picture_and_has_depth() -> 
         ("existence", "", [], ""),
     ],
 )
-def test_what_a_planner_reads_is_said_in_words(
+def test_the_parsed_value_is_what_a_planner_receives(
     kind: str, text: str, values: list[float], words: str
 ) -> None:
-    assert run.in_words({"type": kind}, text, values) == words
+    assert run.parsed_value({"type": kind}, text, values) == words
 
 
-def test_the_report_is_one_page_that_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
+def test_the_report_is_one_page_without_scripts_or_external_files(tmp_path: Path) -> None:
     rows = [make_row(entry) for entry in ENTRIES]
     rows[0] = make_row(ENTRIES[0], answer="<script>alert(1)</script>")
     rows[1] = make_row(ENTRIES[1], error="TIMEOUT: no answer", correct=False)
@@ -90,16 +90,16 @@ def test_the_report_is_one_page_that_loads_nothing_and_runs_nothing(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_picture_takes_whatever_a_model_says(tmp_path: Path) -> None:
+def test_any_answer_can_be_drawn_into_the_picture(tmp_path: Path) -> None:
     rows = [make_row(entry, answer="$\\frac{\n" * 50) for entry in ENTRIES]
     write_picture(tmp_path / "picture.png", run.BAG, ENTRIES, rows)
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_child_that_ignores_signals_is_gone_after_the_block(
+def test_a_child_that_ignores_signals_is_killed_after_the_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(run, "_STOP_TIMEOUT_S", 0.3)
     deaf = (
         "import signal, time\nfor s in (2, 15): signal.signal(s, signal.SIG_IGN)\n"
         "print('deaf', flush=True)\ntime.sleep(60)"
@@ -110,7 +110,7 @@ def test_a_child_that_ignores_signals_is_gone_after_the_block(
     assert child.process.returncode == -9
 
 
-def test_a_child_that_died_is_told_with_its_last_words() -> None:
+def test_a_child_that_ended_is_reported_with_its_last_output() -> None:
     with run.running("child", [sys.executable, "-c", "raise SystemExit('no camera')"]) as child:
         child.process.wait(HANG_S)
         with pytest.raises(run.DemoFailed, match=r"status 1.*\n?.*no camera"):
@@ -136,12 +136,12 @@ def run_demo(model: Path) -> tuple[int, dict[str, Any], str]:
 
 
 def commands_with(word: str) -> list[str]:
-    """Command lines of the processes alive that mention a word."""
+    """Command lines of the running processes that contain a word."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it ended while we looked
+        except OSError:  # it ended meanwhile
             continue
         if word in command:
             found.append(command)
@@ -174,7 +174,7 @@ def test_the_demo_fails_loudly_when_the_model_does_not_load(tmp_path: Path) -> N
 
 @pytest.mark.ros
 @pytest.mark.slow
-def test_a_terminated_demo_takes_its_node_along(tmp_path: Path) -> None:
+def test_a_terminated_demo_stops_its_node(tmp_path: Path) -> None:
     model = write_tiny_checkpoint(tmp_path / "tiny")
     with start_demo(model) as process:
         deadline = time.monotonic() + HANG_S

@@ -26,7 +26,7 @@ def write_frame(folder: Path) -> list[str]:
     """Write colour, depth and intrinsics; the options of `sdvlm measure` that name them."""
     rgb, depth, _ = tabletop.render()
     cv2.imwrite(str(folder / "rgb.png"), rgb[..., ::-1])
-    stored = tabletop.read_depth(depth, np.random.default_rng(0))
+    stored = tabletop.sensor_depth_mm(depth, np.random.default_rng(0))
     cv2.imwrite(str(folder / "depth.png"), stored)
     (folder / "k.json").write_text(json.dumps(asdict(tabletop.INTRINSICS)), encoding="utf-8")
     files = {"--rgb": "rgb.png", "--depth": "depth.png", "--intrinsics": "k.json"}

@@ -24,7 +24,7 @@ from std_srvs.srv import Trigger
 
 from sdvlm.action import SpatialReasoning
 from sdvlm.msg import Measurement, SpatialAnswer
-from sdvlm_core.tabletop import TABLE, UP, boxes, in_camera
+from sdvlm_core.tabletop import TABLE, UP, boxes, to_camera
 from sdvlm_ros.client import (
     AsyncSpatialClient,
     NoMeasurement,
@@ -93,7 +93,7 @@ def test_the_distance_between_two_boxes_is_that_of_their_centres(client) -> None
     between = client.distance("red mug", "blue box", at=BOXES)
     assert between.value == pytest.approx(math.dist(MUG.centre, BOX.centre), abs=0.01)
     away = client.distance("red mug", at=BOXES)
-    assert away.value == pytest.approx(math.hypot(*in_camera(MUG.centre)), abs=0.03)
+    assert away.value == pytest.approx(math.hypot(*to_camera(MUG.centre)), abs=0.03)
 
 
 def test_a_distance_in_words_is_fused_with_geometrys_or_refused_with_both(client) -> None:
@@ -108,7 +108,7 @@ def test_a_distance_in_words_is_fused_with_geometrys_or_refused_with_both(client
 def test_a_thing_is_located_with_and_without_a_box_in_the_images_frame(client) -> None:
     for where in (client.locate("red mug", at=BOXES["red mug"]), client.locate("red mug")):
         found = where.point.x, where.point.y, where.point.z
-        assert math.dist(found, in_camera(MUG.centre)) < 0.1  # its surface is half a mug away
+        assert math.dist(found, to_camera(MUG.centre)) < 0.1  # its surface is half a mug away
         assert where.header.frame_id == FRAME_ID
 
 
@@ -250,7 +250,7 @@ def test_the_example_plans_a_pick_from_the_camera_or_says_why_not(
     assert grasp["height_m"] == pytest.approx(MUG.size[2], abs=0.005)
     assert MUG.size[1] <= grasp["opening_m"] < 0.1
     position = grasp["grasp"]["position"]
-    assert math.dist(position.values(), in_camera(MUG.centre)) < 0.01
+    assert math.dist(position.values(), to_camera(MUG.centre)) < 0.01
 
 
 def test_an_active_node_is_well_in_the_containers_view(client) -> None:
