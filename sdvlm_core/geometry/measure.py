@@ -81,7 +81,7 @@ UNFIT: frozenset[Caution] = frozenset(
         Caution.ESTIMATED_DEPTH,
     }
 )
-#: These only inform: the values are usable, because std_dev already contains the doubt.
+#: These only inform: the values can be used with their std_dev.
 INFORMATIVE: frozenset[Caution] = frozenset(
     {
         Caution.OCCLUDED,  # std_dev grows with the hidden part of the outline

@@ -1,4 +1,4 @@
-"""A number is fused with geometry's only where the two agree; a contradiction is shown."""
+"""A length is fused with its measurement only if the two agree; a disagreement is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.blocks import SIZE, box_around, middle_of, room_frame
 
 @dataclass
 class Session:
-    """Stands in for a model whose sense of place a test must choose."""
+    """A stand-in for FrameSession: a test sets the coordinates that the model answers."""
 
     frame: RgbdFrame
     places: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def test_without_a_region_the_model_is_asked_once_for_each_place():
     ]
 
 
-def test_an_object_nobody_can_place_is_not_judged():
+def test_an_object_that_is_not_located_is_undecided():
     answer, (check,) = verify(Session(room_frame()), _said(Kind.WIDTH, 0.5, "piano"))
     assert check.agrees is None
     assert check.reason == "object not located: piano"
@@ -92,7 +92,7 @@ def test_an_object_nobody_can_place_is_not_judged():
     assert answer.status is Status.OK
 
 
-def test_geometry_that_is_not_to_be_trusted_decides_nothing():
+def test_an_unfit_measurement_decides_nothing():
     cut = Region("sofa", box=(0.0, *box_around(blocks.CUT)[1:]))
     answer, (check,) = verify(Session(room_frame()), _said(Kind.LENGTH, 9.0, "sofa"), [cut])
     assert check.agrees is None
@@ -101,7 +101,7 @@ def test_geometry_that_is_not_to_be_trusted_decides_nothing():
     assert answer.measurements[-1].source is Source.GEOMETRY
 
 
-def test_a_networks_metres_decide_nothing():
+def test_estimated_depth_decides_nothing():
     frame = replace(room_frame(), depth_source="estimated_metric")
     answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, 2.0, "red chair"), [RED])
     assert check.agrees is None
@@ -117,7 +117,7 @@ AWAY = math.dist(blocks.RED.centre, blocks.POSES[0][:3, 3])
     "viewer",
     ["camera", "Camera", "you", "me", "viewer", "viewer's position", "your camera", "where you"],
 )
-def test_a_distance_from_whoever_looks_is_the_cameras(viewer):
+def test_a_distance_from_the_viewer_is_the_camera_distance(viewer):
     session = Session(room_frame(), {"red chair": middle_of(blocks.RED)})
     for label in (f"red chair and {viewer}", f"{viewer} and red chair"):
         for regions in ([RED], [Region("", box=RED.box)], []):
@@ -127,7 +127,7 @@ def test_a_distance_from_whoever_looks_is_the_cameras(viewer):
     assert set(session.asked) == {"What is the coordinate of the red chair?"}
 
 
-def test_a_camera_that_the_caller_shows_is_a_thing_like_others():
+def test_a_region_named_camera_is_an_object():
     shown = replace(BLUE, label="camera")
     true = math.dist(blocks.RED.centre, blocks.BLUE.centre)
     said = _said(Kind.DISTANCE, true, "red chair and camera")
@@ -137,7 +137,7 @@ def test_a_camera_that_the_caller_shows_is_a_thing_like_others():
 
 
 @pytest.mark.parametrize("robot", ["robot", "robot's base"])
-def test_where_the_robot_is_nobody_measured(robot):
+def test_a_distance_from_the_robot_is_undecided(robot):
     session = Session(room_frame())
     answer, (check,) = verify(session, _said(Kind.DISTANCE, 9.0, f"red chair and {robot}"), [RED])
     assert (check.agrees, check.measurement, answer.status) == (None, None, Status.OK)
@@ -146,7 +146,7 @@ def test_where_the_robot_is_nobody_measured(robot):
 
 
 @pytest.mark.parametrize("other", ["blue chair", "camera"])
-def test_an_and_within_a_name_is_told_from_the_one_between_two(other):
+def test_and_inside_a_name_is_not_the_separator(other):
     name = "salt and pepper shaker"
     regions = [replace(RED, label=name), BLUE]
     true = AWAY if other == "camera" else math.dist(blocks.RED.centre, blocks.BLUE.centre)
@@ -167,7 +167,7 @@ def test_one_region_for_both_ends_of_a_distance_measures_nothing():
 
 
 @pytest.mark.parametrize("missing", ["depth", "intrinsics"])
-def test_a_frame_that_cannot_be_measured_in_says_so(missing):
+def test_a_frame_without_depth_or_intrinsics_is_undecided_with_the_reason(missing):
     frame = replace(room_frame(), **{missing: None})
     answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, 1.0, "red chair"), [RED])
     assert check.agrees is None
@@ -175,7 +175,7 @@ def test_a_frame_that_cannot_be_measured_in_says_so(missing):
     assert len(answer.measurements) == 1
 
 
-def test_an_answer_without_lengths_costs_nothing():
+def test_an_answer_without_lengths_is_returned_unchanged():
     session = Session(room_frame())
     answer = SpatialAnswer("?", "Yes.", measurements=(Measurement(Kind.COUNT, 2.0, label="x"),))
     assert verify(session, answer) == (answer, ())

@@ -1,4 +1,4 @@
-"""What is drawn into a picture: every object's outline, box and words, and nothing it must hide."""
+"""The drawing contains every object's outline, box and text, and the pair's line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def drawn(width: int, things=(NEAR, FAR)):
 
 
 def pixels_of(picture, colour) -> int:
-    # Smoothed lines seldom reach their colour.
+    # Anti-aliased lines seldom reach their full colour.
     return int((np.abs(picture.astype(int) - colour).max(axis=2) < 60).sum())
 
 
@@ -31,7 +31,7 @@ def test_objects_support_and_the_only_pair_are_drawn_in_their_colours():
     assert (frame.rgb == 128).all()  # a copy was drawn on
 
 
-def test_an_object_that_was_looked_at_in_every_other_pixel_is_outlined_as_a_whole():
+def test_a_subsampled_object_is_outlined_as_a_whole():
     _, (one,), picture = drawn(1280, things=(FAR,))
     assert one.pixels.step > 1
     across, down = np.ptp(one.pixels.columns), np.ptp(one.pixels.rows)

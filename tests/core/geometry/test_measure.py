@@ -1,4 +1,4 @@
-"""What measuring promises: sizes, motion, scale, resolution, holes, made-up and real frames."""
+"""Measurements of synthetic and real frames: sizes, distances, gaps and warnings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.paths import ROOT, SHARED
 REAL = SHARED / "realdata"
 real = pytest.mark.skipif(not REAL.exists(), reason="../shared/realdata is absent")
 
-#: Two boxes on a table: middle of the base x, y; half sizes x, y; height. Metres.
+#: Two boxes on a table: centre of the base x, y; half sizes x, y; height. Metres.
 NEAR = (-0.12, -0.05, 0.06, 0.04, 0.10)
 FAR = (0.15, 0.10, 0.05, 0.05, 0.18)
 
@@ -28,7 +28,7 @@ FAR = (0.15, 0.10, 0.05, 0.05, 0.18)
 def camera(
     azimuth: float = 0.0, elevation: float = math.pi / 4, away: float = 0.64 * math.sqrt(2)
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Where a camera is that looks at the table's middle, and its axes in columns; radians."""
+    """Position of a camera that looks at the table's centre, and its axes as columns; radians."""
     level = np.array([math.sin(azimuth), -math.cos(azimuth), 0.0])
     back = math.cos(elevation) * level + math.sin(elevation) * np.array([0.0, 0.0, 1.0])
     right = np.array([math.cos(azimuth), math.sin(azimuth), 0.0])
@@ -38,9 +38,9 @@ def camera(
 def table(
     scale: float = 1.0, width: int = 320, noise: float = 0.0, things=(NEAR, FAR), seen_from=None
 ) -> tuple[RgbdFrame, list[Region]]:
-    """A table, ray-cast; every length times `scale`; from 0.9 m at 45 degrees if not said.
+    """A ray-cast table, every length times `scale`; by default from 0.9 m at 45 degrees.
 
-    A sixth number of a thing is how far above the table it hangs.
+    A sixth value of a box is its height above the table.
     """
     k = CameraIntrinsics(600.0, 600.0, 319.5, 239.5, 640, 480).scaled(width, width * 3 // 4)
     v, u = np.mgrid[0 : k.height, 0 : k.width]
@@ -105,7 +105,7 @@ FROM_LOW = camera(elevation=math.radians(20), away=1.5)
 
 
 @pytest.mark.parametrize("hint", ["box", "point"])
-def test_a_thing_that_hangs_in_the_air_ends_where_it_was_seen_to_end(hint):
+def test_a_hanging_object_ends_at_its_lowest_visible_point(hint):
     frame, (region,) = table(width=640, things=(HANGING,), seen_from=FROM_LOW, noise=0.001)
     x1, y1, x2, y2 = region.box
     if hint == "point":
@@ -116,7 +116,7 @@ def test_a_thing_that_hangs_in_the_air_ends_where_it_was_seen_to_end(hint):
     np.testing.assert_allclose(one.position_m, (np.array([0, 0, 0.36]) - eye) @ turn, atol=0.05)
 
 
-def test_a_thing_whose_feet_something_hides_stands_and_is_trusted_less():
+def test_an_object_with_a_hidden_base_stands_and_has_a_larger_std_dev():
     before = (0.0, -0.3, 0.2, 0.05, 0.2)
     behind = (0.0, 0.1, 0.08, 0.05, 0.4)
     frame, regions = table(width=640, things=(before, behind), seen_from=FROM_LOW)
@@ -128,7 +128,7 @@ def test_a_thing_whose_feet_something_hides_stands_and_is_trusted_less():
     assert one.std_dev["height_m"] > 3 * free.std_dev["height_m"]
 
 
-def test_a_region_that_reaches_the_ground_holds_legs_that_were_not_read():
+def test_a_region_that_reaches_the_ground_may_contain_legs_without_readings():
     top = (0.0, 0.0, 0.2, 0.15, 0.02, 0.3)
     frame, (region,) = table(width=640, things=(top,), seen_from=FROM_LOW)
     x1, y1, x2, y2 = region.box
@@ -137,11 +137,11 @@ def test_a_region_that_reaches_the_ground_holds_legs_that_were_not_read():
     assert Caution.UNSEEN_EXTENT in one.warnings
 
 
-def test_a_point_measures_by_the_pixels_that_have_a_reading():
+def test_a_point_on_an_object_with_holes_uses_its_valid_pixels():
     frame, regions = table(width=1280, things=(NEAR,), noise=0.004)
     depth = frame.depth.copy()
     holes = np.random.default_rng(0).random(depth.shape) < 0.7
-    holes[::8, ::8] = False  # what the whole image is looked at by
+    holes[::8, ::8] = False  # the subsampling of the whole image
     depth[holes] = np.nan
     x1, y1, x2, y2 = regions[0].box
     region = Region("it", point=((x1 + x2) / 2, (y1 + y2) / 2))
@@ -193,7 +193,7 @@ def test_the_gap_is_between_the_nearest_surfaces():
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 1.0])
-def test_a_frame_of_nothing_or_of_a_wall_is_warned_about(value):
+def test_a_frame_without_readings_or_of_a_wall_has_a_warning(value):
     k = CameraIntrinsics(100.0, 100.0, 39.5, 29.5, 80, 60)
     depth = np.full((60, 80), value, np.float32)
     frame = RgbdFrame(np.zeros((60, 80, 3), np.uint8), depth, k)
@@ -209,7 +209,7 @@ def test_an_object_cut_by_the_border_is_called_truncated():
 
 @pytest.mark.parametrize("side", ["left", "right", "bottom"])
 @pytest.mark.parametrize("width", [640, 1280])
-def test_an_object_cut_by_the_end_of_the_depth_cameras_own_view_is_called_truncated(side, width):
+def test_an_object_cut_by_the_end_of_the_depth_view_is_called_truncated(side, width):
     frame, regions = table(width=width, things=(NEAR,), noise=0.001)
     x1, y1, x2, y2 = (round(value) for value in regions[0].box)
     column, row = (x1 + x2) // 2, (y1 + y2) // 2
@@ -240,7 +240,7 @@ def test_an_object_inside_a_narrow_view_is_not_called_truncated():
     assert not any(Caution.TRUNCATED in one.warnings for one in found)
 
 
-def test_an_object_before_a_wall_too_far_to_be_read_is_not_called_truncated():
+def test_an_object_in_front_of_a_wall_out_of_range_is_not_called_truncated():
     things = (NEAR, FAR)
     frame, regions = table(width=640, things=things, seen_from=camera(elevation=0.2, away=2.0))
     depth = np.where((frame.depth > 0) & (frame.depth < 4.0), frame.depth, np.nan)
@@ -248,7 +248,7 @@ def test_an_object_before_a_wall_too_far_to_be_read_is_not_called_truncated():
     assert not any(Caution.TRUNCATED in one.warnings for one in found)
 
 
-def test_an_object_behind_another_is_called_occluded_and_trusted_less():
+def test_an_object_behind_another_is_called_occluded_and_has_a_larger_std_dev():
     tall, behind = (0.0, -0.02, 0.04, 0.03, 0.15), (0.02, 0.1, 0.10, 0.04, 0.12)
     frame, regions = table(width=640, things=(tall, behind))
     (_, one), _ = measure(frame, regions)
@@ -267,16 +267,16 @@ def test_holes_where_the_object_should_be_are_called_transparent():
     assert Caution.TRANSPARENT_OR_REFLECTIVE in one.warnings
 
 
-def test_a_point_on_the_bare_table_says_that_nothing_stands_there():
+def test_a_point_on_the_bare_table_warns_that_nothing_stands_out():
     frame, _ = table(width=640)
     (one,), _ = measure(frame, [Region("it", point=(320.0, 430.0))])
     assert Caution.NOTHING_STANDS_OUT in one.warnings
 
 
-def test_without_a_floor_the_height_is_along_the_image_and_said_so():
+def test_without_a_floor_the_height_is_along_the_image_and_has_a_warning():
     k = CameraIntrinsics(300.0, 300.0, 79.5, 59.5, 160, 120)
     v, u = np.mgrid[0:120, 0:160]
-    away = np.hypot(u - k.cx, v - k.cy) / k.fx  # of the axis, at one metre
+    away = np.hypot(u - k.cx, v - k.cy) / k.fx  # from the optical axis, at one metre
     depth = np.full((120, 160), np.nan, np.float32)
     ball = away < 0.1
     depth[ball] = 1.1 - np.sqrt(0.1**2 - away[ball] ** 2)
@@ -339,7 +339,7 @@ def test_ycb_products_in_real_frames_have_their_heights():
 
 
 @real
-def test_glass_is_warned_about_and_the_case_beside_it_is_not():
+def test_glass_has_a_warning_and_the_case_beside_it_has_none():
     folder = REAL / "cleargrasp_080"
     known = json.loads((folder / "questions.json").read_text())
     frame = read_frame(folder / known["rgb"], folder / known["depth"], folder / "intrinsics.json")

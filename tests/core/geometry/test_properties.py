@@ -1,7 +1,7 @@
-"""What measuring promises of any scene: motion, scale, resolution and holes.
+"""Invariants of measuring: rigid motion, scale, resolution and missing readings.
 
-Moving a scene cannot change its sizes. Where that holds to 1e-6 is from points to sizes; a camera
-that moves samples other points, and through the whole of `measure` it holds to a pixel or so.
+Moving a scene does not change its sizes. From points to sizes this holds to 1e-6. Through `measure`
+a moved camera samples other points, so it holds to about a pixel.
 """
 
 from __future__ import annotations
@@ -74,17 +74,17 @@ def test_any_rigid_motion_leaves_gaps_and_heights_as_they_are(rotation, shift, s
 
 @some
 @given(boxes, azimuths, elevations, st.floats(0.7, 1.2))
-def test_from_wherever_the_camera_looks_a_box_has_its_size(box, azimuth, elevation, away):
+def test_a_box_has_its_size_from_any_viewpoint(box, azimuth, elevation, away):
     one = seen(box, camera(azimuth, elevation, away))
     true = np.array([2 * max(box[:2]), 2 * min(box[:2]), box[2]])
-    # Two pixels at 1.2 m: what a silhouette can be off by at both its ends.
+    # Two pixels at 1.2 m: the largest error of a silhouette, one pixel at each end.
     np.testing.assert_allclose(sizes(one), true, atol=0.004)
     assert one.height_m == pytest.approx(box[2], abs=1e-3)
 
 
 @some
 @given(boxes, azimuths, elevations, st.tuples(*[st.floats(-0.12, 0.12)] * 3))
-def test_a_camera_that_turns_where_it_stands_changes_no_size(box, azimuth, elevation, angles):
+def test_rotating_the_camera_in_place_changes_no_size(box, azimuth, elevation, angles):
     eye, axes = camera(azimuth, elevation)
     before = seen(box, (eye, axes))
     after = seen(box, (eye, axes @ Rotation.from_euler("xyz", angles).as_matrix()))
@@ -113,14 +113,14 @@ def test_depth_times_s_makes_every_length_s_times_as_long(scale):
 def test_twice_the_resolution_changes_sizes_by_less_than_two_percent(
     box, azimuth, quarter, elevation
 ):
-    # Seen along a face, a side is a pixel or two deep, and twice as many tell more of it.
+    # At a grazing view a side is one or two pixels deep; more pixels add information.
     seen_from = camera(azimuth + quarter * math.pi / 2, elevation)
     coarse, fine = seen(box, seen_from), seen(box, seen_from, width=1280)
     np.testing.assert_allclose(sizes(fine), sizes(coarse), rtol=0.02)
 
 
 @pytest.mark.parametrize("azimuth", [0.0, 0.02, 0.05, 0.1])
-def test_of_a_side_seen_at_a_glance_finer_pixels_tell_no_more_than_was_doubted(azimuth):
+def test_a_side_at_a_grazing_view_changes_with_resolution_within_its_std_dev(azimuth):
     box = (0.05, 0.04, 0.1)
     coarse, fine = (seen(box, camera(azimuth), width) for width in (640, 1280))
     assert abs(fine.width_m - coarse.width_m) <= coarse.std_dev["width_m"]
@@ -136,7 +136,7 @@ BAD = (np.nan, np.inf, -np.inf, 0.0, -1.0)
     st.sampled_from(BAD),
     st.sampled_from(["pixels", "rows", "columns", "box", "grid", "all but a patch"]),
 )
-def test_whatever_is_missing_there_is_a_result_or_a_warning(seed, share, bad, pattern):
+def test_missing_readings_give_a_result_or_a_warning(seed, share, bad, pattern):
     frame, regions = table(width=160)
     rng = np.random.default_rng(seed)
     depth = frame.depth.copy()

@@ -1,4 +1,4 @@
-"""Medians and ends of many values: exact of few, close of many, untouched by stray values."""
+"""Medians and ends: exact for few values, close for many, robust against stray values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_median_of_few_values_is_one_of_them_with_half_on_either_side(some):
 
 
 def test_the_median_of_many_values_is_within_two_percent_of_their_scatter():
-    # 1.25 / sqrt(4000) of it is one standard error; three of them never came in fifty draws.
+    # 1.25 / sqrt(4000) of it is one standard error; three of them did not occur in fifty draws.
     off = [median(np.random.default_rng(n).normal(3.0, 1.0, 300_000)) - 3.0 for n in range(50)]
     assert np.std(off) < 0.025
     assert np.max(np.abs(off)) < 0.075

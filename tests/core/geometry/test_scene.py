@@ -1,4 +1,4 @@
-"""The point cloud and the support planes of a frame are computed once, whoever asks for them."""
+"""The point cloud and the support planes of a frame are computed once and shared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.core.geometry.test_measure import NEAR, table
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the expensive functions, once per call."""
+    """Names of the expensive functions, one entry per call."""
     calls: list[str] = []
     for name in ("make_cloud", "find_support_planes"):
         original = getattr(scene_module, name)
