@@ -11,12 +11,14 @@ import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from rosbags.rosbag2 import Reader
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
     from demo.run import Row
 
 TEMPLATE = "report.html.jinja"
+Picture: TypeAlias = npt.NDArray[np.uint8]
+Depth: TypeAlias = npt.NDArray[np.float32]
 _DEPTH_HEADER_BYTES = 12  # of image_transport's compressedDepth
 _ACCENT, _TRUTH = "#ff2d78", "#00c2a8"
 
 
-def read_pictures(bag: Path) -> tuple[Any, Any]:
+def read_pictures(bag: Path) -> tuple[Picture, Depth]:
     """The first colour (H, W, 3) uint8, red first, and depth (H, W) float32 metres of a bag."""
     types = get_typestore(Stores.ROS2_JAZZY)
     found: dict[str, Any] = {}
@@ -74,7 +78,7 @@ def write_report(
     write_text(path, page)
 
 
-def _figure(shape: tuple[int, ...]) -> tuple[Figure, Any]:
+def _figure(shape: tuple[int, ...]) -> tuple[Figure, Axes]:
     """A figure without margins, twice the picture's pixels."""
     figure = Figure(figsize=(shape[1] / 100, shape[0] / 100), dpi=200)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -114,13 +118,15 @@ def write_picture(
     figure.savefig(path)
 
 
-def _draw_picture(rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequence[Row]) -> bytes:
+def _draw_picture(rgb: Picture, entries: Sequence[dict[str, Any]], rows: Sequence[Row]) -> bytes:
     figure, axes = _figure(rgb.shape)
     _annotate(axes, rgb, entries, rows)
     return _png(figure)
 
 
-def _annotate(axes: Any, rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequence[Row]) -> None:
+def _annotate(
+    axes: Axes, rgb: Picture, entries: Sequence[dict[str, Any]], rows: Sequence[Row]
+) -> None:
     """Draw the colour picture, the objects of the questions, and the points of the answers."""
     axes.imshow(rgb, interpolation="lanczos")
     label = {"fontsize": 7, "color": "white", "family": "DejaVu Sans"}
@@ -137,7 +143,7 @@ def _annotate(axes: Any, rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequ
             continue
         truth = entry["reference"]
         if isinstance(truth, list):
-            x, y = pixel_from_fraction(*truth, width, height)
+            x, y = pixel_from_fraction(truth[0], truth[1], width, height)
             axes.plot(x, y, "o", mfc="none", mec=_TRUTH, ms=13, mew=2)
         for u, v in parse(row.answer).image_points[:1]:
             x, y = pixel_from_fraction(u, v, width, height)
@@ -147,7 +153,7 @@ def _annotate(axes: Any, rgb: Any, entries: Sequence[dict[str, Any]], rows: Sequ
     axes.set_axis_off()
 
 
-def _draw_depth(depth: Any) -> bytes:
+def _draw_depth(depth: Depth) -> bytes:
     """Depth in metres with its scale; grey = no reading."""
     figure, axes = _figure(depth.shape)
     colours = mpl.colormaps["turbo_r"].with_extremes(bad="#3a3f45")

@@ -1,7 +1,7 @@
 """The SdvlmError family, and the one table from an error to the code a planner receives.
 
-An error message says what was wrong, with the values, and what to do. The codes are those of
-srv/SpatialQuery; exit statuses of commands belong to `sdvlm_core.cli`.
+An error message states what is wrong, the values, and what to do. The codes are those of
+srv/SpatialQuery. Does not know the exit statuses of commands (`sdvlm_core.cli`).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ParameterError(SdvlmError):
 
 
 class ErrorCode(IntEnum):
-    """Why there is no answer; the numbers are those of srv/SpatialQuery."""
+    """Why a question has no answer; the numbers are those of srv/SpatialQuery."""
 
     NONE = 0
     UNKNOWN = 9600

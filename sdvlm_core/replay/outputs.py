@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sdvlm_core.camera.bags import Message, Topics, deserialize, stream
 from sdvlm_core.camera.decoding import color_from_message
@@ -132,8 +132,9 @@ def _thumbnail(rgb: pictures.Picture, entry: Entry, colors: dict[str, str]) -> b
 
 
 def _points(entry: Entry, colors: dict[str, str]) -> list[tuple[float, float, str]]:
-    answer: dict[str, Any] = entry["answer"] or {"image_points": ()}
-    return [(u, v, colors[entry["question"]]) for u, v in answer["image_points"]]
+    if entry["answer"] is None:
+        return []
+    return [(u, v, colors[entry["question"]]) for u, v in entry["answer"]["image_points"]]
 
 
 def _error_text(entry: Entry) -> str:

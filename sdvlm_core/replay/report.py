@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdvlm_core.replay.journal import Entry
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -84,7 +86,7 @@ class Row:
     numbers: tuple[str, ...]
 
 
-def collect(entries: Iterable[dict[str, Any]]) -> Statistics:
+def collect(entries: Iterable[Entry]) -> Statistics:
     """Count the entries and collect their numbers; their texts are not kept in memory."""
     total = Statistics()
     questions: dict[str, QuestionStatistics] = {}
@@ -107,7 +109,7 @@ def collect(entries: Iterable[dict[str, Any]]) -> Statistics:
     return total
 
 
-def _add_answer(entry: Mapping[str, Any], question: QuestionStatistics, total: Statistics) -> None:
+def _add_answer(entry: Entry, question: QuestionStatistics, total: Statistics) -> None:
     answer = entry["answer"]
     question.answered += 1
     total.answered += 1
@@ -121,7 +123,7 @@ def _add_answer(entry: Mapping[str, Any], question: QuestionStatistics, total: S
         series.std_devs.append(std_dev)
 
 
-def time_of(entry: Mapping[str, Any]) -> float:
+def time_of(entry: Entry) -> float:
     """Seconds on the time axis: when the frame was taken; without an answer, when asked."""
     seconds = entry["bag_time_s"]
     if entry["asked_at_s"] is not None and (entry["answer"] is None or seconds is None):
@@ -149,7 +151,7 @@ def shown_entries(entries: int) -> set[int]:
     return {round(n * (entries - 1) / (MAX_ROWS - 1)) for n in range(MAX_ROWS)}
 
 
-def row(entry: Mapping[str, Any], jpeg: bytes | None) -> Row:
+def row(entry: Entry, jpeg: bytes | None) -> Row:
     """The row of an entry, with a picture as JPEG if there is one."""
     answer, error = entry["answer"], entry["error"]
     return Row(

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -92,7 +91,7 @@ def read_questions(path: Path) -> tuple[PlannedQuestion, ...]:
     return tuple(_planned(entry, f"{path}, question {n}") for n, entry in enumerate(entries, 1))
 
 
-def _mapping(value: Any, known: set[str], where: str) -> dict[str, Any]:
+def _mapping(value: object, known: set[str], where: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise QueryError(f"{where}: must be a mapping with {_listed(known)}, found {value!r:.60}")
     unknown = [key for key in value if key not in known]
@@ -108,12 +107,13 @@ def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names))
 
 
-def _planned(entry: Any, where: str) -> PlannedQuestion:
+def _planned(entry: object, where: str) -> PlannedQuestion:
     values = _mapping(entry, {"question", "at", "every"}, where)
-    if not isinstance(values.get("question"), str):
-        raise QueryError(f"{where}: `question` must be text, found {values.get('question')!r:.60}")
+    question = values.get("question")
+    if not isinstance(question, str):
+        raise QueryError(f"{where}: `question` must be text, found {question!r:.60}")
     try:
-        text = check_question(values["question"])
+        text = check_question(question)
     except QueryError as error:
         raise QueryError(f"{where}: {error}") from error
     if ("at" in values) == ("every" in values):
@@ -132,9 +132,13 @@ def _planned(entry: Any, where: str) -> PlannedQuestion:
     return PlannedQuestion(text, every_ns=period)
 
 
-def _nanoseconds(seconds: Any, where: str, otherwise: str = "") -> int:
-    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if not number or not math.isfinite(seconds) or seconds < 0:
+def _nanoseconds(seconds: object, where: str, otherwise: str = "") -> int:
+    if (
+        not isinstance(seconds, (int, float))
+        or isinstance(seconds, bool)
+        or not math.isfinite(seconds)
+        or seconds < 0
+    ):
         raise QueryError(
             f"{where} must be seconds {otherwise}".rstrip() + f", found {seconds!r:.60}"
         )

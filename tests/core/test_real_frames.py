@@ -60,12 +60,11 @@ def test_the_point_under_an_object_lies_on_the_object(
         for item in known["objects"]:
             if "center_cam_m" not in item or "cad_extents_mm" not in item:
                 continue
-            x, y, z = item["center_cam_m"]
-            k = frame.intrinsics
-            point = point_at(frame, k.fx * x / z + k.cx, k.fy * y / z + k.cy)
+            centre = np.array(item["center_cam_m"])
+            point = point_at(frame, *frame.intrinsics.project(centre))
             if point is None:
                 continue
-            distance = float(np.linalg.norm(np.array([point.x, point.y, point.z]) - (x, y, z)))
+            distance = float(np.linalg.norm(np.array([point.x, point.y, point.z]) - centre))
             # From the centre to the surface is at most half of the object's diagonal.
             off.append(distance - np.linalg.norm(item["cad_extents_mm"]) / 2000)
     assert len(off) >= objects
