@@ -15,7 +15,7 @@ import torch
 
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.model import convert
+from sdvlm_core.model import conversion_plan, convert
 from sdvlm_core.model.checkpoint import Checkpoint, load_model
 from sdvlm_core.model.depth_encoding import PARITY, pool
 from sdvlm_core.model.devices import resolve
@@ -53,7 +53,7 @@ def model(
 ) -> Iterator[torch.nn.Module]:
     folder = tmp_path_factory.mktemp("released")
     write_released_checkpoint(folder / "official", weights)
-    convert.write(convert.plan(folder / "official", parity=True), folder / "converted")
+    convert.write(conversion_plan.plan(folder / "official", parity=True), folder / "converted")
     return load_model(folder / "converted", resolve("cpu", "float32"))
 
 
