@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from sdvlm_core.frame import point_at
-from sdvlm_core.model.backbones.clip_image import SquareCanvas
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from sdvlm_core.model.image_tokens import SquareCanvas
 from tests.fixtures.frames import FRAMES, read, write
 from tests.paths import SHARED
 
