@@ -150,17 +150,6 @@ import sdvlm.srv
 """
 
 
-def _ros() -> Check:
-    worked, output = _probe(_ROS_PROBE)
-    if worked:
-        return Check("ros", State.OK, output)
-    if "No module named 'sdvlm'" in output:
-        remedy = "build the interfaces: make setup, or colcon build and source install/setup.bash"
-    else:
-        remedy = "source /opt/ros/<distro>/setup.bash, or make setup; `sdvlm ask` needs no ROS"
-    return Check("ros", State.MISSING, output, remedy)
-
-
 _GL_PROBE = """
 import os
 os.environ.setdefault("MUJOCO_GL", "egl")
@@ -171,15 +160,33 @@ print("mujoco", mujoco.__version__, "renders with", os.environ["MUJOCO_GL"])
 """
 
 
+def _ros() -> Check:
+    return _optional_part(
+        "ros",
+        _ROS_PROBE,
+        module="sdvlm",
+        install="build the interfaces: make setup, or colcon build and source install/setup.bash",
+        repair="source /opt/ros/<distro>/setup.bash, or make setup; `sdvlm ask` needs no ROS",
+    )
+
+
 def _gl() -> Check:
-    worked, output = _probe(_GL_PROBE)
+    return _optional_part(
+        "simulator",
+        _GL_PROBE,
+        module="mujoco",
+        install="pip install mujoco; only `python -m training.simulate` needs it",
+        repair="apt install libegl1 libgl1-mesa-dri; only `python -m training.simulate` needs it",
+    )
+
+
+def _optional_part(name: str, probe: str, module: str, install: str, repair: str) -> Check:
+    """Probe an optional part; the remedy is `install` if its module is missing, else `repair`."""
+    worked, output = _probe(probe)
     if worked:
-        return Check("simulator", State.OK, output)
-    if "No module named 'mujoco'" in output:
-        remedy = "pip install mujoco; only `python -m training.simulate` needs it"
-    else:
-        remedy = "apt install libegl1 libgl1-mesa-dri; only `python -m training.simulate` needs it"
-    return Check("simulator", State.MISSING, output, remedy)
+        return Check(name, State.OK, output)
+    missing = f"No module named '{module}'" in output
+    return Check(name, State.MISSING, output, install if missing else repair)
 
 
 def _probe(code: str) -> tuple[bool, str]:
