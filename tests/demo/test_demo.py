@@ -17,11 +17,9 @@ import yaml
 from demo import run
 from demo.report import read_pictures, write_picture, write_report
 from tests.tiny_checkpoint import write_tiny_checkpoint
+from tests.waiting import PATIENCE_S
 from training.build.questions import TYPES
 from training.evaluate.score import score
-
-# Turns a hang into a failure; decides nothing else.
-HANG_S = 300.0
 
 ENTRIES: list[dict[str, Any]] = yaml.safe_load(run.QUESTIONS.read_text(encoding="utf-8"))
 
@@ -112,7 +110,7 @@ def test_a_child_that_ignores_signals_is_killed_after_the_block(
 
 def test_a_child_that_ended_is_reported_with_its_last_output() -> None:
     with run.running("child", [sys.executable, "-c", "raise SystemExit('no camera')"]) as child:
-        child.process.wait(HANG_S)
+        child.process.wait(PATIENCE_S)
         with pytest.raises(run.DemoFailed, match=r"status 1.*\n?.*no camera"):
             child.check()
 
@@ -131,7 +129,7 @@ def start_demo(model: Path) -> subprocess.Popen[str]:
 
 def run_demo(model: Path) -> tuple[int, dict[str, Any], str]:
     with start_demo(model) as process:
-        output, errors = process.communicate(timeout=HANG_S)
+        output, errors = process.communicate(timeout=3 * PATIENCE_S)
     return process.returncode, json.loads(output.splitlines()[-1]), errors
 
 
@@ -177,11 +175,11 @@ def test_the_demo_fails_loudly_when_the_model_does_not_load(tmp_path: Path) -> N
 def test_a_terminated_demo_stops_its_node(tmp_path: Path) -> None:
     model = write_tiny_checkpoint(tmp_path / "tiny")
     with start_demo(model) as process:
-        deadline = time.monotonic() + HANG_S
+        deadline = time.monotonic() + PATIENCE_S
         while not any("sdvlm_ros.node" in command for command in commands_with(str(model))):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.terminate()
-        process.communicate(timeout=HANG_S)
+        process.communicate(timeout=3 * PATIENCE_S)
     assert process.returncode == 143
     assert commands_with(str(model)) == []

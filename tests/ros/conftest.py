@@ -13,10 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-
-#: The longest wait for an event, seconds: it turns a hang into a failure and decides nothing else,
-#: so that a loaded machine passes too.
-PATIENCE_S = 120.0
+from tests.waiting import PATIENCE_S
 
 # A domain for this run alone: two runs on one machine must not answer each other's questions.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from sdvlm.srv import SpatialQuery
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros.conversions import camera_info_message, image_message
-from tests.ros.conftest import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 WIDTH, HEIGHT = 64, 48
 RGB, DEPTH, INFO = "rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info"

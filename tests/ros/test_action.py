@@ -20,8 +20,9 @@ from rclpy.parameter import Parameter
 
 from sdvlm.action import SpatialReasoning
 from sdvlm_ros.conversions import duration_message, time_message
-from tests.ros.conftest import PATIENCE_S, running
+from tests.ros.conftest import running
 from tests.ros.peer import Peer, Response, frame
+from tests.waiting import PATIENCE_S
 
 Feedback = SpatialReasoning.Feedback
 QUESTIONS = ["How far is it?", "How tall is it?", "How many are there?"]

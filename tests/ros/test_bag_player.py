@@ -19,8 +19,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from sdvlm_ros.conversions import color_from_message, depth_from_message, nanoseconds, time_message
-from tests.ros.conftest import PATIENCE_S, ROOT, running
+from tests.ros.conftest import ROOT, running
 from tests.ros.peer import DEPTH, HEIGHT, INFO, RGB, WIDTH, Peer, Response, color, depth, info
+from tests.waiting import PATIENCE_S
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 

@@ -29,8 +29,9 @@ from sdvlm.srv import SpatialQuery
 from sdvlm_core.errors import ErrorCode
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros.conversions import camera_info_message, image_message, time_message
-from tests.ros.conftest import PATIENCE_S, ROOT, running
+from tests.ros.conftest import ROOT, running
 from tests.ros.peer import DEPTH, INFO, RGB, Peer, Response, depth, frame
+from tests.waiting import PATIENCE_S
 
 CALLERS, CANCELS = 50, 40
 ANY_AGE = Duration(sec=10**8)
@@ -62,6 +63,7 @@ def ask_until(peer: Peer, told: Callable[[Response], bool], **fields: Any) -> Co
         if told(response):
             return codes
         assert time.monotonic() < deadline, codes
+        peer.executor.spin_once(timeout_sec=0.05)  # leaves the processor to the camera
 
 
 def answered(response: Response) -> bool:

@@ -16,7 +16,8 @@ import yaml
 
 from sdvlm_core.geometry.sensor_noise import SENSORS
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
-from tests.ros.conftest import PATIENCE_S, ROOT
+from tests.ros.conftest import ROOT
+from tests.waiting import PATIENCE_S
 
 PRESETS = sorted((ROOT / "config" / "cameras").glob("*.yaml"))
 FILES = ("spatial_query", "replay", "demo")

@@ -19,8 +19,9 @@ from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, image_message
 from tests import blocks
 from tests.blocks import SIZE, box_around, room_frame
-from tests.ros.conftest import PATIENCE_S, running
+from tests.ros.conftest import running
 from tests.ros.peer import DEPTH, INFO, RGB, Peer, Response
+from tests.waiting import PATIENCE_S
 
 _stamps = itertools.count(1)
 BLUE_BOX = [round(side) for side in box_around(blocks.BLUE)]

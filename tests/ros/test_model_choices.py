@@ -17,8 +17,9 @@ from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros.client import SpatialClient
 from sdvlm_ros.conversions import camera_info_message, image_message
 from tests.hub_server import COMMIT, NAME, serving
-from tests.ros.conftest import PATIENCE_S, running
+from tests.ros.conftest import running
 from tests.ros.peer import DEPTH, INFO, RGB, Peer, Response, frame
+from tests.waiting import PATIENCE_S
 
 
 def _parameters(**values: object) -> list[str]:

@@ -30,7 +30,7 @@ from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, frame_from_messages, image_message
 from sdvlm_ros.dispatch import Dispatcher
 from sdvlm_ros.visualization import Visualization
-from tests.ros.conftest import PATIENCE_S, running
+from tests.ros.conftest import running
 from tests.ros.peer import (
     DEPTH,
     HEIGHT,
@@ -44,6 +44,7 @@ from tests.ros.peer import (
     frame,
     info,
 )
+from tests.waiting import PATIENCE_S
 
 _tests = itertools.count(1)
 

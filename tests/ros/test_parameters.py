@@ -16,7 +16,8 @@ from rclpy.parameter import Parameter
 
 from sdvlm_core.errors import ParameterError
 from sdvlm_ros import parameters
-from tests.ros.conftest import PATIENCE_S, ROOT
+from tests.ros.conftest import ROOT
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture

@@ -35,8 +35,9 @@ from sdvlm_core.camera.messages import nanoseconds  # noqa: E402
 from sdvlm_ros import frame_buffer  # noqa: E402
 from tests import bags  # noqa: E402
 from tests.bags import START  # noqa: E402
-from tests.ros.conftest import PATIENCE_S, ROOT, running  # noqa: E402
+from tests.ros.conftest import ROOT, running  # noqa: E402
 from tests.ros.peer import Peer, Response  # noqa: E402
+from tests.waiting import PATIENCE_S  # noqa: E402
 
 FRAMES = 4
 QUESTIONS = ("Can you measure the height of the pink can?", "Where is the red book in the image?")

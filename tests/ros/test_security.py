@@ -11,8 +11,9 @@ import pytest
 import rclpy
 from rclpy.node import Node
 
-from tests.ros.conftest import PATIENCE_S, ROOT, running
+from tests.ros.conftest import ROOT, running
 from tests.ros.peer import Peer
+from tests.waiting import PATIENCE_S
 
 POLICY = ROOT / "config" / "sros_policy.xml"
 

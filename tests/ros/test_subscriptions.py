@@ -20,8 +20,9 @@ from sdvlm_core.camera.pairing import Input
 from sdvlm_ros import parameters
 from sdvlm_ros.conversions import image_message
 from sdvlm_ros.subscriptions import Subscriptions
-from tests.ros.conftest import PATIENCE_S, running
+from tests.ros.conftest import running
 from tests.ros.peer import DEPTH, HEIGHT, INFO, RGB, WIDTH, Peer, Response, depth, frame, info
+from tests.waiting import PATIENCE_S
 
 
 class Watched:

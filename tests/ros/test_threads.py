@@ -20,8 +20,9 @@ from rclpy.task import Future
 
 from sdvlm.action import SpatialReasoning
 from sdvlm_ros.conversions import time_message
-from tests.ros.conftest import PATIENCE_S, running
+from tests.ros.conftest import running
 from tests.ros.peer import Peer, frame
+from tests.waiting import PATIENCE_S
 
 # Calls of each service, one after the other, before a single question is answered.
 CALLS = 10

@@ -16,7 +16,7 @@ from sdvlm.msg import SpatialAnswer
 from sdvlm_core.errors import TransformError
 from sdvlm_ros.conversions import time_message
 from sdvlm_ros.transforms import Transforms
-from tests.ros.conftest import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 STAMP = 5_000_000_000
 

@@ -23,7 +23,7 @@ from sdvlm_core.verification import Check
 from sdvlm_ros import visualization
 from sdvlm_ros.visualization import LIFETIME_S, Visualization
 from tests.core.geometry.test_measure import table
-from tests.ros.conftest import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 Result = tuple[RgbdFrame, tuple[Measured, ...], tuple[Pair, ...]]
 STAMP_NS = 1_700_000_000_123_456_789

@@ -19,8 +19,8 @@ from sdvlm_ros import worker as worker_module
 from sdvlm_ros.frame_buffer import BufferedMessage, RawFrame
 from sdvlm_ros.ticket import Control, Outcome, Stage, Ticket
 from sdvlm_ros.worker import FrameDecoder, Worker
-from tests.ros.conftest import PATIENCE_S
 from tests.ros.peer import color, depth, info
+from tests.waiting import PATIENCE_S
 
 
 class Engine:

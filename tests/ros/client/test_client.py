@@ -32,8 +32,9 @@ from sdvlm_ros.client import (
     SpatialQueryFailed,
 )
 from sdvlm_ros.simulated_camera import FRAME_ID
-from tests.ros.conftest import PATIENCE_S, ROOT, running
+from tests.ros.conftest import ROOT, running
 from tests.ros.peer import Response
+from tests.waiting import PATIENCE_S
 
 MUG, BOX, CAN = TABLE
 BOXES = boxes()
