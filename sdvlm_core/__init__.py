@@ -2,7 +2,7 @@
 
     import sdvlm_core as sdvlm
 
-    engine = sdvlm.load_engine(sdvlm.LoadOptions("nano"))
+    engine = sdvlm.load("nano")
     frame = sdvlm.read_frame("color.png", "depth.png", "intrinsics.json")
     answer = engine.open(frame).ask("How tall is the red mug?")
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sdvlm_core.answer import Measurement, SpatialAnswer
-    from sdvlm_core.engine import FrameSession, LoadOptions, SpatialEngine, load_engine
+    from sdvlm_core.engine import FrameSession, LoadOptions, SpatialEngine, load, load_engine
     from sdvlm_core.errors import SdvlmError
     from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
     from sdvlm_core.geometry.measure import measure
@@ -35,6 +35,7 @@ __all__ = [
     "SpatialAnswer",
     "SpatialEngine",
     "__version__",
+    "load",
     "load_engine",
     "measure",
     "read_frame",
@@ -50,6 +51,7 @@ _MODULES = {
     "SdvlmError": "sdvlm_core.errors",
     "SpatialAnswer": "sdvlm_core.answer",
     "SpatialEngine": "sdvlm_core.engine",
+    "load": "sdvlm_core.engine",
     "load_engine": "sdvlm_core.engine",
     "measure": "sdvlm_core.geometry.measure",
     "read_frame": "sdvlm_core.frame",

@@ -26,7 +26,8 @@ from sdvlm_core.language.reading import Reading, measurements, parse
 from sdvlm_core.model import confidence
 from sdvlm_core.model.backbones.clip_image import clip_pixels
 from sdvlm_core.model.backbones.llava import calibration, encoding_settings, grid_cells
-from sdvlm_core.model.checkpoint import NANO, Checkpoint, load
+from sdvlm_core.model.checkpoint import NANO, Checkpoint
+from sdvlm_core.model.checkpoint import load as load_checkpoint
 from sdvlm_core.model.depth_encoding import encode, pool
 from sdvlm_core.model.generation import (
     MAX_NEW_TOKENS,
@@ -71,7 +72,7 @@ def load_engine(options: LoadOptions) -> SpatialEngine:
     Raises:
         CheckpointError: a model is missing, incomplete or cannot run on this machine.
     """
-    checkpoint = load(
+    checkpoint = load_checkpoint(
         options.model, options.device, options.dtype, options.quantization, options.attention
     )
     if not options.depth_estimator:
@@ -79,6 +80,15 @@ def load_engine(options: LoadOptions) -> SpatialEngine:
     from sdvlm_core.model.depth_estimation import load_estimator
 
     return SpatialEngine(checkpoint, load_estimator(options.depth_estimator, checkpoint.device))
+
+
+def load(model: str = NANO, device: str = "auto") -> SpatialEngine:
+    """`load_engine` for the two options that most programs need.
+
+    Raises:
+        CheckpointError: as `load_engine`.
+    """
+    return load_engine(LoadOptions(model, device))
 
 
 class SpatialEngine:
