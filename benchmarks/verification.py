@@ -20,7 +20,7 @@ from rich.progress import track
 
 from sdvlm_core.engine import LoadOptions, load_engine
 from sdvlm_core.verification import verify
-from training.evaluate.run import questions_of
+from training.evaluate.benchmarks import questions_of
 from training.evaluate.score import score
 from training.simulate.frames import read_frames, rgbd_frame
 

@@ -1,9 +1,9 @@
-"""`python -m training.calibrate`: teach a model what its confidence is worth.
+"""`python -m training.calibrate`: calibrate the confidence of a model.
 
-Asks it about frames that training never saw (`training.evaluate`), fits for every kind of answer a
-line that never falls from its raw confidence to the share of right answers, and writes the lines
-into the model's config.json. Does not change weights. Check the result on other frames:
-`training.evaluate` prints the expected calibration error.
+Asks the model about frames outside of its training data (`training.evaluate`), fits for every kind
+of answer a monotone curve from raw confidence to the share of right answers (isotonic regression),
+and writes the curves into the model's config.json. Does not change weights. Check the result on
+other frames: `training.evaluate` prints the expected calibration error.
 """
 
 from __future__ import annotations
@@ -18,34 +18,35 @@ import numpy.typing as npt
 import typer
 from scipy.optimize import isotonic_regression
 
+from sdvlm_core.files import read_json, write_text
 from sdvlm_core.model.confidence import KINDS, Calibration
-from training.evaluate import run
+from training.evaluate.evaluation import EVALUATION_ERRORS, Asking, Judging, evaluate
+from training.evaluate.outputs import JUDGED, OtherSettingsError
 
-#: Answers behind a point of a line, at least; points of a line, at most.
-_ANSWERS, _POINTS = 40, 12
+_MIN_ANSWERS_PER_POINT, _MAX_POINTS = 40, 12
 
 
 def curve(
     raw: npt.NDArray[np.float64], right: npt.NDArray[np.float64]
 ) -> tuple[list[float], list[float]]:
-    """Points (raw, share of right answers) of a line that never falls.
+    """Points (raw, share of right answers) of a monotone curve.
 
-    Groups of neighbours in `raw` (N,) of equal number; one imagined right and one imagined wrong
-    answer in each keep a share away from 0 and 1.
+    Answers are grouped by `raw` (N,) into groups of equal size; one added right and one added wrong
+    answer per group keep the share away from 0 and 1.
     """
     order = np.argsort(raw, kind="stable")
-    groups = np.array_split(order, int(np.clip(len(raw) // _ANSWERS, 1, _POINTS)))
+    groups = np.array_split(order, int(np.clip(len(raw) // _MIN_ANSWERS_PER_POINT, 1, _MAX_POINTS)))
     x = np.array([raw[group].mean() for group in groups])
     share = np.array([(right[group].sum() + 1) / (len(group) + 2) for group in groups])
     weights = np.array([len(group) for group in groups], float)
     rising = isotonic_regression(share, weights=weights).x
-    # Neighbours that are equal in `raw` would make a step that is no line.
+    # Interpolation needs increasing `raw`.
     kept = np.concatenate([[True], np.diff(np.round(x, 5)) > 0])
     return np.round(x[kept], 5).tolist(), np.round(rising[kept], 4).tolist()
 
 
 def fit(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
-    """The lines of every kind of answer among marked rows, as config.json holds them."""
+    """The curve of every kind of answer among marked rows, as config.json holds them."""
     curves = {}
     for kind in KINDS:
         own = [r for r in rows if r["kind"] == kind and r["raw_confidence"] is not None]
@@ -70,14 +71,18 @@ def calibrate(
     config = model / "config.json"
     if not config.exists():
         raise typer.BadParameter(f"{model} is no model directory: it has no config.json")
-    run.evaluate(benchmark=benchmark, out=out, model=str(model))
-    lines = (out / run.JUDGED).read_text(encoding="utf-8").splitlines()
+    try:
+        evaluate(Asking(str(model), benchmark), Judging(), out)
+    except OtherSettingsError as error:
+        raise typer.BadParameter(str(error)) from error
+    except EVALUATION_ERRORS as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    lines = (out / JUDGED).read_text(encoding="utf-8").splitlines()
     curves = fit([json.loads(line) for line in lines])
     Calibration.from_mapping(curves)
-    stored = json.loads(config.read_text(encoding="utf-8")) | {"calibration": curves}
-    temporary = config.with_suffix(".tmp")
-    temporary.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(config)
+    stored = read_json(config) | {"calibration": curves}
+    write_text(config, json.dumps(stored, indent=2, sort_keys=True) + "\n")
     typer.echo(f"{len(lines)} answers; calibrated: {', '.join(curves)}", err=True)
 
 

@@ -1,21 +1,24 @@
-"""`python -m training.merge ADAPTER OUT`: adapter + its base -> one directory that loads alone."""
+"""`python -m training.merge ADAPTER OUT`: adapter + base model -> one model directory.
+
+Does not train or quantise.
+"""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sdvlm_core.errors import CheckpointError
+from sdvlm_core.files import atomic_directory
 from sdvlm_core.model.checkpoint import load
 
 
 def merge(
     adapter: Annotated[Path, typer.Argument(help="OUT/adapter of training.finetune.")],
-    out: Annotated[Path, typer.Argument(help="Directory for the whole model; must not exist.")],
-    dtype: Annotated[str, typer.Option(help="Of the weights that are written.")] = "auto",
+    out: Annotated[Path, typer.Argument(help="Directory of the merged model; must not exist.")],
+    dtype: Annotated[str, typer.Option(help="Type of the written weights.")] = "auto",
 ) -> None:
     """Write the model with the adapter merged into its weights, for `sdvlm ask --model OUT`.
 
@@ -28,11 +31,9 @@ def merge(
     except CheckpointError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    unfinished = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    checkpoint.model.save_pretrained(unfinished)
-    checkpoint.tokenizer.save_pretrained(unfinished)
-    unfinished.rename(out)
+    with atomic_directory(out) as directory:
+        checkpoint.model.save_pretrained(directory)
+        checkpoint.tokenizer.save_pretrained(directory)
     typer.echo(f"merged: {out}")
 
 

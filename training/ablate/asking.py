@@ -1,36 +1,43 @@
-"""A trained row -> its answers about frames it never saw, as they are or under a control.
+"""A trained row -> its answers about frames outside of its training data, under a control or not.
 
-Knows how a row is asked and where answers lie; what is asked and how it is scored is that of
-`training.evaluate`, what a control shows is in `training.evaluate.controls`.
+Knows how a row is asked and its file of answers. Questions, controls and scores are those of
+`training.evaluate`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
+from transformers import CLIPVisionModel
 
+from sdvlm_core.files import atomic_file
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from training.ablate.data import RowData
 from training.ablate.model import DepthTokens, answer, new_model, prefix_of
 from training.ablate.rows import Row, inputs_of
 from training.build.questions import Question
+from training.evaluate.benchmarks import questions_of
 from training.evaluate.controls import Controls, shown
-from training.evaluate.run import questions_of
 from training.evaluate.score import score
-from training.nano.frames import PICTURE, TrainingFrames
+from training.nano.architecture import PICTURE
+from training.nano.frames import TrainingFrames
 from training.nano.tower import tower_features
 from training.simulate.frames import SimulatedFrame, read_frames, rgbd_frame
 
-#: The control that leaves only the words.
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+#: The control with a grey picture and no depth: answers come from the question alone.
 BLIND = "blind"
-#: Frames asked about together.
-TOGETHER = 8
+#: Frames whose questions are decoded together.
+_FRAMES_PER_BATCH = 8
 
 
 @cache
@@ -39,14 +46,14 @@ def _frames(directory: Path) -> list[SimulatedFrame]:
 
 
 def _controls(control: str) -> Controls:
-    """A word of the configuration as what `training.evaluate.controls` does."""
+    """A control of the configuration as one of `training.evaluate.controls`."""
     if control == "wrong_intrinsics":
         return Controls.parse("own", "own", "wrong")
-    # The grey picture of `blind` has features of its own below; its row sees no depth.
+    # `row_under_control` replaces the picture of `blind`; its row sees no depth.
     return Controls.parse("own", "own" if control == BLIND else control, "own")
 
 
-def _data(row: Row, directory: Path, control: str) -> RowData:
+def row_under_control(row: Row, directory: Path, control: str) -> RowData:
     """The test frames as a row sees them under a control."""
     frames, controls = _frames(directory), _controls(control)
     views = [rgbd_frame(frame) for frame in frames]
@@ -62,7 +69,7 @@ def _data(row: Row, directory: Path, control: str) -> RowData:
         features = load_file(directory / "colour.safetensors")["features"]
     pictures = None
     if row.extra == "image":
-        pictures = tower_features(_tower(), np.stack([i.picture for i in inputs]))
+        pictures = tower_features(_tower(), _stacked([i.picture for i in inputs]))
     nothing = np.zeros(count, np.float32)
     arrays = TrainingFrames(
         picture=np.zeros((count, 0), np.uint8),
@@ -75,42 +82,49 @@ def _data(row: Row, directory: Path, control: str) -> RowData:
         pixels=nothing.astype(np.int32),
         graphs=[frame.objects for frame in frames],
     )
-    metres = np.stack([i.metres for i in inputs]) if row.extra == "prompt" else None
+    metres = _stacked([i.metres for i in inputs]) if row.extra == "prompt" else None
     return RowData(arrays, features, pictures, metres)
 
 
+def _stacked(arrays: Sequence[npt.NDArray[Scalar] | None]) -> npt.NDArray[Scalar]:
+    """(N, ...) of arrays that this row has for every frame."""
+    return np.stack([array for array in arrays if array is not None])
+
+
 @cache
-def _tower() -> Any:
-    return load_checkpoint("nano").model.float().model.vision_tower
+def _tower() -> CLIPVisionModel:
+    return load_checkpoint("nano", "cpu").model.float().model.vision_tower
 
 
 def ask_about(row: Row, weights: Path, directory: Path, control: str, out: Path) -> None:
-    """Write a row's answers about a folder of training.simulate as JSON lines, once."""
+    """Write a row's answers about a folder of training.simulate, unless the file exists."""
     if out.exists():
         return
-    tokenizer = load_checkpoint("nano").tokenizer
+    tokenizer = load_checkpoint("nano", "cpu").tokenizer
     model = new_model(row, len(tokenizer), 0)
     tensors = load_file(weights)
     model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("extra.")})
     model.eval()
-    data = _data(row, directory, control)
+    data = row_under_control(row, directory, control)
     extra = None
     if row.extra:
         extra = DepthTokens(row, tokenizer, model.config.text_config.hidden_size)
         own = {k.removeprefix("extra."): v for k, v in tensors.items() if k.startswith("extra.")}
         extra.load_state_dict(own)
-        extra.look_up(data)
-    temporary = out.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as log, torch.inference_mode():
+        extra.set_data(data)
+    with (
+        atomic_file(out) as temporary,
+        temporary.open("w", encoding="utf-8") as log,
+        torch.inference_mode(),
+    ):
         asked = [(at, frame, questions_of(frame)) for at, frame in enumerate(_frames(directory))]
         asked = [entry for entry in asked if entry[2]]
-        for first in range(0, len(asked), TOGETHER):
-            together = asked[first : first + TOGETHER]
+        for first in range(0, len(asked), _FRAMES_PER_BATCH):
+            together = asked[first : first + _FRAMES_PER_BATCH]
             prefix = prefix_of(model, data, extra, np.array([at for at, *_ in together]))
             questions = [[q.question for q in own] for *_, own in together]
             texts = answer(model, tokenizer, prefix, questions)
             _write(log, together, texts, prefix.shape[1] - 1)
-    temporary.replace(out)
 
 
 def _write(
@@ -119,9 +133,9 @@ def _write(
     texts: list[list[str]],
     tokens: int,
 ) -> None:
-    """A line for every answer, with what is true and whether it is right."""
-    for (_, frame, asked), said in zip(together, texts, strict=True):
-        for question, text in zip(asked, said, strict=True):
+    """Write a line for every answer, with its reference and mark."""
+    for (_, frame, asked), replies in zip(together, texts, strict=True):
+        for question, text in zip(asked, replies, strict=True):
             outcome = score(question.question, text, question.reference, question.names)
             line = {
                 "frame": frame.scene,

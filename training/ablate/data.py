@@ -1,29 +1,31 @@
-"""Frames of a `training.simulate` folder -> arrays of every row, computed once and kept beside it.
+"""Frames of a `training.simulate` folder -> arrays of every row, computed once, stored beside them.
 
-Knows files; what a row makes of a frame is in `rows`.
+Knows files; the inputs of a row are computed in `rows`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import CLIPVisionModel
 
+from sdvlm_core.files import atomic_file
 from training.ablate.rows import ROWS, Row, inputs_of
-from training.nano.frames import TrainingFrames, each_once, load
+from training.loop.checkpoints import write_tensors
+from training.nano.frames import TrainingFrames, load, prepare_shards
 from training.nano.tower import tower_features
 from training.simulate.frames import read_shard, rgbd_frame
 
 
 @dataclass(frozen=True, eq=False)
 class RowData:
-    """What one row is trained on.
+    """The training data of one row.
 
     frames: with the row's own coordinates and validity; features (N, 144, D) float16 of the colour
     pictures; pictures (N, 144, D) float16 of the depth pictures of `image`; metres (N, 16) of
@@ -41,7 +43,6 @@ def _cache(shard: Path) -> Path:
 
 
 def _prepare(shard: Path) -> None:
-    cv2.setNumThreads(1)
     frames = [rgbd_frame(frame) for frame in read_shard(shard)]
     arrays: dict[str, list[npt.NDArray[np.generic]]] = {}
     for row in ROWS.values():
@@ -49,15 +50,15 @@ def _prepare(shard: Path) -> None:
             for key, value in vars(inputs_of(row, frame)).items():
                 if value is not None:
                     arrays.setdefault(f"{row.name}.{key}", []).append(value)
-    temporary = shard.with_suffix(".tmp.npz")
-    np.savez(temporary, **{key: np.stack(values) for key, values in arrays.items()})
-    temporary.replace(_cache(shard))
+    stacked = {key: np.stack(values) for key, values in arrays.items()}
+    with atomic_file(_cache(shard)) as temporary, temporary.open("wb") as sink:
+        np.savez(sink, allow_pickle=False, **stacked)
 
 
 def prepare(directory: Path, tower: CLIPVisionModel) -> None:
-    """Make every cache that `row_data` reads, once."""
+    """Write the caches that `row_data` reads, unless they exist."""
     shards = sorted(directory.glob("shard-*.parquet"))
-    each_once(_prepare, [(shard,) for shard in shards if not _cache(shard).exists()])
+    prepare_shards(_prepare, [(shard,) for shard in shards if not _cache(shard).exists()])
     frames = load(directory)
     _features(directory / "colour.safetensors", tower, frames.picture)
     _features(directory / "depth.safetensors", tower, _stacked(directory, "image.picture"))
@@ -65,12 +66,11 @@ def prepare(directory: Path, tower: CLIPVisionModel) -> None:
 
 def _features(cache: Path, tower: CLIPVisionModel, pictures: npt.NDArray[np.uint8]) -> None:
     if not cache.exists():
-        temporary = cache.with_suffix(".tmp")
-        save_file({"features": tower_features(tower, pictures)}, temporary)
-        temporary.replace(cache)
+        write_tensors(cache, {"features": tower_features(tower, pictures)})
 
 
-def _stacked(directory: Path, key: str) -> npt.NDArray[np.generic]:
+def _stacked(directory: Path, key: str) -> npt.NDArray[Any]:
+    """One array of all shards; its type is that of the key."""
     parts = []
     for cache in sorted(directory.glob("shard-*.rows.npz")):
         with np.load(cache, allow_pickle=False) as stored:
@@ -79,7 +79,7 @@ def _stacked(directory: Path, key: str) -> npt.NDArray[np.generic]:
 
 
 def row_data(directory: Path, row: Row) -> RowData:
-    """The data of a row; call `prepare` before."""
+    """The data of a row, from the caches of `prepare`."""
     frames = load(directory)
     frames = replace(
         frames,

@@ -1,4 +1,4 @@
-"""A row's model: nano's architecture, and what its depth becomes behind the picture's tokens.
+"""A row's model: nano's architecture, and the depth tokens that follow its image tokens.
 
 Knows how arrays of `rows` become embeddings, in training (by index of a frame) and in answering.
 Does not know losses, schedules or questions.
@@ -7,6 +7,7 @@ Does not know losses, schedules or questions.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -18,15 +19,14 @@ from sdvlm_core.model.prompt import TEMPLATES, question_ids
 from training.ablate.data import RowData
 from training.ablate.rows import WORDS, Row, in_words
 from training.evaluate.predict import decode
-from training.nano.__main__ import nano_config
-from training.nano.vocabulary import BOS, PAD
+from training.nano.architecture import BOS, PAD, nano_config
 
 #: Tokens of the row `prompt`: the word, four for each distance, and room for a few beyond 10 m.
 _PROMPT = 8 + 4 * WORDS * WORDS + 8
 
 
 class DepthTokens(nn.Module):
-    """What of a row's depth follows the picture's tokens: (model, indices) -> (B, E, D)."""
+    """The depth tokens after a row's image tokens: (model, indices) -> (B, E, D)."""
 
     def __init__(self, row: Row, tokenizer: PreTrainedTokenizerFast, width: int) -> None:
         super().__init__()
@@ -34,11 +34,11 @@ class DepthTokens(nn.Module):
         self._data: RowData | None = None
         self.own = nn.Linear(width, width) if row.extra == "token" else None
 
-    def look_up(self, data: RowData) -> None:
-        """Whose frames the indices are of."""
+    def set_data(self, data: RowData) -> None:
+        """Set the frames that indices refer to."""
         self._data = data
 
-    def forward(self, model: DepthEncodedLlava, chosen: np.ndarray) -> torch.Tensor:
+    def forward(self, model: DepthEncodedLlava, chosen: npt.NDArray[np.int64]) -> torch.Tensor:
         """Embeddings (B, E, D) of the frames of these indices."""
         data = self._data
         assert data is not None
@@ -51,7 +51,7 @@ class DepthTokens(nn.Module):
             assert data.metres is not None
             texts = [in_words(metres) for metres in data.metres[chosen]]
             ids = self._tokenizer(texts, add_special_tokens=False, padding=False)["input_ids"]
-            # A missing reading takes two tokens where a number takes four: what is short is padded.
+            # A missing reading takes two tokens, a number four: pad to one length.
             rows = [(row + [PAD] * _PROMPT)[:_PROMPT] for row in ids]
             return F.embedding(torch.tensor(rows), embedding)
         assert self.own is not None
@@ -65,7 +65,7 @@ class DepthTokens(nn.Module):
 
 
 def new_model(row: Row, vocabulary: int, seed: int) -> DepthEncodedLlava:
-    """Random weights; of a row whose code is not added, the model has no encoding."""
+    """Random weights; without an encoding if the row's depth is in tokens of its own."""
     torch.manual_seed(seed)
     config = nano_config(vocabulary)
     settings = row.encoding.to_mapping()
@@ -74,9 +74,9 @@ def new_model(row: Row, vocabulary: int, seed: int) -> DepthEncodedLlava:
 
 
 def prefix_of(
-    model: DepthEncodedLlava, data: RowData, extra: nn.Module | None, chosen: np.ndarray
+    model: DepthEncodedLlava, data: RowData, extra: nn.Module | None, chosen: npt.NDArray[np.int64]
 ) -> torch.Tensor:
-    """Embeddings (B, P, D) before every question about the frames of these indices (B,)."""
+    """Embeddings (B, P, D) before every question about frames; `chosen` (B,) are their indices."""
     settings = encoding_settings(model.config)
     embedding = model.model.language_model.embed_tokens.weight
     code = None
@@ -108,5 +108,5 @@ def answer(
     cache.batch_select_indices(torch.tensor(owner))
     form = TEMPLATES["raw"]
     ids = [question_ids(tokenizer, form, question) for asked in questions for question in asked]
-    said = iter(decode(model, tokenizer, form, cache, prefix.shape[1], ids, torch.device("cpu")))
-    return [[next(said).text for _ in asked] for asked in questions]
+    decoded = iter(decode(model, tokenizer, form, cache, prefix.shape[1], ids, torch.device("cpu")))
+    return [[next(decoded).text for _ in asked] for asked in questions]

@@ -1,11 +1,12 @@
-"""Answers of all rows -> the table, with intervals and controls, as markdown, JSON and a picture.
+"""Answers of all rows -> the table, with intervals and controls, as markdown, JSON and a plot.
 
-Knows where the answers lie and how to count; does not ask anything.
+Knows the answer files and how to count; does not know models.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from safetensors import safe_open
 
+from sdvlm_core.files import atomic_file, write_json, write_text
+from training.ablate.config import Config
 from training.ablate.rows import ROWS
 from training.build.questions import TYPES
 from training.evaluate.report import summarise
+
+MARKDOWN, DOCUMENT, PLOT = "ablation.md", "ablation.json", "ablation.png"
 
 
 def _success(file: Path) -> dict[str, Any]:
@@ -29,15 +34,16 @@ def _parameters(weights: Path) -> int:
         return sum(int(np.prod(stored.get_slice(name).get_shape())) for name in names)
 
 
-def _step_seconds(journal: Path) -> float:
-    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    return float(np.median([line["seconds_per_step"] for line in lines]))
+def _step_seconds(metrics: Path) -> float | None:
+    """Median seconds of a step; None when the training was too short for an entry."""
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    return float(np.median([line["seconds_per_step"] for line in lines])) if lines else None
 
 
-def write_report(out: Path, config_name: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Write ablation.json, ablation.md and ablation.png; returns what the first holds."""
+def write_report(out: Path, config_name: str, config: Config) -> dict[str, Any]:
+    """Write ablation.json, ablation.md and ablation.png; returns the content of the first."""
     rows = []
-    for name, seeds in config["rows"].items():
+    for name, seeds in config.rows.items():
         for seed in seeds:
             folder = out / f"{name}-{seed}"
             first = (folder / "own.jsonl").read_text(encoding="utf-8").split("\n", 1)[0]
@@ -55,16 +61,10 @@ def write_report(out: Path, config_name: str, config: dict[str, Any]) -> dict[st
                     },
                 }
             )
-    summary = {"config": config_name, "recipe": config, "rows": rows}
-    text = json.dumps(summary, indent=1) + "\n"
-    for name, data in (
-        ("ablation.json", text.encode()),
-        ("ablation.md", _markdown(rows, config).encode()),
-    ):
-        temporary = out / f"{name}.tmp"
-        temporary.write_bytes(data)
-        temporary.replace(out / name)
-    _plot(rows, config["controls"], out / "ablation.png")
+    summary = {"config": config_name, "recipe": asdict(config), "rows": rows}
+    write_json(out / DOCUMENT, summary, indent=1)
+    write_text(out / MARKDOWN, _markdown(rows, config.controls))
+    _plot(rows, config.controls, out / PLOT)
     return summary
 
 
@@ -75,19 +75,23 @@ def _cell(result: dict[str, Any], kind: str = "macro") -> str:
     return f"{value:.1f} ({low:.0f}-{high:.0f})"
 
 
-def _markdown(rows: list[dict[str, Any]], config: dict[str, Any]) -> str:
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _markdown(rows: list[dict[str, Any]], known: list[str]) -> str:
     lines = ["| row | seed | macro | tokens | parameters | s/step |", "|---|---|---|---|---|---|"]
     for row in rows:
         lines.append(
             f"| {row['row']} | {row['seed']} | {_cell(row['shown']['own'])} | {row['tokens']} | "
-            f"{row['parameters']:,} | {row['seconds_per_step']:.2f} |"
+            f"{row['parameters']:,} | {_seconds(row['seconds_per_step'])} |"
         )
     lines += ["", f"| row | seed | {' | '.join(TYPES)} |", "|---" * (2 + len(TYPES)) + "|"]
     for row in rows:
         own = row["shown"]["own"]
         cells = [_cell(own, kind) if kind in own["per_type"] else "-" for kind in TYPES]
         lines.append(f"| {row['row']} | {row['seed']} | {' | '.join(cells)} |")
-    controls = [c for c in config["controls"] if any(c in row["shown"] for row in rows)]
+    controls = [c for c in known if any(c in row["shown"] for row in rows)]
     lines += ["", f"| row | own | {' | '.join(controls)} |", "|---" * (2 + len(controls)) + "|"]
     for row in rows:
         if any(control in row["shown"] for control in controls):
@@ -121,6 +125,5 @@ def _plot(rows: list[dict[str, Any]], controls: list[str], path: Path) -> None:
     axes.set_xlabel("macro success, % (95 % interval)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png", dpi=110)
-    temporary.replace(path)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model.backbones.clip_image import square_picture
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
-from training.nano.frames import CELLS, PICTURE
+from training.nano.architecture import CELLS, PICTURE
 
 #: Side of the grid of distances that the row `prompt` writes out.
 WORDS = 4

@@ -1,9 +1,9 @@
 """Frames with questions -> greedy answers, many decoded together.
 
-Every frame's prefix (opening of the template, image tokens, depth code) runs once, and all
-questions of a batch follow it side by side, padded at the left. The same tokens come out as of
+Every frame's prefix (opening of the template, image tokens, depth code) is prefilled once, and all
+questions of a batch continue it side by side, padded at the left. The tokens are those of
 `FrameSession.ask`, up to the rounding of another order of sums. Knows the engine; does not know
-what is asked or why.
+the benchmark.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from sdvlm_core.model.prompt import Template, check_question, prefix_ids, questi
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said; `error` says why it said nothing. Seconds are the batch's, shared out.
+    """A model's answer, or the `error` that it gave instead. Seconds are the batch's over its size.
 
     `kind`, `raw` and `confidence` are those of `sdvlm_core.model.confidence`, before and after
-    calibration; NaN where nothing was said.
+    calibration; NaN without an answer.
     """
 
     text: str
@@ -46,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The text of an answer, its tokens' texts, and the probability each was given."""
+    """The text of an answer, the text of each token, and the probability of each token."""
 
     text: str
     pieces: list[str]
@@ -60,7 +60,7 @@ def answer_all(
     started = time.perf_counter()
     answers: list[list[Answer | None]] = [[None] * len(questions) for _, questions in asked]
     encoded: list[Any] = []
-    rows: list[tuple[int, int, int, list[int]]] = []  # frame, question, place in encoded, ids
+    rows: list[tuple[int, int, int, list[int]]] = []  # frame, question, index in encoded, ids
     for at, (frame, questions) in enumerate(asked):
         try:
             features = _encode(engine, frame)
@@ -77,14 +77,14 @@ def answer_all(
         encoded.append(features)
     if rows:
         try:
-            said = _decode(engine, encoded, [row[2] for row in rows], [row[3] for row in rows])
+            replies = _decode(engine, encoded, [row[2] for row in rows], [row[3] for row in rows])
         except torch.OutOfMemoryError as error:
             raise ModelMemoryError(
-                f"out of memory with {len(rows)} questions together; give a smaller --batch"
+                f"out of memory with {len(rows)} questions together; use a smaller --batch"
             ) from error
         each = (time.perf_counter() - started) / len(rows)
         trust = calibration(engine.checkpoint.model.config)
-        for (at, number, *_), decoded in zip(rows, said, strict=True):
+        for (at, number, *_), decoded in zip(rows, replies, strict=True):
             answers[at][number] = _answer(asked[at][1][number], decoded, trust, each)
     return answers  # type: ignore[return-value]
 
@@ -143,11 +143,11 @@ def decode(
     ids: list[list[int]],
     device: torch.device,
 ) -> list[Decoded]:
-    """Greedy answers to questions that follow a prefix each.
+    """Greedy answers to questions, each after its own prefix.
 
     Args:
-        cache: of the prefixes, one batch row a question, each `before` tokens long.
-        ids: of the questions.
+        cache: of the prefixes, one batch row per question, each `before` tokens long.
+        ids: tokens of the questions.
     """
     end, image = tokenizer.eos_token_id, model.config.image_token_id
     longest = max(map(len, ids))
@@ -156,8 +156,8 @@ def decode(
     mask = torch.ones(len(ids), before + longest, dtype=torch.long, device=device)
     mask[:, before:] = torch.arange(longest, device=device) >= pads[:, None]
     places = (before + torch.arange(longest, device=device) - pads[:, None]).clamp(min=before)
-    said: list[list[int]] = [[] for _ in ids]
-    believed: list[list[float]] = [[] for _ in ids]
+    generated: list[list[int]] = [[] for _ in ids]
+    probabilities: list[list[float]] = [[] for _ in ids]
     done = [False] * len(ids)
     for _ in range(MAX_NEW_TOKENS):
         logits = model(
@@ -175,16 +175,16 @@ def decode(
         for row, (token, probability) in enumerate(pairs):
             done[row] = done[row] or token == end
             if not done[row]:
-                said[row].append(token)
-                believed[row].append(probability)
-                done[row] = bool(form.stop) and form.stop in tokenizer.decode(said[row])
+                generated[row].append(token)
+                probabilities[row].append(probability)
+                done[row] = bool(form.stop) and form.stop in tokenizer.decode(generated[row])
         if all(done):
             break
         step, places = chosen[:, None], places[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(ids), 1)], dim=1)
     answers = []
-    for row, probabilities in zip(said, believed, strict=True):
-        text = truncated(tokenizer.decode(row, skip_special_tokens=True), form.stop).strip()
-        pieces = [tokenizer.decode([token]) for token in row]
-        answers.append(Decoded(text, pieces, probabilities))
+    for tokens, own in zip(generated, probabilities, strict=True):
+        text = truncated(tokenizer.decode(tokens, skip_special_tokens=True), form.stop).strip()
+        pieces = [tokenizer.decode([token]) for token in tokens]
+        answers.append(Decoded(text, pieces, own))
     return answers

@@ -1,4 +1,4 @@
-"""Marked answers with their confidence -> what that confidence is worth, and who was refused.
+"""Marked answers with their confidence -> calibration error, and how often questions are refused.
 
 Knows how to count; does not know where a confidence comes from (`sdvlm_core.model.confidence`).
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sdvlm_core.files import atomic_file
 from training.evaluate.report import wilson
 
 BINS = 10
@@ -30,9 +31,9 @@ def reliability(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _bins(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    told = np.array([row["confidence"] for row in rows], float)
+    stated = np.array([row["confidence"] for row in rows], float)
     right = np.array([bool(row["correct"]) for row in rows], float)
-    place = np.minimum((told * BINS).astype(int), BINS - 1)
+    place = np.minimum((stated * BINS).astype(int), BINS - 1)
     bins = []
     for number in range(BINS):
         own = place == number
@@ -40,7 +41,7 @@ def _bins(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             bins.append(
                 {
                     "answers": int(own.sum()),
-                    "confidence": round(float(told[own].mean()), 4),
+                    "confidence": round(float(stated[own].mean()), 4),
                     "right": round(float(right[own].mean()), 4),
                 }
             )
@@ -49,7 +50,7 @@ def _bins(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def refusals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How often a false premise was refused, and how often a question about what is there.
+    """How often questions with a false premise, and questions about existing objects, were refused.
 
     A false premise is a question whose reference is "absent". Yes/no questions about existence do
     not count: "there is none" may be their right answer.
@@ -61,15 +62,15 @@ def refusals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             false.append(refused)
         elif row["type"] != "existence":
             true.append(refused)
-    return {name: _share(said) for name, said in (("false_premise", false), ("real", true))}
+    return {"false_premise": _share(false), "real": _share(true)}
 
 
-def _share(said: list[bool]) -> dict[str, Any]:
-    low, high = wilson(sum(said), len(said))
-    percent = 100 * sum(said) / max(1, len(said))
+def _share(refused: list[bool]) -> dict[str, Any]:
+    low, high = wilson(sum(refused), len(refused))
+    percent = 100 * sum(refused) / max(1, len(refused))
     return {
-        "refused": sum(said),
-        "asked": len(said),
+        "refused": sum(refused),
+        "asked": len(refused),
         "percent": round(percent, 2),
         "interval": [round(low, 2), round(high, 2)],
     }
@@ -97,6 +98,5 @@ def plot(summary: dict[str, Any], path: Path) -> None:
         axes.set_aspect("equal")
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("share of right answers")
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png", dpi=110)
-    temporary.replace(path)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

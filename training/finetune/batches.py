@@ -1,7 +1,7 @@
-"""Which samples make a step, and samples -> padded tensors.
+"""The samples of every step, and samples -> padded tensors.
 
-Batches follow from (seed, epoch) alone, whatever the number of processes: each takes its share of
-every batch, so that the gradient is the same.
+Batches depend on (seed, epoch) only, not on the number of processes: each process takes its share
+of every batch, so that the gradient is the same. Does not know models or files.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import torch
 from sdvlm_core.model.backbones.clip_image import CLIP_MEAN, CLIP_STD
 from training.finetune.samples import IGNORED, Prepared
 
-#: So many batches are sorted by length together: padding stays small, order stays random.
+#: Batches sorted by length together: padding stays small, order stays random.
 _GROUP = 16
 
 
 def batches_of(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> list[list[int]]:
-    """The sample numbers of every step of an epoch, similar lengths together; the rest is left."""
+    """The sample numbers of every step of an epoch, similar lengths together.
+
+    Samples that do not fill a batch are left out of the epoch.
+    """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
     found: list[list[int]] = []
@@ -31,7 +34,7 @@ def batches_of(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> lis
 
 
 def share_of(members: Sequence[int], process: int, processes: int, micro: int) -> list[list[int]]:
-    """The forward passes of one process; every process has as many, of which some may be empty."""
+    """The forward passes of one process: the same number for every process, some may be empty."""
     rounds = -(-len(members) // (micro * processes))
     mine = list(members)[process::processes]
     return [mine[at * micro : (at + 1) * micro] for at in range(rounds)]
@@ -48,7 +51,7 @@ def collate(samples: Sequence[Prepared], pad: int) -> dict[str, torch.Tensor]:
         labels[row, : len(sample.ids)] = sample.labels
         mask[row, : len(sample.ids)] = 1
     pictures = np.stack([sample.picture for sample in samples])
-    # As `image.clip_pixels`, for a picture that is squared already.
+    # As `clip_image.clip_pixels`, for a picture that is square already.
     scale = np.float32(1 / 255) / np.array(CLIP_STD, np.float32)
     offset = np.array(CLIP_MEAN, np.float32) / np.array(CLIP_STD, np.float32)
     pixels = np.ascontiguousarray((pictures * scale - offset).transpose(0, 3, 1, 2))

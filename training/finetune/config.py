@@ -1,10 +1,13 @@
-"""What a fine-tuning run follows from: one yaml file, checked before anything is loaded."""
+"""The settings of a fine-tuning run: one yaml file, checked before anything is loaded.
+
+Does not know models or data.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -17,30 +20,31 @@ SHARDING = get_args(Sharding)
 
 @dataclass(frozen=True)
 class Config:
-    """The keys of a file of training/configs; what has no default must be there.
+    """The keys of a file of training/configs; a key without a default is required.
 
     Attributes:
         model: name or directory of the LLaVA to start from (`sdvlm_core.model.checkpoint.load`).
         data: folder or file that `training.data.conversations.load` reads.
         split: part of it (train); "" = all.
-        out: folder for states, metrics and the adapter.
+        out: folder for checkpoints, metrics and the adapter.
         encoding: of depth, keys of `EncodingSettings`; {} = the model's own.
         estimator: directory of a depth estimator for pictures without depth; "" = such pictures
-            are refused. Asked once, when the data is prepared.
-        turns: of a picture: all in one conversation, or each a sample of its own.
+            are refused. It runs once, when the data is prepared.
+        turns: the questions about a picture are one conversation (packed), or a sample each.
         lora_rank, lora_alpha, lora_dropout: on the language model's linear layers only.
         lora_rate, projector_rate: learning rates; the projector is trained in full.
-        epochs, batch: passes over the data; conversations an optimiser step, over all processes.
-        micro_batch: conversations a forward pass, of one process.
-        warmup: part of the steps; then a cosine down to zero.
+        epochs: passes over the data.
+        batch: conversations per optimiser step, over all processes.
+        micro_batch: conversations per forward pass of one process.
+        warmup: share of the steps with a rising rate; then a cosine down to zero.
         weight_decay, max_norm: of AdamW; of the gradient.
         max_length: tokens of a conversation; turns beyond it are left out.
-        dtype: of the weights and products; adapters and projector are trained in float32.
-        sharding: over processes: a copy of the model each; gradients and optimiser spread (as
-            DeepSpeed's ZeRO-2); or weights too (fsdp). The last two by torch's fully_shard.
-        gradient_checkpointing: time for memory.
-        steps: stop there; 0 = after the last epoch.
-        save_every: steps between states to resume from.
+        dtype: of the frozen weights and of products; adapters and projector train in float32.
+        sharding: over processes: a copy of the model each (copy); gradients and optimiser sharded
+            (zero2); weights too (fsdp). The last two by torch's fully_shard.
+        gradient_checkpointing: saves memory, costs time.
+        steps: stop after so many; 0 = after the last epoch.
+        save_every: steps between checkpoints.
         seed: of the order of samples, new weights and dropout.
 
     Raises:
@@ -77,11 +81,11 @@ class Config:
         if self.dtype == "float16" and self.sharding != "copy":
             raise ValueError(
                 f"dtype float16 needs sharding copy, not {self.sharding}: its loss scaling does "
-                "not work on weights that are spread; use bfloat16"
+                "not work on sharded weights; use bfloat16"
             )
 
     def recipe(self) -> dict[str, Any]:
-        """All that the course of a run follows from; the rest may change when it goes on."""
+        """The settings that must be the same to resume; the others may change."""
         return {key: value for key, value in asdict(self).items() if key not in _FREE}
 
     def settings(self) -> EncodingSettings | None:
@@ -92,21 +96,32 @@ class Config:
 _POSITIVE = (
     "lora_rank", "lora_alpha", "epochs", "batch", "micro_batch", "max_length", "save_every",
 )  # fmt: skip
-#: Where a state is and how the work is divided; the gradient is the same, but for the order of sums
-#: and which dropout is drawn. Not `steps` and `epochs`: the rates follow from them.
+#: They leave the gradient as it is, up to the order of sums and the dropout drawn. `steps` and
+#: `epochs` are not among them: the learning rates depend on both.
 _FREE = ("out", "micro_batch", "sharding", "gradient_checkpointing", "save_every")
+
+
+def sharding_of(value: str) -> Sharding:
+    """A value of `sharding`.
+
+    Raises:
+        ValueError: not one of `SHARDING`.
+    """
+    if value not in SHARDING:
+        raise ValueError(f"sharding is one of {SHARDING}, not {value!r}")
+    return cast(Sharding, value)
 
 
 def read_config(file: Path) -> Config:
     """A configuration from a file.
 
     Raises:
-        ValueError: not readable, or a key is missing, unknown or of another type; names it.
+        ValueError: unreadable, or a key is missing, unknown or of the wrong type; names it.
     """
     try:
         stored = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
+        raise ValueError(f"{file} is unreadable: {error}") from error
     if not isinstance(stored, dict):
         raise ValueError(f"{file}: expected keys and values")
     types = get_type_hints(Config)

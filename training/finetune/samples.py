@@ -1,8 +1,8 @@
 """Conversations about pictures -> prepared samples on disk, once, before any training step.
 
-A sample is everything a step needs: token ids with what is learnt of them, the squared picture and
-the depth grid. So no step tokenises, resizes, pools depth or asks an estimator. Knows templates,
-grids and files; does not know optimisers.
+A sample is everything a step needs: token ids with their labels, the square picture and the depth
+grid. So no step tokenises, resizes, pools depth or runs an estimator. Knows templates, grids and
+files; does not know optimisers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sdvlm_core.errors import DepthError
+from sdvlm_core.files import atomic_file, read_json, write_json
 from sdvlm_core.frame import RgbdFrame, depth_in_metres
 from sdvlm_core.model.backbones.clip_image import square_picture
 from sdvlm_core.model.backbones.llava import grid_cells
@@ -32,9 +33,9 @@ from sdvlm_core.model.depth_encoding import EncodingSettings, pool
 from sdvlm_core.model.prompt import Template, prefix_ids, question_ids
 from training.data.conversations import Sample, load
 
-#: A label that no loss is taken on.
+#: A label without a loss.
 IGNORED = -100
-_PART = 64  # pictures a file
+_PART = 64  # pictures per file
 INDEX = "index.json"
 
 
@@ -42,7 +43,7 @@ INDEX = "index.json"
 class Prepared:
     """One conversation.
 
-    ids, labels (T,): labels are IGNORED except on answers and the ends of answers; picture
+    ids, labels (T,): labels are IGNORED except on answers and their end tokens; picture
     (S, S, 3) uint8; coordinates (cells^2, K) float32 and valid (cells^2,) of the depth grid.
     """
 
@@ -74,17 +75,17 @@ def tokens_of(
             asked = question_ids(tokenizer, form, question)
         else:
             asked = tokenizer.encode(opening + question + form.after, add_special_tokens=False)
-        said = [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
-        if len(ids) + len(asked) + len(said) > max_length:
+        reply = [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
+        if len(ids) + len(asked) + len(reply) > max_length:
             return ids, labels, len(turns) - number
-        ids += [*asked, *said]
-        labels += [*([IGNORED] * len(asked)), *said]
+        ids += [*asked, *reply]
+        labels += [*([IGNORED] * len(asked)), *reply]
     return ids, labels, 0
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What prepared samples follow from, besides the data; its digest names the folder."""
+    """The settings of prepared samples; the digest of these and the data names their folder."""
 
     model: str
     encoding: EncodingSettings
@@ -94,7 +95,7 @@ class Preparation:
     split: str
 
     def digest(self, data: Path) -> str:
-        """Of this and of the data's files (names, sizes)."""
+        """Digest of the settings and of the data's files (names, sizes)."""
         if data.is_file():
             files = [data]
         else:
@@ -107,14 +108,15 @@ class Preparation:
 def prepare(
     data: Path, out: Path, how: Preparation, checkpoint: Checkpoint, estimator: Any = None
 ) -> Path:
-    """Write the samples of a data set under `out`, or find them there; returns their folder.
+    """Write the samples of a data set under `out`, unless they exist; returns their folder.
 
-    Every file is written whole and holds the samples of the same 64 pictures, so that an
-    interrupted preparation goes on behind the last one: pictures before it are only passed over.
+    Every file is written whole and holds the samples of 64 pictures, so that an interrupted
+    preparation resumes after the last complete file: pictures before it are skipped.
 
     Raises:
         DepthError: a picture has no depth and there is no estimator; names its number. Or the
-            encoding needs metres, which the estimator does not give.
+            encoding needs metric depth and the estimator's is relative.
+        ValueError: no conversation is left.
     """
     folder = out / f"samples-{how.digest(data)}"
     if (folder / INDEX).exists():
@@ -122,8 +124,8 @@ def prepare(
     metres = how.encoding.kind in ("metric", "xyz")
     if metres and estimator is not None and estimator.source == "estimated_relative":
         raise DepthError(
-            f"{how.encoding.kind} encoding needs metres; the estimator {how.estimator} gives "
-            "relative depth. Name an estimator of metres, or choose the relative encoding"
+            f"{how.encoding.kind} encoding needs metres, but the estimator {how.estimator} gives "
+            "relative depth: name a metric estimator, or choose the relative encoding"
         )
     folder.mkdir(parents=True, exist_ok=True)
     total = {"samples": 0, "turns_left_out": 0, "pictures_left_out": 0}
@@ -136,15 +138,12 @@ def prepare(
             rows = list(_rows(members, data, how, checkpoint, estimator, counts))
             _write(path, rows, counts)
         with pa.memory_map(str(path)) as source:
-            told = json.loads(pa.ipc.open_file(source).schema.metadata[_TOLD])
-        lengths.append(told["lengths"])
-        total = {key: total[key] + told[key] for key in total}
+            stored = json.loads(pa.ipc.open_file(source).schema.metadata[_SUMMARY])
+        lengths.append(stored["lengths"])
+        total = {key: total[key] + stored[key] for key in total}
     if not total["samples"]:
-        raise ValueError(f"{data} gave no conversation to train on: {total}")
-    document = {"how": asdict(how), **total, "lengths": lengths}
-    temporary = folder / f"{INDEX}.tmp"
-    temporary.write_text(json.dumps(document) + "\n", encoding="utf-8")
-    temporary.replace(folder / INDEX)
+        raise ValueError(f"{data} has no conversation to train on: {total}")
+    write_json(folder / INDEX, {"how": asdict(how), **total, "lengths": lengths}, indent=None)
     return folder
 
 
@@ -163,10 +162,11 @@ def _rows(
         grid = None
         if how.encoding.kind != "none":
             frame = _frame(sample, number, data, estimator)
+            assert frame.depth is not None
             try:
                 grid = pool(frame.depth, frame.intrinsics, how.encoding, cells, frame.depth_source)
             except DepthError:
-                # A picture whose depth has no reading at all teaches nothing about depth.
+                # A picture without any depth reading cannot teach the depth code.
                 counts["pictures_left_out"] += 1
                 continue
         picture = cv2.imencode(".png", square_picture(sample.rgb, side)[..., ::-1])[1].tobytes()
@@ -199,8 +199,8 @@ def _frame(sample: Sample, number: int, data: Path, estimator: Any) -> RgbdFrame
         return RgbdFrame(sample.rgb, depth, sample.intrinsics)
     if estimator is None:
         raise DepthError(
-            f"picture {number} of {data} has no depth, as the released MSMU has none; name an "
-            "estimator's directory (key `estimator`) to have it estimated once"
+            f"picture {number} of {data} has no depth (the released MSMU has none): name an "
+            "estimator's directory (key `estimator`) to estimate it once"
         )
     from sdvlm_core.model.depth_estimation import with_estimated_depth
 
@@ -218,7 +218,8 @@ _SCHEMA = pa.schema(
 )
 
 
-_TOLD = b"told"  # what a file says of itself: counts, and the length of each sample
+#: Key of a file's metadata: its counts and the length of each sample. ("told" on disk.)
+_SUMMARY = b"told"
 
 
 def _path(folder: Path, part: int) -> Path:
@@ -226,20 +227,22 @@ def _path(folder: Path, part: int) -> Path:
 
 
 def _write(path: Path, rows: list[dict[str, Any]], counts: dict[str, int]) -> None:
-    told = {**counts, "lengths": [len(row["ids"]) for row in rows]}
-    schema = _SCHEMA.with_metadata({_TOLD: json.dumps(told)})
-    temporary = path.with_suffix(".tmp")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    summary = {**counts, "lengths": [len(row["ids"]) for row in rows]}
+    schema = _SCHEMA.with_metadata({_SUMMARY: json.dumps(summary)})
+    with (
+        atomic_file(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
         for row in rows:
             writer.write_batch(pa.RecordBatch.from_pylist([row], schema=schema))
-    temporary.replace(path)
 
 
 class Samples:
-    """Prepared samples by number; files are mapped, so that only what is asked for is read."""
+    """Prepared samples by number; files are memory-mapped, so that only used samples are read."""
 
     def __init__(self, folder: Path) -> None:
-        document = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        document = read_json(folder / INDEX)
         parts: list[list[int]] = document["lengths"]
         self.lengths = [length for part in parts for length in part]
         self._starts = [0, *accumulate(map(len, parts))]
@@ -255,6 +258,7 @@ class Samples:
             self._parts[part] = pa.ipc.open_file(pa.memory_map(str(_path(self._folder, part))))
         stored = self._parts[part].get_batch(number - self._starts[part]).to_pylist()[0]
         picture = cv2.imdecode(np.frombuffer(stored["picture"], np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None, f"sample {number} of {self._folder} is damaged"
         valid = np.frombuffer(stored["valid"], np.bool_)
         coordinates = np.frombuffer(stored["coordinates"], np.float32)
         return Prepared(

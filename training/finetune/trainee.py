@@ -1,25 +1,25 @@
-"""The model that learns: LoRA on the language model, projector in full, one forward to the loss.
+"""The trained model: LoRA on the language model, the projector in full, one forward to the loss.
 
-Knows which parameters learn and how samples become a loss. Does not know optimisers or processes.
+Knows which parameters train and how samples become a loss. Does not know optimisers or processes.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
+from sdvlm_core.files import write_json
 from sdvlm_core.model.backbones.llava import encoding_settings
 from sdvlm_core.model.checkpoint import ADAPTER_SETTINGS, Checkpoint
 from sdvlm_core.model.depth_encoding import encode
 from training.finetune.config import Config
 from training.finetune.samples import IGNORED
+from training.loop.checkpoints import write_tensors
 
 #: The release's suffixes also hit its depth estimator's layers; the path keeps to the language
 #: model, and lm_head stays as it is.
@@ -30,7 +30,7 @@ _PROJECTOR = "multi_modal_projector"
 class Trainee(nn.Module):
     """A batch of samples -> the sum of the loss over answer tokens.
 
-    All of the model's work is inside `forward`, where DDP and fully_shard can see it.
+    All computation is inside `forward`, which DDP and fully_shard wrap.
     """
 
     def __init__(self, checkpoint: Checkpoint, config: Config) -> None:
@@ -45,7 +45,7 @@ class Trainee(nn.Module):
             target_modules=_TARGETS,
             modules_to_save=[_PROJECTOR],
         )
-        # New weights come from the seed, on whichever process.
+        # New weights depend on the seed only, not on the process.
         torch.manual_seed(config.seed)
         self.model: Any = get_peft_model(base, lora)
         for parameter in self.parameters():
@@ -57,16 +57,16 @@ class Trainee(nn.Module):
             )
 
     def groups(self, config: Config) -> list[dict[str, Any]]:
-        """Parameter groups: adapters and projector with a rate each."""
-        learning = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+        """Parameter groups: adapters and projector, each with its learning rate."""
+        trainable = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
         rates = {True: config.projector_rate, False: config.lora_rate}
         return [
-            {"params": [p for n, p in learning if (_PROJECTOR in n) is full], "lr": rate}
+            {"params": [p for n, p in trainable if (_PROJECTOR in n) is full], "lr": rate}
             for full, rate in rates.items()
         ]
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Sum of the cross-entropy over the labels that count, float32."""
+        """Sum of the cross-entropy over the labels that are not IGNORED, float32."""
         base = self.model.get_base_model()
         settings = encoding_settings(base.config)
         code = None
@@ -82,7 +82,7 @@ class Trainee(nn.Module):
             use_cache=False,
         ).last_hidden_state
         wanted = batch["labels"][:, 1:] != IGNORED
-        # Logits only where something is learnt: of 6,000 tokens half are questions and picture.
+        # Logits of labelled tokens only: of 6,000 tokens half are questions and image tokens.
         logits = base.lm_head(hidden[:, :-1][wanted]).float()
         return F.cross_entropy(logits, batch["labels"][:, 1:][wanted], reduction="sum")
 
@@ -90,15 +90,15 @@ class Trainee(nn.Module):
 def save_adapter(
     trainee: Trainee, tensors: dict[str, torch.Tensor], base: str, directory: Path
 ) -> None:
-    """Write adapters and projector as `sdvlm_core.model.checkpoint.load` takes them.
+    """Write adapters and projector as `sdvlm_core.model.checkpoint.load` reads them.
 
     Args:
-        tensors: what has been learnt, by the trainee's parameter names, whole and on the CPU.
-        base: name or directory of the model it belongs on.
+        tensors: trained parameters by the trainee's names, unsharded, on the CPU.
+        base: name or directory of the base model.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    learnt = {name.removeprefix("model."): value for name, value in tensors.items()}
-    adapter = get_peft_model_state_dict(trainee.model, state_dict=learnt)
+    trained = {name.removeprefix("model."): value for name, value in tensors.items()}
+    adapter = get_peft_model_state_dict(trainee.model, state_dict=trained)
     config = trainee.model.get_base_model().config
     settings = {
         "depth_encoding": encoding_settings(config).to_mapping(),
@@ -106,8 +106,6 @@ def save_adapter(
     }
     trainee.model.peft_config["default"].base_model_name_or_path = base
     trainee.model.peft_config["default"].save_pretrained(directory)
-    temporary = directory / "adapter_model.tmp"
-    save_file({k: v.contiguous() for k, v in adapter.items()}, temporary, {"format": "pt"})
-    text = json.dumps(settings, indent=1) + "\n"
-    (directory / ADAPTER_SETTINGS).write_text(text, encoding="utf-8")
-    temporary.replace(directory / "adapter_model.safetensors")
+    write_json(directory / ADAPTER_SETTINGS, settings, indent=1)
+    # Last: its presence says that the adapter is complete.
+    write_tensors(directory / "adapter_model.safetensors", adapter, format="pt")

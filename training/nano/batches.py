@@ -12,14 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from tokenizers import Encoding
 from transformers import PreTrainedTokenizerFast
 
 from sdvlm_core.model.prompt import TEMPLATES
 from training.build.phrasing import plural
 from training.build.questions import TYPES, Question, ask_all, make_view
-from training.nano.frames import CELLS, OBJECT_FIELDS, TrainingFrames
-from training.nano.vocabulary import EOS, PAD
+from training.nano.architecture import CELLS, EOS, PAD
+from training.nano.frames import OBJECT_FIELDS, TrainingFrames
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
 #: Questions per frame and type; the numbers are what costs most to learn. Many where frames are
@@ -54,7 +56,7 @@ class Batch:
     segments: torch.Tensor
     weights: torch.Tensor
     kinds: torch.Tensor
-    frames: np.ndarray
+    frames: npt.NDArray[np.int64]
     look_at: torch.Tensor
     cells: torch.Tensor
     by_place: torch.Tensor
@@ -95,7 +97,7 @@ def _mentions(question: Question) -> list[tuple[int, list[int]]]:
 
 def _focus(
     question: Question, frames: TrainingFrames, index: int
-) -> list[tuple[int, np.ndarray, np.ndarray]]:
+) -> list[tuple[int, npt.NDArray[np.bool_], npt.NDArray[np.float32]]]:
     """(character that ends a name, cells (144,) it should look at, facts (15,)) of a question."""
     mentions = _mentions(question)
     single = question.type != "count"
@@ -131,7 +133,7 @@ def _lay_out(lengths: list[int]) -> list[tuple[int, int]]:
 
 def make_batch(
     frames: TrainingFrames,
-    chosen: np.ndarray,
+    chosen: npt.NDArray[np.int64],
     tokenizer: PreTrainedTokenizerFast,
     rng: np.random.Generator,
     wanted: Mapping[str, int] = MANY,
@@ -181,7 +183,11 @@ def make_batch(
                     by_place.append(stop == len(question.question))
                     facts.append(fact)
     return Batch(
-        *(torch.from_numpy(array) for array in (ids, places, segments, weights, kinds)),
+        torch.from_numpy(ids),
+        torch.from_numpy(places),
+        torch.from_numpy(segments),
+        torch.from_numpy(weights),
+        torch.from_numpy(kinds),
         chosen,
         torch.tensor(look_at, dtype=torch.int64).reshape(-1, 3),
         torch.from_numpy(np.array(cells, bool).reshape(-1, CELLS * CELLS)),
@@ -193,6 +199,6 @@ def make_batch(
     )
 
 
-def _length(pair: tuple) -> int:
-    """Tokens of a question, its answer and the end mark."""
+def _length(pair: tuple[Question, Encoding, Encoding]) -> int:
+    """Tokens of a question, its answer and the end token."""
     return len(pair[1].ids) + len(pair[2].ids) + 1

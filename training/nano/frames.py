@@ -1,7 +1,7 @@
-"""Simulated frames -> arrays nano trains on, computed once and kept beside the data, on disk.
+"""Simulated frames -> arrays that nano trains on, computed once and stored beside the data.
 
-Knows what the tower and the projector are supervised with: what each image token looks at. The
-arrays are memory maps: any number of frames, shared by the processes that train. Does not know
+Knows the supervision of the tower and the projector: the object that each image token shows. The
+arrays are memory maps: any number of frames, shared by the training processes. Does not know
 questions or models.
 """
 
@@ -22,26 +22,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+from rich.console import Console
 from rich.progress import track
 
 from sdvlm_core.model.backbones.clip_image import square_picture
-from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from sdvlm_core.model.depth_encoding import pool
 from sdvlm_core.model.image_tokens import SquareCanvas
+from training.nano.architecture import CELLS, ENCODING, PICTURE
 from training.simulate.catalogue import CATEGORIES, COLOURS
 from training.simulate.frames import SimulatedFrame, read_frames, read_shard, rgbd_frame
 
-PICTURE, CELLS, MAX_OBJECTS = 192, 12, 8
-ENCODING = EncodingSettings(kind="xyz", gain=1.0, normalize_features=True, optional=True)
-#: A token looks at an object that covers at least this part of its cell.
+MAX_OBJECTS = 8
+#: A token shows an object that covers at least this share of its cell.
 COVERED = 0.12
-_FINE = 96  # side of the mask the coverage is counted on
+_FINE = 96  # side of the mask on which coverage is counted
 #: Per object: category, colour, centre u v, box width and height (parts of the canvas),
 #: log of length, width, height as they would appear in canvas units at the centre's depth,
 #: X, Y, Z of the centre in metres, log of length, width, height in metres.
 OBJECT_FIELDS = 15
 _TOKENS = CELLS * CELLS
-#: Longest scene graph as JSON, bytes.
-_GRAPH = 8192
+_MAX_GRAPH_BYTES = 8192
 _FIELDS: dict[str, tuple[tuple[int, ...], Any]] = {
     "picture": ((PICTURE, PICTURE, 3), np.uint8),
     "coordinates": ((_TOKENS, 3), np.float32),
@@ -51,7 +51,7 @@ _FIELDS: dict[str, tuple[tuple[int, ...], Any]] = {
     "objects": ((MAX_OBJECTS, OBJECT_FIELDS), np.float32),
     "focal": ((), np.float32),
     "pixels": ((), np.int32),
-    "graphs": ((), f"S{_GRAPH}"),
+    "graphs": ((), f"S{_MAX_GRAPH_BYTES}"),
 }
 #: Folder of the arrays; `_DONE` has a 1 for every shard that is in them.
 _FOLDER, _DONE = "prepared", "done.npy"
@@ -62,10 +62,10 @@ class TrainingFrames:
     """N frames as arrays.
 
     picture (N, 192, 192, 3) uint8; coordinates (N, 144, 3) float32 metres; valid (N, 144) bool;
-    owner (N, 144) uint8: the object most of whose cell it is, 0 = none;
+    owner (N, 144) uint8: the object that covers most of the cell, 0 = none;
     coverage (N, 8, 144) bool; objects (N, 8, 15) float32, NaN rows = none;
     focal (N,) float32: focal length over canvas side; pixels (N,) int32: of the image;
-    graphs: the scene graphs. A frame whose depth has no reading at all is nowhere valid.
+    graphs: the scene graphs. A frame without any depth reading is valid nowhere.
     """
 
     picture: npt.NDArray[np.uint8]
@@ -83,7 +83,7 @@ class TrainingFrames:
 
 
 class _Graphs(Sequence[Any]):
-    """Scene graphs (N,) of JSON bytes, read when they are looked at."""
+    """Scene graphs (N,) stored as JSON bytes, parsed on access."""
 
     def __init__(self, stored: npt.NDArray[np.bytes_]) -> None:
         self._stored = stored
@@ -121,7 +121,7 @@ def _object_rows(frame: SimulatedFrame) -> npt.NDArray[np.float32]:
         x1, y1, x2, y2 = item["box_xyxy"]
         sides = [item["length_m"], item["width_m"], item["height_m"]]
         x, y, z = item["centre_camera_m"]
-        z = max(z, 0.1)  # the centre of a thing that leaves the picture may be behind the camera
+        z = max(z, 0.1)  # the centre of a truncated object may be behind the camera
         rows[item["instance"] - 1] = [
             CATEGORIES.index(item["category"]),
             list(COLOURS).index(item["colour"]),
@@ -152,11 +152,11 @@ def _arrays(frame: SimulatedFrame) -> dict[str, Any]:
     coverage = _coverage(frame)
     owner = np.where(coverage.max(axis=0) >= COVERED, coverage.argmax(axis=0) + 1, 0)
     covered = coverage >= COVERED
-    # A thing smaller than that still has the cell it covers most.
+    # A smaller object has the one cell of which it covers most.
     small = ~covered.any(axis=1) & (coverage.max(axis=1) > 0)
     covered[small, coverage.argmax(axis=1)[small]] = True
     graph = json.dumps(frame.objects, separators=(",", ":")).encode()
-    if len(graph) > _GRAPH:
+    if len(graph) > _MAX_GRAPH_BYTES:
         raise ValueError(f"the scene graph of frame {frame.scene} has {len(graph)} bytes")
     return {
         "picture": square_picture(frame.rgb, PICTURE),
@@ -173,7 +173,6 @@ def _arrays(frame: SimulatedFrame) -> dict[str, Any]:
 
 def _prepare(shard: Path, number: int, first: int) -> None:
     """Write shard number `number` into the arrays, from row `first` on."""
-    cv2.setNumThreads(1)
     folder = shard.parent / _FOLDER
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in _FIELDS}
     for at, frame in enumerate(read_shard(shard), start=first):
@@ -185,7 +184,7 @@ def _prepare(shard: Path, number: int, first: int) -> None:
 
 
 def _allocate(folder: Path, counts: list[int]) -> None:
-    """Empty arrays for so many frames, unless they are there already."""
+    """Empty arrays for shards of these sizes, unless they exist."""
     stored = folder / _DONE
     if stored.exists():
         frames = len(np.load(folder / "focal.npy", mmap_mode="r"))
@@ -200,20 +199,25 @@ def _allocate(folder: Path, counts: list[int]) -> None:
     np.save(stored, np.zeros(len(counts), np.uint8))
 
 
-def each_once(prepare: Callable[..., Any], tasks: list[tuple[Any, ...]]) -> None:
-    """Call `prepare` with each of the tasks' arguments, in parallel."""
-    if tasks:
+def prepare_shards(prepare: Callable[..., None], tasks: Sequence[tuple[Any, ...]]) -> None:
+    """Call `prepare` with the arguments of each task; several tasks run in parallel processes."""
+    if len(tasks) == 1:
+        prepare(*tasks[0])
+    elif tasks:
         context = multiprocessing.get_context("spawn")
         workers = min(os.cpu_count() or 1, len(tasks))
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        # One thread each: the processes fill the cores.
+        with ProcessPoolExecutor(
+            workers, context, initializer=cv2.setNumThreads, initargs=(1,)
+        ) as pool:
             done = pool.map(prepare, *zip(*tasks, strict=True))
-            list(track(done, "preparing shards", len(tasks)))
+            list(track(done, "preparing shards", len(tasks), console=Console(stderr=True)))
 
 
 def load(directory: Path, limit: int | None = None) -> TrainingFrames:
     """Prepare (in parallel, once) and load the frames of a `training.simulate` folder.
 
-    `limit`: at most so many shards.
+    `limit`: maximum number of shards.
     """
     shards = sorted(directory.glob("shard-*.parquet"))[:limit]
     if not shards:
@@ -223,7 +227,7 @@ def load(directory: Path, limit: int | None = None) -> TrainingFrames:
     _allocate(folder, counts)
     firsts = np.cumsum([0, *counts[:-1]]).tolist()
     done = np.load(folder / _DONE)
-    each_once(
+    prepare_shards(
         _prepare,
         [
             (shard, number, first)

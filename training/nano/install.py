@@ -20,9 +20,9 @@ from typing import Annotated, Any
 import typer
 
 from sdvlm_core.model.checkpoint import NANO_DIRECTORY
-from training.evaluate.run import RELIABILITY
+from training.evaluate.outputs import RELIABILITY
+from training.loop.metrics import STEPS_PER_ENTRY
 from training.nano.card import model_card
-from training.nano.progress import EVERY
 from training.simulate.frames import SHARD_SCENES
 
 SCENES, SEEDS = 500, (9001, 9002)
@@ -54,8 +54,8 @@ def _stage(log: Path, processes: int) -> dict[str, Any]:
     if not text:
         return {"steps": 0, "minutes": 0.0, "cpu_minutes": 0.0}
     lines = [json.loads(line) for line in text.splitlines()]
-    wall = EVERY * sum(line["seconds_per_step"] for line in lines)
-    busy = EVERY * processes * sum(line["cpu_seconds_per_step"] for line in lines)
+    wall = STEPS_PER_ENTRY * sum(line["seconds_per_step"] for line in lines)
+    busy = STEPS_PER_ENTRY * processes * sum(line["cpu_seconds_per_step"] for line in lines)
     return {
         "steps": lines[-1]["step"],
         "minutes": round(wall / 60, 1),

@@ -1,11 +1,13 @@
-"""Stage 2: the language model learns to look, then to measure; the tower is not touched.
+"""Stage 2: projector and language model learn to answer; the tower stays frozen.
 
-The loss on answers alone leaves a small model guessing blindly for hours; extra losses, gone
-after training, show it the way:
+With the loss on answers alone a small model stays at chance for hours, so training adds auxiliary
+losses (their read-outs are not part of the model):
     align    a token's projected feature scores highest against its own colour and category words;
-    look     two heads of an early layer look from an object's name to the object's tokens;
+    look     two heads of an early layer attend from an object's name to the object's tokens;
     facts    a linear read-out of the name's state gives the object's position and size;
-    value    a linear read-out of a question's end gives the number that is asked for.
+    value    a linear read-out of a question's last token gives the number that is asked for;
+    focal    a linear read-out of a question's first token gives the focal length.
+Knows losses; does not know optimisers, checkpoints or logs (`stage`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from queue import Queue
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -26,39 +29,36 @@ from transformers import PreTrainedTokenizerFast
 from sdvlm_core.model.backbones.llava import DepthEncodedLlava, encoding_settings, fuse
 from sdvlm_core.model.depth_encoding import encode
 from training.build.questions import TYPES
+from training.nano.architecture import BOS
 from training.nano.batches import MANY, Batch, make_batch
 from training.nano.frames import TrainingFrames
-from training.nano.muon import cosine, optimisers, set_rate, split
-from training.nano.packed import packed_forward
-from training.nano.parallel import average_gradients, place
-from training.nano.progress import Journal
-from training.nano.state import load as load_state
-from training.nano.state import save as save_state
-from training.nano.tower import chosen_frames
-from training.nano.vocabulary import BOS, word_id
+from training.nano.muon import split
+from training.nano.packed import Packed, packed_forward
+from training.nano.parallel import rank_and_world
+from training.nano.stage import WARMUP, Stage, scheduled_frames, train_stage
+from training.nano.vocabulary import word_id
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
-WARMUP = 100
-MATRIX_RATE, RATE = 2e-3, 1e-3
 LOOK_LAYER, LOOK_HEADS, FACTS_LAYER = 1, 2, 2
-#: A coordinate has to be read digit by digit before it can be looked at: later.
+#: Later than LOOK_LAYER: a coordinate has to be read digit by digit first.
 PLACE_LAYER = 3
 #: Late enough for two facts to have met, early enough for the answer to be written from it.
 VALUE_LAYER = 3
+#: Batches prepared ahead of the training.
+_PREFETCHED = 3
 _WEIGHTS = {"answer": 1.0, "align": 0.3, "look": 0.3, "facts": 0.5, "value": 0.3, "focal": 0.2}
-SAVE_EVERY = 250
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and on what the language model is trained.
+    """How the language model is trained.
 
     Attributes:
-        steps: of them; the learning rate goes down over all.
+        steps: optimiser steps; the learning rate decays over all of them.
         batch: frames in a step, over all processes.
         wanted: questions per frame and type.
         without_depth: share of frames whose depth is not shown.
-        rate: factor on the learning rates; below 1 to go on from trained weights.
+        rate: factor on the learning rates; below 1 for a model that is trained already.
         seed: of the order of frames, the questions and the new weights.
     """
 
@@ -71,7 +71,7 @@ class Recipe:
 
 
 class _Readout(nn.Module):
-    """Linear read-outs used in training only, and what else is trained beside the model."""
+    """Linear read-outs used in training only, and a row's own module, if it has one."""
 
     def __init__(self, width: int, extra: nn.Module | None) -> None:
         super().__init__()
@@ -107,37 +107,44 @@ def _align_loss(
 
 
 def _mean(values: torch.Tensor) -> torch.Tensor:
-    """Of nothing it is 0: a few frames may hold no question of a kind."""
+    """The mean; 0 of an empty tensor, since a batch may hold no question of a type."""
     return values.sum() / max(1, values.numel())
 
 
-def _off(told: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    return _mean(F.smooth_l1_loss(told, wanted, reduction="none", beta=0.1))
+def _smooth_l1(predicted: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return _mean(F.smooth_l1_loss(predicted, wanted, reduction="none", beta=0.1))
 
 
-def _losses(
+@dataclass(frozen=True, eq=False)
+class _Forward:
+    """One forward pass: image features (B, 144, D) without a depth code, `packed`, and the columns
+    of the prefix that hold image tokens."""
+
+    features: torch.Tensor
+    packed: Packed
+    image: slice
+
+
+def _forward(
     model: DepthEncodedLlava,
     readout: _Readout,
     batch: Batch,
     frames: TrainingFrames,
     seen: torch.Tensor,
-    words: dict[str, torch.Tensor],
-) -> dict[str, torch.Tensor]:
+) -> _Forward:
     settings = encoding_settings(model.config)
     embedding = model.model.language_model.embed_tokens.weight
     chosen = batch.frames
     code = None
-    # A code that goes its own way is the extra's business.
-    if settings.kind != "none":
+    if settings.kind != "none":  # "none" where `readout.extra` encodes the depth
         code = encode(
             torch.from_numpy(frames.coordinates[chosen]),
             torch.from_numpy(frames.valid[chosen]) & batch.shown.unsqueeze(1),
             settings,
             embedding.shape[1],
         )
-    projector = model.model.multi_modal_projector
     with torch.autocast("cpu", torch.bfloat16):
-        projected = projector(seen).float()
+        projected = model.model.multi_modal_projector(seen).float()
     image = fuse(projected, code, settings)
     prefix = [embedding[BOS].expand(len(chosen), 1, -1), image]
     if readout.extra is not None:
@@ -152,50 +159,92 @@ def _losses(
         hidden_of=(FACTS_LAYER, VALUE_LAYER),
         attention_of=(LOOK_LAYER, PLACE_LAYER),
     )
+    # Prefix = beginning of sequence + image tokens + extra ones.
+    return _Forward(fuse(projected, None, settings), packed, slice(1, 1 + image.shape[1]))
+
+
+def _losses(
+    model: DepthEncodedLlava,
+    readout: _Readout,
+    batch: Batch,
+    frames: TrainingFrames,
+    seen: torch.Tensor,
+    words: dict[str, torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """Every loss of a batch, and what is only logged: attention mass, loss per question type.
+
+    Args:
+        seen: the tower's features (B, 144, D).
+        words: token ids of the categories and of the colours.
+    """
+    embedding = model.model.language_model.embed_tokens.weight
+    done = _forward(model, readout, batch, frames, seen)
+    packed = done.packed
+    answer, by_type = _answer_losses(packed, batch, embedding)
+    owner = torch.from_numpy(frames.owner[batch.frames]).long()
+    objects = torch.from_numpy(frames.objects[batch.frames])
+    losses = {"answer": answer}
+    losses["align"] = _align_loss(done.features, embedding, owner, objects, words)
+    mass = _attention_mass(done, batch)
+    losses["look"] = _mean(-(mass + 1e-4).log())
+    losses |= _readout_losses(readout, packed, batch, frames)
+    with torch.no_grad():
+        losses["mass"] = _mean(mass[~batch.by_place])
+        losses["mass_by_place"] = _mean(mass[batch.by_place])
+    return losses | by_type
+
+
+def _answer_losses(
+    packed: Packed, batch: Batch, embedding: torch.Tensor
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The weighted cross-entropy of answer tokens, and its mean per question type for the log."""
     weights = batch.weights[:, :, 1:]
     wanted = weights > 0
     logits = F.linear(packed.final[:, :, :-1][wanted].float(), embedding)
     per_token = F.cross_entropy(logits, batch.ids[:, :, 1:][wanted], reduction="none")
     weighted = per_token * weights[wanted]
-    losses = {"answer": weighted.sum() / weights.sum()}
-    owner = torch.from_numpy(frames.owner[chosen]).long()
-    losses["align"] = _align_loss(
-        fuse(projected, None, settings),
-        embedding,
-        owner,
-        torch.from_numpy(frames.objects[chosen]),
-        words,
-    )
+    kind = batch.kinds[:, :, 1:][wanted]
+    by_type = {
+        f"answer/{name}": weighted[kind == index].detach().mean()
+        for index, name in enumerate(TYPES)
+        if (kind == index).any()
+    }
+    return weighted.sum() / weights.sum(), by_type
+
+
+def _attention_mass(done: _Forward, batch: Batch) -> torch.Tensor:
+    """(M, heads): attention that each supervised token pays to the cells it should look at."""
     b, row, at = batch.look_at.T
-    # Prefix = beginning of sequence + image tokens + extra ones.
-    picture = slice(1, 1 + image.shape[1])
     masses = [
-        (packed.attention[layer][b, :LOOK_HEADS, row, at, picture] * batch.cells.unsqueeze(1))
+        (
+            done.packed.attention[layer][b, :LOOK_HEADS, row, at, done.image]
+            * batch.cells.unsqueeze(1)
+        )
         .float()
         .sum(-1)
         for layer in (LOOK_LAYER, PLACE_LAYER)
     ]
-    mass = torch.where(batch.by_place.unsqueeze(1), masses[1], masses[0])
-    losses["look"] = _mean(-(mass + 1e-4).log())
+    return torch.where(batch.by_place.unsqueeze(1), masses[1], masses[0])
+
+
+def _readout_losses(
+    readout: _Readout, packed: Packed, batch: Batch, frames: TrainingFrames
+) -> dict[str, torch.Tensor]:
+    """Losses of the linear read-outs: facts, value, focal."""
     state = packed.hidden[FACTS_LAYER]
+    b, row, at = batch.look_at.T
     known = batch.facts.isfinite().all(dim=1) & ~batch.by_place
-    told = readout.facts(state[b, row, at][known])
-    losses["facts"] = _off(told, _fact_targets(batch.facts[known]))
+    facts = _smooth_l1(readout.facts(state[b, row, at][known]), _fact_targets(batch.facts[known]))
     b, row, at = batch.ends.T
     value = readout.value(packed.hidden[VALUE_LAYER][b, row, at]).squeeze(-1)
-    losses["value"] = _off(value, batch.values)
     first = (batch.places == 0) & (batch.segments >= 0)
-    focal = torch.from_numpy(frames.focal[chosen]).log().view(-1, 1, 1).expand(first.shape)
-    seen = readout.focal(state[first]).squeeze(-1)
-    losses["focal"] = _off(seen, focal[first])
-    with torch.no_grad():
-        losses["mass"] = _mean(mass[~batch.by_place])
-        losses["mass_by_place"] = _mean(mass[batch.by_place])
-        kind = batch.kinds[:, :, 1:][wanted]
-        for index, name in enumerate(TYPES):
-            if (kind == index).any():
-                losses[f"answer/{name}"] = weighted[kind == index].mean()
-    return losses
+    focal = torch.from_numpy(frames.focal[batch.frames]).log().view(-1, 1, 1).expand(first.shape)
+    predicted = readout.focal(state[first]).squeeze(-1)
+    return {
+        "facts": facts,
+        "value": _smooth_l1(value, batch.values),
+        "focal": _smooth_l1(predicted, focal[first]),
+    }
 
 
 def _prefetched(
@@ -206,18 +255,18 @@ def _prefetched(
 ) -> Iterator[Batch]:
     """This process's part of the given steps' batches, made ahead; each hangs on its step only."""
     queue: Queue[Batch | Exception] = Queue(maxsize=3)
-    process, world = place()
+    process, world = rank_and_world()
 
     def produce() -> None:
         try:
             for step in steps:
-                chosen = chosen_frames(len(frames), recipe.batch, step, recipe.seed)
+                chosen = scheduled_frames(len(frames), recipe.batch, step, recipe.seed)
                 rng = np.random.default_rng([recipe.seed, 2, step, process])
                 own = np.sort(chosen[process::world])
                 queue.put(
                     make_batch(frames, own, tokenizer, rng, recipe.wanted, recipe.without_depth)
                 )
-        except Exception as error:  # noqa: BLE001 - handed to the consumer, which raises it
+        except Exception as error:  # noqa: BLE001 - the consumer raises it
             queue.put(error)
 
     threading.Thread(target=produce, daemon=True).start()
@@ -232,12 +281,12 @@ def train_language(
     model: DepthEncodedLlava,
     tokenizer: PreTrainedTokenizerFast,
     frames: TrainingFrames,
-    see: Callable[[np.ndarray], torch.Tensor],
+    see: Callable[[npt.NDArray[np.int64]], torch.Tensor],
     recipe: Recipe,
     out: Path,
     extra: nn.Module | None = None,
 ) -> None:
-    """Train projector and language model in place; goes on from `out`/language.state if there.
+    """Train projector and language model in place; resumes from `out`/language.state.
 
     Args:
         see: indices of frames (B,) -> features (B, 144, D) float32 of the tower.
@@ -252,29 +301,16 @@ def train_language(
             split(llava.language_model), split(llava.multi_modal_projector), strict=True
         )
     )
-    others += readout.parameters()
-    members = optimisers(matrices, others, recipe.rate * MATRIX_RATE, recipe.rate * RATE)
-    process, _ = place()
-    state, modules = out / "language.state", {"model": model, "readout": readout}
-    done, steps = load_state(state, modules, members), recipe.steps
     words = {
         "category": torch.tensor([word_id(tokenizer, word) for word in CATEGORIES]),
         "colour": torch.tensor([word_id(tokenizer, word) for word in COLOURS]),
     }
-    with Journal(out / "language.jsonl", "language", steps, done, quiet=process > 0) as journal:
-        batches = _prefetched(frames, tokenizer, range(done, steps), recipe)
-        for step, batch in enumerate(batches, start=done):
-            set_rate(members, cosine(step, steps, min(WARMUP, max(1, steps // 8))))
-            losses = _losses(model, readout, batch, frames, see(batch.frames), words)
-            loss = torch.stack([_WEIGHTS[name] * losses[name] for name in _WEIGHTS]).sum()
-            loss.backward()
-            average_gradients([*matrices, *others])
-            nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
-            for member in members:
-                member.step()
-                member.zero_grad()
-            journal.step(losses)
-            if process == 0 and (step + 1) % SAVE_EVERY == 0:
-                save_state(state, modules, members, step + 1)
-    if process == 0:
-        save_state(state, modules, members, steps)
+
+    def losses_of(numbers: range) -> Iterator[dict[str, torch.Tensor]]:
+        for batch in _prefetched(frames, tokenizer, numbers, recipe):
+            yield _losses(model, readout, batch, frames, see(batch.frames), words)
+
+    modules: dict[str, nn.Module] = {"model": model, "readout": readout}
+    stage = Stage("language", modules, matrices, [*others, *readout.parameters()], _WEIGHTS)
+    warmup = min(WARMUP, max(1, recipe.steps // 8))
+    train_stage(stage, losses_of, recipe.steps, out, rate=recipe.rate, warmup=warmup)

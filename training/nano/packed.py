@@ -1,8 +1,8 @@
 """The language model's forward pass over one image prefix and rows of packed questions.
 
-Computes what transformers' Llama computes for each question after the same prefix (a test holds
-it to that), but runs the prefix once, never scores one question against another, and hands out
-the attention that question tokens pay to the prefix, which training supervises. Training only.
+Gives what transformers' Llama gives for each question after the same prefix (a test compares the
+two), but runs the prefix once, masks questions from each other, and returns the attention of
+question tokens to the prefix, which training supervises. Training only; does not know losses.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import LlamaModel
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """hidden: states (B, R, L, D) after each layer asked for, by layer index, un-normalised;
+    """hidden: states (B, R, L, D) after each requested layer, by layer index, un-normalised;
     attention: probabilities (B, H, R, L, P) on the prefix, by layer index;
     final: (B, R, L, D) after the last norm."""
 
@@ -31,7 +31,7 @@ def _attend(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scaled dot-product attention with an additive mask, and its probabilities."""
-    # The scale goes to the queries: the scores are the largest tensors there are.
+    # Scale the queries, not the scores: the scores are the largest tensors.
     weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + mask).softmax(-1)
     return weights @ v, weights
 
@@ -73,7 +73,7 @@ def packed_forward(
     def linear(x: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
         return F.linear(x, layer.weight.to(dtype))
 
-    def norm(x: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+    def norm(x: torch.Tensor, layer: LlamaRMSNorm) -> torch.Tensor:
         return F.rms_norm(x, (width,), layer.weight, layer.variance_epsilon).to(dtype)
 
     # One flat row of tokens through every linear layer: large products are the fast ones.

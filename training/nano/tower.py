@@ -7,6 +7,7 @@ freezes CLIP. Uses colour only: depth enters after the projector.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,15 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModel
 
 from sdvlm_core.model.backbones.clip_image import CLIP_MEAN, CLIP_STD
-from training.nano.frames import CELLS, TrainingFrames
-from training.nano.muon import cosine, optimisers, set_rate, split
-from training.nano.parallel import average_gradients, place
-from training.nano.progress import Journal
-from training.nano.state import load as load_state
-from training.nano.state import save as save_state
+from training.nano.architecture import CELLS
+from training.nano.frames import TrainingFrames
+from training.nano.muon import split
+from training.nano.parallel import rank_and_world
+from training.nano.stage import Stage, scheduled_frames, train_stage
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
 #: Frames in a step, over all processes.
-BATCH, WARMUP, SAVE_EVERY = 40, 100, 250
-MATRIX_RATE, RATE = 2e-3, 1e-3
+BATCH = 40
 #: Columns of an object's row that a token regresses: centre, box size, apparent size.
 REGRESSED = slice(2, 9)
 
@@ -53,20 +52,6 @@ class _Heads(nn.Module):
         self.category = nn.Linear(width, len(CATEGORIES) + 1)
         self.colour = nn.Linear(width, len(COLOURS) + 1)
         self.regression = nn.Linear(width, REGRESSED.stop - REGRESSED.start)
-
-
-def chosen_frames(
-    count: int, batch: int, step: int, seed: int, *, backwards: bool = False
-) -> np.ndarray:
-    """Indices (batch,) of the frames of a step: every frame once an epoch, in an order of its own.
-
-    Depends on its arguments only, so that a run goes on where it stopped. `backwards`: the order
-    from its end, for a stage that is to see what another one has no time for.
-    """
-    epoch, place = divmod(step, max(1, count // batch))
-    order = np.random.default_rng([seed, 1, epoch]).permutation(count)
-    order = order[::-1] if backwards else order
-    return order[place * batch : (place + 1) * batch]
 
 
 def _losses(
@@ -108,21 +93,18 @@ def train_tower(
     seed: int = 0,
     rate: float = 1.0,
 ) -> None:
-    """Train in place for `steps` batches; goes on from `out`/tower.state if there.
+    """Train in place for `steps` batches; resumes from the checkpoint `out`/tower.state.
 
-    `rate`: factor on the learning rates; below 1 to go on from trained weights.
+    `rate`: factor on the learning rates; below 1 for a tower that is trained already.
     """
     torch.manual_seed(seed)
     heads = _Heads(tower.config.hidden_size)
     matrices, others = split(tower)
-    others += heads.parameters()
-    members = optimisers(matrices, others, rate * MATRIX_RATE, rate * RATE)
-    process, world = place()
-    state, modules = out / "tower.state", {"tower": tower, "heads": heads}
-    done = load_state(state, modules, members)
-    with Journal(out / "tower.jsonl", "tower", steps, done, quiet=process > 0) as journal:
-        for step in range(done, steps):
-            together = chosen_frames(len(frames), BATCH, step, seed, backwards=True)
+    process, world = rank_and_world()
+
+    def losses_of(numbers: range) -> Iterator[dict[str, torch.Tensor]]:
+        for step in numbers:
+            together = scheduled_frames(len(frames), BATCH, step, seed, backwards=True)
             chosen = np.sort(together[process::world])
             own = np.random.SeedSequence([seed, step, process]).generate_state(1)
             jitter = torch.Generator().manual_seed(int(own[0]))
@@ -131,21 +113,11 @@ def train_tower(
             objects = torch.from_numpy(frames.objects[chosen])
             with torch.autocast("cpu", torch.bfloat16):
                 tokens = tower(pixels).last_hidden_state[:, 1:]
-            losses = _losses(tokens.float(), heads, owner, objects)
-            loss = sum(_WEIGHTS[name] * value for name, value in losses.items())
-            assert isinstance(loss, torch.Tensor)
-            loss.backward()
-            average_gradients([*matrices, *others])
-            nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
-            set_rate(members, cosine(step, steps, WARMUP))
-            for member in members:
-                member.step()
-                member.zero_grad()
-            journal.step(losses)
-            if process == 0 and (step + 1) % SAVE_EVERY == 0:
-                save_state(state, modules, members, step + 1)
-    if process == 0:
-        save_state(state, modules, members, steps)
+            yield _losses(tokens.float(), heads, owner, objects)
+
+    modules = {"tower": tower, "heads": heads}
+    stage = Stage("tower", modules, matrices, [*others, *heads.parameters()], _WEIGHTS)
+    train_stage(stage, losses_of, steps, out, rate=rate)
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ Any text can be written in it; words that nano was never taught fall apart into 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -15,11 +16,10 @@ from training.build.questions import TYPES, ask_all, make_view
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
-PAD, BOS, EOS, IMAGE = range(4)
 _SIZE = 1024
 
 
-def corpus(graphs: Iterable[tuple[list[dict], int]], seed: int = 0) -> Iterator[str]:
+def corpus(graphs: Iterable[tuple[list[dict[str, Any]], int]], seed: int = 0) -> Iterator[str]:
     """Questions and answers about the given (objects, image pixels), plus every name once."""
     rng = np.random.default_rng(seed)
     for objects, pixels in graphs:

@@ -1,15 +1,15 @@
-"""The ablation shows every row what it says it does, and asks as the engine asks."""
+"""The ablation gives every row its own kind of depth, and asks as the engine asks."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 pytest.importorskip("training.simulate.renderer", reason="no headless OpenGL here")
@@ -18,40 +18,30 @@ from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model.checkpoint import load
 from tests.paths import ROOT
-from training.ablate.asking import _data
+from training.ablate import run as command
+from training.ablate.asking import row_under_control
+from training.ablate.config import read_config
 from training.ablate.model import answer, prefix_of
 from training.ablate.rows import ROWS, as_estimated, in_words, inputs_of
-from training.ablate.run import read_config
-from training.evaluate.run import questions_of
+from training.evaluate import predict
+from training.evaluate.benchmarks import questions_of
 from training.nano.tower import tower_features
 from training.simulate.frames import read_frames, rgbd_frame
+from training.simulate.render import render_frames
 
 CONFIG = ROOT / "training" / "configs" / "ablation_nano.yaml"
-
-
-def _run(*words: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
 
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("frames")
-    done = _run("training.simulate", "--scenes", 6, "--seed", 5, "--width", 160, "--out", folder)
-    assert done.returncode == 0, done.stderr
+    render_frames(folder, 4, seed=5, width=160)
     return folder
 
 
 def test_questions_decoded_together_are_answered_as_the_engine_answers_them(frames):
     """nano is the row xyz, so both ways must say the same."""
-    checkpoint = load("nano", dtype="float32")
+    checkpoint = load("nano", "cpu", dtype="float32")
     engine = SpatialEngine(checkpoint)
     tower = checkpoint.model.model.vision_tower
     from safetensors.torch import save_file
@@ -60,7 +50,7 @@ def test_questions_decoded_together_are_answered_as_the_engine_answers_them(fram
 
     pictures = load_frames(frames).picture
     save_file({"features": tower_features(tower, pictures)}, frames / "colour.safetensors")
-    data = _data(ROWS["xyz"], frames, "own")
+    data = row_under_control(ROWS["xyz"], frames, "own")
     same = asked = 0
     for at, frame in enumerate(read_frames(frames)):
         questions = [question.question for question in questions_of(frame)]
@@ -115,11 +105,29 @@ def test_a_frame_whose_depth_has_no_reading_gives_no_code():
         assert not inputs_of(row, nothing).valid.any()
 
 
-def test_a_small_ablation_runs_writes_its_table_and_does_nothing_twice(tmp_path):
+class OneProcess(ThreadPoolExecutor):
+    """Rows run here, one after the other: starting processes takes longer than their steps."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(1)
+
+    def submit(self, task, *arguments):
+        # What a process would receive.
+        task, arguments = pickle.loads(pickle.dumps((task, arguments)))  # noqa: S301
+        return super().submit(task, *arguments)
+
+
+def test_a_small_ablation_runs_writes_its_table_and_does_nothing_twice(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(command, "_pool", OneProcess)
+    # Weights of two steps never end an answer.
+    monkeypatch.setattr(predict, "MAX_NEW_TOKENS", 4)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     recipe = yaml.safe_load(CONFIG.read_text()) | {
         "out": str(tmp_path / "out"),
-        "train": {"scenes": 12, "seed": 1, "width": 96},
-        "test": {"scenes": 4, "seed": 2, "width": 96},
+        "train": {"scenes": 9, "seed": 1, "width": 96},
+        "test": {"scenes": 2, "seed": 2, "width": 96},
         "base_steps": 1,
         "steps": 1,
         "rows": {"none": [0], "token": [0]},
@@ -127,9 +135,8 @@ def test_a_small_ablation_runs_writes_its_table_and_does_nothing_twice(tmp_path)
     }
     file = tmp_path / "small.yaml"
     file.write_text(yaml.safe_dump(recipe))
-    done = _run("training.ablate", file)
-    assert done.returncode == 0, done.stderr[-2000:]
-    rows = json.loads(done.stdout.splitlines()[-1])["rows"]
+    command.ablate(file)
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert [(row["row"], sorted(row["shown"])) for row in rows] == [
         ("none", ["blind", "own"]),
         ("token", ["constant", "own"]),
@@ -140,7 +147,7 @@ def test_a_small_ablation_runs_writes_its_table_and_does_nothing_twice(tmp_path)
     assert (tmp_path / "out" / "ablation.png").stat().st_size > 1000
     weights = tmp_path / "out" / "token-0" / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    assert _run("training.ablate", file).returncode == 0
+    command.ablate(file)
     assert weights.stat().st_mtime_ns == before
 
 

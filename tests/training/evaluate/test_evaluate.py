@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 # Not mujoco itself: the renderer must choose the GL backend before it is imported.
 pytest.importorskip("training.simulate.renderer", reason="mujoco is absent (train.txt)")
 
 from training.build.questions import TYPES
-from training.evaluate.run import ANSWERS, PER_TYPE, summarise
+from training.evaluate.benchmarks import PER_TYPE
+from training.evaluate.outputs import ANSWERS
+from training.evaluate.report import summarise
+from training.evaluate.run import evaluate
+from training.simulate.render import render_frames
 
-SCENES = 16
+SCENES = 8
+COMMAND = typer.Typer()
+COMMAND.command()(evaluate)
 
 
-def _run(module, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _run(*arguments):
+    """The command line, in this process."""
+    return CliRunner().invoke(COMMAND, [*map(str, arguments)])
 
 
 def _evaluate(data, out, *more):
-    done = _run("training.evaluate", "--benchmark", data, "--out", out, *more)
-    assert done.returncode == 0, done.stderr
+    done = _run("--benchmark", data, "--out", out, *more)
+    assert done.exit_code == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("frames")
-    made = _run("training.simulate", "--scenes", SCENES, "--seed", 77, "--out", folder)
-    if "no headless OpenGL" in made.stderr:
-        pytest.skip("no headless OpenGL here (apt-get install libegl1 libgl1-mesa-dri)")
-    assert made.returncode == 0, made.stderr
+    render_frames(folder, SCENES, seed=77)
     return folder
 
 
@@ -58,14 +57,14 @@ def test_nano_sees_what_a_shuffled_frame_hides(data, tmp_path):
 
 def test_answers_of_another_run_are_not_mixed_in(data, tmp_path):
     (tmp_path / ANSWERS).write_text(json.dumps({"model": "other"}) + "\n")
-    done = _run("training.evaluate", "--benchmark", data, "--out", tmp_path)
-    assert done.returncode == 2
+    done = _run("--benchmark", data, "--out", tmp_path)
+    assert done.exit_code == 2
     assert "another run" in done.stderr
 
 
 def test_a_folder_without_frames_is_refused_with_what_to_do(tmp_path):
-    done = _run("training.evaluate", "--benchmark", tmp_path, "--out", tmp_path / "out")
-    assert done.returncode == 1
+    done = _run("--benchmark", tmp_path, "--out", tmp_path / "out")
+    assert done.exit_code == 1
     assert "training.simulate" in done.stderr
 
 

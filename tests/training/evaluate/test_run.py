@@ -21,8 +21,9 @@ from tests.tiny_checkpoint import write_tiny_checkpoint
 from tests.training.chat_server import chatting
 from training.data.schemas import CONVERSATIONS
 from training.evaluate.controls import Controls, shown
+from training.evaluate.outputs import ANSWERS, JUDGED, REPORT, SCORES
 from training.evaluate.predict import answer_all
-from training.evaluate.run import ANSWERS, JUDGED, REPORT, SCORES, evaluate
+from training.evaluate.run import evaluate
 
 K = CameraIntrinsics(140.0, 140.0, 79.5, 59.5, 160, 120)
 ASKED = [
@@ -123,7 +124,7 @@ def refused(capsys, benchmark, out, **options):
 
 
 def test_answers_of_a_batch_are_those_of_asking_one_by_one():
-    engine = SpatialEngine(load("nano"))
+    engine = SpatialEngine(load("nano", "cpu"))
     questions = [question for _, question, _ in ASKED]
     asked = [(frame(0), questions), (frame(1), questions[:1]), (frame(2), questions[1:3])]
     together = answer_all(engine, asked)
@@ -132,8 +133,8 @@ def test_answers_of_a_batch_are_those_of_asking_one_by_one():
         assert [answer.text for answer in answers] == [session.ask(q).text for q in several]
 
 
-def test_a_frame_or_question_that_is_refused_does_not_spoil_its_batch():
-    engine = SpatialEngine(load("nano"))
+def test_a_refused_frame_or_question_does_not_affect_its_batch():
+    engine = SpatialEngine(load("nano", "cpu"))
     bare = dataclasses.replace(frame(1), depth=None)
     good, bad = answer_all(engine, [(frame(0), [ASKED[0][1], "", ASKED[1][1]]), (bare, ["Why?"])])
     assert [bool(answer.error) for answer in good] == [False, True, False]
@@ -163,7 +164,7 @@ def test_a_folder_of_ours_is_scored_by_both_rules_with_intervals(capsys, ours, t
     assert not list(out.glob("*.tmp"))
 
 
-def test_an_interrupted_run_goes_on_and_another_run_is_not_mixed_in(capsys, ours, tmp_path):
+def test_an_interrupted_run_resumes_and_another_run_is_refused(capsys, ours, tmp_path):
     out = tmp_path / "out"
     whole = run(capsys, ours, out)
     lines = (out / ANSWERS).read_text().splitlines()
@@ -182,7 +183,7 @@ def test_answers_of_other_weights_at_the_same_place_are_refused(capsys, ours, tm
     run(capsys, ours, tmp_path / "out", model=str(model))
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"calibration": {}}))
-    with pytest.raises(typer.BadParameter, match="other in weights"):
+    with pytest.raises(typer.BadParameter, match="different in weights"):
         evaluate(benchmark=str(ours), out=tmp_path / "out", model=str(model))
 
 
@@ -256,7 +257,7 @@ def test_q_spatial_and_spatialrgpt_bench_run_to_the_end(capsys, tmp_path, blind)
         assert summary["asked"] == 1
 
 
-def test_another_judge_goes_on_from_the_same_answers(capsys, released, tmp_path, blind):
+def test_another_judge_uses_the_same_answers(capsys, released, tmp_path, blind):
     pytest.importorskip("openai", reason="openai is absent (train.txt)")
     out = tmp_path / "out"
     run(capsys, "msmu", out, data=released, model=blind)

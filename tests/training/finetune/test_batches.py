@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.nano.architecture import CELLS, EOS, PICTURE
 from training.nano.batches import ROW, _lay_out, answer_weights, make_batch
-from training.nano.frames import CELLS, MAX_OBJECTS, OBJECT_FIELDS, PICTURE, TrainingFrames
-from training.nano.vocabulary import EOS, corpus, train_tokenizer
+from training.nano.frames import MAX_OBJECTS, OBJECT_FIELDS, TrainingFrames
+from training.nano.vocabulary import corpus, train_tokenizer
 
 TOKENS = CELLS * CELLS
 

@@ -1,4 +1,4 @@
-"""One of several processes that train nano together for a moment: DATA OUT; writes OUT/<place>."""
+"""One of several processes that train nano together for two steps: DATA OUT; writes OUT/<rank>."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from training.nano.frames import load
 
 
 def see(chosen: np.ndarray) -> torch.Tensor:
-    """No features: what is learnt is not the point."""
+    """No features: the test compares processes, not what they learn."""
     return torch.zeros(len(chosen), 144, 192)
 
 
 if __name__ == "__main__":
-    parallel.start()
+    parallel.join_processes()
     frames, out = load(Path(sys.argv[1])), Path(sys.argv[2])
-    nano = load_checkpoint("nano", dtype="float32")
+    nano = load_checkpoint("nano", "cpu", dtype="float32")
     model = nano.model.requires_grad_(True)
+    tower.BATCH = 8
     tower.train_tower(model.model.vision_tower, frames, 2, out)
     recipe = language.Recipe(2, 4, FEW)
     language.train_language(model, nano.tokenizer, frames, see, recipe, out)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    save_file(weights, out / f"{parallel.place()[0]}.safetensors")
+    save_file(weights, out / f"{parallel.rank_and_world()[0]}.safetensors")

@@ -1,16 +1,15 @@
-"""What nano's card and journals say of a training: frames counted once, steps counted once."""
+"""nano's card and metrics: every frame and every step is counted once."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-import torch
 
 from sdvlm_core.model.checkpoint import NANO_DIRECTORY
+from training.loop.metrics import STEPS_PER_ENTRY, Averages, MetricsLogger
 from training.nano.card import model_card
 from training.nano.install import _stage
-from training.nano.progress import EVERY, Journal
 
 
 @pytest.fixture
@@ -31,12 +30,14 @@ def test_frames_of_one_seed_are_not_counted_twice(document):
     assert "Together 6,000 distinct simulated frames" in model_card(document)
 
 
-def test_steps_that_were_lost_and_done_again_are_told_once(tmp_path):
-    log = tmp_path / "tower.jsonl"
-    for done, until in ((0, 4 * EVERY + 7), (2 * EVERY, 5 * EVERY)):
-        with Journal(log, "tower", 5 * EVERY, done) as journal:
-            for _ in range(done, until):
-                journal.step({"loss": torch.tensor(1.0)})
+def test_steps_that_run_again_after_a_resume_are_logged_once(tmp_path):
+    log, every = tmp_path / "tower.jsonl", STEPS_PER_ENTRY
+    for done, until in ((0, 4 * every + 7), (2 * every, 5 * every)):
+        averages = Averages(done)
+        with MetricsLogger(log, "tower", 5 * every, done) as logger:
+            for step in range(done, until):
+                logger.log(step + 1, averages.add({"loss": 1.0}))
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["step"] for line in lines] == [EVERY * n for n in (1, 2, 3, 4, 5)]
-    assert _stage(log, 1)["steps"] == 5 * EVERY
+    assert [line["step"] for line in lines] == [every * n for n in (1, 2, 3, 4, 5)]
+    assert [line["loss"] for line in lines] == [1.0] * 5
+    assert _stage(log, 1)["steps"] == 5 * every

@@ -1,8 +1,7 @@
-"""nano's training: any number of frames, several processes, and no step lost when it is killed."""
+"""nano's training: any number of frames, several processes, and no step lost when interrupted."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -17,46 +16,52 @@ pytest.importorskip("training.simulate.renderer", reason="no headless OpenGL her
 
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from tests.paths import ROOT
-from training.nano import language, tower
+from training.loop.metrics import MetricsLogger
+from training.nano import language, stage, tower
 from training.nano.batches import FEW, make_batch
 from training.nano.frames import TrainingFrames, load
 from training.nano.muon import orthogonalise
-from training.nano.progress import Journal
+from training.nano.run import make_nano
+from training.nano.stage import scheduled_frames
 from training.nano.vocabulary import word_id
 from training.simulate.catalogue import CATEGORIES, COLOURS
+from training.simulate.frames import SHARD_SCENES
+from training.simulate.render import render_frames
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+#: Two shards, which are prepared in two processes.
+SCENES = SHARD_SCENES + 4
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    command = [sys.executable, "-m", "training.simulate", "--scenes=80", "--seed=3"]
-    command += ["--width=96", f"--out={folder}"]
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    render_frames(folder, SCENES, seed=3, width=96)
     return folder
 
 
 def test_frames_are_read_from_disk_and_prepared_once(data):
     frames = load(data)
-    assert len(frames) == 80
+    assert len(frames) == SCENES
     assert isinstance(frames.picture, np.memmap)
     assert frames.graphs[0][0]["instance"] == 1
     assert len(frames.graphs[2:5]) == 3
     before = {path: path.stat().st_mtime_ns for path in (data / "prepared").iterdir()}
-    assert len(load(data)) == 80
+    assert len(load(data)) == SCENES
     assert before == {path: path.stat().st_mtime_ns for path in (data / "prepared").iterdir()}
 
 
-def test_every_frame_comes_once_an_epoch_whatever_was_done_before():
-    seen = np.concatenate([tower.chosen_frames(12, 4, step, 0) for step in (0, 1, 2)])
+def test_every_frame_is_used_once_an_epoch_and_the_order_depends_on_the_step_only():
+    seen = np.concatenate([scheduled_frames(12, 4, step, 0) for step in (0, 1, 2)])
     assert sorted(seen.tolist()) == list(range(12))
-    assert tower.chosen_frames(12, 4, 5, 0).tolist() == tower.chosen_frames(12, 4, 5, 0).tolist()
-    assert tower.chosen_frames(12, 4, 0, 0).tolist() != tower.chosen_frames(12, 4, 3, 0).tolist()
+    assert scheduled_frames(12, 4, 5, 0).tolist() == scheduled_frames(12, 4, 5, 0).tolist()
+    assert scheduled_frames(12, 4, 0, 0).tolist() != scheduled_frames(12, 4, 3, 0).tolist()
 
 
 def test_a_frame_whose_depth_is_not_shown_gets_no_code(data):
-    frames, nano = load(data), load_checkpoint("nano", dtype="float32")
+    frames, nano = load(data), load_checkpoint("nano", "cpu", dtype="float32")
     words = {
         name: torch.tensor([word_id(nano.tokenizer, word) for word in known])
         for name, known in (("category", CATEGORIES), ("colour", COLOURS))
@@ -80,54 +85,72 @@ def test_muon_makes_every_direction_of_an_update_count_the_same():
     torch.manual_seed(0)
     for shape in ((2, 64, 64), (2, 160, 64), (2, 64, 160)):
         values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
-        # All but those that were next to nothing.
+        # All but the smallest.
         assert float(values.quantile(0.05)) > 0.6
         assert float(values.max()) < 1.3
 
 
 class Cut(Exception):
-    """The power is gone."""
+    """An interruption."""
 
 
 def _train(frames: TrainingFrames, out: Path) -> dict[str, torch.Tensor]:
     out.mkdir(exist_ok=True)
-    nano = load_checkpoint("nano", dtype="float32")
+    nano = load_checkpoint("nano", "cpu", dtype="float32")
     model = nano.model.requires_grad_(True)
-    tower.train_tower(model.model.vision_tower, frames, 10, out, rate=0.1)
+    tower.train_tower(model.model.vision_tower, frames, 5, out, rate=0.1)
     features = torch.zeros(len(frames), 144, 192)
-    recipe = language.Recipe(10, 4, FEW, without_depth=0.5, rate=0.1)
+    recipe = language.Recipe(5, 2, FEW, without_depth=0.5, rate=0.1)
     language.train_language(
         model, nano.tokenizer, frames, lambda chosen: features[chosen], recipe, out
     )
     return model.state_dict()
 
 
-def test_a_training_that_is_cut_off_goes_on_as_if_nothing_had_happened(data, tmp_path, monkeypatch):
+def test_an_interrupted_training_resumes_to_the_weights_of_an_uninterrupted_one(
+    data, tmp_path, monkeypatch
+):
+    """Five steps a stage, a checkpoint every second one."""
     frames = load(data)
-    monkeypatch.setattr(tower, "SAVE_EVERY", 3)
-    monkeypatch.setattr(language, "SAVE_EVERY", 3)
+    monkeypatch.setattr(stage, "SAVE_EVERY", 2)
+    monkeypatch.setattr(tower, "BATCH", 8)
     whole = _train(frames, tmp_path / "whole")
-    step, steps = Journal.step, itertools.count(1)
+    log, steps = MetricsLogger.log, []
 
-    def step_or_cut(journal: Journal, values: dict[str, torch.Tensor]) -> None:
-        step(journal, values)
-        # The 7th of the first stage; after its last four from the 6th on, the 7th of the second.
-        if next(steps) in (7, 7 + 4 + 7):
+    def log_or_cut(logger: MetricsLogger, step: int, entry: dict[str, float] | None) -> None:
+        log(logger, step, entry)
+        steps.append(step)
+        # In step 3 of the tower; after its steps 3 to 5 again, in step 3 of the language model.
+        if len(steps) in (3, 3 + 3 + 3):
             raise Cut
 
-    monkeypatch.setattr(Journal, "step", step_or_cut)
+    monkeypatch.setattr(MetricsLogger, "log", log_or_cut)
     for _ in range(2):
         with pytest.raises(Cut):
             _train(frames, tmp_path / "cut")
     again = _train(frames, tmp_path / "cut")
-    assert next(steps) == 7 + 4 + 7 + 4 + 1
+    assert steps == [1, 2, 3, 3, 4, 5, 1, 2, 3, 3, 4, 5]
     for name, value in whole.items():
         assert torch.equal(value, again[name]), name
 
 
-def test_two_processes_learn_one_model(data, tmp_path):
-    """Each saw half of the frames: had they not shared what they learnt, they would differ."""
-    load(data)  # prepared before two processes look for it
+def test_a_non_finite_loss_stops_the_training_before_the_weights_change(
+    data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tower, "BATCH", 4)
+    monkeypatch.setitem(tower._WEIGHTS, "box", float("nan"))
+    vision = load_checkpoint("nano", "cpu", dtype="float32").model.model.vision_tower
+    before = {name: value.clone() for name, value in vision.state_dict().items()}
+    with pytest.raises(FloatingPointError, match=r"non-finite gradient norm .* step 1 of stage"):
+        tower.train_tower(vision.requires_grad_(True), load(data), 2, tmp_path)
+    assert not (tmp_path / "tower.state").exists()
+    for name, value in vision.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_two_processes_train_one_model(data, tmp_path):
+    """Each sees half of the frames: without shared gradients their weights would differ."""
+    load(data)  # prepared before two processes need it
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
         [sys.executable, *run, Path(__file__).with_name("nano_process.py"), data, tmp_path],
@@ -137,17 +160,17 @@ def test_two_processes_learn_one_model(data, tmp_path):
         env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
     )
     one, other = (load_file(tmp_path / f"{number}.safetensors") for number in (0, 1))
-    before = load_checkpoint("nano", dtype="float32").model.state_dict()
+    before = load_checkpoint("nano", "cpu", dtype="float32").model.state_dict()
     for name, value in one.items():
         assert torch.equal(value, other[name]), name
     assert any(not torch.equal(value, before[name]) for name, value in one.items())
 
 
-def test_the_command_makes_a_model_that_loads(data, tmp_path):
-    command = [sys.executable, "-m", "training.nano", f"--data={data}", f"--out={tmp_path}"]
-    command += ["--base=nano", "--rate=0.1", "--tower-steps=1", "--steps=1"]
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=ENVIRONMENT)
-    checkpoint = load_checkpoint(str(tmp_path / "model"))
+def test_the_command_makes_a_model_that_loads(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(tower, "BATCH", 4)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    make_nano(data, tmp_path, tower_steps=1, steps=1, base="nano", rate=0.1)
+    checkpoint = load_checkpoint(str(tmp_path / "model"), "cpu")
     assert checkpoint.model.num_parameters() < 8_000_000
     assert checkpoint.model.config.depth_encoding["optional"]
-    assert not checkpoint.model.config.calibration  # that of the old weights is gone
+    assert not checkpoint.model.config.calibration  # that of the old weights is removed

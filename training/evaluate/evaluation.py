@@ -1,0 +1,255 @@
+"""One evaluation: ask a model a benchmark's questions, judge the answers, mark them, report.
+
+Pictures are streamed (`benchmarks`), shown as `controls` say, and answered in batches, one JSON
+line per answer, so that an interrupted run resumes. Then every answer is judged (`judges`) and
+marked twice, by the official rules and by strict ones (`official`, `score`). Judging does not ask
+the model again: another judge uses the same answers. Does not know the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import track
+
+from sdvlm_core.errors import SdvlmError
+from sdvlm_core.files import write_json, write_text
+from training.evaluate.benchmarks import NAMES, open_benchmark
+from training.evaluate.controls import Controls
+from training.evaluate.items import Benchmark, BenchmarkError, Item, Picture
+from training.evaluate.judges import Judge, JudgeError, rules_judge
+from training.evaluate.official import Similarity, official
+from training.evaluate.outputs import (
+    ANSWERS,
+    JUDGED,
+    RELIABILITY,
+    REPORT,
+    SCORES,
+    Row,
+    recorded,
+    write_lines,
+)
+from training.evaluate.reliability import plot, refusals, reliability
+from training.evaluate.report import markdown, summarise
+from training.evaluate.score import strict
+
+if TYPE_CHECKING:
+    from training.evaluate.asking import Model
+
+#: What `evaluate` raises for reasons outside of the program.
+EVALUATION_ERRORS = (SdvlmError, JudgeError, BenchmarkError, OSError)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What is asked of which model; the answers depend on nothing else.
+
+    Attributes:
+        model: nano, or a model directory.
+        benchmark: name, or folder of ours.
+        data: local copy of a named benchmark.
+        frames, depth, intrinsics: controls, as `Controls.parse` reads them.
+        estimator: directory of a depth network for frames without depth.
+        regions: of spatialrgpt: "drawn" or "text".
+        limit: maximum number of frames.
+        batch: questions answered together.
+
+    Raises:
+        ValueError: a control or `regions` has an unknown value.
+    """
+
+    model: str
+    benchmark: str
+    data: Path | None = None
+    frames: str = "own"
+    depth: str = "own"
+    intrinsics: str = "own"
+    estimator: Path | None = None
+    regions: str = "drawn"
+    limit: int | None = None
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        self.controls()
+        if self.regions not in ("drawn", "text"):
+            raise ValueError(f"--regions must be drawn or text, got {self.regions!r}")
+
+    def controls(self) -> Controls:
+        """The controls, parsed."""
+        return Controls.parse(self.frames, self.depth, self.intrinsics)
+
+    def settings(self) -> dict[str, Any]:
+        """The first line of answers.jsonl, without digests of the model and the benchmark."""
+        named = self.benchmark in NAMES
+        return {
+            "model": self.model,
+            "benchmark": self.benchmark if named else str(Path(self.benchmark).resolve()),
+            "data": str(self.data.resolve()) if self.data else None,
+            "frames": self.frames,
+            "depth": self.depth,
+            "intrinsics": self.intrinsics,
+            "estimator": str(self.estimator) if self.estimator else None,
+            "regions": self.regions if self.benchmark == "spatialrgpt" else None,
+            "limit": self.limit,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Judging:
+    """Who judges.
+
+    Attributes:
+        judge: (item, answer) -> judgement.
+        similarity: of two names, for the official rules; None = equality.
+        description: of the judge, for scores.json.
+    """
+
+    judge: Judge = rules_judge
+    similarity: Similarity | None = None
+    description: dict[str, Any] = field(
+        default_factory=lambda: {"name": "rules", "model": "", "minilm": None}
+    )
+
+
+def evaluate(asking: Asking, judging: Judging, out: Path) -> dict[str, Any]:
+    """Run the evaluation, write its files to `out`, and return the summary (scores.json).
+
+    Raises:
+        OtherSettingsError: `out` holds the answers of another run.
+        SdvlmError, JudgeError, BenchmarkError, OSError (`EVALUATION_ERRORS`): the benchmark, the
+            model or the judge cannot be used.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    source = open_benchmark(asking.benchmark, asking.data, asking.regions)
+    # Imported late: it takes seconds, and a bad benchmark is refused before.
+    from training.evaluate.asking import digest, load_model
+
+    settings = asking.settings() | {
+        "weights": digest(asking.model),
+        "asks": _benchmark_digest(Path(asking.benchmark)),
+    }
+    rows = recorded(out / ANSWERS, settings)
+    model = load_model(asking.model, asking.estimator)
+    rows, items = _answer(source, settings, rows, model, asking, out)
+    judged, failures = _judge(rows, items, judging)
+    summary = {
+        **summarise(judged, source.types, source.divisor),
+        "official": summarise(judged, source.types, source.divisor, "official"),
+        "failures": dict(failures),
+        "asked": len(judged),
+        "reliability": reliability(judged),
+        "refusals": refusals(judged),
+        "judge": judging.description,
+        **settings,
+    }
+    write_lines(out / JUDGED, judged)
+    write_json(out / SCORES, summary, indent=1)
+    report = markdown(
+        summary,
+        source.types,
+        with_published=source.name == "msmu",
+        name=Path(asking.model).name,
+    )
+    write_text(out / REPORT, report)
+    plot(summary["reliability"], out / RELIABILITY)
+    return summary
+
+
+def _benchmark_digest(benchmark: Path) -> str:
+    """sha256 of the JSON files of a folder of ours; "" without any."""
+    files = sorted(benchmark.glob("*.json"))
+    whole = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(whole).hexdigest() if files else ""
+
+
+def _answer(
+    source: Benchmark,
+    settings: dict[str, Any],
+    rows: list[Row],
+    model: Model,
+    asking: Asking,
+    out: Path,
+) -> tuple[list[Row], dict[str, Item]]:
+    """Every answer, those of an earlier run first, and the items by key."""
+    from training.evaluate.asking import answered
+
+    items: dict[str, Item] = {}
+    limit = asking.limit
+
+    def pictures() -> Iterator[Picture]:
+        size = source.size if limit is None or source.size is None else min(limit, source.size)
+        console = Console(stderr=True)
+        for picture in track(
+            islice(source.pictures(), limit), "asking", total=size, console=console
+        ):
+            items.update((item.key, item) for item in picture.items)
+            yield picture
+
+    done = {row["key"] for row in rows}
+    # Removes an incomplete last line before more are appended.
+    write_lines(out / ANSWERS, [settings, *rows])
+    with (out / ANSWERS).open("a", encoding="utf-8") as log:
+        for row in answered(pictures(), model, asking.controls(), done, asking.batch):
+            rows.append(row)
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+    if not items:
+        raise BenchmarkError(f"{settings['benchmark']} has no questions")
+    unknown = [row["key"] for row in rows if row["key"] not in items]
+    if unknown:
+        raise BenchmarkError(
+            f"{out / ANSWERS} has answers to questions that the benchmark does not have: "
+            f"{unknown[:3]}; choose another --out"
+        )
+    order = {key: number for number, key in enumerate(items)}
+    return sorted(rows, key=lambda row: order[row["key"]]), items
+
+
+def _judge(
+    rows: list[Row], items: dict[str, Item], judging: Judging
+) -> tuple[list[Row], Counter[str]]:
+    """The rows with judgement and both marks, and the failures by reason."""
+    failures: Counter[str] = Counter()
+    judged = []
+    for row in track(rows, "judging", console=Console(stderr=True)):
+        item = items[row["key"]]
+        judgement, reason = "", ""
+        if row.get("failed"):
+            reason = "no answer: " + row["failed"].partition(":")[0]
+        else:
+            try:
+                judgement = judging.judge(item, row["answer"])
+            except JudgeError as error:
+                reason = f"no judgement: {error}"
+        if item.reference is None:
+            failures["reference not read"] += 1
+        metres = item.reference if isinstance(item.reference, float) else math.nan
+        by_them = official(item.rule, judgement, judging.similarity, metres)
+        by_us = strict(item.rule, judgement, metres)
+        if reason:
+            failures[reason] += 1
+        else:
+            failures["nothing to mark, official rules"] += bool(by_them.why)
+            failures["nothing to mark, strict"] += bool(by_us.why)
+        judged.append(
+            {
+                **row,
+                "reference": item.reference,
+                "judgement": judgement,
+                "correct": by_us.correct,
+                "official": by_them.correct,
+                "error": by_us.error if math.isfinite(by_us.error) else None,
+                "why": reason or by_us.why,
+                "official_why": reason or by_them.why,
+            }
+        )
+    return judged, +failures

@@ -1,0 +1,53 @@
+"""The output folder of an evaluation: names of its files, and its answers, which it resumes.
+
+OUT holds answers.jsonl (the settings, then a line per answer), judged.jsonl (the same with
+judgement and marks), judgements/ (a chat judge's replies), scores.json, report.md and
+reliability.png. Does not know models, judges or marks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sdvlm_core.files import write_text
+
+ANSWERS, JUDGED, SCORES, REPORT = "answers.jsonl", "judged.jsonl", "scores.json", "report.md"
+RELIABILITY, JUDGEMENTS = "reliability.png", "judgements"
+
+#: One answer, or one judged answer, as JSON holds it.
+Row = dict[str, Any]
+
+
+class OtherSettingsError(ValueError):
+    """The folder holds the answers of a run with other settings or weights."""
+
+
+def recorded(path: Path, settings: Mapping[str, Any]) -> list[Row]:
+    """Answers of an earlier run with the same settings; [] without a file.
+
+    Raises:
+        OtherSettingsError: the settings differ; names the keys.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        head, *rows = [json.loads(line) for line in lines]
+    except ValueError:
+        # The last line of an interrupted run may be incomplete.
+        head, *rows = [json.loads(line) for line in lines[:-1]] or [None]
+    if head != settings:
+        differing = sorted(key for key in settings if (head or {}).get(key) != settings[key])
+        raise OtherSettingsError(
+            f"{path} holds the answers of another run, different in {', '.join(differing)} "
+            f"({head}); choose another --out"
+        )
+    return list({row["key"]: row for row in rows}.values())
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON lines in one step."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
