@@ -1,7 +1,7 @@
-"""Questions about training frames -> padded token arrays with everything that is supervised.
+"""Questions about training frames -> packed token arrays with their supervision.
 
-Knows the tokenizer, the questions and what each token of them should attend to. Does not know the
-model.
+Knows the tokenizer, the questions and the image tokens that each of their tokens should attend to.
+Does not know the model.
 """
 
 from __future__ import annotations
@@ -24,16 +24,20 @@ from training.nano.architecture import CELLS, EOS, PAD
 from training.nano.frames import OBJECT_FIELDS, TrainingFrames
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
-#: Questions per frame and type; the numbers are what costs most to learn. Many where frames are
-#: few, few where there are more frames than time.
+#: Questions per frame and type, more of the types that are hardest to learn: MANY for a few
+#: frames, FEW for more frames than the training has time for.
 MANY = dict.fromkeys(TYPES, 3) | {"existence": 4, "scale_estimation": 4, "absolute_distance": 4}
 FEW = dict.fromkeys(TYPES, 1) | {"existence": 4, "scale_estimation": 2, "absolute_distance": 3}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-#: Loss weight of a digit by its place after the first significant one: the last is noise.
+#: Loss weight of a digit by its place after the first significant one: late digits are noise.
 _DIGIT_WEIGHTS = (1.5, 0.6, 0.15)
 
 
-#: Questions are laid one after the other in rows of this many tokens.
+#: Text before a question.
+_BETWEEN = TEMPLATES["raw"].between
+#: A question with its tokens and those of its answer.
+_Piece = tuple[Question, Encoding, Encoding]
+#: Tokens of a row, in which questions follow each other.
 ROW = 64
 
 
@@ -44,11 +48,11 @@ class Batch:
     ids, places, segments (B, R, L) int64: tokens, their position in their question (0 = first),
     and which question of the row they belong to; weights (B, R, L) float32: of the loss on
     predicting the token there; kinds (B, R, L) int64: index in TYPES, -1 = padding;
-    frames (B,): indices into the data; look_at (M, 3) int64: b, r, l of a token that should look
-    at `cells` (M, 144) bool; by_place (M,) bool: because it ends a coordinate, not a name;
+    frames (B,): indices into the data; look_at (M, 3) int64: b, r, l of a token that should attend
+    to `cells` (M, 144) bool; by_place (M,) bool: because it ends a coordinate, not a name;
     facts (M, 15) float32: the row of the object it names, NaN where it names none or several;
     ends (Q, 3) int64: b, r, l of a question's last token, of those answered by one number;
-    values (Q,) float32: its logarithm; shown (B,) bool: the frame's depth is shown.
+    values (Q,) float32: its logarithm; shown (B,) bool: the frame keeps its depth.
     """
 
     ids: torch.Tensor
@@ -81,7 +85,7 @@ def answer_weights(answer: str, spans: list[tuple[int, int]]) -> list[float]:
 
 
 def _mentions(question: Question) -> list[tuple[int, list[int]]]:
-    """(character after a name, instances it stands for) for every name in the question."""
+    """(character after a name, instances it refers to) for every name in the question."""
     found = []
     for name, instance in zip(question.names, question.instances, strict=True):
         if instance:
@@ -90,7 +94,7 @@ def _mentions(question: Question) -> list[tuple[int, list[int]]]:
                 for match in re.finditer(re.escape(name) + r"\b", question.question)
             ]
     if not found and question.type == "grounding":
-        # The place is given, the name is asked: the end of the question should look there.
+        # The position is given, the name is asked: the end of the question attends to it.
         found = [(len(question.question), list(question.instances))]
     return found
 
@@ -98,7 +102,7 @@ def _mentions(question: Question) -> list[tuple[int, list[int]]]:
 def _focus(
     question: Question, frames: TrainingFrames, index: int
 ) -> list[tuple[int, npt.NDArray[np.bool_], npt.NDArray[np.float32]]]:
-    """(character that ends a name, cells (144,) it should look at, facts (15,)) of a question."""
+    """(character that ends a name, cells (144,) to attend to, facts (15,)) of a question."""
     mentions = _mentions(question)
     single = question.type != "count"
     if not single:
@@ -131,6 +135,24 @@ def _lay_out(lengths: list[int]) -> list[tuple[int, int]]:
     return places
 
 
+def _lay_out_frame(
+    frames: TrainingFrames,
+    index: int,
+    tokenizer: PreTrainedTokenizerFast,
+    rng: np.random.Generator,
+    wanted: Mapping[str, int],
+) -> list[tuple[_Piece, tuple[int, int]]]:
+    """New questions about a frame that fit into a row, each with its (row, first column)."""
+    encode = tokenizer.backend_tokenizer.encode_batch
+    pixels = int(frames.pixels[index])
+    view = make_view(frames.graphs[index], pixels, list(COLOURS), CATEGORIES)
+    asked = ask_all(view, rng, dict(wanted))
+    heads = encode([_BETWEEN + q.question for q in asked], add_special_tokens=False)
+    tails = encode([q.answer for q in asked], add_special_tokens=False)
+    pieces = [piece for piece in zip(asked, heads, tails, strict=True) if _length(piece) <= ROW]
+    return list(zip(pieces, _lay_out([_length(piece) for piece in pieces]), strict=True))
+
+
 def make_batch(
     frames: TrainingFrames,
     chosen: npt.NDArray[np.int64],
@@ -141,30 +163,18 @@ def make_batch(
 ) -> Batch:
     """Fresh questions about the chosen frames.
 
-    `without_depth`: the share of frames whose depth is not shown.
+    `without_depth`: the share of frames without depth.
     """
-    between = TEMPLATES["raw"].between
-    encode = tokenizer.backend_tokenizer.encode_batch
-    layouts = []
-    for index in chosen:
-        pixels = int(frames.pixels[index])
-        view = make_view(frames.graphs[index], pixels, list(COLOURS), CATEGORIES)
-        asked = ask_all(view, rng, dict(wanted))
-        heads = encode([between + q.question for q in asked], add_special_tokens=False)
-        tails = encode([q.answer for q in asked], add_special_tokens=False)
-        pairs = [p for p in zip(asked, heads, tails, strict=True) if _length(p) <= ROW]
-        layouts.append((pairs, _lay_out([_length(pair) for pair in pairs])))
-    rows = max(row for _, layout in layouts for row, _ in layout) + 1
+    laid_out = [_lay_out_frame(frames, int(index), tokenizer, rng, wanted) for index in chosen]
+    rows = max(row for pieces in laid_out for _, (row, _) in pieces) + 1
     shape = (len(chosen), rows, ROW)
     ids, places = np.full(shape, PAD, np.int64), np.zeros(shape, np.int64)
     segments, kinds = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
     weights = np.zeros(shape, np.float32)
     look_at, cells, by_place, facts = [], [], [], []
     finals, values = [], []
-    for b, (pairs, layout) in enumerate(layouts):
-        for number, ((question, head, tail), (row, first)) in enumerate(
-            zip(pairs, layout, strict=True)
-        ):
+    for b, pieces in enumerate(laid_out):
+        for number, ((question, head, tail), (row, first)) in enumerate(pieces):
             start = first + len(head.ids)
             end = start + len(tail.ids)
             ids[b, row, first : end + 1] = [*head.ids, *tail.ids, EOS]
@@ -175,7 +185,7 @@ def make_batch(
             if isinstance(question.reference, float):
                 finals.append((b, row, start - 1))
                 values.append(math.log(max(question.reference, 0.01)))
-            ends = {span[1] - len(between): place for place, span in enumerate(head.offsets)}
+            ends = {span[1] - len(_BETWEEN): place for place, span in enumerate(head.offsets)}
             for stop, mask, fact in _focus(question, frames, int(chosen[b])):
                 if stop in ends:
                     look_at.append((b, row, first + ends[stop]))
@@ -199,6 +209,6 @@ def make_batch(
     )
 
 
-def _length(pair: tuple[Question, Encoding, Encoding]) -> int:
+def _length(piece: _Piece) -> int:
     """Tokens of a question, its answer and the end token."""
-    return len(pair[1].ids) + len(pair[2].ids) + 1
+    return len(piece[1].ids) + len(piece[2].ids) + 1

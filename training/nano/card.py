@@ -1,6 +1,6 @@
-"""Everything that is known of a trained nano (training.json) -> its model card, in words.
+"""The figures of a trained nano (training.json) -> its model card.
 
-Every figure of the card comes from the document; the words around them do not change with it.
+Every figure of the card comes from the document. Does not compute scores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SHOWN = {
     "shuffled_depth": "another frame's depth",
     "constant_depth": "a constant depth",
     "shuffled_frames": "another frame altogether",
-    "blank": "a grey picture, constant depth: guessing from the words",
+    "blank": "a grey picture, constant depth: answers from the question alone",
 }
 
 
@@ -31,7 +31,7 @@ def _row(label: str, scores: dict[str, Any]) -> str:
 def _table(document: dict[str, Any]) -> list[str]:
     scores = document["scores"]
     short = [kind.replace("_estimation", "").replace("_", " ") for kind in TYPES]
-    lines = [f"| shown | macro (95 %) | {' | '.join(short)} |", "|---" * (2 + len(TYPES)) + "|"]
+    lines = [f"| input | macro (95 %) | {' | '.join(short)} |", "|---" * (2 + len(TYPES)) + "|"]
     lines += [_row(label, scores[name]) for name, label in _SHOWN.items() if name in scores]
     lines += [
         _row(f"its own frame, seed {name.removeprefix('own_seed_')}", entry)
@@ -84,11 +84,11 @@ _CARD = """\
 # nano
 
 LLaVA's architecture with at most 8 million parameters, trained by `training/nano` of this
-repository, Apache-2.0. It is there so that the whole path, from a camera's topics to a number with
-its confidence, can be tried and tested on any machine.
+repository, Apache-2.0. It exists to try and test the whole path, from a camera's topics to a number
+with its confidence, on any machine.
 
 **It knows 18 household categories made of geometric primitives in ten colours, seen by a simulated
-depth camera, and nothing else.** No number below says anything about real rooms or about
+depth camera, and nothing else.** The scores below do not transfer to real rooms or to
 SD-VLM-7B, which scores 51 in scale estimation and 40 in absolute distance on a benchmark of real
 scans: the domains differ.
 
@@ -104,30 +104,30 @@ seed (`{scored_on}`, then
 ## Confidence and refusals
 
 `confidence` is calibrated (`training.calibrate`): over {all[answers]:,} answers about unseen scenes
-its expected calibration error is {all[ece]:.3f}, over the {numbers[answers]:,} numbers among them
-{numbers[ece]:.3f}. It is the chance that the answer is right by the rules above, in this simulated
-world and with depth; without depth it is too high.
+its expected calibration error is {all[ece]:.3f}; over the {numbers[answers]:,} numbers among them
+it is {numbers[ece]:.3f}. It is the probability that the answer is right by the rules above, in this
+simulated world and with depth; without depth it is too high.
 
 ![Share of right answers by confidence](reliability.png)
 
-Asked to measure a thing that is not there it says so {false[percent]:.1f} % of the time
-({false[refused]} of {false[asked]}); of a thing that is there it says so {real[percent]:.1f} % of
-the time ({real[refused]} of {real[asked]}).
+A question about an object that is not in the picture is refused {false[percent]:.1f} % of the time
+({false[refused]} of {false[asked]}); a question about an object that is in the picture is refused
+{real[percent]:.1f} % of the time ({real[refused]} of {real[asked]}).
 
 ## What it cannot do
 
-- Real pictures, other categories or colours, text in the picture, more than eight things.
-- Small things: a patch of its tower is 1/12 of the picture's longer side.
-- Count reliably when things hide each other.
-- Measure without depth: it goes on answering from the looks of things alone, with the status
-  NO_DEPTH (a row above says how well); do not act on those numbers.
-- Reason in several steps, or answer what is not one of MSMU's eight types.
+- Real pictures, other categories or colours, text in the picture, more than eight objects.
+- Small objects: a patch of its tower is 1/12 of the picture's longer side.
+- Reliable counts when objects hide each other.
+- Measurements without depth: it answers from appearance alone, with the status NO_DEPTH (see the
+  row above); do not act on those numbers.
+- Reasoning in several steps, and questions outside of MSMU's eight types.
 
 ## Training
 
 {training}
 
-The frames differ in room, things, light, textures, camera pose, field of view (45 to 85 degrees),
+The frames differ in room, objects, light, textures, camera pose, field of view (45 to 85 degrees),
 principal point, and in the noise, steps, holes and range of the depth camera. Of the last
-training's frames 12 % were shown without depth.
+training's frames 12 % had their depth removed.
 """

@@ -1,8 +1,8 @@
-"""`python -m training.nano.install`: put a trained, calibrated nano into the package, scored.
+"""`python -m training.nano.install`: score a trained, calibrated nano and put it into the package.
 
-Measures it on frames of seeds that neither training nor calibration saw, as they are and under
-every control, and writes model, tokenizer, `training.json` (everything, for machines), README.md
-(the model card, from the same figures) and reliability.png to sdvlm_core/assets/nano.
+Evaluates it on frames of seeds outside of training and calibration, as they are and under every
+control, and writes model, tokenizer, `training.json` (all figures), README.md (the model card, from
+the same figures) and reliability.png to sdvlm_core/assets/nano. Does not train or calibrate.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sdvlm_core.files import read_json, write_json, write_text
 from sdvlm_core.model.checkpoint import NANO_DIRECTORY
 from training.evaluate.outputs import RELIABILITY
 from training.loop.metrics import STEPS_PER_ENTRY
@@ -26,8 +27,8 @@ from training.nano.card import model_card
 from training.simulate.frames import SHARD_SCENES
 
 SCENES, SEEDS = 500, (9001, 9002)
-#: What is shown in place of the truth, by the name the card uses; only of the first seed.
-_CONTROLS = {
+#: Options of training.evaluate by the control's name in the card; for the first seed only.
+_CONTROLS: dict[str, list[str]] = {
     "own": [],
     "shuffled_frames": ["--frames", "shuffled"],
     "shuffled_depth": ["--depth", "shuffled"],
@@ -49,8 +50,8 @@ def _run(module: str, *arguments: str) -> str:
 
 
 def _stage(log: Path, processes: int) -> dict[str, Any]:
-    """Steps, wall-clock minutes and CPU minutes of all processes of a stage, from its journal."""
-    text = log.read_text() if log.exists() else ""
+    """Steps, wall-clock minutes and CPU minutes of all processes of a stage, from its metrics."""
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
     if not text:
         return {"steps": 0, "minutes": 0.0, "cpu_minutes": 0.0}
     lines = [json.loads(line) for line in text.splitlines()]
@@ -69,15 +70,21 @@ def install(
     data: Annotated[Path, typer.Option(help="The --data folder it was trained on.")],
     work: Annotated[Path, typer.Option(help="Folder for test frames and answers.")],
     command: Annotated[str, typer.Option(help="The training.nano command, for the card.")],
-    shards: Annotated[int | None, typer.Option(help="As it was trained; default: all.")] = None,
-    processes: Annotated[int, typer.Option(help="As it was trained.")] = 2,
+    shards: Annotated[
+        int | None, typer.Option(help="Shards used for training; default: all.")
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Processes that trained it.")] = 2,
     onto: Annotated[
-        bool, typer.Option(help="It went on from the nano that is installed now.")
+        bool, typer.Option(help="It was trained from the nano that is installed now.")
     ] = True,
 ) -> None:
-    """Score the model in RUN/model and install it as nano."""
+    """Score the model in RUN/model and install it as nano.
+
+    Example: python -m training.nano.install --run runs/nano --data runs/sim --work runs/test \\
+    --command "torchrun ... -m training.nano ..."
+    """
     model = run / "model"
-    if not json.loads((model / "config.json").read_text(encoding="utf-8")).get("calibration"):
+    if not read_json(model / "config.json").get("calibration"):
         raise typer.BadParameter(f"{model} is not calibrated: run training.calibrate first")
     for seed in SEEDS:
         frames = work / f"frames-{seed}"
@@ -99,10 +106,10 @@ def install(
         name if seed == SEEDS[0] else f"{name}_seed_{seed}": found
         for (name, seed), found in zip(tasks, measured, strict=True)
     }
-    recipe = json.loads((data / "simulation.json").read_text())
+    recipe = read_json(data / "simulation.json")
     shards = shards or len(list(data.glob("shard-*.parquet")))
     stored = NANO_DIRECTORY / "training.json"
-    earlier = json.loads(stored.read_text())["trainings"] if onto else []
+    earlier = read_json(stored)["trainings"] if onto else []
     training = {
         "commands": [
             f"python -m training.simulate --scenes {shards * SHARD_SCENES} --seed {recipe['seed']} "
@@ -118,7 +125,7 @@ def install(
         "machine": f"{platform.machine()}, {platform.python_version()}, two CPU cores, no GPU",
     }
     if earlier and earlier[-1]["commands"] == training["commands"]:
-        earlier.pop()  # this very run, installed before
+        earlier.pop()  # this run, installed before
     document = {
         "trainings": [*earlier, training],
         "scored_on": f"python -m training.simulate --scenes {SCENES} --seed {SEEDS[0]} --out DATA",
@@ -127,10 +134,15 @@ def install(
     for name in (*_FILES, "tokenizer_config.json"):
         shutil.copyfile(model / name, NANO_DIRECTORY / name)
     shutil.copyfile(work / f"own-{SEEDS[0]}" / RELIABILITY, NANO_DIRECTORY / RELIABILITY)
-    stored.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (NANO_DIRECTORY / "README.md").write_text(model_card(document), encoding="utf-8")
+    write_json(stored, document, indent=1)
+    write_text(NANO_DIRECTORY / "README.md", model_card(document))
     typer.echo({name: entry["macro"] for name, entry in scores.items()})
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Entry point of `python -m training.nano.install`."""
     typer.run(install)
+
+
+if __name__ == "__main__":
+    main()

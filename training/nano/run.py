@@ -37,7 +37,7 @@ from training.run_config import check_unchanged
 _SEED = 0
 _CORPUS_FRAMES = 3000
 #: Frames of a step of stage 2.
-_BATCH = 32
+BATCH = 32
 #: Share of the frames shown without depth, so that nano also answers without it.
 _WITHOUT_DEPTH = 0.12
 
@@ -132,7 +132,7 @@ def _train(
         tokenizer,
         frames,
         see,
-        Recipe(steps, _BATCH, FEW, _WITHOUT_DEPTH, rate, _SEED),
+        Recipe(steps, BATCH, FEW, _WITHOUT_DEPTH, rate, _SEED),
         out,
     )
 

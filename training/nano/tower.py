@@ -1,8 +1,8 @@
-"""Stage 1: teach the vision tower to see, patch by patch, before any language.
+"""Stage 1: train the vision tower on the content of each patch, without language.
 
-Each image token is told what it looks at: category, colour, where the object's box is and how
-large the object would appear. The heads are thrown away; the tower is then frozen, as LLaVA
-freezes CLIP. Uses colour only: depth enters after the projector.
+Each image token predicts the object it shows: category, colour, box and apparent size. The heads
+are discarded; the tower is then frozen, as LLaVA freezes CLIP. Uses colour only: depth enters after
+the projector. Does not know optimisers, checkpoints or logs (`stage`).
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ def _losses(
 ) -> dict[str, torch.Tensor]:
     """tokens (B, 144, D), owner (B, 144) int64, objects (B, 8, 15)."""
     rows = torch.arange(len(owner)).unsqueeze(1)
-    # Index -1 wraps for background tokens; they are masked below.
+    # Index -1 wraps for background tokens, which are masked below.
     target = objects[rows, owner - 1]
-    there = owner > 0
+    shows_object = owner > 0
     tokens = heads.norm(tokens)
-    category = torch.where(there, target[..., 0], len(CATEGORIES)).nan_to_num().long()
-    colour = torch.where(there, target[..., 1], len(COLOURS)).nan_to_num().long()
-    predicted = heads.regression(tokens)[there]
-    wanted = target[there][:, REGRESSED]
-    weight = torch.where(there, 1.0, 0.3)
+    category = torch.where(shows_object, target[..., 0], len(CATEGORIES)).nan_to_num().long()
+    colour = torch.where(shows_object, target[..., 1], len(COLOURS)).nan_to_num().long()
+    predicted = heads.regression(tokens)[shows_object]
+    wanted = target[shows_object][:, REGRESSED]
+    weight = torch.where(shows_object, 1.0, 0.3)
 
     def classify(head: nn.Linear, labels: torch.Tensor) -> torch.Tensor:
         loss = F.cross_entropy(head(tokens).flatten(0, 1), labels.flatten(), reduction="none")
@@ -122,13 +122,13 @@ def train_tower(
 
 @torch.inference_mode()
 def tower_features(tower: CLIPVisionModel, pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """Features (N, 144, D) float16 of (N, S, S, 3) pictures, as the projector will see them."""
+    """The projector's input (N, 144, D) float16 of pictures (N, S, S, 3)."""
     features = torch.empty(
         (len(pictures), CELLS * CELLS, tower.config.hidden_size), dtype=torch.float16
     )
     size = 128
     for start in track(range(0, len(pictures), size), "features"):
-        # A copy: the pictures may be a file that must not be written to.
+        # A copy: torch refuses read-only memory maps.
         pixels = normalise(torch.from_numpy(np.array(pictures[start : start + size])))
         with torch.autocast("cpu", torch.bfloat16):
             features[start : start + size] = tower(pixels).last_hidden_state[:, 1:].half()

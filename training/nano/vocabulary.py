@@ -1,6 +1,6 @@
-"""nano's tokenizer: byte-level pieces, every word of the questions whole, every digit alone.
+"""nano's tokenizer: byte-level BPE with whole words of the questions and single digits.
 
-Any text can be written in it; words that nano was never taught fall apart into letters.
+It encodes any text; words outside of the questions become several tokens. Does not know models.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SIZE = 1024
 
 
 def corpus(graphs: Iterable[tuple[list[dict[str, Any]], int]], seed: int = 0) -> Iterator[str]:
-    """Questions and answers about the given (objects, image pixels), plus every name once."""
+    """Questions and answers about the given (objects, image pixels), and every name once."""
     rng = np.random.default_rng(seed)
     for objects, pixels in graphs:
         view = make_view(objects, pixels, list(COLOURS), CATEGORIES)
@@ -33,7 +33,7 @@ def corpus(graphs: Iterable[tuple[list[dict[str, Any]], int]], seed: int = 0) ->
 
 
 def train_tokenizer(lines: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Byte-pair pieces over `lines`."""
+    """Train byte-pair encoding on `lines`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -61,8 +61,8 @@ def train_tokenizer(lines: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def word_id(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
-    """The id of a word in mid-sentence; raises ValueError when it is not one piece."""
+    """The id of a word inside a sentence; raises ValueError if it is not one token."""
     ids = tokenizer.encode(" " + word, add_special_tokens=False)
     if len(ids) != 1:
-        raise ValueError(f"{word!r} is {len(ids)} pieces in the tokenizer, must be one")
+        raise ValueError(f"{word!r} is {len(ids)} tokens of the tokenizer, must be one")
     return int(ids[0])

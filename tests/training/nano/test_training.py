@@ -18,10 +18,10 @@ from sdvlm_core.model.checkpoint import load as load_checkpoint
 from tests.paths import ROOT
 from training.loop.metrics import MetricsLogger
 from training.nano import language, stage, tower
+from training.nano import run as command
 from training.nano.batches import FEW, make_batch
 from training.nano.frames import TrainingFrames, load
 from training.nano.muon import orthogonalise
-from training.nano.run import make_nano
 from training.nano.stage import scheduled_frames
 from training.nano.vocabulary import word_id
 from training.simulate.catalogue import CATEGORIES, COLOURS
@@ -98,9 +98,9 @@ def _train(frames: TrainingFrames, out: Path) -> dict[str, torch.Tensor]:
     out.mkdir(exist_ok=True)
     nano = load_checkpoint("nano", "cpu", dtype="float32")
     model = nano.model.requires_grad_(True)
-    tower.train_tower(model.model.vision_tower, frames, 5, out, rate=0.1)
+    tower.train_tower(model.model.vision_tower, frames, 3, out, rate=0.1)
     features = torch.zeros(len(frames), 144, 192)
-    recipe = language.Recipe(5, 2, FEW, without_depth=0.5, rate=0.1)
+    recipe = language.Recipe(3, 2, FEW, without_depth=0.5, rate=0.1)
     language.train_language(
         model, nano.tokenizer, frames, lambda chosen: features[chosen], recipe, out
     )
@@ -110,18 +110,18 @@ def _train(frames: TrainingFrames, out: Path) -> dict[str, torch.Tensor]:
 def test_an_interrupted_training_resumes_to_the_weights_of_an_uninterrupted_one(
     data, tmp_path, monkeypatch
 ):
-    """Five steps a stage, a checkpoint every second one."""
+    """Three steps a stage, a checkpoint after each."""
     frames = load(data)
-    monkeypatch.setattr(stage, "SAVE_EVERY", 2)
-    monkeypatch.setattr(tower, "BATCH", 8)
+    monkeypatch.setattr(stage, "SAVE_EVERY", 1)
+    monkeypatch.setattr(tower, "BATCH", 4)
     whole = _train(frames, tmp_path / "whole")
     log, steps = MetricsLogger.log, []
 
     def log_or_cut(logger: MetricsLogger, step: int, entry: dict[str, float] | None) -> None:
         log(logger, step, entry)
         steps.append(step)
-        # In step 3 of the tower; after its steps 3 to 5 again, in step 3 of the language model.
-        if len(steps) in (3, 3 + 3 + 3):
+        # In step 2 of the tower; after its steps 2 and 3, in step 2 of the language model.
+        if len(steps) in (2, 2 + 2 + 2):
             raise Cut
 
     monkeypatch.setattr(MetricsLogger, "log", log_or_cut)
@@ -129,7 +129,7 @@ def test_an_interrupted_training_resumes_to_the_weights_of_an_uninterrupted_one(
         with pytest.raises(Cut):
             _train(frames, tmp_path / "cut")
     again = _train(frames, tmp_path / "cut")
-    assert steps == [1, 2, 3, 3, 4, 5, 1, 2, 3, 3, 4, 5]
+    assert steps == [1, 2, 2, 3, 1, 2, 2, 3]
     for name, value in whole.items():
         assert torch.equal(value, again[name]), name
 
@@ -168,8 +168,9 @@ def test_two_processes_train_one_model(data, tmp_path):
 
 def test_the_command_makes_a_model_that_loads(data, tmp_path, monkeypatch):
     monkeypatch.setattr(tower, "BATCH", 4)
+    monkeypatch.setattr(command, "BATCH", 4)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    make_nano(data, tmp_path, tower_steps=1, steps=1, base="nano", rate=0.1)
+    command.make_nano(data, tmp_path, tower_steps=1, steps=1, base="nano", rate=0.1)
     checkpoint = load_checkpoint(str(tmp_path / "model"), "cpu")
     assert checkpoint.model.num_parameters() < 8_000_000
     assert checkpoint.model.config.depth_encoding["optional"]
