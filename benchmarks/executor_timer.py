@@ -41,7 +41,9 @@ PERIOD_S = 0.001
 
 def off_period(ticks: list[float]) -> dict[str, float]:
     """Times of ticks, seconds -> how many, and percentiles of the period's error, milliseconds."""
-    off = 1e3 * np.abs(np.diff(ticks) - PERIOD_S) if len(ticks) > 1 else np.array([np.inf])
+    if len(ticks) < 2:
+        return {"ticks": len(ticks), "p50": np.nan, "p99": np.nan, "max": np.nan}
+    off = 1e3 * np.abs(np.diff(ticks) - PERIOD_S)
     p50, p99 = np.percentile(off, (50, 99))
     return {"ticks": len(ticks), "p50": float(p50), "p99": float(p99), "max": float(off.max())}
 
