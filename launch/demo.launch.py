@@ -1,4 +1,4 @@
-"""Starts the spatial query node with nano beside the simulated camera: no hardware, no GPU.
+"""Starts the spatial query node with nano and the simulated camera: no hardware, no GPU.
 
     ros2 launch sdvlm demo.launch.py rviz:=true
     ros2 service call /spatial_query/query sdvlm/srv/SpatialQuery \

@@ -2,8 +2,8 @@
 
     ros2 launch sdvlm replay.launch.py bag:=/path/to/bag camera:=realsense
 
-Topics keep the names they were recorded under: say with camera:= or rgb:=, depth:= and info:=
-which they are. Other arguments are those of spatial_query.launch.py, which it includes.
+Topics keep their recorded names: set them with camera:= or rgb:=, depth:= and info:=. Other
+arguments are those of spatial_query.launch.py, which it includes.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from launch_ros.actions import Node
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The node with use_sim_time, and the player that makes the time."""
+    """The node with use_sim_time, and the player that publishes /clock."""
     share = Path(get_package_share_directory("sdvlm"))
     value = LaunchConfiguration
     node = IncludeLaunchDescription(
@@ -38,11 +38,9 @@ def generate_launch_description() -> LaunchDescription:
 
     return LaunchDescription(
         [
-            DeclareLaunchArgument("bag", description="A bag's directory."),
+            DeclareLaunchArgument("bag", description="Directory of the bag."),
             DeclareLaunchArgument("rate", default_value="1.0", description="Speed of the bag."),
-            DeclareLaunchArgument(
-                "loop", default_value="true", description="Begin again at its end."
-            ),
+            DeclareLaunchArgument("loop", default_value="true", description="Restart at the end."),
             # First, because it sets the Fast DDS profile that the player needs too.
             node,
             player(IfCondition(value("loop")), "--loop"),

@@ -1,10 +1,10 @@
-"""Starts the spatial query node beside a camera.
+"""Starts the spatial query node for a camera.
 
     ros2 launch sdvlm spatial_query.launch.py camera:=realsense python:=$HOME/sdvlm_venv/bin/python3
 
-`camera:=` takes topics, depth noise and transports from config/cameras/; what is given explicitly
-(rgb:=, depth:=, info:=, ...) wins over it, and it over params_file. Sets the Fast DDS profile for
-this node; the camera driver's process needs the same one.
+`camera:=` selects topics, depth noise and transports from config/cameras/. Explicit arguments
+(rgb:=, depth:=, info:=, ...) override the preset, and the preset overrides params_file. Sets the
+Fast DDS profile for this node; the camera driver's process needs the same profile.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory("sdvlm"))
 CAMERAS = {path.stem: path for path in sorted((SHARE / "config/cameras").glob("*.yaml"))}
-# Argument -> the node's own topic; a compressed transport's follows it.
+# Argument -> topic name in the node; a compressed transport is appended to it.
 TOPICS = {
     "rgb": "rgb/image_rect_color",
     "depth": "depth_registered/image_rect",
@@ -34,13 +34,16 @@ ARGUMENTS = {
     "depth_transport": ("", "raw or compressedDepth; '' = the preset's."),
     "params_file": (str(SHARE / "config/spatial_query.params.yaml"), "Parameters, yaml."),
     "model": ("", "nano, a directory, or a downloaded name; '' = params_file's."),
-    "use_sim_time": ("", "Take the time from /clock (simulation, bags); '' = params_file's."),
+    "use_sim_time": ("", "Use the time of /clock (simulation, bags); '' = params_file's."),
     "autostart": ("", "Configure and activate without a lifecycle manager; '' = params_file's."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "namespace": ("", "Namespace of the node and its relative topics."),
-    "python": ("", "Interpreter with torch and transformers, if not the system's."),
+    "python": ("", "Python interpreter with torch and transformers, if not the system's."),
     "rviz": ("false", "Show image, markers and answers in RViz."),
-    "fixed_frame": ("camera_color_optical_frame", "RViz's; with a robot description base_link."),
+    "fixed_frame": (
+        "camera_color_optical_frame",
+        "Fixed frame of RViz; base_link with a robot description.",
+    ),
 }
 CHOICES = {
     "camera": ["", *CAMERAS],
@@ -51,14 +54,14 @@ CHOICES = {
 
 
 def nodes(context: LaunchContext) -> list[Node]:
-    """The node and RViz; here, and not declared, because what is '' comes from the preset."""
+    """The node and RViz; built at launch time, because '' means the preset's value."""
     value = {name: context.launch_configurations[name] for name in ARGUMENTS}
     preset = {"topics": {}, "parameters": {}}
     if value["camera"]:
         preset = yaml.safe_load(CAMERAS[value["camera"]].read_text())
-    words = ("model", "rgb_transport", "depth_transport")
-    explicit = {name: value[name] for name in words if value[name]}
-    # What is not given must not be set, as it would win over params_file.
+    strings = ("model", "rgb_transport", "depth_transport")
+    explicit = {name: value[name] for name in strings if value[name]}
+    # An argument without a value must not be set: it would override params_file.
     switches = {
         name: value[name].lower() == "true" for name in ("use_sim_time", "autostart") if value[name]
     }
@@ -81,7 +84,7 @@ def nodes(context: LaunchContext) -> list[Node]:
             ],
             remappings=remappings,
             ros_arguments=["--log-level", value["log_level"]],
-            # A running question ends at its next token, which a busy machine takes its time for.
+            # A running question ends at its next token, which may take seconds on a busy machine.
             sigterm_timeout="20",
         ),
         Node(
@@ -97,7 +100,7 @@ def nodes(context: LaunchContext) -> list[Node]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, the environment, the node, and RViz if wanted."""
+    """The arguments, the environment, the node, and RViz if requested."""
     profile = EnvironmentVariable(
         "FASTDDS_DEFAULT_PROFILES_FILE", default_value=str(SHARE / "config/fastdds.xml")
     )

@@ -10,10 +10,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from rclpy.action import ActionServer, CancelResponse
-from rclpy.action.server import ServerGoalHandle
+from rclpy.action.server import ActionServer, CancelResponse, ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
@@ -35,6 +34,10 @@ MAX_QUESTIONS = 64
 _FEEDBACK_PERIOD_S = 0.1
 # Only the caller fetches a result; kept longer, results only take memory.
 _RESULT_TIMEOUT_S = 10
+
+_GoalHandle: TypeAlias = (
+    "ServerGoalHandle[SpatialReasoning.Goal, SpatialReasoning.Result, SpatialReasoning.Feedback]"
+)
 
 
 class Feedback:
@@ -78,13 +81,13 @@ class ReasoningAction:
             result_timeout=_RESULT_TIMEOUT_S,
         )
 
-    def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
+    def _on_cancel(self, goal: _GoalHandle) -> CancelResponse:
         ticket = self._tickets.get(_key(goal))
         if ticket is not None:
             ticket.cancel()
         return CancelResponse.ACCEPT
 
-    async def _execute(self, goal: ServerGoalHandle) -> SpatialReasoning.Result:
+    async def _execute(self, goal: _GoalHandle) -> SpatialReasoning.Result:
         result = SpatialReasoning.Result()
         with self._dispatcher.request_in_flight():
             try:
@@ -109,7 +112,7 @@ class ReasoningAction:
             goal.succeed()
             return result
 
-    def _ticket(self, goal: ServerGoalHandle) -> Ticket[FrameSession, SpatialAnswer]:
+    def _ticket(self, goal: _GoalHandle) -> Ticket[FrameSession, SpatialAnswer]:
         questions = goal.request.questions
         if not 0 < len(questions) <= MAX_QUESTIONS:
             raise QueryError(f"{len(questions)} questions; 1 to {MAX_QUESTIONS} are allowed")
@@ -138,7 +141,7 @@ class ReasoningAction:
             self._publishers.publish(message, answer.timings, total_s, ticket.frame_id)
 
     def _fail(
-        self, goal: ServerGoalHandle, result: SpatialReasoning.Result, error: Exception
+        self, goal: _GoalHandle, result: SpatialReasoning.Result, error: Exception
     ) -> SpatialReasoning.Result:
         self._dispatcher.refuse(result, error)
         if isinstance(error, QueryCanceled) and goal.is_cancel_requested:
@@ -148,5 +151,5 @@ class ReasoningAction:
         return result
 
 
-def _key(goal: ServerGoalHandle) -> bytes:
+def _key(goal: _GoalHandle) -> bytes:
     return bytes(goal.goal_id.uuid)

@@ -1,7 +1,7 @@
-"""Publishes a bag as the camera it was: the topics live, and /clock.
+"""Publishes a bag like a live camera: its topics and /clock.
 
-Reads sqlite3 and mcap bags with `rosbags` and publishes the stored bytes as they are, so raw and
-compressed images cost the same. Does not know what is in a message beyond its header's stamp.
+Reads sqlite3 and mcap bags with `rosbags` and publishes the stored bytes unchanged, so raw and
+compressed images cost the same. Does not know the content of a message, except its header's stamp.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from sdvlm_ros.conversions import (
     time_message,
 )
 
-# How often /clock ticks between messages, seconds of real time.
-TICK = 0.01
-# A held frame that nobody answers is published again after this, seconds.
-AGAIN = 1.0
-# What belongs to a frame besides the colour image that begins it.
-OTHERS = (*DEPTH_NAMES, *INFO_NAMES)
+# Period of /clock between messages, real time.
+_TICK_S = 0.01
+# A frame without an answer is published again after this time.
+_RETRY_S = 1.0
+# Topics of a frame besides the colour image, which starts it.
+_PARTNER_NAMES = (*DEPTH_NAMES, *INFO_NAMES)
 
 EPILOG = """
 examples:
@@ -72,14 +72,14 @@ class Replay:
         if not self._publishers:
             raise ValueError(f"{reader.path} has no topic that can be published")
         self._color = self._named(COLOR_NAMES)
-        # What a held frame is made of; two, because the next depth may come before its colour.
+        # Messages of a held frame; two, because the next depth may precede its colour.
         self._recent: dict[str, deque[tuple[int, bytes]]] = {
-            topic: deque(maxlen=2) for topic in self._color | self._named(OTHERS)
+            topic: deque(maxlen=2) for topic in self._color | self._named(_PARTNER_NAMES)
         }
         if answers_per_frame:
             if not self._color:
                 raise ValueError(
-                    f"no topic is {COLOR_NAMES[0]}, so nobody knows where a frame begins; remap "
+                    f"no topic is {COLOR_NAMES[0]}, so the start of a frame is unknown; remap "
                     f"the colour topic to it: {', '.join(self._publishers)}"
                 )
             self.node.create_subscription(
@@ -109,7 +109,7 @@ class Replay:
                 kind = message_class(connection.msgtype)
             except (ImportError, AttributeError):
                 self.node.get_logger().warning(
-                    f"{connection.topic} is left out: {connection.msgtype} is not installed"
+                    f"{connection.topic} is not published: {connection.msgtype} is not installed"
                 )
                 continue
             publishers[connection.topic] = self.node.create_publisher(
@@ -143,17 +143,17 @@ class Replay:
         for topic, bag_ns, data in self._messages():
             due = began + (bag_ns - first_ns) / 1e9 / rate
             while (ahead := due - time.monotonic()) > 0 and not self.stopping:
-                if ahead > TICK:
-                    self._tick(bag_ns - round((ahead - TICK) * rate * 1e9))
-                self._stopping.wait(min(ahead, TICK))
+                if ahead > _TICK_S:
+                    self._tick(bag_ns - round((ahead - _TICK_S) * rate * 1e9))
+                self._stopping.wait(min(ahead, _TICK_S))
             self._publish(topic, bag_ns, data)
 
     def _play_answered(self) -> None:
-        """Hold every frame until the answers about it are there."""
+        """Hold every frame until its answers have arrived."""
         while not self.stopping and not all(
             self._publishers[topic].get_subscription_count() for topic in self._color
         ):
-            self._executor.spin_once(timeout_sec=TICK)
+            self._executor.spin_once(timeout_sec=_TICK_S)
         shown: int | None = None
         for topic, bag_ns, data in self._messages():
             if topic in self._color:
@@ -165,15 +165,15 @@ class Replay:
         self._wait_for_answers(shown)
 
     def _wait_for_answers(self, stamp_ns: int | None) -> None:
-        """Until there are enough; a frame that nobody has answered at all may have been lost."""
+        """Wait for the answers about a frame; without any answer, publish it again."""
         shown_at = time.monotonic()
         while (
             stamp_ns is not None
             and self._answers[stamp_ns] < self._answers_per_frame
             and not self.stopping
         ):
-            self._executor.spin_once(timeout_sec=AGAIN)
-            if not self._answers[stamp_ns] and time.monotonic() - shown_at > AGAIN:
+            self._executor.spin_once(timeout_sec=_RETRY_S)
+            if not self._answers[stamp_ns] and time.monotonic() - shown_at > _RETRY_S:
                 shown_at = time.monotonic()
                 for topic, messages in self._recent.items():
                     for _, data in messages:
@@ -184,7 +184,7 @@ class Replay:
 
 
 def _offered_qos(connection: Connection) -> QoSProfile:
-    """Reliable as drivers are; latched where the recorded publisher was (/tf_static)."""
+    """Reliable, like drivers; transient_local if the recorded publisher was (/tf_static)."""
     profile = QoSProfile(depth=10)
     extension = connection.ext
     if isinstance(extension, ConnectionExtRosbag2) and any(
@@ -213,7 +213,7 @@ def _arguments(args: list[str]) -> argparse.Namespace:
         metavar="N",
         help="hold every frame until N answers about it are on spatial_query/answers (1)",
     )
-    parser.add_argument("--loop", action="store_true", help="start again at the end")
+    parser.add_argument("--loop", action="store_true", help="restart at the end")
     parsed = parser.parse_args(args)
     if not (parsed.bag / "metadata.yaml").is_file():
         parser.error(
@@ -244,9 +244,9 @@ def main(args: list[str] | None = None) -> int:
         print(f"sdvlm_replay: {chosen.bag} cannot be played: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # the usual ways to end
+        pass  # the usual end
     except Exception:
-        # A signal that comes while a message is published takes the context away under it.
+        # A signal during a publish shuts the context down.
         if rclpy.ok():
             raise
     finally:

@@ -1,8 +1,8 @@
 """Parameters: declared once with description, range and read_only, read as one frozen dataclass.
 
-This file is the reference of what can be set: `python -m sdvlm_ros.parameters` writes
-docs/parameters.md from it, and config/spatial_query.params.yaml repeats the defaults for people who
-edit yaml. Does not know what the values are used for.
+This module is the reference of all parameters: `python -m sdvlm_ros.parameters` writes
+docs/parameters.md from it, and config/spatial_query.params.yaml repeats the defaults. Does not know
+how the values are used.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ CHOICES = {
     "info_qos": QOS,
     "sensor": tuple(SENSORS),
 }
-# Below this, logits divided by it are no numbers any more.
-COLDEST = 0.01
+# Logits divided by a lower temperature overflow.
+MIN_TEMPERATURE = 0.01
 
 
 @dataclass(frozen=True)
@@ -94,79 +94,96 @@ def _number(description: str, low: float, high: float) -> ParameterDescriptor:
     return ParameterDescriptor(description=description, floating_point_range=[allowed])
 
 
-# Name -> (default, descriptor). What is not read-only is read at every question.
+# Name -> (default, descriptor). A parameter that is not read-only is read for every question.
 PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     "model": (
         "nano",
-        _fixed("The model: nano, a directory, or a name that `sdvlm download` has brought."),
+        _fixed("Model: nano, a model directory, or the name of a model from `sdvlm download`."),
     ),
     "device": (
         "auto",
         _fixed(
-            "Where it runs: auto (CUDA if there is one), cpu, cuda, cuda:1, balanced (all GPUs)."
+            "Device of the model: auto (CUDA if available), cpu, cuda, cuda:1, balanced (all GPUs)."
         ),
     ),
     "dtype": (
         "auto",
         _fixed(
-            "Its numbers: float32, float16, bfloat16; auto = float16 on CUDA, float32 on the CPU."
+            "Data type: float32, float16, bfloat16; auto = float16 on CUDA, float32 on the CPU."
         ),
     ),
-    "quantization": ("none", _fixed("Of its weights: none, bnb-int8 or bnb-nf4.")),
-    "attention": ("auto", _fixed("auto, eager, sdpa or flash_attention_2.")),
+    "quantization": ("none", _fixed("Quantization of the weights: none, bnb-int8 or bnb-nf4.")),
+    "attention": (
+        "auto",
+        _fixed("Attention implementation: auto, eager, sdpa or flash_attention_2."),
+    ),
     "depth_estimator": (
         "",
-        _fixed("Directory or name of a depth network; then no depth topic is subscribed to."),
+        _fixed("Directory or name of a depth network that replaces the depth topic; empty = none."),
     ),
     "allow_download": (
         False,
-        _fixed("Download models that are not here when configured; never while answering."),
+        _fixed("Download missing models when the node is configured; never while it answers."),
     ),
     "autostart": (True, _fixed("Configure and activate at start, without a lifecycle manager.")),
-    "rgb_transport": ("raw", _choice("rgb_transport", "How colour arrives.")),
-    "depth_transport": ("raw", _choice("depth_transport", "How depth arrives.")),
+    "rgb_transport": ("raw", _choice("rgb_transport", "Transport of colour images.")),
+    "depth_transport": ("raw", _choice("depth_transport", "Transport of depth images.")),
     "rgb_qos": (
         "sensor_data",
-        _choice("rgb_qos", "Of the colour subscription; sensor_data also takes what is reliable."),
+        _choice(
+            "rgb_qos",
+            "QoS of the colour subscription; sensor_data also matches reliable publishers.",
+        ),
     ),
-    "depth_qos": ("sensor_data", _choice("depth_qos", "Of the depth subscription.")),
-    "info_qos": ("sensor_data", _choice("info_qos", "Of the camera_info subscription.")),
+    "depth_qos": ("sensor_data", _choice("depth_qos", "QoS of the depth subscription.")),
+    "info_qos": ("sensor_data", _choice("info_qos", "QoS of the camera_info subscription.")),
     "sensor": (
         DEFAULT_SENSOR,
-        _choice("sensor", "The depth camera, for the uncertainty of measurements."),
+        _choice("sensor", "Noise model of the depth camera, for the uncertainty of measurements."),
     ),
     "buffer_size": (8, _count("Undecoded messages kept for each input.", 1, 300)),
-    "queue_size": (8, _count("Questions that may wait; beyond it they are refused.", 1, 1000)),
+    "queue_size": (
+        8,
+        _count("Largest number of waiting requests; more are refused with QUEUE_FULL.", 1, 1000),
+    ),
     "sync_slop": (
         0.03,
-        _number("How far apart the stamps of one frame may be, seconds.", 0.0, 10.0),
+        _number("Largest difference of the stamps in one frame, seconds.", 0.0, 10.0),
     ),
-    "max_age": (1.0, _number("Refuse an image older than this, seconds.", 0.001, 1e6)),
+    "max_age": (
+        1.0,
+        _number("Largest age of an image, seconds; older images are refused.", 0.001, 1e6),
+    ),
     "timeout": (
         30.0,
-        _number("Give up on a question after this, waiting included, seconds.", 0.001, 1e6),
+        _number("Time limit of a request, including its time in the queue, seconds.", 0.001, 1e6),
     ),
     "tf_timeout": (
         0.2,
-        _number("Wait this long for a transform to target_frame, seconds.", 0.0, 60.0),
+        _number("Longest wait for a transform to target_frame, seconds.", 0.0, 60.0),
     ),
     "max_new_tokens": (
         256,
-        _count("An answer is cut after so many tokens.", 1, 4096, read_only=False),
+        _count(
+            "Largest number of tokens in an answer; a longer answer is cut.",
+            1,
+            4096,
+            read_only=False,
+        ),
     ),
     "temperature": (
         0.0,
         _number(
-            f"0 takes the likeliest token each time; else tokens are drawn, from {COLDEST:g} on.",
+            f"Sampling temperature; 0 = greedy decoding, otherwise at least {MIN_TEMPERATURE:g}.",
             0.0,
             5.0,
         ),
     ),
     "top_k": (
         50,
-        _count("Tokens are drawn from so many of the likeliest; 0 = all.", 0, 10**6, False),
+        _count("Sampling uses the top_k most probable tokens; 0 = all.", 0, 10**6, False),
     ),
-    "seed": (0, _count("Of the draw.", 0, 2**31 - 1, read_only=False)),
+    "seed": (0, _count("Seed of the sampling.", 0, 2**31 - 1, read_only=False)),
 }
 
 
@@ -182,8 +199,8 @@ def declare(node: Node) -> None:
             node.declare_parameter(name, default, descriptor)
         except ParameterException as error:
             raise ParameterError(f"parameter {name}: {error}") from error
-    # rclpy has no public list of what was given and not declared. QoS overrides are declared when
-    # their topic is subscribed to.
+    # rclpy has no public list of undeclared overrides. QoS overrides are declared with their
+    # subscription.
     given = node._parameter_overrides
     unknown = [n for n in given if not node.has_parameter(n) and not n.startswith("qos_overrides.")]
     if unknown:
@@ -192,19 +209,21 @@ def declare(node: Node) -> None:
 
 def _unknown(name: str) -> str:
     near = get_close_matches(name, PARAMETERS, 1)
-    hint = f"did you mean {near[0]}?" if near else "docs/parameters.md lists those there are"
+    hint = f"did you mean {near[0]}?" if near else "see docs/parameters.md"
     return f"there is no parameter {name!r}, {hint}"
 
 
 def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
-    """What a range cannot say."""
+    """Validate what a range cannot express."""
     for parameter in changed:
         choices = CHOICES.get(parameter.name)
         if choices is not None and parameter.value not in choices:
             reason = f"{parameter.value!r} is not one of {', '.join(choices)}"
             return SetParametersResult(successful=False, reason=reason)
-        if parameter.name == "temperature" and 0 < parameter.value < COLDEST:
-            reason = f"temperature must be 0 or at least {COLDEST:g}, not {parameter.value:g}"
+        if parameter.name == "temperature" and 0 < parameter.value < MIN_TEMPERATURE:
+            reason = (
+                f"temperature must be 0 or at least {MIN_TEMPERATURE:g}, not {parameter.value:g}"
+            )
             return SetParametersResult(successful=False, reason=reason)
     return SetParametersResult(successful=True)
 
@@ -223,7 +242,7 @@ class Generation:
 
 
 def read_generation(node: Node) -> Generation:
-    """As the parameters are now; a question keeps what it was asked with."""
+    """The current settings; a queued question keeps the settings it was queued with."""
     from sdvlm_core.model.generation import Sampling  # imports torch
 
     limit, temperature, top_k, seed = (
@@ -239,10 +258,10 @@ def document() -> str:
         "# Parameters of the node",
         "",
         "Written by `python -m sdvlm_ros.parameters > docs/parameters.md` from the declarations in",
-        "`sdvlm_ros/parameters.py`; `ros2 param describe /spatial_query NAME` says the same.",
-        "A name that is not here is an error at start. *Running* ones may be changed at any time",
-        "and hold from the next question on; the others are read when the node is configured.",
-        "`qos_overrides.*` and `use_sim_time` are every ROS 2 node's.",
+        "`sdvlm_ros/parameters.py`; `ros2 param describe /spatial_query NAME` prints the same.",
+        "An unknown name is an error at start. Parameters marked *running* may be changed at any",
+        "time and apply to the next question; the others are read when the node is configured.",
+        "Every ROS 2 node also has `qos_overrides.*` and `use_sim_time`.",
         "",
         "| name | default | range | changed | meaning |",
         "|---|---|---|---|---|",

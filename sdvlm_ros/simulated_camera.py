@@ -1,8 +1,8 @@
-"""Simulated camera: publishes `sdvlm_core.tabletop` as an RGB-D camera would.
+"""Simulated camera: publishes `sdvlm_core.tabletop` like an RGB-D camera.
 
     ros2 run sdvlm sdvlm_camera --ros-args -p rate:=30.0
 
-Knows topics and time; what is seen does not move, and is computed once.
+The scene is static and rendered once. Does not know what the scene contains.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SimulatedCamera(Node):
     def __init__(self) -> None:
         super().__init__("simulated_camera")
         rate = ParameterDescriptor(
-            description="Frames a second.",
+            description="Frames per second.",
             read_only=True,
             floating_point_range=[FloatingPointRange(from_value=0.1, to_value=60.0)],
         )
@@ -51,9 +51,9 @@ def main(args: list[str] | None = None) -> None:
     try:
         rclpy.spin(SimulatedCamera())
     except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # the usual ways to end
+        pass  # the usual end
     except Exception:
-        # A signal that comes while the node is being made takes the context away under it.
+        # A signal during construction shuts the context down.
         if rclpy.ok():
             raise
     finally:

@@ -71,7 +71,7 @@ class Subscriptions:
         node.add_post_set_parameters_callback(self._on_parameters)
         self.mismatches = dict.fromkeys(kinds, 0)
         self._logged: set[str] = set()
-        self._subscriptions: dict[Input, Subscription] = {}
+        self._subscriptions: dict[Input, Subscription[Image | CompressedImage | CameraInfo]] = {}
         self._suffixes: dict[Input, str] = {}  # of the topic names
         chosen = {
             Input.COLOR: (self.color_type, settings.rgb_transport, settings.rgb_qos),

@@ -76,14 +76,14 @@ class Outcome(Generic[T]):
         self._timeout_s = timeout_s
         self._on_timeout = on_timeout
         self._lock = threading.Lock()
-        self._future: Future[T | Exception] = Future(executor=node.executor)
+        self._future: Future[tuple[T | Exception]] = Future(executor=node.executor)
 
     def settle(self, result: T | Exception) -> None:
         """Deliver the result or an exception, from any thread; later results are ignored."""
         with self._lock:
             if self._future.done():
                 return
-            self._future.set_result(result)
+            self._future.set_result((result,))
         executor = self._node.executor
         if executor is not None:
             executor.wake()
@@ -97,9 +97,12 @@ class Outcome(Generic[T]):
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
         try:
-            result = await self._future
+            settled = await self._future
         finally:
             self._node.destroy_timer(timer)
+        if settled is None:
+            raise QueryCanceled("the executor was shut down")
+        (result,) = settled
         if isinstance(result, Exception):
             raise result
         return result

@@ -18,9 +18,9 @@ from typing import Any
 from geometry_msgs.msg import PointStamped
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
-from rclpy.action import ActionClient
-from rclpy.action.client import ClientGoalHandle
+from rclpy.action.client import ActionClient, ClientGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.client import Client
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
@@ -60,15 +60,19 @@ class AsyncSpatialClient:
     def __init__(self, node: Node, server: str = "spatial_query") -> None:
         self._node = node
         group = ReentrantCallbackGroup()
-        self.query = node.create_client(SpatialQuery, f"{server}/query", callback_group=group)
-        self.regions = node.create_client(
-            MeasureRegions, f"{server}/measure_regions", callback_group=group
-        )
-        self._capture = node.create_client(Trigger, f"{server}/capture", callback_group=group)
-        self._state = node.create_client(GetState, f"{server}/get_state", callback_group=group)
+
+        def service(kind: type, name: str) -> Client[Any, Any]:
+            return node.create_client(kind, f"{server}/{name}", callback_group=group)
+
+        self.query = service(SpatialQuery, "query")
+        self.regions = service(MeasureRegions, "measure_regions")
+        self._capture = service(Trigger, "capture")
+        self._state = service(GetState, "get_state")
         self._action = f"{server}/reason"
-        self.reasoning = ActionClient(node, SpatialReasoning, self._action, callback_group=group)
-        self._goals: list[ClientGoalHandle] = []
+        self.reasoning: ActionClient[Any, Any, Any] = ActionClient(
+            node, SpatialReasoning, self._action, callback_group=group
+        )
+        self._goals: list[ClientGoalHandle[Any, Any, Any]] = []
         self._running = 0
 
     async def wait_for_node(self, /, timeout: float = 30.0) -> None:
@@ -89,10 +93,8 @@ class AsyncSpatialClient:
             if reply.current_state.id == State.PRIMARY_STATE_ACTIVE:
                 return
             if remaining == 0:
-                label = reply.current_state.label
-                raise SpatialQueryFailed(
-                    Code.MODEL_NOT_READY, f"the node is {label}, not active; see its log"
-                )
+                reason = f"the node is {reply.current_state.label}, not active; see its log"
+                raise SpatialQueryFailed(Code.MODEL_NOT_READY, reason)
             await pause(self._node)
 
     async def ask(
@@ -209,19 +211,15 @@ class AsyncSpatialClient:
         finally:
             self._running -= 1
         if result.error_code != Code.NONE:
-            raise SpatialQueryFailed(
-                result.error_code, result.error_msg, answers=tuple(result.answers)
-            )
+            answers = tuple(result.answers)
+            raise SpatialQueryFailed(result.error_code, result.error_msg, answers=answers)
         return list(result.answers)
 
     async def _result(
-        self,
-        goal: SpatialReasoning.Goal,
-        on_feedback: Callable[[SpatialReasoning.Impl.FeedbackMessage], None] | None,
-        timeout: float,
+        self, goal: SpatialReasoning.Goal, on_feedback: Callable[[Any], None] | None, timeout: float
     ) -> SpatialReasoning.Result:
         """Send a goal, and wait for its result."""
-        handle: ClientGoalHandle = await wait_for_reply(
+        handle: ClientGoalHandle[Any, Any, Any] = await wait_for_reply(
             self._node, self.reasoning.send_goal_async(goal, on_feedback), timeout
         )
         if not handle.accepted:

@@ -24,6 +24,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
 
 from sdvlm.srv import SpatialQuery
 from sdvlm_ros.client.asynchronous import AsyncSpatialClient
@@ -58,7 +59,7 @@ class SpatialClient:
     def __init__(self, server: str = "/spatial_query") -> None:
         # Its own context: independent of the caller's rclpy.init and rclpy.shutdown.
         self._context = Context()
-        rclpy.init(context=self._context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         # Overrides a `-r __node:=` in the arguments of the process, which is for the caller's node.
         name = ["--ros-args", "-r", "__node:=spatial_client"]
         self._node = rclpy.create_node("spatial_client", context=self._context, cli_args=name)

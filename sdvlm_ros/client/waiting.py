@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from rclpy.node import Node
 from rclpy.task import Future
@@ -64,7 +64,11 @@ async def wait_for_reply(node: Node, future: Future[T], timeout_s: float) -> T:
         limit_s,
         lambda: SpatialQueryFailed(Code.TIMEOUT, f"no reply from the node within {limit_s:g} s"),
     )
-    future.add_done_callback(lambda done: outcome.settle(done.exception() or done.result()))
+
+    def settle(done: Future[T]) -> None:
+        outcome.settle(done.exception() or cast(T, done.result()))
+
+    future.add_done_callback(settle)
     try:
         return await outcome.wait()
     finally:

@@ -91,7 +91,7 @@ def test_generation_changes_while_the_node_runs(node: Node) -> None:
     ("name", "value", "text"),
     [
         ("max_agee", 1.0, "no parameter 'max_agee', did you mean max_age?"),
-        ("zebra", 1, "no parameter 'zebra', docs/parameters.md"),
+        ("zebra", 1, "no parameter 'zebra', see docs/parameters.md"),
         ("max_age", 1, "parameter max_age: .*max_age"),
         ("queue_size", 0, "parameter queue_size: .*out of range"),
         ("temperature", 1e-6, "parameter temperature: .*at least 0.01"),
