@@ -1,9 +1,9 @@
-"""What the node costs while nobody asks, and what it adds when somebody does.
+"""CPU time of the idle node, and its overhead on the latency of a question.
 
 A camera in this process publishes 640x480 colour, depth and info at 30 Hz over Fast DDS; the node
 runs in its own process. Counts frames sent, received and lost from the node's own diagnostics,
-reads its CPU time from /proc (Linux), then asks questions and takes the model's time off the round
-trip. Does not measure the model. Prints a table, and one JSON line last.
+reads its CPU time from /proc (Linux), then asks questions and subtracts the model's time from the
+round trip. Does not measure the model. Prints a table, and one JSON line last.
 
     python benchmarks/buffering.py [--seconds 20] [--model nano]
 """
@@ -73,7 +73,7 @@ class Camera:
         self.values = {pair.key: pair.value for pair in array.status[0].values}
 
     def received(self) -> list[int]:
-        """Messages the node says it has: colour, depth, info."""
+        """Messages the node has received, from its diagnostics: colour, depth, info."""
         return [
             int(self.values.get(f"{k} received", 0)) for k in ("colour", "depth", "camera_info")
         ]
@@ -89,7 +89,7 @@ class Camera:
         return stamp_ns
 
     def spin(self) -> None:
-        """One turn: what is due is published, what has arrived is taken."""
+        """One cycle: publish what is due, process what has arrived."""
         ahead = self._due - time.monotonic()
         if ahead <= 0:
             self.publish()
@@ -105,13 +105,13 @@ def cpu_seconds(pid: int) -> float:
 
 
 def wait_until_active(camera: Camera, node: subprocess.Popen[bytes]) -> None:
-    """Until the node has subscribed; raises RuntimeError when it will not."""
+    """Wait until the node has subscribed; raises RuntimeError if it does not."""
     deadline = time.monotonic() + 300.0
     while not all(publisher.get_subscription_count() for publisher in camera.publishers):
         if node.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("the node did not become active; its log says why")
+            raise RuntimeError("the node did not become active; see its log")
         if camera.values.get("state") == "unconfigured":
-            raise RuntimeError("the node has no model; its log says why (--model)")
+            raise RuntimeError("the node has no model; see its log (--model)")
         camera.executor.spin_once(timeout_sec=0.05)
 
 
@@ -119,7 +119,7 @@ def wait_until_active(camera: Camera, node: subprocess.Popen[bytes]) -> None:
 def node_and_camera(
     model: str, program: Sequence[str] = ("-m", "sdvlm_ros.node")
 ) -> Iterator[tuple[subprocess.Popen[bytes], Camera]]:
-    """An active node in its own process, and a camera whose topics it hears; both end after it.
+    """An active node in its own process, and its camera; both end with the context.
 
     `program` is what Python runs as the node.
 
@@ -168,7 +168,7 @@ def measure(camera: Camera, pid: int, seconds: float, questions: int) -> dict[st
         model = nanoseconds(answer.encode_time) + nanoseconds(answer.generate_time)
         overheads.append(trips[-1] - model / 1e9)
 
-    # No more is sent; the next diagnostics count what has arrived.
+    # Publishing has stopped; the next diagnostics count what has arrived.
     deadline = time.monotonic() + 5.0
     while min(camera.received()) < camera.sent and time.monotonic() < deadline:
         camera.executor.spin_once(timeout_sec=0.1)

@@ -1,14 +1,14 @@
-"""What the node adds to the engine's time: same frame, same question, through ROS and in process.
+"""The node's overhead on the engine's latency: same frame, same question, with and without ROS.
 
 A 640x480 frame is published, the node in its own process is asked about it, and the engine in this
-process is asked the same about the same frame, in turns. Three ways: a new frame each time, the
-frame that is open already, and new frames of a stream at 30 Hz. Overhead is the node's percentile
-less the engine's. Does not measure the model, nor how the node buffers while nobody asks
-(`buffering.py`). Prints where the time goes, and one JSON line last.
+process is asked the same, alternately. Three cases: a new frame each time, a frame that is already
+open, and new frames of a stream at 30 Hz. Overhead is the node's percentile
+minus the engine's. Does not measure the model, nor the idle node (`buffering.py`). Prints the time
+of each stage, and one JSON line last.
 
     python benchmarks/node_latency.py [--questions 200] [--model nano]
 
-A busy machine shows in the percentiles: the load is printed with them.
+A busy machine raises the percentiles: the load average is printed with them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 
-# One thread for torch here and in the node, else the two wait for each other's at every product.
+# One thread for torch here and in the node, else their threads compete for the cores.
 # Set before torch reads it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -68,7 +68,7 @@ class Asked:
 
 
 def ask(camera: Camera, stamp_ns: int, spin: Callable[[], None]) -> tuple[float, SpatialAnswer]:
-    """Seconds of a round trip, and the answer; `spin` is called until it is there."""
+    """Seconds of a round trip, and the answer; `spin` is called until it arrives."""
     request = SpatialQuery.Request(question=QUESTION, stamp=time_message(stamp_ns))
     started = time.perf_counter()
     future = camera.client.call_async(request)
@@ -93,7 +93,7 @@ def engine_seconds(engine: SpatialEngine, camera: Camera, again: bool) -> float:
 
 
 def quiet(camera: Camera, engine: SpatialEngine, questions: int, again: bool) -> Asked:
-    """One frame at a time, nothing else on the way."""
+    """One frame at a time, without other messages."""
     asked = Asked()
 
     def spin() -> None:
@@ -101,9 +101,9 @@ def quiet(camera: Camera, engine: SpatialEngine, questions: int, again: bool) ->
 
     for _ in range(questions + WARM_UP):
         stamp_ns = camera.publish()
-        until = time.perf_counter() + 0.05  # it has arrived by then
-        while (left := until - time.perf_counter()) > 0:
-            camera.executor.spin_once(timeout_sec=left)
+        until = time.perf_counter() + 0.05  # the frame has arrived by then
+        while (remaining := until - time.perf_counter()) > 0:
+            camera.executor.spin_once(timeout_sec=remaining)
         if again:
             ask(camera, stamp_ns, spin)
         asked.add(*ask(camera, stamp_ns, spin), engine_seconds(engine, camera, again))
