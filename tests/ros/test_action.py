@@ -184,7 +184,7 @@ def test_a_goal_that_waits_is_canceled_at_once_and_leaves_its_place(
         (QUESTIONS, {"timeout": duration_message(0.002)}, "TIMEOUT", ""),
     ],
 )
-def test_a_goal_that_cannot_be_done_is_aborted_with_its_reason(
+def test_an_invalid_goal_is_aborted_with_its_reason(
     caller: Caller,
     stamp_ns: int,
     questions: list[str],

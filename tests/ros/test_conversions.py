@@ -197,7 +197,7 @@ def test_compressed_32FC1_depth_undoes_the_inverse_quantisation() -> None:
         ),
     ],
 )
-def test_compressed_depth_that_cannot_be_undone_is_refused(
+def test_compressed_depth_that_cannot_be_decoded_is_refused(
     form: str, data: bytes, text: str
 ) -> None:
     with pytest.raises(DepthError, match=text):

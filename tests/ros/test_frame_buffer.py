@@ -1,4 +1,4 @@
-"""FrameBuffer with a clock that is told the time: pairing, counting, explaining, staleness."""
+"""FrameBuffer with a simulated clock: pairing, counting, error messages, staleness."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def estimator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "hf"
 
 
-def test_with_an_estimator_the_node_needs_no_depth_and_says_so(
+def test_with_an_estimator_the_node_needs_no_depth_and_reports_it(
     estimator: Path, tmp_path: Path, context: rclpy.Context
 ) -> None:
     from tests.tiny_checkpoint import write_tiny_checkpoint
@@ -85,7 +85,7 @@ def test_regions_are_measured_on_estimated_depth_with_a_warning(
         assert measured.header == asked.answer.header
 
 
-def test_the_node_downloads_only_if_a_parameter_says_so(
+def test_the_node_downloads_only_if_a_parameter_allows_it(
     tiny_model: Path, tmp_path: Path, context: rclpy.Context
 ) -> None:
     with serving({path.name: path.read_bytes() for path in tiny_model.iterdir()}) as hub:

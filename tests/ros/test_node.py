@@ -1,4 +1,4 @@
-"""The real node process over real DDS: every bad input has its code, and the node goes on."""
+"""The real node process over real DDS: a bad input has an error code, and the node keeps serving."""
 
 from __future__ import annotations
 
@@ -335,7 +335,7 @@ def test_the_node_ends_with_status_0_on_a_signal(
         assert "Traceback" not in output
 
 
-def test_a_model_that_is_not_there_leaves_a_node_that_says_so(context: rclpy.Context) -> None:
+def test_a_missing_model_is_reported_in_every_refusal(context: rclpy.Context) -> None:
     pytest.importorskip("torch")
     with running("sdvlm_ros.node", "--ros-args", "-p", "model:=/nowhere", "-r", "__ns:=/lost"):
         peer = Peer(context, "/lost")
@@ -345,7 +345,7 @@ def test_a_model_that_is_not_there_leaves_a_node_that_says_so(context: rclpy.Con
         assert "/nowhere" in response.error_msg
 
 
-def test_a_question_where_there_is_no_torch_is_told_that_the_node_is_not_ready(
+def test_a_question_without_torch_is_refused_because_the_node_is_not_ready(
     context: rclpy.Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sdvlm_core.engine", None)  # as an import that fails

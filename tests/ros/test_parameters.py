@@ -100,7 +100,7 @@ def test_generation_changes_while_the_node_runs(node: Node) -> None:
         ("sensor", "kinekt", "sensor: .*'kinekt' is not one of realsense"),
     ],
 )
-def test_what_is_given_at_start_and_cannot_be_is_an_error_that_names_it(
+def test_an_invalid_parameter_at_start_is_an_error_that_names_it(
     context: rclpy.Context, name: str, value: object, text: str
 ) -> None:
     node = rclpy.create_node(

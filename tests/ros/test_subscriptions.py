@@ -1,4 +1,4 @@
-"""The node's inputs: what is wrong is told in /diagnostics and in the log, with a cure."""
+"""The node's inputs: /diagnostics and the log report what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_qos_is_chosen_by_name_for_each_input_and_overridden_by_topic(
     node.destroy_node()
 
 
-def test_a_remapped_base_topic_takes_its_transports_along(context: rclpy.Context) -> None:
+def test_a_remapped_base_topic_remaps_its_transports_too(context: rclpy.Context) -> None:
     node, inputs = opened(
         context,
         "/remapped",
@@ -213,7 +213,7 @@ def test_a_slop_that_changes_holds_for_diagnostics_at_once(context: rclpy.Contex
     node.destroy_node()
 
 
-def test_a_qos_override_that_means_nothing_leaves_no_subscription(context: rclpy.Context) -> None:
+def test_an_invalid_qos_override_leaves_no_subscription(context: rclpy.Context) -> None:
     override = f"qos_overrides./meaningless/{DEPTH}.subscription.reliability"
     with pytest.raises(RuntimeError, match="very_reliable"):
         opened(context, "/meaningless", **{override: "very_reliable"})
@@ -222,7 +222,7 @@ def test_a_qos_override_that_means_nothing_leaves_no_subscription(context: rclpy
     watcher.destroy_node()
 
 
-def test_a_publisher_whose_qos_does_not_suit_is_named_with_the_parameter_to_set(
+def test_a_publisher_with_incompatible_qos_is_named_with_the_parameter_to_set(
     context: rclpy.Context,
 ) -> None:
     node, inputs = opened(context, "/unsuited", rgb_qos="reliable")
@@ -238,7 +238,7 @@ def test_a_publisher_whose_qos_does_not_suit_is_named_with_the_parameter_to_set(
     node.destroy_node()
 
 
-def test_a_topic_of_another_name_or_type_is_found_and_told(context: rclpy.Context) -> None:
+def test_a_topic_of_another_name_or_type_is_found_and_reported(context: rclpy.Context) -> None:
     node, inputs = opened(context, "/elsewhere", rgb_transport="compressed")
     # Another participant: one alone cannot have two types of one topic.
     elsewhere = rclpy.Context()

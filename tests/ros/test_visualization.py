@@ -30,7 +30,7 @@ STAMP_NS = 1_700_000_000_123_456_789
 
 
 class Screen:
-    """What a viewer receives; subscribes to the topics it is told to."""
+    """A viewer: subscribes to the given message types and keeps what it receives."""
 
     def __init__(self, context: rclpy.Context, *kinds: type) -> None:
         self.node = rclpy.create_node("screen", context=context)
@@ -153,9 +153,7 @@ def test_an_object_that_was_not_measured_has_no_marker_but_a_place_in_the_pictur
     assert (draw_measurements(open_scene(empty), found) != frame.rgb).any()
 
 
-def test_nothing_is_drawn_until_somebody_subscribes_nor_after_he_left(
-    context, shown, result, drawn
-):
+def test_nothing_is_drawn_without_a_subscriber(context, shown, result, drawn):
     shown.show(*result)
     checks = [Check(Measurement(Kind.HEIGHT, 0.1), None, None, "", objects=(result[1][0],))]
     shown.show_checks(result[0], checks)
@@ -204,7 +202,7 @@ def test_a_result_that_cannot_be_drawn_is_logged_and_the_next_one_is_shown(
     screen.wait(lambda: screen.markers, "markers")
 
 
-def test_a_closed_visualization_shows_again_when_it_is_told_to(context, shown, result):
+def test_a_closed_visualization_draws_again_on_the_next_show(context, shown, result):
     screen = Screen(context, MarkerArray)
     screen.wait(lambda: shown.wanted, "discovery")
     for number in (1, 2):

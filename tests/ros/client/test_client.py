@@ -165,7 +165,7 @@ def test_many_threads_share_one_client(client) -> None:
     assert len(heights) == 12
 
 
-def test_a_node_nobody_started_is_told_from_one_that_refuses() -> None:
+def test_a_missing_node_has_another_error_than_a_refusal() -> None:
     with SpatialClient("/nobody/here") as client:
         with pytest.raises(
             SpatialQueryFailed, match=r"/nobody/here/query is not available"
@@ -347,9 +347,7 @@ def test_reasoning_is_canceled_from_feedback_and_keeps_what_was_answered(asking)
     assert asking.cancel() == 0
 
 
-def test_reasoning_that_takes_too_long_is_given_up_and_canceled_in_the_node(
-    asking, reasoner
-) -> None:
+def test_reasoning_beyond_its_timeout_is_canceled_in_the_node(asking, reasoner) -> None:
     with pytest.raises(SpatialQueryFailed, match="no reply from the node within") as late:
         asking.reason(["x" * 500], timeout=0.1)
     assert late.value.code == Response.TIMEOUT
