@@ -1,4 +1,4 @@
-"""The real node process over real DDS: a bad input has an error code, and the node keeps serving."""
+"""The node process over real DDS: a bad input has an error code, and the node keeps serving."""
 
 from __future__ import annotations
 
