@@ -146,11 +146,11 @@ def _view_axes(middle: Points, up: Points) -> Points:
 def _extend_to_silhouette(flat: Points, middle: Points, up: Points, rim: float) -> float:
     """Move a footprint's points (N, 2) apart, in place, so that they reach the silhouette.
 
-    A silhouette ends half a pixel beyond the outermost pixels' centres. Along the view too, where
-    a pixel is the longer the flatter the view is.
+    A silhouette ends half a pixel beyond the centres of the outermost pixels. Along the view, a
+    pixel covers more metres the flatter the view is.
 
     Returns:
-        The width of the footprint before, metres.
+        The width of the footprint before the move, metres.
     """
     width = float(np.ptp(flat[:, 0]))
     if width > 0:
