@@ -1,4 +1,4 @@
-"""Small bags for tests, written by `rosbags`; every frame is another picture."""
+"""Small bags for tests, written by `rosbags`; every frame has a different picture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from sdvlm_core.camera.messages import header_message
 from sdvlm_core.replay.answer_bag import typestore
 
-START = 1_700_000_000_000_000_000
-PERIOD = 100_000_000
-LATENCY = 5_000_000  # from stamp to the bag's time
+START_NS = 1_700_000_000_000_000_000
+PERIOD_NS = 100_000_000
+LATENCY_NS = 5_000_000  # from stamp to the bag's time
 RGB, DEPTH, INFO = "/rgb/image_rect_color", "/depth_registered/image_rect", "/rgb/camera_info"
 WIDTH, HEIGHT = 64, 48
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -32,14 +33,12 @@ class Record:
     data: bytes
 
 
-def make(kind: str, **fields: Any) -> Any:
+def make(kind: str, /, **fields: Any) -> Any:
     return typestore().types[kind](**fields)
 
 
 def header(stamp_ns: int) -> Any:
-    seconds, nanosec = divmod(stamp_ns, 10**9)
-    stamp = make("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanosec)
-    return make("std_msgs/msg/Header", stamp=stamp, frame_id="optical")
+    return header_message(make, stamp_ns, "optical")
 
 
 def record(topic: str, kind: str, message: Any, bag_ns: int) -> Record:
@@ -47,13 +46,13 @@ def record(topic: str, kind: str, message: Any, bag_ns: int) -> Record:
 
 
 def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> Any:
-    """Noise of its own for each number."""
+    """Noise that differs for each number."""
     noise = np.random.default_rng(number)
     return noise.integers(0, 256, (height, width, 3), np.uint8)
 
 
 def millimetres(number: int, width: int = WIDTH, height: int = HEIGHT) -> Any:
-    """A tilted plane with holes, further away with each number."""
+    """A tilted plane with holes; its distance increases with the number."""
     rows = np.linspace(900 + 40 * number, 2000 + 40 * number, height).astype(np.uint16)
     depth = np.repeat(rows[:, None], width, 1)
     depth[np.random.default_rng(number).random(depth.shape) < 0.05] = 0
@@ -106,8 +105,8 @@ def camera_info(stamp_ns: int, width: int = WIDTH, height: int = HEIGHT) -> Any:
 
 def frame(number: int, form: str = "raw", rgb: Any = None, depth: Any = None) -> list[Record]:
     """The three messages of a frame, raw or as image_transport compresses them."""
-    stamp_ns = START + number * PERIOD
-    bag_ns = stamp_ns + LATENCY
+    stamp_ns = START_NS + number * PERIOD_NS
+    bag_ns = stamp_ns + LATENCY_NS
     rgb = picture(number) if rgb is None else rgb
     depth = millimetres(number) if depth is None else depth
     if form == "raw":

@@ -104,7 +104,7 @@ HUGE = json.dumps(CAMERA.__dict__).replace('"width": 64', '"width": 1e999')
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", "{", '{"fx": "wide"}', HUGE])
-def test_an_intrinsics_file_that_is_no_object_of_numbers_is_refused(
+def test_an_intrinsics_file_without_an_object_of_numbers_is_refused(
     tmp_path: Path, content: str
 ) -> None:
     path = tmp_path / "intrinsics.json"
@@ -186,16 +186,16 @@ def test_an_image_too_large_to_decode_is_refused_by_name(tmp_path: Path) -> None
         read_frame(tmp_path / "rgb.png", tmp_path / "huge.png")
 
 
-def test_colour_is_not_turned_by_its_exif_because_depth_is_not(tmp_path: Path) -> None:
+def test_colour_is_not_rotated_by_its_exif_because_depth_is_not(tmp_path: Path) -> None:
     rgb = np.zeros((48, 64, 3), np.uint8)
     rgb[:24] = 250
     jpeg = cv2.imencode(".jpg", rgb)[1].tobytes()
     # TIFF, little endian, one entry: tag 0x112 (orientation), one short, 3 = upside down.
     tiff = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x112, 3, 1, 3, 0, 0)
     exif = b"Exif\0\0" + tiff
-    turned = jpeg[:2] + struct.pack(">HH", 0xFFE1, len(exif) + 2) + exif + jpeg[2:]
-    (tmp_path / "rgb.jpg").write_bytes(turned)
-    assert cv2.imread(str(tmp_path / "rgb.jpg"))[0, 0, 0] < 10  # what other readers make of it
+    rotated = jpeg[:2] + struct.pack(">HH", 0xFFE1, len(exif) + 2) + exif + jpeg[2:]
+    (tmp_path / "rgb.jpg").write_bytes(rotated)
+    assert cv2.imread(str(tmp_path / "rgb.jpg"))[0, 0, 0] < 10  # OpenCV rotates it by default
     assert read_frame(tmp_path / "rgb.jpg").rgb[0, 0, 0] > 240
 
 

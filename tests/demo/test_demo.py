@@ -161,7 +161,7 @@ def test_the_demo_answers_every_question_and_leaves_no_process_behind(tmp_path: 
 
 @pytest.mark.ros
 @pytest.mark.slow
-def test_the_demo_fails_loudly_when_the_model_does_not_load(tmp_path: Path) -> None:
+def test_the_demo_fails_with_the_reason_if_the_model_does_not_load(tmp_path: Path) -> None:
     model = tmp_path / "nowhere"
     status, summary, errors = run_demo(model)
     assert status == 1

@@ -34,7 +34,7 @@ from sdvlm_core.camera.decoding import frame_from_messages  # noqa: E402
 from sdvlm_core.camera.messages import nanoseconds  # noqa: E402
 from sdvlm_ros import frame_buffer  # noqa: E402
 from tests import bags  # noqa: E402
-from tests.bags import START  # noqa: E402
+from tests.bags import START_NS  # noqa: E402
 from tests.ros.conftest import ROOT, running  # noqa: E402
 from tests.ros.peer import Peer, Response  # noqa: E402
 from tests.waiting import PATIENCE_S  # noqa: E402
@@ -173,12 +173,12 @@ def test_depth_in_32_bits_decodes_to_the_same_frame_too(quantised: bool) -> None
         png = cv2.imencode(".png", stored)[1].tobytes()
         packed = struct.pack("<iff", 0, 100.0, 3.0) + png
         coding = "32FC1; compressedDepth png"
-        message: Any = bags.compressed(packed, coding, START)
+        message: Any = bags.compressed(packed, coding, START_NS)
         kind: str = bags.COMPRESSED
         live_type: Any = CompressedImage
     else:
-        message, kind, live_type = bags.image(depth, "32FC1", START), bags.IMAGE, Image
-    record = bags.record(bags.DEPTH, kind, message, START)
+        message, kind, live_type = bags.image(depth, "32FC1", START_NS), bags.IMAGE, Image
+    record = bags.record(bags.DEPTH, kind, message, START_NS)
     live = frame_from_messages(
         deserialize_message(color.data, Image),
         deserialize_message(record.data, live_type),
@@ -212,7 +212,7 @@ def test_a_bag_is_paired_as_the_node_pairs(
         for kind, offset in zip(core_bags.Input, offsets, strict=True):
             if number in absent.get(kind, ()):
                 continue
-            stamp_ns = START + number * bags.PERIOD + offset
+            stamp_ns = START_NS + number * bags.PERIOD_NS + offset
             name = f"{kind.value} {number}".encode()
             messages.append((kind, core_bags.BagMessage(stamp_ns, name, stamp_ns, "")))
             buffer.add(frame_buffer.Input(kind.value), stamp_ns, name)

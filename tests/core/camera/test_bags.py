@@ -14,7 +14,7 @@ import pytest
 from sdvlm_core.camera.bags import decode, find_topics, frames, open_bag
 from sdvlm_core.errors import BagError
 from tests import bags
-from tests.bags import CAMERA_INFO, DEPTH, IMAGE, INFO, PERIOD, RGB, START
+from tests.bags import CAMERA_INFO, DEPTH, IMAGE, INFO, PERIOD_NS, RGB, START_NS
 from tests.paths import ROOT
 from tests.replays import (
     SLOP_NS,
@@ -107,7 +107,7 @@ def test_topics_of_any_name_are_found_by_their_content(tmp_path: Path) -> None:
 
 def test_the_camera_info_beside_the_colour_image_is_chosen(tmp_path: Path) -> None:
     names = {RGB: "/cam/color/image_raw", DEPTH: "/cam/depth/image", INFO: "/cam/color/camera_info"}
-    other = bags.record("/cam/depth/camera_info", CAMERA_INFO, bags.camera_info(START), START)
+    other = bags.record("/cam/depth/camera_info", CAMERA_INFO, bags.camera_info(START_NS), START_NS)
     bag = bags.write_bag(tmp_path / "bag", [*renamed(names, 0), other])
     assert topics_of(bag).info == "/cam/color/camera_info"
 
@@ -115,8 +115,8 @@ def test_the_camera_info_beside_the_colour_image_is_chosen(tmp_path: Path) -> No
 def test_a_raw_topic_is_preferred_to_its_compressed_copy(tmp_path: Path) -> None:
     names = {RGB: "/cam/image", DEPTH: "/cam/depth", INFO: "/cam/camera_info"}
     jpeg = cv2.imencode(".jpg", bags.picture(0))[1].tobytes()
-    copy = bags.compressed(jpeg, "jpeg", START)
-    record = bags.record("/cam/image/compressed", bags.COMPRESSED, copy, START)
+    copy = bags.compressed(jpeg, "jpeg", START_NS)
+    record = bags.record("/cam/image/compressed", bags.COMPRESSED, copy, START_NS)
     assert topics_of(bags.write_bag(tmp_path / "bag", [*renamed(names, 0), record])).color == (
         "/cam/image"
     )
@@ -162,15 +162,15 @@ def test_a_frame_without_a_pair_or_with_bad_depth_is_an_error_entry(tmp_path: Pa
         for r in bags.frame(6)
     ]
     unset = [
-        bags.record(RGB, IMAGE, bags.image(bags.picture(7), "rgb8", 0), START + 7 * PERIOD),
+        bags.record(RGB, IMAGE, bags.image(bags.picture(7), "rgb8", 0), START_NS + 7 * PERIOD_NS),
         *bags.frame(7)[1:],
     ]
     bayer = [
         bags.record(
             RGB,
             IMAGE,
-            bags.image(bags.picture(8), "bayer_rggb8", START + 8 * PERIOD),
-            START + 8 * PERIOD,
+            bags.image(bags.picture(8), "bayer_rggb8", START_NS + 8 * PERIOD_NS),
+            START_NS + 8 * PERIOD_NS,
         ),
         *bags.frame(8)[1:],
     ]
@@ -214,7 +214,7 @@ def test_a_frame_without_a_pair_or_with_bad_depth_is_an_error_entry(tmp_path: Pa
 def test_partners_recorded_before_or_after_the_image_are_found(tmp_path: Path) -> None:
     """Depth logged four images late, info early: the stamps decide, not the order."""
     records = [r for number in range(10) for r in bags.frame(number)]
-    shift = {DEPTH: 4 * PERIOD + 7, INFO: -3 * PERIOD, RGB: 0}
+    shift = {DEPTH: 4 * PERIOD_NS + 7, INFO: -3 * PERIOD_NS, RGB: 0}
     late = sorted(
         (bags.Record(r.topic, r.kind, r.bag_ns + shift[r.topic], r.data) for r in records),
         key=lambda r: r.bag_ns,
@@ -226,9 +226,9 @@ def test_partners_recorded_before_or_after_the_image_are_found(tmp_path: Path) -
     assert len(set(texts[0])) == 10
 
 
-def test_stamps_that_jump_back_pair_with_their_own_lap(tmp_path: Path) -> None:
+def test_after_a_jump_back_messages_pair_within_their_own_loop(tmp_path: Path) -> None:
     lap = [r for number in range(12) for r in bags.frame(number)]
-    later = [bags.Record(r.topic, r.kind, r.bag_ns + 12 * PERIOD, r.data) for r in lap]
+    later = [bags.Record(r.topic, r.kind, r.bag_ns + 12 * PERIOD_NS, r.data) for r in lap]
     bag = bags.write_bag(tmp_path / "bag", [*lap, *later])
     assert replay(bag, tmp_path / "out").answered == 24
     texts = [e["answer"]["text"] for e in entries(tmp_path / "out")]

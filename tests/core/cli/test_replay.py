@@ -20,7 +20,7 @@ from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.cli.app import app
 from sdvlm_core.replay.journal import ANSWERS
 from tests import bags
-from tests.bags import PERIOD, START
+from tests.bags import PERIOD_NS, START_NS
 from tests.paths import ROOT
 from tests.replays import (
     PixelEngine,
@@ -160,7 +160,7 @@ def test_ctrl_c_at_any_stage_stops_it_and_the_next_run_finishes(
 
     class Engine(PixelEngine):
         def _answer(self, frame: Any, question: str) -> SpatialAnswer:
-            if phase == "answering" and frame.stamp_ns == START + 2 * PERIOD:
+            if phase == "answering" and frame.stamp_ns == START_NS + 2 * PERIOD_NS:
                 interrupt()
             return super()._answer(frame, question)
 

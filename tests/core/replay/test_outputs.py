@@ -15,7 +15,7 @@ from rosbags import rosbag2
 from sdvlm_core.replay.answer_bag import typestore
 from sdvlm_core.replay.schedule import PlannedQuestion
 from tests import bags
-from tests.bags import PERIOD, RGB, START
+from tests.bags import PERIOD_NS, RGB, START_NS
 from tests.replays import (
     HEIGHT,
     PLACE,
@@ -33,7 +33,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         r for number in range(5) for r in bags.frame(number) if number != 2 or r.topic == RGB
     ]
     empty = bags.make("tf2_msgs/msg/TFMessage", transforms=[])
-    records.insert(0, bags.record("/tf_static", "tf2_msgs/msg/TFMessage", empty, START))
+    records.insert(0, bags.record("/tf_static", "tf2_msgs/msg/TFMessage", empty, START_NS))
     bag = bags.write_bag(directory / "drive", records)
     late = PlannedQuestion("Late?", at_ns=(50 * SECOND_NS,))
     replay(bag, directory / "out", HEIGHT, PLACE, late, outputs=True)
@@ -55,15 +55,15 @@ def test_the_answer_bag_has_answers_markers_pictures_and_errors_on_the_bags_cloc
     found = messages_of(outputs / "answers")
     answers = found["/spatial_query/answers"]
     assert [bag_ns for bag_ns, _ in answers[::2]] == [
-        START + number * PERIOD + bags.LATENCY for number in (0, 1, 3, 4)
+        START_NS + number * PERIOD_NS + bags.LATENCY_NS for number in (0, 1, 3, 4)
     ]
     first = answers[0][1]
-    assert (first.header.stamp.sec, first.header.frame_id) == (START // SECOND_NS, "optical")
+    assert (first.header.stamp.sec, first.header.frame_id) == (START_NS // SECOND_NS, "optical")
     assert first.measurements[0].value == first.positions[0].z
     assert np.isnan(first.measurements[0].std_dev)
     assert np.isnan(first.confidence)
     markers = [message.markers for _, message in found["/spatial_query/markers"]]
-    # Each frame takes the old ones away; the one without an answer leaves none behind.
+    # Each frame removes the old markers; the frame without an answer adds none.
     assert [m[0].action for m in markers] == [3] * 5
     assert [len(m) for m in markers] == [5, 5, 1, 5, 5]
     sphere = markers[0][1]

@@ -13,7 +13,7 @@ from sdvlm_core.camera.bags import find_topics, open_bag
 from sdvlm_core.errors import ReplayError
 from sdvlm_core.replay.journal import ANSWERS, open_journal
 from sdvlm_core.replay.run import Plan, describe
-from tests.bags import PERIOD, START
+from tests.bags import PERIOD_NS, START_NS
 from tests.paths import ROOT
 from tests.replays import (
     HEIGHT,
@@ -31,7 +31,7 @@ from tests.replays import (
 def test_all_questions_about_a_frame_share_one_opening(tmp_path: Path) -> None:
     engine = PixelEngine()
     replay(bag_of(tmp_path / "bag", 3), tmp_path / "out", HEIGHT, PLACE, engine=engine)
-    assert engine.opened == [START + number * PERIOD for number in range(3)]
+    assert engine.opened == [START_NS + number * PERIOD_NS for number in range(3)]
 
 
 def test_an_interrupted_run_resumes_where_it_stopped(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_an_interrupted_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     summary = replay(bag, tmp_path / "out", HEIGHT, PLACE, engine=second)
     assert (summary.answered, summary.resumed, summary.finished) == (12, 5, True)
     assert without_timings(tmp_path / "out") == without_timings(tmp_path / "whole")
-    assert second.opened == [START + number * PERIOD for number in range(2, 6)]
+    assert second.opened == [START_NS + number * PERIOD_NS for number in range(2, 6)]
     third = PixelEngine()
     assert replay(bag, tmp_path / "out", HEIGHT, PLACE, engine=third).resumed == 12
     assert third.opened == []

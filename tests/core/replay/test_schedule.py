@@ -12,7 +12,7 @@ from sdvlm_core.cli.app import app
 from sdvlm_core.errors import QueryError
 from sdvlm_core.replay.schedule import EXAMPLE, PlannedQuestion, read_questions
 from tests import bags
-from tests.bags import START
+from tests.bags import START_NS
 from tests.replays import (
     HEIGHT,
     SECOND_NS,
@@ -66,7 +66,7 @@ def test_moments_before_the_first_image_use_the_first_image_if_it_is_fresh(
 ) -> None:
     early = bags.record("/imu", "std_msgs/msg/String", bags.make("std_msgs/msg/String", data=""), 0)
     for lead, expected in ((50_000_000, [None]), (3 * SECOND_NS, ["STALE_IMAGE", None])):
-        first = bags.Record(early.topic, early.kind, START + bags.LATENCY - lead, early.data)
+        first = bags.Record(early.topic, early.kind, START_NS + bags.LATENCY_NS - lead, early.data)
         bag = bags.write_bag(tmp_path / f"bag{lead}", [first, *bags.frame(0)])
         every = PlannedQuestion("every?", every_ns=SECOND_NS)
         replay(bag, tmp_path / f"out{lead}", every)
