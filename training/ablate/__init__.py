@@ -1,1 +1,1 @@
-"""The ablation of the paper, at the size of nano: how depth gets in, and what it is worth."""
+"""The paper's ablation at the size of nano: ways of giving depth to the model, with controls."""

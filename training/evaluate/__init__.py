@@ -1,1 +1,1 @@
-"""Scoring answers against references."""
+"""Benchmarks, a model's answers to them, and their scores."""

@@ -1,8 +1,7 @@
-"""A benchmark's pictures, shown as the controls say -> a row for every answer.
+"""A benchmark's pictures under the controls -> a row for every answer.
 
-Knows the order of things: depth is estimated where it was asked for, then changed by a control,
-then encoded once for all questions of a picture. Does not know whether an answer is right, nor
-where rows are kept.
+Knows the order: depth is estimated if an estimator is given, then changed by a control, then
+encoded once for all questions of a picture. Does not know marks or files of rows.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from training.evaluate.predict import answer_all
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What answers, and what it needs to see."""
+    """The engine that answers, and the inputs it needs."""
 
     engine: SpatialEngine
     estimator: DepthEstimator | None
@@ -34,10 +33,10 @@ class Model:
     needs_intrinsics: bool
 
     def seen(self, picture: Picture, controls: Controls) -> RgbdFrame:
-        """The picture with estimated depth where it has none and an estimator was asked for.
+        """The picture, with estimated depth if it has none and there is an estimator.
 
         Raises:
-            BenchmarkError: depth is missing, and nobody said that it may be.
+            BenchmarkError: depth or intrinsics are missing and the controls do not remove them.
         """
         frame = picture.frame
         if frame.depth is None and self.estimator is not None and controls.depth != "none":
@@ -45,24 +44,24 @@ class Model:
         made = controls.depth in ("none", "constant") or controls.frames == "blank"
         if frame.depth is None and self.needs_depth and not made:
             raise BenchmarkError(
-                f"{picture.key} has no depth and the model answers from depth: give --estimator "
-                "DIR, or say --depth none"
+                f"{picture.key} has no depth and the model answers from depth: add --estimator "
+                "DIR or --depth none"
             )
         if frame.intrinsics is None and self.needs_intrinsics and controls.depth != "none":
             raise BenchmarkError(
-                f"{picture.key} has no intrinsics and the model's depth code needs them: give an "
-                "--estimator that finds them (Depth Pro), or say --depth none"
+                f"{picture.key} has no intrinsics and the model's depth code needs them: add an "
+                "--estimator that estimates them (Depth Pro), or --depth none"
             )
         return frame
 
 
 def digest(model: str) -> str:
-    """sha256 of a model's files, so that answers of other weights at the same place are told apart.
+    """sha256 of a model's files: a resumed run must have the same weights.
 
-    Of an adapter its own files; its base is known by the name in them.
+    Of an adapter its own files, which name the base model.
 
     Raises:
-        CheckpointError: there is no such model.
+        CheckpointError: the model does not exist.
     """
     directory = directory_of(model)
     whole = hashlib.sha256()
@@ -89,7 +88,7 @@ def load_model(model: str, estimator: Path | None) -> Model:
 
 
 def _with_next(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Picture]]:
-    """Every picture with the one behind it; behind the last is the first."""
+    """Every picture with the next one; the first follows the last."""
     first = before = None
     for picture in pictures:
         if before is None:
@@ -104,7 +103,7 @@ def _with_next(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Picture]]
 def _batches(
     views: Iterable[tuple[Picture, RgbdFrame]], batch: int
 ) -> Iterator[list[tuple[Picture, RgbdFrame]]]:
-    """Whole pictures, until together they have enough questions."""
+    """Groups of whole pictures with at least `batch` questions together."""
     waiting: list[tuple[Picture, RgbdFrame]] = []
     for picture, frame in views:
         waiting.append((picture, frame))
@@ -116,7 +115,7 @@ def _batches(
 
 
 def _number(value: float) -> float | None:
-    """For JSON, which has no NaN."""
+    """A number for JSON, which has no NaN."""
     return None if math.isnan(value) else round(value, 5)
 
 
@@ -126,8 +125,8 @@ def answered(
     """A row for every item whose key is not `done`, in order, as soon as its batch is answered.
 
     Raises:
-        BenchmarkError, DepthError, IntrinsicsError: a picture lacks what the model or the controls
-            need; what only the model refuses is a row with the reason under `failed`.
+        BenchmarkError, DepthError, IntrinsicsError: a picture lacks an input of the model or of the
+            controls. A refusal by the model is a row with the reason under `failed`.
     """
     needs_other = "shuffled" in (controls.frames, controls.depth)
 

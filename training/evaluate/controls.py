@@ -1,6 +1,6 @@
-"""What a model is shown in place of the truth, to see what an answer rests on.
+"""Controls: change a model's input, to find out which part of it the answers depend on.
 
-A frame -> the frame a control makes of it. Knows frames; does not know models or questions.
+A frame -> the frame under a control. Does not know models or questions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEPTHS = ("own", "shuffled", "constant", "inverted", "noise", "none")
 INTRINSICS = ("own", "wrong")
 FRAMES = ("own", "shuffled", "blank")
 
-#: Metres of a constant depth; what a focal length is multiplied by when it is wrong.
+#: Constant depth in metres; factor of a wrong focal length.
 CONSTANT_M, WRONG_FOCAL = 1.0, 1.5
 _GREY = 128
 _NEAREST_M = 0.01
@@ -26,7 +26,7 @@ _NEAREST_M = 0.01
 
 @dataclass(frozen=True)
 class Controls:
-    """What is shown.
+    """What a model is shown.
 
     Attributes:
         frames: its own, another frame altogether, or a blank: a grey picture, and unless `depth`
@@ -44,7 +44,7 @@ class Controls:
 
     @classmethod
     def parse(cls, frames: str, depth: str, intrinsics: str) -> Controls:
-        """Read the words of the command line; ValueError on others."""
+        """Parse option values; ValueError if one is unknown."""
         name, _, value = depth.partition(":")
         for word, known in ((frames, FRAMES), (name, DEPTHS), (intrinsics, INTRINSICS)):
             if word not in known:
@@ -54,19 +54,19 @@ class Controls:
         except ValueError:
             sigma = math.nan
         if not (math.isfinite(sigma) and sigma >= 0) or (value and name != "noise"):
-            raise ValueError(f"{depth!r}: noise wants metres, as in noise:0.1, and others nothing")
+            raise ValueError(f"{depth!r}: only noise takes a value, in metres: noise:0.1")
         return cls(frames, name, sigma, intrinsics)
 
 
 def shown(frame: RgbdFrame, other: RgbdFrame, controls: Controls, seed: int) -> RgbdFrame:
-    """The frame as a model is to see it.
+    """The frame under the controls.
 
     Args:
         other: another frame of the benchmark, which the shuffled controls show.
         seed: of the noise; each frame its own.
 
     Raises:
-        DepthError, IntrinsicsError: there is nothing to change.
+        DepthError, IntrinsicsError: the frame lacks what a control changes.
     """
     if controls.frames == "shuffled":
         frame = other

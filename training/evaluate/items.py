@@ -1,4 +1,4 @@
-"""What every benchmark is made of: pictures with questions, and how an answer is to be marked.
+"""The data of a benchmark: pictures with questions, and the rule that marks each answer.
 
 Knows no files, no models and no judges.
 """
@@ -13,12 +13,12 @@ from training.evaluate.score import Reference, Rule
 
 
 class BenchmarkError(ValueError):
-    """Data that is not the benchmark it is said to be; names the file and the row."""
+    """Data that does not match the benchmark; names the file and the row."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question with what its answer is scored against.
+    """One question with the reference of its answer.
 
     Attributes:
         key: its own within the benchmark.
@@ -26,7 +26,7 @@ class Item:
         rule: how its answer is marked.
         question: as it is asked.
         answer: the reference in words.
-        reference: the reference as a value; None = the words could not be read, no answer is right.
+        reference: the reference as a value; None = unreadable, so that no answer is right.
         names: the candidates of a comparison.
     """
 

@@ -2,8 +2,8 @@
 
 Three judges: `rules_judge` reads both with our own parser, the same way every time; `Embedding`
 adds all-MiniLM-L6-v2 for names; `chat_judge` asks a model behind an OpenAI-compatible server, as
-the paper does. A judgement says what was said, not whether it is right: that is up to
-`official.official` and `score.strict`. What a model writes is data.
+the paper does. A judgement holds the values of the answer; `official.official` and `score.strict`
+decide whether they are right. A model's text is data and is never executed.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _EMBEDDED_TOKENS = 256  # as the release of all-MiniLM-L6-v2 cuts its texts
 
 
 class JudgeError(RuntimeError):
-    """No judgement came, and why."""
+    """There is no judgement; the message is the reason."""
 
 
 def rules_judge(item: Item, answer: str) -> str:
-    """Read an answer without any model; null where it says nothing of the kind."""
+    """Read an answer without any model; null if it has no such value."""
     if item.rule == "factor":
         return _in_box(item, answer)
     if item.rule in ("mark", "any mark"):
@@ -66,7 +66,7 @@ def rules_judge(item: Item, answer: str) -> str:
 
 
 def _in_box(item: Item, answer: str) -> str:
-    """Q-Spatial's own form as it is; a length in free words put into that form."""
+    """An answer in Q-Spatial's form unchanged; a length in free text in that form."""
     if SCALAR.search(answer):
         return answer
     metres = one_length(item.question, answer)
@@ -117,7 +117,7 @@ class Embedding:
     """
 
     def __init__(self, directory: Path) -> None:
-        if not directory.is_dir():  # transformers would take it for a name on the hub
+        if not directory.is_dir():  # transformers would look it up on the hub
             raise JudgeError(f"{directory} is no directory with all-MiniLM-L6-v2")
         from transformers import AutoModel, AutoTokenizer
 
@@ -148,9 +148,9 @@ class Embedding:
 def chat_judge(
     url: str, model: str, cache: Path, *, key_variable: str = "", per_minute: float = 0.0
 ) -> Judge:
-    """A judge that asks a chat model for JSON; the same question is asked once.
+    """A judge that asks a chat model for JSON; replies are cached by question.
 
-    Q-Spatial is read by rules, as its script does: no model ever judges it.
+    Q-Spatial is read by rules, as in its script.
 
     Raises:
         JudgeError: the client library or the key is missing.
@@ -180,7 +180,7 @@ def chat_judge(
 
 
 def judge_prompt(item: Item, answer: str) -> str:
-    """What a chat model is asked about one answer; the answer is quoted as JSON."""
+    """The prompt about one answer, which is quoted as JSON."""
     name = {"mark": "mark", "any mark": "mark", "clock": "clock"}.get(item.rule, "metres")
     text = (_PROMPTS / f"{name}.txt").read_text(encoding="utf-8")
     return Template(text).substitute(

@@ -1,4 +1,4 @@
-"""The official scoring scripts, rule for rule, mistakes included; only `eval` is gone.
+"""The official scoring scripts, rule for rule, with their mistakes but without `eval`.
 
 SD-VLM's evaluate_final.py (5fd234c and 4023c5c; between them, in 5101947, the grounding branch
 tests a name that no type has, and every grounding answer falls under the ratio rule), Q-Spatial's
@@ -37,7 +37,7 @@ Similarity = Callable[[str, str], float]
 MIN_SIMILARITY = 0.5
 #: MSMU's mean over types divides by eight, however many types were asked.
 DIVISOR = 8
-#: The script dies on such a row, and with it the whole run; counted as wrong here.
+#: The script raises on such a row and the whole run ends; counted as wrong here.
 CRASH = "the official script ends here"
 
 _MAX_POWER_BITS = 4096
@@ -84,7 +84,7 @@ def official(
 
 
 def literal(text: str) -> Any:
-    """What `eval` would make of a text without names and calls; raises what it would raise."""
+    """The value that `eval` gives for a text without names and calls, or its exception."""
     if len(text) > MAX_JUDGEMENT:
         raise ValueError(f"a judgement of {len(text)} characters")
     return _value(ast.parse(text.lstrip(" \t"), mode="eval").body)
@@ -108,7 +108,7 @@ def _value(node: ast.expr) -> Any:
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _BINARY:
             a, b = _number(left), _number(right)
             if isinstance(sign, ast.Pow) and _bits(a, b) > _MAX_POWER_BITS:
-                raise OverflowError("a power that nobody waits for")
+                raise OverflowError(f"a power of more than {_MAX_POWER_BITS} bits")
             return _BINARY[type(sign)](a, b)
     raise ValueError(f"{type(node).__name__} is not evaluated")
 

@@ -1,4 +1,4 @@
-"""Reference answers in words -> what an answer is scored against; MSMU's names of its types.
+"""The text of reference answers -> the values that answers are scored against; MSMU's types.
 
 Knows the forms of questions and reference answers. Does not know files, models or whether a
 model's answer is right.
@@ -52,7 +52,7 @@ def type_of(raw: str, question: str, answer: str) -> str:
     """The type of a row by its stored name or, where nothing is stored, by its words.
 
     Raises:
-        ValueError: a name that nobody knows, or words that no type has.
+        ValueError: the stored name is unknown, or no type matches the text.
     """
     if raw:
         kind = RAW_TYPES.get(raw.strip().lower().replace(" ", "_"))
@@ -74,11 +74,11 @@ def type_of(raw: str, question: str, answer: str) -> str:
     for kind, holds in tests.items():
         if holds:
             return kind
-    raise ValueError(f"no type is stored and none fits: {question!r}")
+    raise ValueError(f"no type is stored and none matches the question {question!r}")
 
 
 def reference_of(kind: str, question: str, answer: str) -> tuple[Reference | None, tuple[str, ...]]:
-    """What a reference answer says, and the candidates; None = it cannot be read."""
+    """The value of a reference answer, and the candidates; None = unreadable."""
     reading = parse(answer)
     if kind == "existence":
         said = {True: "yes", False: "no", None: None}[reading.yes]
@@ -108,7 +108,7 @@ def plain_name(answer: str) -> str:
 
 
 def candidates(question: str) -> tuple[str, ...]:
-    """The things that a question compares, in order."""
+    """The objects that a question compares, in order."""
     found = [name.strip() for name in _THING.findall(question.lower())]
     return tuple(dict.fromkeys(name for name in found if not _NOT_THINGS.fullmatch(name)))
 

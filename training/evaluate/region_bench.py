@@ -1,6 +1,6 @@
-"""SpatialRGPT-Bench: questions about numbered regions, which our models cannot be handed.
+"""SpatialRGPT-Bench: questions about numbered regions, which are not an input of our models.
 
-The regions are drawn into the picture with their names, or put into words before the question.
+The regions are drawn into the picture with their names, or described in text before the question.
 Knows its rows and categories; does not know how answers are judged.
 """
 
@@ -54,7 +54,7 @@ def spatialrgpt(path: Path, regions: str) -> Benchmark:
             for number, row in enumerate(read_rows(file, refusal=BenchmarkError)):
                 with row_errors(file, number, BenchmarkError):
                     row = {key: parse_nested(value) for key, value in row.items()}
-                    # The same id may come twice; the row's own place does not.
+                    # Ids repeat; row numbers do not.
                     key = f"{file.stem}/{number}"
                     item = _region_item(key, row)
                     where = str((row.get("image_info") or {}).get("file_path", ""))

@@ -1,6 +1,6 @@
 """Marked answers -> success per type with intervals, beside the published rows.
 
-Knows how to count; does not know what is right (`official`, `score`) nor who answered.
+Knows how to count; does not know marking rules (`official`, `score`) or models.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def published() -> tuple[Published, ...]:
 
 
 def _implied(percent: float, asked: int) -> int | None:
-    """Right answers of so many questions; a percentage may be rounded or cut off."""
+    """The number of right answers that a rounded or truncated percentage implies."""
     nearest = round(percent * asked / 100)
     return nearest if abs(100 * nearest / asked - percent) < 0.0101 else None
 
@@ -88,9 +88,9 @@ def summarise(
 
     Args:
         rows: with `type`, a truth under `mark`, and `frame` where several share one.
-        divisor: of the mean, however many types were asked; 0 = so many as were.
+        divisor: of the mean; 0 = the number of types that were asked.
 
-    Of the intervals (95 %), those of types are Wilson's. That of the mean draws whole frames anew,
+    The 95 % intervals of types are Wilson's; that of the mean is a bootstrap over whole frames,
     because answers about one frame are not independent.
     """
     per_type, intervals = {}, {}

@@ -1,9 +1,8 @@
 """Is an answer right? Our own rules, judge-free and strict.
 
-`score` compares an answer in words with the known truth: numbers by
-`sdvlm_core.language.reading`, names by looking for the candidates. `strict` reads what a judge
-made of an answer, as `official` does, without the mistakes of the official scripts. Knows no
-models and no files.
+`score` compares an answer's text with the reference: numbers by `sdvlm_core.language.reading`,
+names by searching for the candidates. `strict` marks a judgement as `official` does, without the
+mistakes of the official scripts. Does not know models or files.
 
 Rules (SD-VLM's evaluation, with `eval` and the judge replaced): a number is right when
 max(p / g, g / p) < 1.25, several when the mean of those ratios is and none is missing or too many;
@@ -25,7 +24,7 @@ from sdvlm_core.language.reading import measurements, parse
 from sdvlm_core.language.units import UNITS as LANGUAGE_UNITS
 
 MAX_RATIO, MAX_OFFSET, MAX_FACTOR = 1.25, 0.1, 2.0
-#: Longer texts of a judge are not read.
+#: Characters; a longer judgement is refused.
 MAX_JUDGEMENT = 20_000
 
 Reference = float | Sequence[float] | str
