@@ -5,4 +5,4 @@ Not in a conftest: processes that tests start import it too, and a conftest sets
 
 #: The longest wait for an event, seconds: it turns a hang into a failure and decides nothing else,
 #: so that a loaded machine passes too.
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0

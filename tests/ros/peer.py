@@ -76,7 +76,7 @@ class Peer:
         request = SpatialQuery.Request(question=question)
         stamp_ns = fields.pop("stamp_ns", 0)
         request.stamp.sec, request.stamp.nanosec = divmod(stamp_ns, 10**9)
-        timeout_ns = round(fields.pop("timeout", PATIENCE_S) * 1e9)
+        timeout_ns = round(fields.pop("timeout", PATIENCE_S / 2) * 1e9)
         request.timeout.sec, request.timeout.nanosec = divmod(timeout_ns, 10**9)
         for name, value in fields.items():
             setattr(request, name, value)

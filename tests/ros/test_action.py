@@ -41,7 +41,7 @@ class Caller:
     def send(self, questions: list[str], stamp_ns: int, **fields: Any) -> Any:
         """The handle of a goal, which is always accepted."""
         goal = SpatialReasoning.Goal(questions=questions, stamp=time_message(stamp_ns))
-        goal.timeout = duration_message(fields.pop("timeout", PATIENCE_S))
+        goal.timeout = duration_message(fields.pop("timeout", PATIENCE_S / 2))
         for name, value in fields.items():
             setattr(goal, name, value)
         self.feedback = []
