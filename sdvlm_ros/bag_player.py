@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -27,6 +27,7 @@ from rosgraph_msgs.msg import Clock as ClockMsg
 
 from sdvlm.msg import SpatialAnswer
 from sdvlm_core.camera.bags import COLOR_NAMES, DEPTH_NAMES, INFO_NAMES
+from sdvlm_ros import process
 from sdvlm_ros.conversions import (
     message_class,
     nanoseconds,
@@ -232,25 +233,18 @@ def main(args: list[str] | None = None) -> int:
     args = sys.argv if args is None else args
     chosen = _arguments(remove_ros_args(args)[1:])
     rclpy.init(args=args)
-    try:
-        with Reader(chosen.bag) as reader:
-            replay = Replay(reader, chosen.as_fast_as_answered)
-            replay.play(chosen.rate)
-            while chosen.loop and not replay.stopping:
+    with process.until_signal():
+        try:
+            with Reader(chosen.bag) as reader:
+                replay = Replay(reader, chosen.as_fast_as_answered)
                 replay.play(chosen.rate)
-            counts = ", ".join(f"{n} on {topic}" for topic, n in replay.published.items())
-            print(f"published {counts or 'nothing'}", file=sys.stderr)
-    except (ReaderError, ValueError, OSError) as error:
-        print(f"sdvlm_replay: {chosen.bag} cannot be played: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # the usual end
-    except Exception:
-        # A signal during a publish shuts the context down.
-        if rclpy.ok():
-            raise
-    finally:
-        rclpy.try_shutdown()
+                while chosen.loop and not replay.stopping:
+                    replay.play(chosen.rate)
+                counts = ", ".join(f"{n} on {topic}" for topic, n in replay.published.items())
+                print(f"published {counts or 'nothing'}", file=sys.stderr)
+        except (ReaderError, ValueError, OSError) as error:
+            print(f"sdvlm_replay: {chosen.bag} cannot be played: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -14,12 +14,13 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.signals import SignalHandlerOptions
 
@@ -93,6 +94,21 @@ def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> N
             node.close()
             node.destroy_node()
         executor.shutdown()
+        rclpy.try_shutdown()
+
+
+@contextmanager
+def until_signal() -> Iterator[None]:
+    """For simple programs: SIGINT and SIGTERM end the block normally, then rclpy is shut down."""
+    try:
+        yield
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass  # the usual end
+    except Exception:
+        # A signal shuts the context down; a call that is running then raises anything.
+        if rclpy.ok():
+            raise
+    finally:
         rclpy.try_shutdown()
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 
 from sdvlm_core.tabletop import INTRINSICS, render, sensor_depth_mm
+from sdvlm_ros import process
 from sdvlm_ros.conversions import camera_info_message, image_message
 
 FRAME_ID = "camera_color_optical_frame"
@@ -48,16 +48,8 @@ class SimulatedCamera(Node):
 def main(args: list[str] | None = None) -> None:
     """Publish until SIGINT or SIGTERM; both end it with exit status 0."""
     rclpy.init(args=args)
-    try:
+    with process.until_signal():
         rclpy.spin(SimulatedCamera())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # the usual end
-    except Exception:
-        # A signal during construction shuts the context down.
-        if rclpy.ok():
-            raise
-    finally:
-        rclpy.try_shutdown()
 
 
 if __name__ == "__main__":
