@@ -187,14 +187,14 @@ def test_depth_that_stops_is_reported_and_answers_return_with_it(peer: Peer) -> 
                 peer.publishers[topic].publish(message)
             response = peer.ask()
             codes[ErrorCode(response.error_code).name] += 1
-            # Until the buffer has what is published now, it answers from what came before.
-            if answered(response) is present:
+            # Until the buffer has what is published now, it uses earlier frames, also broken ones.
+            text = response.error_msg
+            if answered(response) if present else ("no depth" in text or "s old" in text):
                 break
             assert time.monotonic() < deadline, codes
         counted.append(codes)
         if not present:
             assert ErrorCode(response.error_code).name in {"BAD_DEPTH", "STALE_IMAGE"}
-            assert "depth" in response.error_msg or "old" in response.error_msg
     print("depth there, stopped, and there again:", *map(dict, counted))
     still_serves(peer)
 
