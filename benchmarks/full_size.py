@@ -2,15 +2,15 @@
 
     python benchmarks/full_size.py                        # bfloat16: 16 GB of memory
     python benchmarks/full_size.py --quantization bnb-int8    # or bnb-nf4
-    python benchmarks/full_size.py --layers 4             # a quick look at any machine
+    python benchmarks/full_size.py --layers 4             # a short run on any machine
 
 Writes random weights of the real shape to a temporary directory (14 GB; TMPDIR chooses where),
-loads them as any model is loaded, encodes one 640x480 frame with and without the depth code in
-turns, asks one question, and prints a table and one JSON line. The weights say nothing, so the
-answer does not either; times and memory are those of the real model.
+loads them as any model is loaded, encodes one 640x480 frame with and without the depth code
+alternately, asks one question, and prints a table and one JSON line. The answer is meaningless, as
+the weights are random; times and memory are those of the real model.
 
-Memory is told twice: what the process allocated at most, and all that was resident at most, which
-counts the pages of the weights' files that the system could have dropped.
+Memory is reported twice: the peak that the process allocated, and the peak resident memory, which
+includes pages of the weights' files that the system could drop.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def write_random(config: LlavaConfig, dtype: torch.dtype, directory: Path) -> No
 
 @contextmanager
 def allocated() -> Iterator[list[float]]:
-    """The largest anonymous memory of this process in GB, looked at twenty times a second."""
+    """The peak anonymous memory of this process in GB, sampled every 50 ms."""
     peak, done = [0.0], threading.Event()
 
     def look() -> None:
@@ -113,7 +113,7 @@ def allocated() -> Iterator[list[float]]:
 
 
 def byte_tokenizer() -> LlamaTokenizer:
-    """LLaMA's special and byte pieces: any text, more tokens than the real one makes of it."""
+    """LLaMA's special and byte pieces: any text, in more tokens than the real one."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581"]
     return LlamaTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[])
 
@@ -165,7 +165,7 @@ def main() -> None:
 
 
 def measure(model: DepthEncodedLlava, rounds: int) -> dict[str, float]:
-    """Encode in turns with and without the code, ask once; times are medians in seconds."""
+    """Encode alternately with and without the code, ask once; times are medians in seconds."""
     console = Console(stderr=True)
     where = model.get_input_embeddings().weight.device
     form = TEMPLATES["vicuna_v1"]
@@ -175,7 +175,7 @@ def measure(model: DepthEncodedLlava, rounds: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     lengths = {}
     parameters = {}
-    # In turns, after one of each that is not counted: a noisy machine is noisy for both.
+    # Alternately, after one warm-up of each: a noisy machine is noisy for both.
     for turn in track(range(rounds + 1), "encoding", console=console):
         for kind in sorted(kinds, reverse=turn % 2 == 0):
             model.config.depth_encoding = kinds[kind].to_mapping()

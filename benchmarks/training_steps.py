@@ -1,9 +1,9 @@
-"""`python benchmarks/training_steps.py`: what preparing data once, and packing turns, are worth.
+"""`python benchmarks/training_steps.py`: the time that preparing data once and packing turns save.
 
 Fine-tunes nano (its real size, float32, one thread) for a few steps in four ways: depth grids
 cached with the data or pooled from the depth picture in the loop; all turns of a picture in one
-conversation or each a sample of its own. Prints a table, then one JSON line. Ratios, not seconds,
-are what travels.
+conversation or each a sample of its own. Prints a table, then one JSON line. Compare ratios across
+machines, not seconds.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
         optimizer = torch.optim.AdamW(trainee.groups(config))
 
         def train(turns: str, batch: int) -> float:
-            """Seconds a question, forward, backward and step, best of the rounds."""
+            """Seconds per question for forward, backward and step; best of the rounds."""
             chosen, best = samples[turns], float("inf")
             count = min(len(chosen), 4 * batch)
             for _ in range(ROUNDS):
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def _ends(labels: np.ndarray) -> int:
-    """Answers in a conversation: runs of labels that count."""
+    """Answers in a conversation: runs of labels that are not IGNORED."""
     learnt = labels >= 0
     return int((learnt[1:] & ~learnt[:-1]).sum())
 

@@ -1,8 +1,7 @@
-"""The rows of the ablation: what each way of giving depth makes of a frame.
+"""The rows of the ablation: ways of giving depth, and the inputs that each makes of a frame.
 
-Knows frames and depth encodings, and what becomes of them before the language model sees anything.
-Does not know training, questions or scores. All rows see the same colour picture; they differ in
-the code that is added to its tokens, or in what follows them.
+All rows see the same colour picture; they differ in the code that is added to its tokens, or in the
+tokens that follow. Knows frames and depth encodings; does not know training, questions or scores.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Row:
 
     Attributes:
         name: of the row.
-        says: what it is, in a sentence for the table.
+        says: its description in the table.
         encoding: of the code that is added to the picture's tokens.
         extra: what follows those tokens: the depth as a second picture, as words, as tokens of
             its own (the code of `encoding` through a linear layer, not added), or nothing.
@@ -104,7 +103,7 @@ def as_estimated(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class RowInputs:
-    """What a row needs of one frame besides its colour picture.
+    """The inputs of a row from one frame, besides its colour picture.
 
     coordinates (144, K) float32 and valid (144,) bool of its code; picture (192, 192, 3) uint8 of
     `image`; metres (16,) float32 of `prompt`, NaN = no reading.
@@ -117,9 +116,9 @@ class RowInputs:
 
 
 def inputs_of(row: Row, frame: RgbdFrame) -> RowInputs:
-    """What a row makes of a frame's depth; without a reading at all, of nothing.
+    """The inputs of a row; of a frame without any depth reading, those without depth.
 
-    `frame.depth` is metres; `frame.intrinsics` are what the row is told.
+    `frame.depth` is in metres; the row computes with `frame.intrinsics`, right or wrong.
     """
     depth = frame.depth
     assert depth is not None
@@ -162,5 +161,5 @@ def _distances(frame: RgbdFrame) -> npt.NDArray[np.float32]:
 
 
 def in_words(metres: npt.NDArray[np.float32]) -> str:
-    """What the row `prompt` puts before a question."""
+    """The text that the row `prompt` puts before a question."""
     return "\ndepth" + "".join(" -" if np.isnan(m) else f" {m:.1f}" for m in metres)
