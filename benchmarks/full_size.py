@@ -41,6 +41,7 @@ from sdvlm_core.model.backbones.llava import DepthEncodedLlava
 from sdvlm_core.model.checkpoint import Checkpoint, load_model
 from sdvlm_core.model.depth_encoding import EncodingSettings
 from sdvlm_core.model.devices import QUANTIZATIONS, resolve
+from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.model.prompt import TEMPLATES
 from sdvlm_core.model.release_layout import padded_rows
 
@@ -186,7 +187,7 @@ def measure(model: DepthEncodedLlava, rounds: int) -> dict[str, float]:
             lengths[kind] = session.prefix_tokens
             parameters[kind] = model.num_parameters()
     with console.status("one question"):
-        answer = session.ask("How tall is the mug?", max_new_tokens=TOKENS)
+        answer = session.ask("How tall is the mug?", GenerationOptions(max_new_tokens=TOKENS))
     medians = {kind: statistics.median(values) for kind, values in seconds.items()}
     return {
         "parameters": parameters["with"],

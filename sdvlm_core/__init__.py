@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from sdvlm_core.errors import SdvlmError
     from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
     from sdvlm_core.geometry.measure import measure
+    from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CameraIntrinsics",
     "FrameSession",
+    "GenerationOptions",
     "LoadOptions",
     "Measurement",
     "Region",
     "RgbdFrame",
+    "Sampling",
     "SdvlmError",
     "SpatialAnswer",
     "SpatialEngine",
@@ -44,10 +47,12 @@ __all__ = [
 _MODULES = {
     "CameraIntrinsics": "sdvlm_core.frame",
     "FrameSession": "sdvlm_core.engine",
+    "GenerationOptions": "sdvlm_core.model.generation_options",
     "LoadOptions": "sdvlm_core.engine",
     "Measurement": "sdvlm_core.answer",
     "Region": "sdvlm_core.frame",
     "RgbdFrame": "sdvlm_core.frame",
+    "Sampling": "sdvlm_core.model.generation_options",
     "SdvlmError": "sdvlm_core.errors",
     "SpatialAnswer": "sdvlm_core.answer",
     "SpatialEngine": "sdvlm_core.engine",

@@ -8,7 +8,6 @@ afterwards. Does not know ROS, threads (one caller at a time), or how text is re
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -30,21 +29,21 @@ from sdvlm_core.model.checkpoint import NANO, Checkpoint
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from sdvlm_core.model.depth_encoding import encode, pool
 from sdvlm_core.model.generation import (
-    MAX_NEW_TOKENS,
     Generated,
-    GenerationOptions,
-    Sampling,
     generate,
     incremental_text,
     mask_non_text,
     memory_guard,
 )
+from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.model.prompt import check_question, prefix_ids, question_ids
 
 if TYPE_CHECKING:
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     from sdvlm_core.model.depth_estimation import DepthEstimator
+
+_GREEDY = GenerationOptions()
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class SpatialEngine:
             depth=np.full((48, 64), 1.0, np.float32) if self.estimator is None else None,
             intrinsics=CameraIntrinsics(60.0, 60.0, 31.5, 23.5, 64, 48),
         )
-        self.open(frame).ask("How far is the wall?", max_new_tokens=2)
+        self.open(frame).ask("How far is the wall?", GenerationOptions(max_new_tokens=2))
 
     def _with_depth(self, frame: RgbdFrame) -> RgbdFrame:
         """The frame; with estimated depth if the encoding needs depth and the frame has none."""
@@ -227,23 +226,12 @@ class FrameSession:
         """Number of tokens that all questions share: the template's opening and the image."""
         return self._prefix_length
 
-    def ask(
-        self,
-        question: str,
-        *,
-        deadline: float | None = None,
-        cancel: threading.Event | None = None,
-        max_new_tokens: int = MAX_NEW_TOKENS,
-        sampling: Sampling | None = None,
-    ) -> SpatialAnswer:
+    def ask(self, question: str, options: GenerationOptions = _GREEDY) -> SpatialAnswer:
         """Answer one question.
 
         Args:
             question: at most `prompt.MAX_QUESTION_CHARS` characters.
-            deadline: see `generation.GenerationOptions`.
-            cancel: see `generation.GenerationOptions`.
-            max_new_tokens: see `generation.GenerationOptions`.
-            sampling: see `generation.GenerationOptions`.
+            options: deadline, cancellation, token limit and sampling.
 
         Returns the answer; its `timings.encode` is what opening the frame took.
 
@@ -254,20 +242,13 @@ class FrameSession:
             ModelMemoryError: out of memory.
         """
         text, generated = check_question(question), self._nothing_generated()
-        options = GenerationOptions(deadline, cancel, max_new_tokens, sampling)
         with closing(self._tokens(text, generated, options)) as tokens:
             for _ in tokens:
                 pass
         return self._answer(text, generated)
 
     def stream(
-        self,
-        question: str,
-        *,
-        deadline: float | None = None,
-        cancel: threading.Event | None = None,
-        max_new_tokens: int = MAX_NEW_TOKENS,
-        sampling: Sampling | None = None,
+        self, question: str, options: GenerationOptions = _GREEDY
     ) -> Generator[str, None, SpatialAnswer]:
         """As `ask`, but yields the text in parts and returns the answer at the end.
 
@@ -275,7 +256,6 @@ class FrameSession:
         no other question until the generator is exhausted or closed; closing it early is allowed.
         """
         text, generated = check_question(question), self._nothing_generated()
-        options = GenerationOptions(deadline, cancel, max_new_tokens, sampling)
         # Closed here, not by the garbage collector: an early close frees the session at once.
         with closing(self._tokens(text, generated, options)) as tokens:
             yield from incremental_text(tokens, generated)

@@ -21,6 +21,7 @@ from sdvlm_core.frame import Region, is_in_image, pixel_from_fraction
 from sdvlm_core.geometry.measure import UNFIT, Caution, Measured, measure_in, measure_pair
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
+from sdvlm_core.model.generation_options import GenerationOptions
 
 if TYPE_CHECKING:  # imports torch
     from sdvlm_core.engine import FrameSession
@@ -173,9 +174,9 @@ class _Objects:
             return None
         reply = self.session.ask(
             f"What is the coordinate of the {label}?",
-            deadline=self.deadline,
-            cancel=self.cancel,
-            max_new_tokens=_MAX_COORDINATE_TOKENS,
+            GenerationOptions(
+                deadline=self.deadline, cancel=self.cancel, max_new_tokens=_MAX_COORDINATE_TOKENS
+            ),
         )
         if not reply.image_points:
             return None

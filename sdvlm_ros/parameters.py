@@ -25,7 +25,7 @@ from sdvlm_core.errors import ParameterError
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
 
 if TYPE_CHECKING:
-    from sdvlm_core.model.generation import Sampling
+    from sdvlm_core.model.generation_options import Sampling
 
 QOS = ("sensor_data", "reliable", "system_default")
 CHOICES = {
@@ -243,7 +243,7 @@ class Generation:
 
 def read_generation(node: Node) -> Generation:
     """The current settings; a queued question keeps the settings it was queued with."""
-    from sdvlm_core.model.generation import Sampling  # imports torch
+    from sdvlm_core.model.generation_options import Sampling  # imports torch
 
     limit, temperature, top_k, seed = (
         node.get_parameter(name).value

@@ -27,6 +27,7 @@ from sdvlm_core.errors import QueryCanceled, QueryTimeout
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.measure import Measured, Pair, measure_in
 from sdvlm_core.geometry.scene import Scene, open_scene
+from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_ros.frame_buffer import RawFrame
 
 if TYPE_CHECKING:  # these import torch
@@ -253,19 +254,15 @@ class QuestionRequest:
     def _answer(
         self, question: str, index: int, session: FrameSession, control: Control
     ) -> SpatialAnswer:
-        deadline, cancel = control.deadline, control.canceled
-        limit, sampling = self.generation.max_new_tokens, self.generation.sampling
-        if control.on_progress is None:
-            return session.ask(
-                question,
-                deadline=deadline,
-                cancel=cancel,
-                max_new_tokens=limit,
-                sampling=sampling,
-            )
-        pieces = session.stream(
-            question, deadline=deadline, cancel=cancel, max_new_tokens=limit, sampling=sampling
+        options = GenerationOptions(
+            control.deadline,
+            control.canceled,
+            self.generation.max_new_tokens,
+            self.generation.sampling,
         )
+        if control.on_progress is None:
+            return session.ask(question, options)
+        pieces = session.stream(question, options)
         with closing(pieces):
             return _drain(pieces, lambda text: control.report(Stage.ANSWERING, index, text))
 

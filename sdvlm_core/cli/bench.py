@@ -27,6 +27,7 @@ from rich.table import Table
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals, stderr_console
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
+from sdvlm_core.model.generation_options import GenerationOptions
 
 if TYPE_CHECKING:
     import torch
@@ -79,13 +80,13 @@ def measure(engine: SpatialEngine, rounds: Iterable[int]) -> dict[str, Any]:
     """
     frame = _frame()
     seconds: dict[str, list[float]] = defaultdict(list)
-    text = engine.open(frame).ask(QUESTION, max_new_tokens=_MAX_TOKENS).text
+    text = engine.open(frame).ask(QUESTION, GenerationOptions(max_new_tokens=_MAX_TOKENS)).text
     for _ in rounds:
         started = time.perf_counter()
         session = engine.open(frame)
-        first = session.ask(QUESTION, max_new_tokens=_MAX_TOKENS)
+        first = session.ask(QUESTION, GenerationOptions(max_new_tokens=_MAX_TOKENS))
         answered = time.perf_counter()
-        session.ask(QUESTION, max_new_tokens=_MAX_TOKENS)
+        session.ask(QUESTION, GenerationOptions(max_new_tokens=_MAX_TOKENS))
         seconds["encode_s"].append(first.timings.encode)
         seconds["prefill_s"].append(first.timings.prefill)
         seconds["decode_s"].append(first.timings.decode)

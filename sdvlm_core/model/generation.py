@@ -8,7 +8,6 @@ cache, or what the text means.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,57 +16,11 @@ from dataclasses import dataclass, field
 import cv2
 import torch
 
-from sdvlm_core.errors import ModelMemoryError, QueryCanceled, QueryError, QueryTimeout
+from sdvlm_core.errors import ModelMemoryError
+from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 from sdvlm_core.model.prompt import Tokenizer
 
-MAX_NEW_TOKENS = 256
 _REPLACEMENT = "\ufffd"  # what a decoder writes for an incomplete UTF-8 character
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Sample tokens instead of taking the most likely one; the defaults are SD-VLM's.
-
-    Attributes:
-        temperature: logits are divided by it; positive.
-        top_k: sample from the k most likely tokens only; 0 = from all.
-        seed: of the random generator; one seed gives one answer on one machine.
-
-    Raises:
-        QueryError: a value is out of range.
-    """
-
-    temperature: float = 0.2
-    top_k: int = 50
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0 and self.top_k >= 0):
-            raise QueryError(f"temperature must be positive and top_k not negative: {self}")
-
-
-@dataclass(frozen=True)
-class GenerationOptions:
-    """How tokens are chosen and when the loop ends.
-
-    Attributes:
-        deadline: `time.monotonic()` seconds after which QueryTimeout is raised; None = none.
-        cancel: an event that another thread sets to raise QueryCanceled.
-        max_new_tokens: the answer is cut after this many tokens.
-        sampling: None = greedy.
-    """
-
-    deadline: float | None = None
-    cancel: threading.Event | None = None
-    max_new_tokens: int = MAX_NEW_TOKENS
-    sampling: Sampling | None = None
-
-    def check(self, count: int) -> None:
-        """Raise QueryCanceled or QueryTimeout if the loop must end after `count` tokens."""
-        if self.cancel is not None and self.cancel.is_set():
-            raise QueryCanceled(f"canceled after {count} tokens")
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise QueryTimeout(f"the deadline passed after {count} tokens")
 
 
 @dataclass(eq=False)

@@ -27,6 +27,7 @@ from sdvlm_core.errors import (
     StaleFrameError,
     error_code,
 )
+from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.replay.journal import Entry, append, parse_entries
 from sdvlm_core.replay.schedule import DueQuestion, PlannedQuestion, after_end, schedule
 
@@ -208,7 +209,7 @@ class _Asker:
             if due.stale_reason:
                 raise StaleFrameError(due.stale_reason)
             session = self._session(frame)
-            answer = session.ask(question, cancel=self._stop)
+            answer = session.ask(question, GenerationOptions(cancel=self._stop))
         except QueryCanceled:
             raise
         except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text

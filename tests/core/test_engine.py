@@ -24,7 +24,7 @@ from sdvlm_core.errors import (
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.confidence import KINDS
-from sdvlm_core.model.generation import Sampling
+from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -32,6 +32,10 @@ from tests.tiny_checkpoint import write_tiny_checkpoint
 def engine(tmp_path_factory):
     directory = write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
     return load_engine(LoadOptions(str(directory), device="cpu"))
+
+
+def _limit(tokens: int) -> GenerationOptions:
+    return GenerationOptions(max_new_tokens=tokens)
 
 
 def _frame(seed: int = 0) -> RgbdFrame:
@@ -45,8 +49,8 @@ def _frame(seed: int = 0) -> RgbdFrame:
 
 def test_a_second_question_gives_the_logits_of_a_fresh_session(engine):
     used = engine.open(_frame())
-    used.ask("How wide is the table?", max_new_tokens=8)
-    used.ask("A much longer question about something else entirely?", max_new_tokens=3)
+    used.ask("How wide is the table?", _limit(8))
+    used.ask("A much longer question about something else entirely?", _limit(3))
     again = used.next_token_logits("How tall is the mug?")
     fresh = engine.open(_frame()).next_token_logits("How tall is the mug?")
     torch.testing.assert_close(again, fresh, atol=0, rtol=0)
@@ -106,7 +110,7 @@ def test_a_model_with_optional_depth_answers_without_it_and_marks_the_answer(tmp
     checkpoint.model.config.depth_encoding["optional"] = True
     engine, frame = SpatialEngine(checkpoint), _frame()
     seen, unseen = (
-        engine.open(f).ask("How tall is it?", max_new_tokens=4)
+        engine.open(f).ask("How tall is it?", _limit(4))
         for f in (frame, dataclasses.replace(frame, depth=None))
     )
     assert (seen.status, seen.depth_source) == (Status.OK, "sensor")
@@ -120,7 +124,7 @@ def test_a_calibrated_model_returns_calibrated_confidence(tmp_path):
     checkpoint = load(str(write_tiny_checkpoint(tmp_path)), device="cpu")
     curve = {"raw": [0.5], "right": [0.25]}
     checkpoint.model.config.calibration = dict.fromkeys(KINDS, curve)
-    answer = SpatialEngine(checkpoint).open(_frame()).ask("How tall is it?", max_new_tokens=4)
+    answer = SpatialEngine(checkpoint).open(_frame()).ask("How tall is it?", _limit(4))
     assert answer.confidence == 0.25
 
 
@@ -128,7 +132,7 @@ def test_a_model_without_encoding_answers_without_depth(tmp_path):
     plain = load_engine(
         LoadOptions(str(write_tiny_checkpoint(tmp_path, encoding="none")), device="cpu")
     )
-    answer = plain.open(RgbdFrame(_frame().rgb)).ask("How tall is it?", max_new_tokens=4)
+    answer = plain.open(RgbdFrame(_frame().rgb)).ask("How tall is it?", _limit(4))
     assert answer.depth_source == ""
 
 
@@ -146,20 +150,20 @@ def test_deadline_and_cancel_stop_between_tokens_and_leave_the_session_usable(en
     session = engine.open(_frame())
     before = session.next_token_logits("How tall is it?")
     with pytest.raises(QueryTimeout):
-        session.ask("How tall is it?", deadline=time.monotonic() - 1)
+        session.ask("How tall is it?", GenerationOptions(deadline=time.monotonic() - 1))
     canceled = threading.Event()
     canceled.set()
     with pytest.raises(QueryCanceled):
-        session.ask("How tall is it?", cancel=canceled)
+        session.ask("How tall is it?", GenerationOptions(cancel=canceled))
     canceled.clear()
     threading.Timer(0.05, canceled.set).start()
     with pytest.raises(QueryCanceled, match="tokens"):
-        session.ask("How tall is it?", cancel=canceled, max_new_tokens=100_000)
+        session.ask("How tall is it?", GenerationOptions(cancel=canceled, max_new_tokens=100_000))
     torch.testing.assert_close(session.next_token_logits("How tall is it?"), before, rtol=0, atol=0)
 
 
 def test_an_answer_has_its_provenance_and_timings(engine):
-    answer = engine.open(_frame()).ask("How tall is it?", max_new_tokens=6)
+    answer = engine.open(_frame()).ask("How tall is it?", _limit(6))
     assert answer.model_id == engine.model_id
     assert answer.depth_source == "sensor"
     assert 0 < answer.confidence <= 1
@@ -183,8 +187,8 @@ def _drained(stream) -> tuple[list[str], SpatialAnswer]:
 
 def test_a_stream_yields_the_text_in_parts_and_then_the_answer(engine):
     session = engine.open(_frame())
-    asked = session.ask("How tall is it?", max_new_tokens=12)
-    pieces, streamed = _drained(session.stream("How tall is it?", max_new_tokens=12))
+    asked = session.ask("How tall is it?", _limit(12))
+    pieces, streamed = _drained(session.stream("How tall is it?", _limit(12)))
     assert len(pieces) > 1
     assert "".join(pieces).strip() == streamed.text == asked.text
 
@@ -192,7 +196,7 @@ def test_a_stream_yields_the_text_in_parts_and_then_the_answer(engine):
 def test_a_stream_that_is_closed_early_leaves_the_session_as_it_was(engine):
     session = engine.open(_frame())
     before = session.next_token_logits("How tall is the mug?")
-    stream = session.stream("How wide is the table?", max_new_tokens=20)
+    stream = session.stream("How wide is the table?", _limit(20))
     next(stream)
     with pytest.raises(QueryError, match="not finished"):
         session.ask("How tall is the mug?")
@@ -216,7 +220,7 @@ def test_a_stream_that_ends_early_frees_the_session_without_the_garbage_collecto
         return held[-1]
 
     monkeypatch.setattr(session, "_tokens", hold)
-    stream = session.stream("How wide is the table?", max_new_tokens=20)
+    stream = session.stream("How wide is the table?", _limit(20))
     next(stream)
     if end == "close":
         stream.close()
@@ -226,12 +230,12 @@ def test_a_stream_that_ends_early_frees_the_session_without_the_garbage_collecto
     else:
         del stream
     assert held[0].gi_frame is None
-    session.ask("How tall is the mug?", max_new_tokens=1)
+    session.ask("How tall is the mug?", _limit(1))
 
 
 def test_cancel_is_honoured_between_two_pieces_of_a_stream(engine):
     cancel = threading.Event()
-    stream = engine.open(_frame()).stream("How tall is it?", cancel=cancel)
+    stream = engine.open(_frame()).stream("How tall is it?", GenerationOptions(cancel=cancel))
     next(stream)
     cancel.set()
     with pytest.raises(QueryCanceled):
@@ -241,13 +245,13 @@ def test_cancel_is_honoured_between_two_pieces_of_a_stream(engine):
 def test_the_templates_stop_text_ends_an_answer_and_is_not_part_of_it(engine):
     checkpoint = engine.checkpoint
     session = engine.open(_frame())
-    whole = session.ask("How tall is it?", max_new_tokens=12).text
+    whole = session.ask("How tall is it?", _limit(12)).text
     stop = whole[4:6]
     form = dataclasses.replace(checkpoint.prompt_template, stop=stop)
     stopped = SpatialEngine(dataclasses.replace(checkpoint, prompt_template=form)).open(_frame())
     expected = whole[: whole.index(stop)].strip()
-    assert stopped.ask("How tall is it?", max_new_tokens=12).text == expected
-    pieces, answer = _drained(stopped.stream("How tall is it?", max_new_tokens=12))
+    assert stopped.ask("How tall is it?", _limit(12)).text == expected
+    pieces, answer = _drained(stopped.stream("How tall is it?", _limit(12)))
     assert "".join(pieces).strip() == answer.text == expected
 
 
@@ -256,9 +260,9 @@ def test_sampling_is_repeatable_by_its_seed_and_tends_to_greedy_when_cold(engine
 
     def drawn(temperature: float, seed: int) -> str:
         sampling = Sampling(temperature=temperature, seed=seed)
-        return session.ask("How far?", max_new_tokens=10, sampling=sampling).text
+        return session.ask("How far?", GenerationOptions(max_new_tokens=10, sampling=sampling)).text
 
-    greedy = session.ask("How far?", max_new_tokens=10).text
+    greedy = session.ask("How far?", _limit(10)).text
     assert drawn(2.0, 1) == drawn(2.0, 1)
     assert len({drawn(2.0, seed) for seed in range(4)}) > 1
     assert drawn(1e-6, 3) == greedy
@@ -268,7 +272,7 @@ def test_sampling_is_repeatable_by_its_seed_and_tends_to_greedy_when_cold(engine
 
 def test_running_out_of_memory_is_a_refusal_and_the_engine_continues(engine, monkeypatch):
     session = engine.open(_frame())
-    before = session.ask("How tall is it?", max_new_tokens=4).text
+    before = session.ask("How tall is it?", _limit(4)).text
 
     def greedy(*args: object, **kwargs: object) -> None:
         torch.empty(1 << 58, dtype=torch.uint8)  # the allocator itself says no
@@ -277,7 +281,7 @@ def test_running_out_of_memory_is_a_refusal_and_the_engine_continues(engine, mon
         patch.setattr(engine.checkpoint.model, "forward", greedy)
         with pytest.raises(ModelMemoryError, match="out of memory while answering"):
             session.ask("How tall is it?")
-    assert session.ask("How tall is it?", max_new_tokens=4).text == before
+    assert session.ask("How tall is it?", _limit(4)).text == before
 
 
 @pytest.mark.parametrize("keys_first", [False, True])

@@ -30,6 +30,7 @@ from sdvlm_core.model.backbones.llava import grid_cells
 from sdvlm_core.model.checkpoint import Checkpoint, load_model
 from sdvlm_core.model.depth_encoding import PARITY, pool
 from sdvlm_core.model.devices import resolve
+from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.model.prompt import Template
 
 IMAGE = -200  # the release's mark for the image in input_ids
@@ -115,7 +116,7 @@ def compare(model: Any, words: int, path: str, case: dict[str, np.ndarray]) -> d
     errors["inputs_embeds"] = error(torch.cat(seen), embeddings)
     errors["logits_last"] = error(logits[:words], case[f"{path}_logits_last"])
     recorded = case[f"{path}_generated"].tolist()
-    answer = session.ask("question", max_new_tokens=len(recorded) - 1)
+    answer = session.ask("question", GenerationOptions(max_new_tokens=len(recorded) - 1))
     generated = [int(token) for token in answer.text.split()]
     errors["tokens_match"] = generated == [t for t in recorded[1:] if t != tokenizer.eos_token_id]
     return errors

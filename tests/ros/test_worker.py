@@ -15,6 +15,7 @@ from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.errors import DepthError, QueryCanceled, QueryTimeout, QueueFullError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry.scene import open_scene
+from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_ros import worker as worker_module
 from sdvlm_ros.frame_buffer import BufferedMessage, RawFrame
 from sdvlm_ros.ticket import Control, Outcome, Stage, Ticket
@@ -73,7 +74,9 @@ class Ask:
         self.question = question
 
     def run(self, opened: Engine, control: Control) -> Iterator[SpatialAnswer]:
-        yield opened.ask(self.question, deadline=control.deadline, cancel=control.canceled)
+        yield opened.ask(
+            self.question, GenerationOptions(deadline=control.deadline, cancel=control.canceled)
+        )
 
 
 def make_worker(engine: Engine) -> Worker[Engine]:

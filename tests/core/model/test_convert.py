@@ -22,6 +22,7 @@ from sdvlm_core.model import conversion_plan, convert
 from sdvlm_core.model.backbones.llava import encoding_settings
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.depth_encoding import PARITY
+from sdvlm_core.model.generation_options import GenerationOptions
 from tests.released_checkpoint import (
     BLOCKS,
     TOWER_NAME,
@@ -87,7 +88,11 @@ def test_a_tokenizer_model_is_converted_to_the_same_ids(tmp_path):
 def test_a_converted_release_loads_and_answers(released, tmp_path):
     _convert(released, tmp_path)
     checkpoint = load(str(tmp_path), "cpu", dtype="float32")
-    answer = SpatialEngine(checkpoint).open(_frame()).ask("How far?", max_new_tokens=8)
+    answer = (
+        SpatialEngine(checkpoint)
+        .open(_frame())
+        .ask("How far?", GenerationOptions(max_new_tokens=8))
+    )
     assert answer.depth_source == "sensor"
     stored = load_file(released / "model-00001-of-00003.safetensors")
     ours = checkpoint.model.state_dict()

@@ -19,6 +19,7 @@ from sdvlm_core.model.depth_estimation import (
     network_pixels,
     network_size,
 )
+from sdvlm_core.model.generation_options import GenerationOptions
 from tests.released_checkpoint import BLOCKS, DEPTH, depth_anything_shapes, random_weights
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
@@ -179,7 +180,11 @@ def test_a_frame_without_depth_is_answered_from_an_estimate_and_marked_so(estima
     frame = RgbdFrame(_picture(64, 48), None, CameraIntrinsics(60, 60, 31.5, 23.5, 64, 48))
     with pytest.raises(DepthError, match="none"):
         SpatialEngine(checkpoint).open(frame)
-    answer = SpatialEngine(checkpoint, estimator).open(frame).ask("Where is it?", max_new_tokens=4)
+    answer = (
+        SpatialEngine(checkpoint, estimator)
+        .open(frame)
+        .ask("Where is it?", GenerationOptions(max_new_tokens=4))
+    )
     assert answer.depth_source == "estimated_relative"
     assert answer.positions == ()
 
@@ -269,7 +274,8 @@ def test_depth_pros_numbers_are_those_of_its_paper(depth_pro):
 def test_an_image_alone_has_positions_in_metres_with_depth_pro(depth_pro, tmp_path):
     checkpoint = load(str(write_tiny_checkpoint(tmp_path, "xyz")), "cpu")
     session = SpatialEngine(checkpoint, depth_pro).open(RgbdFrame(_picture(64, 48)))
-    answer = session.ask("Where is it?", max_new_tokens=2)
+    options = GenerationOptions(max_new_tokens=2)
+    answer = session.ask("Where is it?", options)
     assert answer.depth_source == "estimated_metric"
     assert session.frame.intrinsics is not None
 

@@ -9,13 +9,8 @@ import pytest
 import torch
 
 from sdvlm_core.errors import QueryCanceled, QueryTimeout
-from sdvlm_core.model.generation import (
-    Generated,
-    GenerationOptions,
-    generate,
-    incremental_text,
-    mask_non_text,
-)
+from sdvlm_core.model.generation import Generated, generate, incremental_text, mask_non_text
+from sdvlm_core.model.generation_options import GenerationOptions
 
 END, VOCABULARY = 0, 256
 

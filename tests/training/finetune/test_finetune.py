@@ -27,6 +27,7 @@ from sdvlm_core.model.backbones.clip_image import clip_pixels, square_picture
 from sdvlm_core.model.backbones.llava import encoding_settings, grid_cells
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.depth_encoding import EncodingSettings
+from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.model.prompt import TEMPLATES, prefix_ids, question_ids
 from tests.paths import ROOT
 from tests.tiny_checkpoint import write_tiny_checkpoint
@@ -201,7 +202,7 @@ def test_the_adapter_answers_and_merged_it_says_the_same(alone, frames, tmp_path
         checkpoint = load(str(name), dtype="float32")
         assert encoding_settings(checkpoint.model.config).kind == "xyz"
         session = SpatialEngine(checkpoint).open(frame)
-        said.append(session.ask("How tall is it?", max_new_tokens=4).text)
+        said.append(session.ask("How tall is it?", GenerationOptions(max_new_tokens=4)).text)
         logits.append(session.next_token_logits("How tall is it?"))
     torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
     assert said[0] == said[1] != ""
