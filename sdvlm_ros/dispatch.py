@@ -148,7 +148,7 @@ class Dispatcher:
                 node is not active.
         """
         arrived = time.monotonic()
-        self._active_subscriptions()  # first: without torch the generation settings fail too
+        self._active_subscriptions()  # first: an inactive node is the reason that helps most
         regions = regions_from_messages(request.regions)
         if regions and not request.verify:
             raise QueryError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -23,9 +23,7 @@ from rclpy.parameter import Parameter
 
 from sdvlm_core.errors import ParameterError
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
-
-if TYPE_CHECKING:
-    from sdvlm_core.model.generation_options import Sampling
+from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 
 QOS = ("sensor_data", "reliable", "system_default")
 CHOICES = {
@@ -233,23 +231,14 @@ def read(node: Node) -> Settings:
     return Settings(**{name: node.get_parameter(name).value for name in PARAMETERS})
 
 
-@dataclass(frozen=True)
-class Generation:
-    """How an answer is generated: keyword arguments of `FrameSession.ask`."""
-
-    max_new_tokens: int
-    sampling: Sampling | None
-
-
-def read_generation(node: Node) -> Generation:
+def read_generation(node: Node) -> GenerationOptions:
     """The current settings; a queued question keeps the settings it was queued with."""
-    from sdvlm_core.model.generation_options import Sampling  # imports torch
-
     limit, temperature, top_k, seed = (
         node.get_parameter(name).value
         for name in ("max_new_tokens", "temperature", "top_k", "seed")
     )
-    return Generation(limit, Sampling(temperature, top_k, seed) if temperature else None)
+    sampling = Sampling(temperature, top_k, seed) if temperature else None
+    return GenerationOptions(max_new_tokens=limit, sampling=sampling)
 
 
 def document() -> str:

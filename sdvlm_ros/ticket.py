@@ -26,14 +26,13 @@ from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.errors import QueryCanceled, QueryTimeout
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.measure import Measured, Pair, measure_in
-from sdvlm_core.geometry.scene import Scene, open_scene
+from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.model.generation_options import GenerationOptions
+from sdvlm_core.verification import Check, verify
 from sdvlm_ros.frame_buffer import RawFrame
 
-if TYPE_CHECKING:  # these import torch
+if TYPE_CHECKING:  # imports torch
     from sdvlm_core.engine import FrameSession
-    from sdvlm_core.verification import Check
-    from sdvlm_ros.parameters import Generation
 
 
 class Opened(Protocol):
@@ -235,7 +234,7 @@ class QuestionRequest:
     questions: tuple[str, ...]
     regions: tuple[Region, ...]
     sensor: str | None
-    generation: Generation
+    generation: GenerationOptions
     on_checks: Callable[[RgbdFrame, Sequence[Check]], None]
 
     def run(self, opened: FrameSession, control: Control) -> Iterator[SpatialAnswer]:
@@ -254,12 +253,7 @@ class QuestionRequest:
     def _answer(
         self, question: str, index: int, session: FrameSession, control: Control
     ) -> SpatialAnswer:
-        options = GenerationOptions(
-            control.deadline,
-            control.canceled,
-            self.generation.max_new_tokens,
-            self.generation.sampling,
-        )
+        options = replace(self.generation, deadline=control.deadline, cancel=control.canceled)
         if control.on_progress is None:
             return session.ask(question, options)
         pieces = session.stream(question, options)
@@ -269,8 +263,6 @@ class QuestionRequest:
     def _verified(
         self, answer: SpatialAnswer, sensor: str, session: FrameSession, control: Control
     ) -> SpatialAnswer:
-        from sdvlm_core.verification import verify  # imports torch
-
         answer, checks = verify(
             session, answer, self.regions, sensor, control.deadline, control.canceled
         )
@@ -308,7 +300,7 @@ class RegionRequest:
 
     def run(self, opened: Opened, control: Control) -> Iterator[RegionMeasurements]:
         """One result, for all regions. A FrameSession brings the depth that it estimated."""
-        scene = opened if isinstance(opened, Scene) else open_scene(opened.frame)
+        scene = open_scene(opened.frame)
         found, pairs = measure_in(scene, self.regions, self.sensor)
         self.on_measured(scene.frame, found, pairs)
         yield found, pairs

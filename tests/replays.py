@@ -35,7 +35,7 @@ class PixelEngine:
     def open(self, frame: Any) -> Any:
         self.opened.append(frame.stamp_ns)
         return SimpleNamespace(
-            frame=frame, ask=lambda question, cancel: self._answer(frame, question)
+            frame=frame, ask=lambda question, options: self._answer(frame, question)
         )
 
     def _answer(self, frame: Any, question: str) -> SpatialAnswer:

@@ -10,6 +10,7 @@ import pytest
 from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.measure import Caution
+from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.verification import fused, lengths_agree, verify
 from tests import blocks
 from tests.blocks import SIZE, box_around, middle_of, room_frame
@@ -23,7 +24,7 @@ class Session:
     places: dict[str, tuple[float, float]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def ask(self, question: str, **_: object) -> SpatialAnswer:
+    def ask(self, question: str, _: GenerationOptions) -> SpatialAnswer:
         self.asked.append(question)
         name = question.removeprefix("What is the coordinate of the ").rstrip("?")
         if name not in self.places:

@@ -37,9 +37,9 @@ class Engine:
         self.frame = frame
         return self
 
-    def ask(self, question: str, *, deadline: float, cancel: threading.Event) -> SpatialAnswer:
+    def ask(self, question: str, options: GenerationOptions) -> SpatialAnswer:
         while not self.go.wait(0.01):
-            if cancel.is_set():
+            if options.cancel is not None and options.cancel.is_set():
                 raise QueryCanceled("canceled")
         if question == "break":
             raise RuntimeError("a defect")
