@@ -1,6 +1,6 @@
 """Crop: the part of the depth image around a region, subsampled where it is large.
 
-Knows boxes, masks and pixels; does not know what they contain.
+Works on boxes, masks and pixels; does not know which objects they contain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
 
 #: Margin around a box, as a fraction of its sides; at least this fraction of the image's width.
 _MARGIN_FRACTION, _MIN_MARGIN_FRACTION = 0.3, 0.015
-#: Pixels of a crop; larger ones are subsampled. Bounds the time of a region.
+#: Largest number of pixels in a crop; larger crops are subsampled. Bounds the time per region.
 _MAX_PIXELS = 32_000
 
 
@@ -26,7 +26,7 @@ class Crop:
     """A part of the image around a region; all arrays have its shape (h, w).
 
     Attributes:
-        top, left: its first row and column in the image, pixels.
+        top, left: first row and column of the crop in the image, pixels.
         step: every step-th row and column of the image is used.
         depth: float32 metres, 0 = no reading.
         inside: the region itself.
@@ -125,7 +125,7 @@ def crop_around(
 
 
 def subsampling_step(pixels: int) -> int:
-    """Step in rows and columns for a part of that many pixels.
+    """Sampling interval in rows and columns for an area of that many pixels.
 
     A power of two, so that an image of twice the resolution is sampled at the same places.
     """

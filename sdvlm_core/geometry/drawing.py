@@ -2,7 +2,7 @@
 
 Draws regions, the objects' outlines, their upright boxes with length, width and height in three
 colours, the values with their uncertainty, and the outlines of the support planes. Text is sized
-for 640x480 and scales with the image. Measures nothing; knows no files or messages.
+for 640x480 and scales with the image. Does not measure; does not know files or messages.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def draw_measurements(
         scene: the frame that was measured.
         found: what `measure` returned.
         pairs: a line between the centres with the distance beside it; only drawn for a single
-            pair, because lines between many objects hide the picture.
+            pair, because lines between many objects hide the image.
     """
     cloud = scene.cloud
     picture = scene.frame.rgb.copy()

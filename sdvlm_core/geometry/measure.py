@@ -3,7 +3,7 @@
 `measure` is the second opinion on a language model's answer: it has no learned part. It combines
 the frame's support planes (`scene`), the object's pixels (`object_pixels`), their upright box
 (`upright_box`) and the standard deviations (`uncertainty`), and lists what may be wrong with the
-values (`Caution`). Does not know what an object is, nor what a model said about it.
+values (`Caution`). Does not know what an object is, or how a model describes it.
 Affine-invariant depth (`estimated_relative`) has no scale in metres and is refused.
 """
 
@@ -29,9 +29,9 @@ from sdvlm_core.geometry.upright_box import UprightBox, upright_box
 
 # Fractions without another source: tuned on the development frames of benchmarks/real_frames.py
 # and on training.simulate.
-#: Readings; fewer carry no size.
+#: Smallest number of readings for a size.
 _MIN_POINTS = 20
-#: Points of one object; more cost time and add no accuracy.
+#: Largest number of points of one object; more points take time and add no accuracy.
 _MAX_POINTS = 2500
 #: Radius of the bilateral filter.
 _MAX_SMOOTHING_PX = 3
@@ -50,7 +50,7 @@ _BEHIND_FRACTION = 0.02
 _CLEARANCE_FRACTION, _CLEARANCE_SPREADS = 0.02, 6.0
 #: Heights at which a foot is searched, as fractions of the lowest reading's height.
 _FOOT_LEVELS = (0.25, 0.5, 0.75)
-#: Smallest fraction of an object's footprint that can carry it.
+#: Smallest fraction of an object's footprint that can support the object.
 _MIN_FOOT_FRACTION = 0.02
 #: Points of each surface between which the gap is searched, first and then nearby.
 _COARSE_POINTS, _FINE_POINTS = 200, 4000
@@ -70,7 +70,7 @@ class Caution(str, Enum):
 
 
 #: A measurement with one of these is unfit to act on: a robot must not move because of it, and it
-#: neither confirms nor contradicts a model's answer.
+#: cannot confirm or contradict a model's answer.
 UNFIT: frozenset[Caution] = frozenset(
     {
         Caution.TOO_FEW_POINTS,  # nothing was measured: every value is NaN
@@ -237,7 +237,7 @@ def smallest_gap(a: Points, b: Points) -> float:
 def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     """A sample (N, 3) of the object's points, metres, smoothed over their scatter.
 
-    A bilateral filter over the object alone: neither its background nor its own steps mix in.
+    The bilateral filter uses the object's points only, and preserves its depth discontinuities.
     """
     sample = slice(None, None, max(1, len(pixels.rows) // _MAX_POINTS))
     points = cloud.points(pixels.rows[sample], pixels.columns[sample])
@@ -289,7 +289,7 @@ def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:
 
 
 def _clearance(pixels: ObjectPixels, points: Points) -> float:
-    """Height of the lowest of (N, 3) points over the support, metres; 0 if it may touch it."""
+    """Height of the lowest of points (N, 3) above the support, metres; 0 if they may touch it."""
     plane = pixels.plane
     lowest = ends(plane.heights(points))[0]
     threshold = max(_CLEARANCE_FRACTION, _CLEARANCE_SPREADS * plane.spread) * median(points[:, 2])

@@ -1,9 +1,10 @@
-"""Object pixels of a region: without its support, its background, and its neighbours.
+"""The pixels of the object in a region, without its support, background and neighbours.
 
-A box comes from a detector: it is loose and overlaps neighbours. The support plane is removed,
-depth is segmented at its steps, and one of the pieces is the object (`segmentation`). A point
-selects the piece it lies on, by depth and colour. Also describes the surroundings: occluders,
-borders, missing readings. Does not know what the object is, and does not measure it.
+A detector's box is loose and overlaps neighbouring objects. Therefore the pixels of the support
+plane are removed, the rest is split into segments at depth discontinuities, and the object's
+segment is selected (`segmentation`). A point selects the segment that contains it, by depth and
+colour. Also describes the object's surroundings: occluders, borders, missing readings. Does not
+know what the object is, and does not measure it.
 """
 
 from __future__ import annotations
@@ -28,39 +29,40 @@ from sdvlm_core.geometry.region_support import (
 from sdvlm_core.geometry.segmentation import MIN_STEP_FRACTION, object_in_box, split
 from sdvlm_core.geometry.support_plane import Plane, no_plane
 
-#: Depth outside a mask, for OpenCV's erosion: it pads with the largest float as well.
+#: Depth outside a mask, for OpenCV's erosion, which also pads with the largest float.
 _NO_DEPTH = np.finfo(np.float32).max
 # Fractions without another source: tuned on the development frames of benchmarks/real_frames.py.
-#: Deviation of the border of a registered depth view from a straight line, as a fraction of the
-#: image's width.
+#: Largest deviation of the border of a registered depth view from a straight line, as a fraction of
+#: the image width.
 _PARALLAX_FRACTION = 0.02
-#: Fraction of an object's rows or columns that end where the depth view does, if it is truncated.
+#: A truncated object has more than this fraction of its rows or columns end at the view's border.
 _MIN_CUT_FRACTION = 0.25
-#: Fraction of the image; a larger piece at a point is also segmented by colour.
+#: A segment at a point that is larger than this fraction of the image is also split by colour.
 _LARGE_PIECE_FRACTION = 0.1
-#: Largest distance of a colour from the point's in CIELAB (8 bits, lightness halved).
+#: Largest distance from the colour at the point, in 8-bit CIELAB with half the lightness.
 _MAX_COLOUR_DISTANCE = 25
-#: Fraction of the readings around a point that must belong to its piece.
+#: Smallest fraction of the readings around a point that belong to its segment.
 _MIN_POINT_FRACTION = 0.2
-#: Fraction of the outline along which an occluder covers the object, if it is occluded.
+#: An occluded object has more than this fraction of its outline next to an occluder.
 _MIN_OCCLUDED_FRACTION = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectPixels:
-    """The pixels of one object, and what surrounds them. Fractions are 0 to 1.
+    """The pixels of one object, and its surroundings. Fractions are in [0, 1].
 
     Attributes:
         rows, columns: (N,) pixels of the colour image.
-        plane: its support, refined near it; `detected` is False if none was found.
-        box: (x1, y1, x2, y2) the region searched, whole pixels.
-        valid_fraction: of the region's pixels, those with a depth reading.
-        missing_fraction: of the pixels in the region's middle, those without a reading.
-        below_support_fraction: of the region, readings below the support and enclosed by it.
-        occluded_fraction: of the object's outline, where something nearer covers it.
+        plane: the object's support, refined near the object; `detected` is False if there is none.
+        box: (x1, y1, x2, y2) of the searched region, whole pixels.
+        valid_fraction: fraction of the region's pixels that have a depth reading.
+        missing_fraction: fraction of the pixels in the region's middle that have no reading.
+        below_support_fraction: fraction of the region with readings below the support, in areas
+            that the region encloses.
+        occluded_fraction: fraction of the object's outline where a nearer surface covers it.
         truncated: the object touches the border of the image or of the depth camera's view.
-        on_support: no object rises over the support; the pixels are the support's own.
-        step: every step-th row and column was used.
+        on_support: no object rises above the support; the pixels belong to the support.
+        step: sampling interval in rows and columns, pixels.
     """
 
     rows: npt.NDArray[np.intp]
@@ -77,7 +79,7 @@ class ObjectPixels:
 
     @property
     def is_occluded(self) -> bool:
-        """Something nearer covers more of the outline than noise does."""
+        """Whether nearer surfaces cover more of the outline than noise explains."""
         return self.occluded_fraction > _MIN_OCCLUDED_FRACTION
 
 
@@ -107,7 +109,7 @@ def _height(cloud: Cloud, crop: Crop, plane: Plane | None) -> DepthImage | None:
 
 
 def _raised(crop: Crop, plane: Plane | None, height: DepthImage | None) -> Mask:
-    """Pixels over the support; every pixel with a reading if there is no support."""
+    """Pixels above the support; without a support, every pixel with a reading."""
     if plane is None or height is None:
         return crop.valid
     return crop.valid & (height > np.float32(min_rise_fraction(plane)) * crop.depth)
@@ -116,7 +118,7 @@ def _raised(crop: Crop, plane: Plane | None, height: DepthImage | None) -> Mask:
 def _object_at_point(
     frame: RgbdFrame, cloud: Cloud, planes: tuple[Plane, ...], region: Region
 ) -> ObjectPixels:
-    """The object at a point: the piece it lies on in the whole image, then as for a box."""
+    """The object at a point. The segment's bounding box is searched like a detector's box."""
     column, row = _pixel(cloud, region)
     plane = support_of_point(cloud, planes, row, column)
     half = max(3, round(0.01 * cloud.width))
@@ -139,8 +141,8 @@ def _object_at_point(
         min(cloud.width, (x + w) * step),
         min(cloud.height, (y + h) * step),
     )
-    # The piece's box is as good as a detector's: refine the support near it, and join parts that
-    # a hole or a fold separates.
+    # As for a detector's box: refine the support near it, and join parts of the object that a hole
+    # or a fold separates.
     crop = crop_around(cloud, box)
     near_plane, height = support_under(cloud, crop, planes)
     raised = _raised(crop, near_plane, height)
@@ -178,12 +180,12 @@ def _piece_at_point(
     around: tuple[int, int, int, int],
     step: int,
 ) -> Mask | None:
-    """The piece of the subsampled image that a point lies on; None if it lies on the support.
+    """The segment of the subsampled image at a point; None if the point is on the support.
 
     Args:
         at: row and column of the point.
-        around: (x1, y1, x2, y2) pixels, in which the piece is searched.
-        step: of the subsampling; the mask has the shape of `depth[::step, ::step]`.
+        around: (x1, y1, x2, y2) window around the point in which the segment is searched, pixels.
+        step: sampling interval; the mask has the shape of `depth[::step, ::step]`.
     """
     depth = cloud.depth[::step, ::step]
     image = (0, 0, cloud.width, cloud.height)
@@ -204,7 +206,7 @@ def _piece_at_point(
 
 
 def _of_one_colour(rgb: npt.NDArray[np.uint8], mask: Mask, row: int, column: int) -> Mask:
-    """The part of a large piece that is connected to a pixel and similar to it in colour."""
+    """The part of a large segment that is connected to a pixel and has a similar colour."""
     lab = cv2.cvtColor(
         cv2.GaussianBlur(np.ascontiguousarray(rgb), (5, 5), 0), cv2.COLOR_RGB2LAB
     ).astype(np.float32)
@@ -261,8 +263,9 @@ def _leaves_depth_view(
 ) -> bool:
     """Whether the depth camera's view ends inside the image and truncates the object.
 
-    There the object's last pixel of a row or column is the last reading of that line. The upper
-    border is not tested: the end of the camera's range looks the same.
+    At the view's border, an object's last pixel in a row or column is also the last reading of that
+    row or column. The upper border is not tested, because the end of the camera's range looks the
+    same there.
     """
     left, right, bottom = cloud.depth_view
     width, height = cloud.width - 1, cloud.height - 1
@@ -292,9 +295,9 @@ def _fraction(mask: Mask, inside: Mask) -> float:
 
 
 def _enclosed_fraction(mask: Mask, inside: Mask) -> float:
-    """Fraction of a region covered by the mask's pieces that lie almost completely inside it.
+    """Fraction of a region covered by the segments of a mask that are mostly inside it.
 
-    The floor beyond a table continues outside and does not count.
+    The floor beyond a table does not count, because it continues outside the region.
     """
     if not (mask & inside).any():
         return 0.0
@@ -307,9 +310,10 @@ def _enclosed_fraction(mask: Mask, inside: Mask) -> float:
 
 
 def _occluded_fraction(cloud: Cloud, crop: Crop, mask: Mask) -> float:
-    """Fraction of the outline where something nearer covers the object.
+    """Fraction of the outline where a nearer surface covers the object.
 
-    Searched at a distance of 1.2 % of the image: an active sensor leaves a shadow between the two.
+    Searches up to 1.2 % of the image width from the outline, because an active sensor has no
+    readings in the occluder's shadow.
     """
     radius = max(1, round(0.012 * cloud.width / crop.step))
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))

@@ -1,6 +1,6 @@
 """Depth image of a frame as a point cloud: rays and depths, points on demand.
 
-Points are computed on demand because a region needs a small part of them. Knows neither planes nor
+Points are computed on demand because a region needs a small part of them. Does not know planes or
 objects. Affine-invariant depth has no scale in metres and is refused here.
 """
 
@@ -21,9 +21,9 @@ Points = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 DepthImage = npt.NDArray[np.float32]
 
-#: Slices of depth in which the scatter is estimated.
+#: Number of depth ranges in which the scatter is estimated.
 _SCATTER_SLICES = 5
-#: Readings; fewer give no estimate of the scatter.
+#: Smallest number of readings for an estimate of the scatter.
 _MIN_READINGS = 200
 
 

@@ -1,6 +1,6 @@
 """Support of one region: which of the frame's planes lies under it, refined near the region.
 
-Knows planes and the surroundings of a region; does not know which pixels are the object.
+Uses planes and the surroundings of a region; does not know which pixels are the object.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from sdvlm_core.geometry.support_plane import Plane
 
 # Values without another source: tuned on the development frames of benchmarks/real_frames.py and
 # on training.simulate.
-#: What is higher over the support than this fraction of the distance, and than this many spreads
-#: of the support's readings, is not the support.
+#: A reading is not part of the support if its height above the support exceeds this fraction of the
+#: distance and this many robust standard deviations (`Plane.spread`).
 MIN_RISE_FRACTION, MIN_RISE_SPREADS = 0.004, 3.0
-#: Pixels; smaller pieces are noise.
+#: Smallest number of pixels of a segment; smaller segments are noise.
 MIN_PIECE_PX = 12
 #: Readings on a plane are this near to it, as a fraction of the distance (or 3 spreads).
 _ON_PLANE_FRACTION = 0.01
@@ -32,7 +32,7 @@ _POINT_REACH_FRACTION = 0.15
 
 
 def min_rise_fraction(plane: Plane) -> float:
-    """Height over a plane above which a reading is not the plane's, as a fraction of its depth."""
+    """Largest height of a plane's own readings above the plane, as a fraction of their depth."""
     return max(MIN_RISE_SPREADS * plane.spread, MIN_RISE_FRACTION)
 
 
@@ -44,7 +44,8 @@ def support_under(
     Searched around the lower half of the region, where an object touches its support.
 
     Returns:
-        The plane, and the heights over it of the whole crop, metres; None, None without a plane.
+        The plane, and the heights of the crop's pixels above it, metres; None, None without a
+        plane.
     """
     plane = _plane_under(cloud, crop, planes) if planes else None
     if plane is None:

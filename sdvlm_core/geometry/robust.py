@@ -1,7 +1,8 @@
 """Robust statistics of many values: median and extent, from a sample where that is enough.
 
 The standard error of a median of 4000 values is 1.25 / sqrt(4000), 2 % of their scatter; using
-all of a hundred thousand values costs time and gains nothing. Knows no points, pixels or sensors.
+all of a hundred thousand values costs time and gains nothing. Does not know points, pixels or
+sensors.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.floating | np.integer]
 
-#: Values of which a median is taken.
+#: Number of values in the sample for a median.
 _MAX_SAMPLE = 4000
 #: Fraction of the values ignored at each end of an extent: stray readings.
 _TAIL_FRACTION = 0.0025

@@ -2,7 +2,7 @@
 
 Measuring, verification, drawing and the node's visualization open the same frame; the first call
 computes, the others reuse. The cache is keyed by the identity of the frame and holds it weakly: an
-entry lives exactly as long as its frame. A frame is immutable, so do not change its arrays in
+entry is removed when its frame is deleted. A frame is immutable, so do not change its arrays in
 place. Does not know regions or objects.
 """
 
@@ -19,12 +19,12 @@ from sdvlm_core.geometry.support_plane import Plane, find_support_planes
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A frame with what all its regions share.
+    """A frame with its point cloud and support planes, which all regions share.
 
     Attributes:
         frame: the RGB-D frame.
-        cloud: its back-projected depth.
-        planes: its horizontal surfaces, the dominant one first.
+        cloud: the back-projected depth of the frame.
+        planes: the horizontal surfaces of the frame, the dominant one first.
     """
 
     frame: RgbdFrame
@@ -34,7 +34,7 @@ class Scene:
 
 @dataclass(eq=False)
 class _Entry:
-    """The computed parts of one frame. They must not refer to it: the frame would never die."""
+    """The computed parts of one frame. A reference to the frame would keep it in memory forever."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     parts: tuple[Cloud, tuple[Plane, ...]] | None = None

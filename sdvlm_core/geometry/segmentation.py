@@ -1,8 +1,8 @@
-"""Segmentation of a crop at depth discontinuities, and the choice of the object's pieces.
+"""Segmentation of a crop at depth discontinuities, and selection of the object's segments.
 
-The object is the piece that fills the middle of the box, stays inside it and has its outline,
-joined with smaller pieces in the box that are close to it in space. Knows pixels, depths and
-heights over the support; does not know where the box came from.
+The object is the segment that fills the middle of the box, is inside the box and matches its
+outline, joined with smaller segments in the box that are close to it in space. Uses pixels, depths
+and heights above the support; does not know the source of the box.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ Labels = npt.NDArray[np.int32]
 #: A depth difference between neighbouring pixels is a border between objects if it exceeds this
 #: fraction of the distance plus the difference on a surface seen at atan(4), about 76 degrees.
 MIN_STEP_FRACTION, _MAX_SLOPE = 0.008, 4.0
-#: Standard deviations: the range of nine readings of one surface stays below it.
+#: In standard deviations: the range of nine readings of one surface is smaller.
 _NOISE_SIGMAS = 6.0
-#: Factors of the step, tried in this order until the object stays inside its box.
+#: Factors on the depth discontinuity threshold, tried in this order until the object is inside its
+#: box.
 _STEP_FACTORS = (1.0, 0.5, 0.25)
-#: Fraction of the main piece that must lie inside the box.
+#: Smallest fraction of the main segment that is inside the box.
 _MIN_MAIN_INSIDE_FRACTION = 0.9
-#: Fraction of another piece that must lie inside the box to be part of the object.
+#: Smallest fraction of another segment inside the box, for it to be part of the object.
 _MIN_INSIDE_FRACTION = 0.7
-#: Largest distance between pieces of one object (holes, self-occlusion): a fraction of the camera
-#: distance, or of the smaller piece's size.
+#: Largest distance between segments of one object (holes, self-occlusion): a fraction of the camera
+#: distance, or of the smaller segment's size.
 _MAX_BRIDGE_FRACTION, _MAX_BRIDGE_SIZE_FRACTION = 0.02, 0.2
 #: 1 sigma of the weight of pixels around the middle of a box, as a fraction of its sides.
 _CENTRE_SIGMA_FRACTION = 0.3
@@ -44,10 +45,11 @@ _CENTRE_SIGMA_FRACTION = 0.3
 def object_in_box(
     cloud: Cloud, crop: Crop, raised: Mask, plane: Plane | None, height: DepthImage | None
 ) -> Mask:
-    """The mask of a box's object among the pixels that rise over its support.
+    """The mask of a box's object among the pixels above its support.
 
-    A piece that continues far outside contains a neighbour that nearly touches the object: smaller
-    steps are tried as borders, and if none separates them, the box itself is the border.
+    A segment that continues far outside the box contains a neighbour that nearly touches the
+    object. Smaller discontinuity thresholds are then tried. If no threshold separates the two
+    objects, the segment is cut at the box.
     """
     first: tuple[Labels, int] | None = None
     for factor in _STEP_FACTORS:
@@ -72,10 +74,11 @@ def object_in_box(
 
 
 def split(cloud: Cloud, crop: Crop, wanted: Mask, step_factor: float = 1.0) -> Labels:
-    """Labels (h, w) of the connected pieces of the wanted pixels, split at depth steps; 0 = none.
+    """Labels (h, w) of the connected segments of a mask, split at depth discontinuities; 0 = none.
 
-    `step_factor` times the usual step is a border. Pixels beside a step mix two depths: they are
-    left out first, then added to a neighbouring piece whose depth they match; the others stay 0.
+    The threshold is `step_factor` times the usual one. Pixels next to a discontinuity mix two
+    depths. They are first left out, then added to a neighbouring segment of matching depth. Pixels
+    that match no segment stay 0.
     """
     kernel, depth = np.ones((3, 3), np.uint8), crop.depth
     # Small holes inside a surface must not split it. At a silhouette a hole takes the far side's
@@ -117,7 +120,7 @@ def _inside_fractions(
 def _main_piece(
     crop: Crop, labels: Labels, total: npt.NDArray[np.intp], inside: npt.NDArray[np.float64]
 ) -> int:
-    """The label of the piece that fills the middle of the box and has its outline; 0 if none."""
+    """Label of the segment that fills the middle of the box and matches its outline; 0 = none."""
     x1, y1, x2, y2 = crop.own_box
     within = (slice(y1, y2), slice(x1, x2))
     down, across = (
@@ -128,8 +131,8 @@ def _main_piece(
     )
     centred = down[:, None] * across * crop.inside[within]
     filled = np.bincount(labels[within].ravel(), weights=centred.ravel(), minlength=len(total))
-    # A detector's box encloses its object, so the object's piece has the same outline. What is
-    # visible through a chair, or stands in front of a box, has another outline.
+    # A detector's box encloses its object, so the object's segment has the same outline. A surface
+    # behind the gaps of a chair, or an object in front of the box, has another outline.
     weight = filled * inside**2 * _outline_match(crop, labels, total)
     weight[0] = 0.0
     main = int(np.argmax(weight))
@@ -139,7 +142,7 @@ def _main_piece(
 def _outline_match(
     crop: Crop, labels: Labels, total: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float64]:
-    """IoU of every label's bounding box with the region's box; 0 for pieces that are noise."""
+    """IoU of every label's bounding box with the region's box; 0 for noise."""
     x1, y1, x2, y2 = crop.own_box
     match = np.zeros(len(total))
     for label, found in enumerate(find_objects(labels), start=1):
@@ -154,7 +157,7 @@ def _outline_match(
 
 
 def _standing_on(crop: Crop, mask: Mask, plane: Plane, height: DepthImage) -> Mask:
-    """The pixels of a piece that rise over its level top and continue outside the region."""
+    """The pixels of a segment that rise above its level top and continue outside the region."""
     within = height[mask & crop.inside]
     rise = min_rise_fraction(plane) * median(crop.depth[mask])
     counts, edges = np.histogram(within, bins=np.arange(rise, within.max() + 2 * rise, rise))
@@ -169,9 +172,9 @@ def _standing_on(crop: Crop, mask: Mask, plane: Plane, height: DepthImage) -> Ma
 def _bridged(
     cloud: Cloud, crop: Crop, labels: Labels, main: int, others: npt.NDArray[np.intp]
 ) -> Mask:
-    """The main piece joined with those of the others that are close to it in space.
+    """The main segment joined with the other segments that are close to it in space.
 
-    Most of a piece must be close, not its edge alone: mixed pixels reach from a chair to the wall.
+    Most of a segment must be close, not only its edge: mixed pixels connect a chair to the wall.
     """
     mask: Mask = labels == main
     if not len(others):

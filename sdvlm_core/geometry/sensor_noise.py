@@ -3,7 +3,7 @@
 At depth z a reading scatters by floor + square z^2: stereo and structured light measure disparity
 (Khoshelham and Elberink, Sensors 2012, for Kinect; Keselman et al., CVPRW 2017, for RealSense);
 for time of flight it grows less. Readings are stored in steps that may grow with z^2, and the
-calibration has a scale error. Does not know what is measured.
+calibration has a scale error. Does not know the measured object.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class DepthNoise:
 
     Attributes:
         floor_m: standard deviation of one reading at z = 0, metres.
-        square_per_m: its growth with z^2, 1 / metre.
+        square_per_m: growth of that standard deviation with z^2, 1 / metre.
         step_m: resolution of the stored value, metres.
         step_square_per_m: growth of that resolution with z^2, 1 / metre.
         edge_px: pixels of a silhouette that are lost or mixed, on each side.

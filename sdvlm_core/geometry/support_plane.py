@@ -31,7 +31,7 @@ _REACH_FRACTION = 0.15
 _BAND_FRACTION = 0.008
 #: Fraction of the readings that must be inliers.
 _MIN_INLIER_FRACTION = 0.03
-#: Readings on the grid; fewer carry no plane.
+#: Smallest number of readings on the grid for a plane.
 _MIN_POINTS = 50
 _MAX_PLANES = 4
 #: Largest angle between two support planes of one frame: seats and shelves are not quite level.
@@ -45,7 +45,7 @@ _MIN_WEIGHT = 0.02
 
 @dataclass(frozen=True)
 class Plane:
-    """Points p with normal . p + offset = 0; the camera is on the positive side.
+    """The points p with normal . p + offset = 0. The camera is on the positive side.
 
     Attributes:
         normal: unit vector, up.

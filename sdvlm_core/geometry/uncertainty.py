@@ -2,14 +2,14 @@
 
 Error sources are taken as independent, so they add as squares:
 
-- reading: scatter of one depth reading. The extreme of many readings still has about one
-  reading's scatter.
+- reading: scatter of one depth reading. The extreme of many readings scatters about as much as one
+  reading.
 - silhouette: pixels at the outline that are lost or mixed with the background, on each side.
 - calibration: scale error of the depth camera, a fraction of every length.
 - support: unevenness of the support plane, where height starts.
-- hidden depth: what the visible side may hide behind itself.
+- hidden depth: extent behind the visible side.
 - base: the object may end anywhere between its lowest reading and the support.
-- cut: what an occluder or the image's border hides.
+- cut: extent that an occluder or the image's border hides.
 
 Does not know pixels, planes or depth images beyond these numbers, and issues no warnings.
 """
@@ -61,9 +61,9 @@ def std_devs(
         pixels: the object's pixels, with what surrounds them.
         points: (N, 3) the object's points, metres.
         pixel_m: size of one pixel at the object's distance, metres.
-        noise: of the depth camera.
-        clearance_m: height of the lowest reading over the support, where the object may reach
-            down to it; 0 = it ends where it was seen to end.
+        noise: noise model of the depth camera.
+        clearance_m: height of the lowest reading above the support, if the object may extend down
+            to the support; 0 = the object ends at its lowest reading.
     """
     z = median(points[:, 2])
     reading, silhouette = noise.reading_std_dev(z), noise.edge_px * pixel_m
@@ -108,6 +108,6 @@ def _horizontal_view(box: UprightBox) -> Points:
 
 
 def _cut_fraction(pixels: ObjectPixels) -> float:
-    """1 sigma, as a fraction of a size, of what an occluder or the border hides."""
+    """1 sigma of the extent that an occluder or the border hides, as a fraction of a size."""
     cut = _CUT_FRACTION * (pixels.occluded_fraction if pixels.is_occluded else 0.0)
     return max(cut, _CUT_FRACTION / 2 if pixels.truncated else 0.0)

@@ -1,9 +1,9 @@
-"""Points of one object over a plane -> its upright box: centre, length, width, height.
+"""Points of one object above a plane -> its upright box: centre, length, width, height.
 
 Only the side that faces the camera is visible. The two ends of the silhouette show the centre of a
 centrally symmetric object, and the far side is the near side turned about it; inferred points are
 dropped where the camera saw something behind them. Works in float64 and in coordinates of the
-plane, so moving the scene changes nothing. Knows no pixels, regions or sensors.
+plane, so moving the scene changes nothing. Does not know pixels, regions or sensors.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class UprightBox:
         centre: (3,) middle of the box.
         axes: (3, 3) unit rows along length, width and height.
         size: (3,) length >= width, both horizontal, and height.
-        bottom: height of its lower face over the plane.
+        bottom: height of the lower face above the plane.
         surface: (M, 3) the visible points and the inferred far side, without the few far outside
             the box: mixed readings between the object and its background.
         visible_depth: visible extent along the horizontal view.
@@ -97,7 +97,8 @@ def upright_box(
         points: on the object's surface.
         plane: defines the up axis and, with `standing`, the object's lower end.
         rim: distance from the outermost points to the silhouette, metres: half a pixel.
-        hidden: function (M, 3) points -> (M,) bool: may they exist although they were not seen?
+        hidden: function points (M, 3) -> (M,) bool: whether a point may exist although no reading
+            shows it.
         standing: the object rests on the plane; otherwise it ends at its lowest point.
     """
     up = np.array(plane.normal)
@@ -180,7 +181,7 @@ def _footprint(flat: Points, mirrored: Points, shape: _Shape | None) -> tuple[_R
     Args:
         flat: (N, 2) visible points.
         mirrored: (M, 2) inferred points of the far side.
-        shape: what the near outline suggests.
+        shape: the footprint inferred from the near outline.
     """
     visible = extent(flat[:, 1])
     if shape is not None and shape.half_depth is not None:
