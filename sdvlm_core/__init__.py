@@ -6,8 +6,8 @@
     frame = sdvlm.read_frame("color.png", "depth.png", "intrinsics.json")
     answer = engine.open(frame).ask("How tall is the red mug?")
 
-The names below are imported when they are first used: importing this package loads neither torch
-nor NumPy, and changes nothing outside itself.
+The names below are imported when they are first used: importing this package does not load torch or
+NumPy, and has no side effects.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class SdvlmError(Exception):
-    """Base of every refusal that sdvlm raises on purpose."""
+    """Base class of all errors that sdvlm raises on purpose."""
 
 
 class FrameError(SdvlmError):

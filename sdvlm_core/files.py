@@ -22,7 +22,7 @@ def read_json(path: Path, refusal: type[Exception] = ValueError) -> dict[str, An
     """Read one JSON object from a file.
 
     Raises:
-        refusal: the file is unreadable, not JSON, or not an object; names the file.
+        refusal: the file is unreadable, not JSON, or not an object. The message names the file.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -128,7 +128,7 @@ class RgbdFrame:
     Attributes:
         rgb: (H, W, 3) uint8, red first.
         depth: (H, W) float32 metres along +Z, NaN = no reading; None = no depth.
-        intrinsics: of the colour image; None = unknown.
+        intrinsics: intrinsics of the colour image; None = unknown.
         stamp_ns: acquisition time, nanoseconds; 0 = unknown.
         frame_id: the colour optical frame (REP-103).
         depth_source: `sensor`, `estimated_metric`, or `estimated_relative` (affine-invariant: the

@@ -1,8 +1,8 @@
-"""A recorded ROS 2 bag -> frames, without ROS: finds the topics, reads and pairs the messages.
+"""Reads frames from a recorded ROS 2 bag, without ROS: finds the topics and pairs the messages.
 
 Reads every bag that `rosbags` reads (sqlite3 and mcap, a directory or one file, compressed or not)
-as a stream; at most a few dozen undecoded messages are in memory. Pairs messages by header stamp
-with the rule of `camera.pairing`. Does not know questions or models.
+as a stream, with at most a few dozen undecoded messages in memory. Pairs messages by header stamp
+as `camera.pairing` defines. Does not know questions or models.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader
     from rosbags.typesys.store import Typestore
 
-#: A deserialized message: `rosbags` makes the classes at run time.
+#: A deserialized message. Untyped, because `rosbags` creates the message classes at run time.
 Message: TypeAlias = Any
 
 #: Names of the node's inputs, raw and as image_transport compresses them.
@@ -54,17 +54,17 @@ INFO_NAMES = ("rgb/camera_info",)
 _IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 _SLOP_OPTION = "--sync-slop"
-# A colour image waits for its partners until this many newer colour images have been read.
+# A colour image waits for its depth and camera info for at most this many newer colour images.
 _MAX_WAITING_IMAGES = 8
-# Buffered messages of depth and of camera info; about one second of a camera.
+# Capacity of the depth and of the camera info buffer: about one second at 30 Hz.
 _MAX_BUFFERED_MESSAGES = 32
-# The stamp of a colour message that is too short to have a header.
+# Stands for the stamp of a colour message that is too short to have a header.
 _NO_HEADER_NS = -1
 
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics of the three streams; `depth` is None if depth is estimated."""
+    """Topics of colour, depth and camera info; `depth` is None if depth is estimated."""
 
     color: str
     depth: str | None
@@ -81,11 +81,11 @@ class BagMessage(StampedMessage):
 
 @dataclass(frozen=True, eq=False)
 class BagFrame:
-    """A colour image with its depth and camera info, undecoded, or the reason why one is missing.
+    """An undecoded colour image with its depth and camera info, or the error if one is missing.
 
     Attributes:
-        index: of the colour image on its topic, from 0.
-        refusal: None = the frame is complete.
+        index: number of the colour image on its topic, from 0.
+        refusal: the error that `decode` raises; None = the frame is complete.
     """
 
     index: int
@@ -137,7 +137,7 @@ def stream(
     try:
         if chosen:  # rosbags reads every topic if the list is empty
             yield from reader.messages(chosen)
-    except Exception as error:  # as above
+    except Exception as error:  # the type depends on the damaged part, as in `open_bag`
         raise BagError(f"{reader.path} cannot be read further: {error}") from error
 
 
@@ -148,9 +148,10 @@ def find_topics(
     info: str | None = None,
     with_depth: bool = True,
 ) -> Topics:
-    """The given topics; else those with the usual names; else the only ones that fit.
+    """Select the topics of colour, depth and camera info.
 
-    The encoding or format of its first message decides what an image topic contains, not its name.
+    Uses the given topic; otherwise a topic with a usual name; otherwise the only topic with
+    matching content. The encoding or format of an image topic's first message is its content.
 
     Raises:
         BagError: a topic is missing or ambiguous; lists the bag's topics.
@@ -201,7 +202,7 @@ def _info_topic(reader: Reader, infos: list[str], given: str | None, color: str)
         if name in infos:
             return name
         raise _ambiguous(reader, Input.INFO, f"the bag has no camera info on {name}")
-    # Drivers publish it beside the image; other cameras may have their own.
+    # Drivers publish camera_info in the image's namespace; it may not be the only camera_info.
     image = color.removesuffix("/compressed")
     beside = image.rsplit("/", 1)[0] + "/camera_info"
     if beside in infos:
@@ -240,7 +241,7 @@ def _first_messages(reader: Reader, topics: list[str]) -> dict[str, Message]:
     for connection, _, data in stream(reader, topics):
         if connection.topic in pending:
             pending.discard(connection.topic)
-            # An unreadable topic can still be named by the user; its frames become errors.
+            # The user can still select an unreadable topic. Its frames are then errors.
             with suppress(FrameError):
                 first[connection.topic] = deserialize(data, connection.msgtype)
         if not pending:
@@ -267,7 +268,7 @@ def _messages(reader: Reader, topics: Topics) -> Iterator[tuple[Input, BagMessag
             stamp_ns = serialized_stamp_ns(data)
         except FrameError:
             if kind is not Input.COLOR:
-                continue  # without a stamp it has no frame; the colour image reports it missing
+                continue  # cannot be paired without a stamp; its colour image reports it as missing
             stamp_ns = _NO_HEADER_NS
         yield kind, BagMessage(stamp_ns, data, bag_ns, connection.msgtype)
 
@@ -275,10 +276,10 @@ def _messages(reader: Reader, topics: Topics) -> Iterator[tuple[Input, BagMessag
 def pair(
     messages: Iterable[tuple[Input, BagMessage]], slop_ns: int, with_depth: bool = True
 ) -> Iterator[BagFrame]:
-    """Colour images with the nearest depth and camera info, each as soon as these are certain.
+    """Yield each colour image with the nearest depth and camera info.
 
-    A colour image waits until no nearer message can follow, for at most eight newer colour images:
-    its partners may be recorded before it or after it.
+    A matching message may be recorded before or after its colour image. A colour image is yielded
+    when no nearer message can follow, or after eight newer colour images.
     """
     partners = (Input.DEPTH, Input.INFO) if with_depth else (Input.INFO,)
     buffers: _Buffers = {kind: deque(maxlen=_MAX_BUFFERED_MESSAGES) for kind in partners}

@@ -1,7 +1,7 @@
 """Builds ROS messages through a factory: the same fields with rclpy's and with rosbags' classes.
 
 A factory makes one message of a type name and its fields. Every field is given, because the classes
-of `rosbags` have no defaults. Does not know topics, nor which library makes the messages.
+of `rosbags` have no defaults. Does not know topics, or which library makes the messages.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def marker(
     Args:
         namespace, number: identify the marker; the next one with both replaces it.
         orientation: quaternion x, y, z, w.
-        points: of a LINE_STRIP or LINE_LIST, metres in the header's frame.
+        points: vertices of a LINE_STRIP or LINE_LIST, metres in the header's frame.
         point_colors: one for each point, or none.
         lifetime_s: 0 = until it is replaced or removed.
     """

@@ -33,7 +33,7 @@ class StampedMessage:
 
 Stamped = TypeVar("Stamped", bound=StampedMessage)
 
-#: The error for each input that a colour image may lack, in the order in which they are checked.
+#: The error for each missing input of a colour image, in the order of the checks.
 PARTNER_ERRORS: dict[Input, type[FrameError]] = {
     Input.DEPTH: DepthError,
     Input.INFO: IntrinsicsError,
@@ -44,8 +44,8 @@ def nearest(messages: Reversible[Stamped], stamp_ns: int, slop_ns: int) -> Stamp
     """The message nearest in stamp; None if no message is within the slop.
 
     Args:
-        messages: in the order of arrival. Of two equally near messages the newer one is returned:
-            a bag played in a loop repeats its stamps.
+        messages: in the order of arrival. If two are equally near, the newer one is returned,
+            because a bag played in a loop repeats its stamps.
         slop_ns: largest accepted difference of stamps, nanoseconds.
     """
     best = min(reversed(messages), key=lambda m: abs(m.stamp_ns - stamp_ns), default=None)
@@ -57,10 +57,10 @@ def nearest(messages: Reversible[Stamped], stamp_ns: int, slop_ns: int) -> Stamp
 def missing_partner(
     kind: Input, messages: Reversible[Stamped], stamp_ns: int, slop_ns: int, slop_option: str
 ) -> str:
-    """Why a colour image has no partner of this kind, with the distance of the nearest message.
+    """Why a colour image has no matching message, with the distance of the nearest one.
 
     Args:
-        stamp_ns: of the colour image.
+        stamp_ns: stamp of the colour image.
         slop_option: how the caller's user sets `slop_ns`, e.g. `--sync-slop`.
     """
     offsets_ns = [abs(message.stamp_ns - stamp_ns) for message in reversed(messages)]

@@ -1,7 +1,7 @@
 """The command `sdvlm`: collects the subcommands; entry point of the console script.
 
-Exit status 0 = answered, 1 = refused with the reason on stderr, 2 = wrong usage. With --json there
-is exactly one JSON document on stdout, after a refusal too (`{"error": ...}`); everything else goes
+Exit status 0 = success, 1 = error with the reason on stderr, 2 = wrong usage. With --json there
+is exactly one JSON document on stdout, also for an error (`{"error": ...}`); everything else goes
 to stderr. Does not know what a subcommand does; importing it loads no torch and no ROS.
 """
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
-    help="Measured answers to spatial questions about an RGB-D camera's picture.",
+    help="Measured answers to spatial questions about an RGB-D camera's image.",
 )
 
 
@@ -45,7 +45,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
-    """Measured answers to spatial questions about an RGB-D camera's picture."""
+    """Measured answers to spatial questions about an RGB-D camera's image."""
 
 
 # In the order of --help.

@@ -54,7 +54,7 @@ def ask(
     model: options.Model = "nano",
     estimate_depth: Annotated[
         str | None,
-        typer.Option(help="A depth estimator, directory or name, for a picture without depth."),
+        typer.Option(help="A depth estimator, directory or name, for an image without depth."),
     ] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -68,7 +68,7 @@ def ask(
     sensor: options.Sensor = "realsense",
     as_json: options.AsJson = False,
 ) -> None:
-    """Ask one question about one picture, with its depth or with estimated depth.
+    """Ask one question about one image, with its depth or with estimated depth.
 
     The objects of --region and --point are measured from depth, as `sdvlm measure` does, and
     printed with the answer; with --verify the answer's lengths are checked against them.

@@ -1,6 +1,6 @@
 """`sdvlm bench`: how long a model takes on this machine.
 
-One picture, one question, the engine as it is. Does not time the node, memory or the full-size
+Times one image and one question in the engine. Does not time the node, memory or the full-size
 model: benchmarks/ in the repository does.
 """
 
@@ -47,7 +47,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Pictures; the times are medians.")] = 10,
     as_json: options.AsJson = False,
 ) -> None:
-    """Time a model on this machine: a picture, a question, an answer, one more answer.
+    """Time a model on this machine: an image, a question, an answer, one more answer.
 
     Examples:
 
@@ -74,9 +74,9 @@ def bench(
 def measure(engine: SpatialEngine, rounds: Iterable[int]) -> dict[str, Any]:
     """Medians in seconds over the rounds; one round before them warms up and does not count.
 
-    `encode_s` is the picture (vision tower, projector, depth code, prompt prefix), `prefill_s` the
+    `encode_s` is the image (vision tower, projector, depth code, prompt prefix), `prefill_s` the
     question up to the first token, `decode_s` the `tokens` after it. `first_answer_s` is the time
-    from a new picture to its answer, `next_answer_s` to one more answer from the open session.
+    from a new image to its answer, `next_answer_s` to one more answer from the open session.
     """
     frame = _frame()
     seconds: dict[str, list[float]] = defaultdict(list)

@@ -44,7 +44,7 @@ class State(str, Enum):
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one check; `remedy` says how to fix it, "" = nothing to fix."""
+    """The result of one check; `remedy` states how to fix the problem, "" = no problem."""
 
     name: str
     state: State

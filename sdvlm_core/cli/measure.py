@@ -1,6 +1,6 @@
-"""`sdvlm measure`: objects in image files are measured from depth; JSON, a table and a picture.
+"""`sdvlm measure`: measures objects in image files from depth; prints JSON or a table, and draws.
 
-Owns the form of what it prints. Does not measure (`geometry`).
+Defines the format of its output. Does not measure (`geometry`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def measure(
     depth_scale: options.DepthScale = 0.001,
     sensor: options.Sensor = "realsense",
     draw: Annotated[
-        Path | None, typer.Option(help="Write the picture with all measurements drawn.")
+        Path | None, typer.Option(help="Write the image with all measurements drawn.")
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -76,7 +76,7 @@ def _write_drawing(
     found: tuple[Measured, ...],
     pairs: tuple[Pair, ...],
 ) -> None:
-    """Write the picture with all measurements drawn; the distance line only for a single pair.
+    """Write the image with all measurements drawn; the distance line only for a single pair.
 
     Raises:
         QueryError: the file cannot be written.
@@ -92,7 +92,7 @@ def _write_drawing(
         written = False
     if not written:
         raise QueryError(
-            f"cannot write a picture to {path}: the directory is missing, or it is not .png or .jpg"
+            f"cannot write an image to {path}: the directory is missing, or it is not .png or .jpg"
         )
 
 

@@ -1,4 +1,4 @@
-"""How every command prints and fails: JSON on stdout, all else on stderr, refusals as status 1.
+"""How every command prints and fails: JSON on stdout, all else on stderr, errors as status 1.
 
 Does not know what a command does.
 """

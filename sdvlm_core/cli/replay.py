@@ -169,7 +169,7 @@ def replay_bag(chosen: ReplayOptions) -> Outcome:
     """Answer the questions, then write the outputs; prints on stderr what was done.
 
     Raises:
-        SdvlmError: a refusal; answers written before it are kept.
+        SdvlmError: the replay cannot start or continue; answers written before are kept.
     """
     questions = read_questions(chosen.questions)
     with open_bag(chosen.bag) as reader:
