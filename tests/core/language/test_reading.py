@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
+import sys
+from types import FrameType
 
 import pytest
 from hypothesis import given, settings
@@ -600,20 +601,29 @@ HOSTILE = [
 ]
 
 
+def _calls(text: str) -> int:
+    """Function calls, built-in ones included, that reading takes: the same on every machine."""
+    calls = 0
+
+    def count(_: FrameType, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        measurements("What is the width of the lamp?", parse(text))
+        measurements(text, Reading(""))
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:12]))
-def test_ten_thousand_hostile_characters_take_less_than_a_second(text: str) -> None:
-    start = time.process_time()
-    measurements("What is the width of the lamp?", parse(text))
-    measurements(text, Reading(""))
-    assert time.process_time() - start < 1.0
+def test_the_work_grows_linearly_with_hostile_text(text: str) -> None:
+    # benchmarks/reading.py measures the time, which a regular expression could still waste.
+    assert _calls(text[:2400]) < 5 * _calls(text[:600]) + 1000
 
 
-def test_time_grows_linearly_with_the_text() -> None:
-    def seconds(text: str) -> float:
-        start = time.process_time()
-        measurements("What is the height of the lamp?", parse(text))
-        return time.process_time() - start
-
+def test_the_work_grows_linearly_with_a_long_answer() -> None:
     unit = "the height of the lamp and the cup are 1.2 m and 3 ft, so (0.1,0.2) no "
-    short = min(seconds(unit * 100) for _ in range(3))
-    assert min(seconds(unit * 800) for _ in range(2)) < 8 * short * 3
+    assert _calls(unit * 64) < 9 * _calls(unit * 8)
