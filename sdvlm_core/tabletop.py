@@ -1,7 +1,7 @@
 """A simulated table with objects of exactly known sizes, seen by a camera from above.
 
 For bring-up without hardware and for tests: `TABLE` is the ground truth. Intersects rays with a
-plane, boxes and cylinders; no shadows. Does not know the scenes that nano was trained on, nor ROS
+plane, boxes and cylinders; no shadows. Does not know the scenes that nano was trained on, or ROS
 (`sdvlm_ros.simulated_camera` publishes it).
 """
 

@@ -3,7 +3,7 @@
 Locates the objects of an answer (the caller's regions; otherwise the model is asked for their
 coordinates, one short question each on the open session), measures them (`geometry`), and compares
 each length with its measurement. Fuses the two only if they agree; a disagreement is reported and
-both values stay. Knows answers, sessions and measurements; does not know messages or requests.
+both values stay. Uses answers, sessions and measurements; does not know messages or requests.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Check:
 
     Attributes:
         claim: the model's length.
-        measurement: geometry's; None if nothing was measured.
+        measurement: the measurement from depth; None if nothing was measured.
         agrees: None if it cannot be decided.
-        reason: why, as text for logs and people.
-        warnings: of the measured objects.
-        objects: what was measured, one or two objects.
+        reason: the reason for `agrees`, as text for logs and people.
+        warnings: warnings of the measured objects.
+        objects: the measured objects, one or two.
     """
 
     claim: Measurement
@@ -75,11 +75,11 @@ def verify(
     deadline: float | None = None,
     cancel: threading.Event | None = None,
 ) -> tuple[SpatialAnswer, tuple[Check, ...]]:
-    """Measure what an answer's lengths are about, and compare.
+    """Measure the objects of an answer's lengths, and compare the lengths.
 
     Args:
-        session: of the answer's frame.
-        answer: what the session answered.
+        session: the session of the answer's frame.
+        answer: the answer of the session.
         regions: the objects' regions by label; the model is asked for the other objects.
         sensor: preset of `sensor_noise`.
         deadline: as in `FrameSession.ask`.
@@ -92,7 +92,7 @@ def verify(
 
     Raises:
         QueryError: a region lies outside the image, or the sensor is unknown.
-        QueryTimeout, QueryCanceled, ModelMemoryError: of the questions that locate the objects.
+        QueryTimeout, QueryCanceled, ModelMemoryError: from the questions that locate the objects.
     """
     claims = [m for m in answer.measurements if m.kind is Kind.DISTANCE or m.kind in _SIZES]
     if not claims:
@@ -122,7 +122,7 @@ def lengths_agree(a: float, b: float) -> bool:
 
 
 def fused(claim: Measurement, measurement: Measurement) -> Measurement:
-    """The mean of both, weighted by inverse variance.
+    """The mean of claim and measurement, weighted by inverse variance.
 
     A claim without a standard deviation gets the one that the agreement rule implies.
     """
@@ -260,7 +260,7 @@ def _names_in(label: str, objects: _Objects) -> tuple[str, ...]:
 def _compared(
     claim: Measurement, value_m: float, std_dev_m: float, objects: tuple[Measured, ...]
 ) -> Check:
-    """Compare a claim with what was measured for it; undecided if that is unfit to act on."""
+    """Compare a claim with its measurement; undecided if the measurement is unfit to act on."""
     warnings = tuple(dict.fromkeys(code for one in objects for code in one.warnings))
     codes = ", ".join(sorted(code.value for code in UNFIT.intersection(warnings)))
     if math.isnan(value_m):

@@ -96,7 +96,7 @@ class Measured:
     """One region's object: metres in the colour optical frame; NaN = unknown, never 0.
 
     Attributes:
-        label: the region's.
+        label: label of the region.
         position_m: centre of the upright box.
         camera_distance_m: from the camera to that centre.
         length_m, width_m: horizontal sides, length >= width.
@@ -104,8 +104,8 @@ class Measured:
         std_dev: 1 sigma by STD_DEV_KEYS, metres; position_m holds for each axis.
         valid_fraction: fraction of the region's pixels with a depth reading.
         warnings: what may be wrong with the values.
-        region: what was asked for.
-        box, pixels: what the values come from; None without enough readings.
+        region: the requested region.
+        box, pixels: the source of the values; None without enough readings.
     """
 
     label: str

@@ -1,9 +1,9 @@
 """Text -> SI measurements: the values that an answer states for what was asked.
 
 `parse` reads a text without its question: quantities (`quantities`), image points, yes or no, and
-whether it denies that an object exists. `measurements` reads it together with the question: which
-number is the width, of which object, and which is only a reference that the question stated. A
-number whose meaning neither text states is left out, never guessed.
+whether the text denies that an object exists. `measurements` reads it together with the question:
+which number is the width, of which object, and which is only a reference that the question stated.
+A number whose meaning neither text states is left out, never guessed.
 
 Reads English and the answer forms of MSMU. Does not know frames, models or the true values.
 """
@@ -40,7 +40,7 @@ class Reading:
         quantities: every quantity in it, in order.
         image_points: every "(u, v)" with both values in [0, 1]; other pairs are ignored.
         yes: True for "Yes, ...", "Indeed, ..."; False for "No, ..."; None = neither.
-        absent: it denies that an object exists ("There is no sofa in the image.").
+        absent: the text denies that an object exists ("There is no sofa in the image.").
     """
 
     text: str
@@ -173,7 +173,7 @@ def _is_given(statement: Statement, given: Sequence[Statement], label: str) -> b
 def _concluded(found: list[tuple[Statement, _Parts]]) -> list[tuple[Statement, _Parts]]:
     """The statements of the last conclusion ("so ..."); all if there is none.
 
-    What leads to a conclusion is not the answer.
+    Numbers before a conclusion are not the answer.
     """
     last = max((s.sentence for s, _ in found if s.concluded), default=None)
     if last is None:

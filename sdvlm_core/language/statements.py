@@ -1,14 +1,14 @@
-"""Quantities -> statements: which measure ("width") of which object each number states.
+"""Quantities -> statements: assigns to each number its measure ("width") and its object.
 
-Reads a text sentence by sentence, from quantity to quantity, and interprets the words between:
+Reads a text sentence by sentence. The words between two quantities define measure and label:
 
     "the width of the lamp is 0.3 m"     measure before the number, label after "of"
     "the lamp is 0.3 m wide"             label before the verb, measure after the number
-    "... and the chair is 0.4 m"         measure kept from the number before
+    "... and the chair is 0.4 m"         measure inherited from the previous number
     "the height of A, B and C are a, b and c"   labels assigned in order
 
 Numbers after "since ..." are marked as references, numbers after "so ..." as conclusions. Does not
-know what was asked, and adds no measure or label that the text does not contain.
+know the question. Never adds a measure or label that is not in the text.
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ class Statement(NamedTuple):
     measure: str | None  # a value of NOUNS; None = not stated
     label: str  # "" = not stated
     sentence: int  # index of the sentence in the text
-    reference: bool  # "since the width of R is ...", or "(4.9 ft)": known or stated before
+    reference: bool  # after "since ...", or a repetition in brackets: "(4.9 ft)"
     concluded: bool  # after "so ..."
     following: tuple[str, ...]  # up to four words after the number, lower case
 
 
 def find_statements(text: str, quantities: Sequence[Quantity]) -> Iterator[Statement]:
-    """The statement about each quantity of `text`, in order. Never raises; linear time."""
+    """Yield the statement of each quantity in `text`, in order. Never raises; linear time."""
     sentence = 0
     numbers: list[tuple[Quantity, ...]] = []
-    gaps: list[list[Token]] = [[]]  # gaps[k] is before numbers[k]; the last one is after them all
+    gaps: list[list[Token]] = [[]]  # gaps[k]: tokens before numbers[k]; the last: after all numbers
     for piece in _pieces(text, quantities):
         if not isinstance(piece, Token):
             numbers.append(piece)
@@ -85,7 +85,7 @@ def find_statements(text: str, quantities: Sequence[Quantity]) -> Iterator[State
 
 
 def _pieces(text: str, quantities: Sequence[Quantity]) -> Iterator[Token | tuple[Quantity, ...]]:
-    """The tokens of `text` with every quantity, or product of quantities, in its place."""
+    """Yield the tokens of `text`; a quantity or product replaces the tokens that it spans."""
     groups: list[list[Quantity]] = []
     for quantity in quantities:
         if groups and quantity.product >= 0 and groups[-1][-1].product == quantity.product:
@@ -95,7 +95,7 @@ def _pieces(text: str, quantities: Sequence[Quantity]) -> Iterator[Token | tuple
     at = 0
     for token in tokenize(text):
         if at < len(groups) and token.start >= groups[at][0].span[0]:
-            if token.end >= groups[at][-1].span[1]:  # the group replaces its last token
+            if token.end >= groups[at][-1].span[1]:  # yield the group at its last token
                 yield tuple(groups[at])
                 at += 1
         else:
@@ -112,13 +112,13 @@ def _sentence(
     label, concluded = "", False
     reference = bool(gaps[0]) and gaps[0][0].text in _SINCE
     pending: list[str] = []  # labels of a list whose numbers follow
-    used = 0  # words of this gap that belong to the number before it
+    used = 0  # number of words in this gap that belong to the previous number
     for at, number in enumerate(numbers):
         gap, following = gaps[at][used:], gaps[at + 1]
         words = [token.text for token in gap]
         listed = at > 0 and set(words) <= {",", "and"}
         if at > 0 and not listed and ("," in words or not _CLAUSES.isdisjoint(words)):
-            reference = False  # the clause of "since" is over
+            reference = False  # end of the "since" clause
         concluded = concluded or not _HENCE.isdisjoint(words)
         noun = max((i for i, word in enumerate(words) if word in NOUNS), default=None)
         stated, used = _measure_after([token.text for token in following[:2]])
@@ -138,8 +138,8 @@ def _sentence(
 
 
 def _lists(gaps: Sequence[Sequence[Token]], at: int, count: int) -> bool:
-    """Whether number `at` opens a list "a, b and c" of exactly `count` numbers."""
-    inner = gaps[at + 1 : at + count + 1]  # the last of them is after the list
+    """Whether number `at` is the first of exactly `count` numbers in a list "a, b and c"."""
+    inner = gaps[at + 1 : at + count + 1]  # the last one follows the list
     joined = [{token.text for token in gap} <= {",", "and"} for gap in inner]
     return (
         len(inner) == count and all(joined[:-1]) and (at + count + 1 == len(gaps) or not joined[-1])
@@ -147,7 +147,7 @@ def _lists(gaps: Sequence[Sequence[Token]], at: int, count: int) -> bool:
 
 
 def _measure_after(words: Sequence[str]) -> tuple[str | None, int]:
-    """The measure after a number ("tall", "in width"), and its number of words."""
+    """The measure after a number ("tall", "in width"), and how many words it has."""
     if words and words[0] in ADJECTIVES:
         return ADJECTIVES[words[0]], 1
     if len(words) > 1 and words[0] == "in" and words[1] in NOUNS:
@@ -194,10 +194,10 @@ def _subject(gap: Sequence[Token], text: str) -> str:
 
 
 def pair_of(tokens: Sequence[Token], text: str) -> str:
-    """The two objects after "between", or of "from ... to", as "A and B"; "" if there are none."""
+    """The two objects of "between A and B" or "from A to B", as "A and B"; "" if there are none."""
     start = next((i for i, t in enumerate(tokens) if t.text in ("between", "from")), None)
     pair = "" if start is None else join_names(tokens[start + 1 :], text)
-    return pair if " and " in pair else ""  # not the "from each other" of "apart from each other"
+    return pair if " and " in pair else ""  # "apart from each other" names no pair
 
 
 def join_names(tokens: Sequence[Token], text: str) -> str:
@@ -208,12 +208,12 @@ def join_names(tokens: Sequence[Token], text: str) -> str:
 
 
 def phrase(tokens: Sequence[Token], text: str) -> str:
-    """The words up to a verb or a phrase of place, as written, without outer articles."""
+    """The words before a verb or a place ("in the image"), without articles at either end."""
     end = len(tokens)
     for at, token in enumerate(tokens):
         following = {t.text for t in tokens[at + 1 : at + 3]}
         place = token.text == "in" and not following.isdisjoint(_PLACES | UNITS.keys())
-        asks = token.text == "can" and not following.isdisjoint(("you", "we", "i"))  # not a tin can
+        asks = token.text == "can" and not following.isdisjoint(("you", "we", "i"))  # no tin can
         if token.text in _VERBS or place or asks or token.text in ("?", ".", ";"):
             end = at
             break

@@ -26,7 +26,7 @@ TokenKind = Literal["number", "word", "mark", "prime", "point"]
 
 
 class Token(NamedTuple):
-    """A piece of text, `source[start:end]`.
+    """A token: the text `source[start:end]`.
 
     `text` is in lower case, with ASCII quotes and dashes. `value` is set for a number, `pair` for a
     point.

@@ -47,7 +47,7 @@ def raw(pieces: Sequence[str], probabilities: Sequence[float]) -> float:
 
     Args:
         pieces: the text of each token.
-        probabilities: of each token, in (0, 1].
+        probabilities: the probability of each token, in (0, 1].
     """
     deciding = []
     significant = 0

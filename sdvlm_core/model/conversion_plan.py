@@ -35,7 +35,7 @@ class Source:
     """One released file.
 
     Attributes:
-        shapes: of its tensors, by their names in the file.
+        shapes: shapes of the tensors, by their names in the file.
         names: name in the file -> released name, for the tensors that are converted.
     """
 
@@ -78,8 +78,8 @@ def plan(
 
     Args:
         vision_tower: a CLIP directory to take the tower from, instead of from the checkpoint.
-        orientation: of the depth code; by default what config.json's `gt_depth` says the weights
-            were trained with (`direct` for sensor depth, else `inverse`). Without `parity` only.
+        orientation: orientation of the depth code. The default follows from `gt_depth` in
+            config.json: `direct` for training with sensor depth, else `inverse`. Not with `parity`.
         parity: convert for the released forward pass with its defects, not the corrected one.
 
     Raises:

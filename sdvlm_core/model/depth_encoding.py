@@ -49,7 +49,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class EncodingSettings:
-    """How a model's image tokens carry depth; stored in its config.json as `depth_encoding`.
+    """How depth is added to a model's image tokens: `depth_encoding` in its config.json.
 
     Attributes:
         kind: `relative` (the paper: per-image min-max x 100), `metric` (log-depth, absolute),
@@ -57,7 +57,7 @@ class EncodingSettings:
         alignment: `padded` pools on the square canvas CLIP sees; `reference` on the un-padded
             frame with the released code's windows, overlapping for estimated depth and truncated
             for a sensor's; a cell of `relative` without a reading then counts as 0.
-        orientation: of `relative` only; `inverse` grows towards the camera, `direct` away, and
+        orientation: for `relative` only. `inverse` grows towards the camera, `direct` away from it;
             `source`, as released, is `inverse` for a relative estimate and `direct` for metres.
         gain: factor on the code before it is added; 1.0 in the paper.
         normalize_features: scale each projected feature to unit variance first, so that a code of

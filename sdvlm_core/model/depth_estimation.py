@@ -40,7 +40,7 @@ _OFFSET_CELLS = 0.1  # DINOv2's, against rounding when position embeddings are r
 
 @dataclass(frozen=True, eq=False)
 class DepthEstimator:
-    """A depth network ready to run; `source` says what its output is."""
+    """A depth network ready to run; `source` is the `depth_source` of its output."""
 
     name: str
     model: DepthAnythingForDepthEstimation | DepthProForDepthEstimation
@@ -131,8 +131,8 @@ def estimate(
 ) -> tuple[npt.NDArray[np.float32], CameraIntrinsics | None]:
     """Depth (H, W) float32 of an image (H, W, 3) uint8, and the camera's intrinsics.
 
-    As `estimator.source` says, depth is metres, or inverse depth up to scale and shift (larger =
-    nearer). Unknown intrinsics are estimated if the network can, else None.
+    Depth is metres, or inverse depth up to scale and shift (larger = nearer), see
+    `estimator.source`. Unknown intrinsics are estimated if the network can, else None.
 
     Raises:
         IntrinsicsError: the network needs intrinsics and they are unknown.

@@ -31,7 +31,7 @@ class Generated:
         tokenizer: turns ids into text.
         stop: the text ends before this string; "" = no such string.
         token_ids: without the end-of-sequence token.
-        probabilities: of each token when it was chosen.
+        probabilities: the probability of each token when it was chosen.
         prefill_s: seconds until the first token was chosen.
         decode_s: seconds after that; 0 until the loop ends.
     """
@@ -60,7 +60,7 @@ class Generated:
     def is_stable(self) -> bool:
         """Whether later tokens only append to `text`.
 
-        They change it while it ends in an incomplete character or in the start of a stop string.
+        Not while the text ends in an incomplete character or in the start of a stop string.
         """
         text = self.text
         partial = (self.stop[:length] for length in range(1, len(self.stop)))
@@ -76,9 +76,9 @@ def truncated(text: str, stop: str) -> str:
 
 
 def mask_non_text(logits: torch.Tensor, image_token_id: int, vocabulary: int) -> torch.Tensor:
-    """Set logits (..., rows) of what is no text to -inf, in place.
+    """Set the logits (..., rows) of tokens that are not text to -inf, in place.
 
-    Those are the image placeholder and the rows that pad the vocabulary.
+    These tokens are the image placeholder and the padding of the vocabulary.
     """
     logits[..., image_token_id] = -math.inf
     logits[..., vocabulary:] = -math.inf

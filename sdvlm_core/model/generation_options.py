@@ -22,7 +22,7 @@ class Sampling:
     Attributes:
         temperature: logits are divided by it; positive.
         top_k: sample from the k most likely tokens only; 0 = from all.
-        seed: of the random generator; one seed gives one answer on one machine.
+        seed: seed of the random generator; the same seed gives the same answer on the same machine.
 
     Raises:
         QueryError: a value is out of range.

@@ -1,6 +1,6 @@
 """Names of models -> directories in the local cache of the Hugging Face hub.
 
-Knows names, licences, commits and checksums; does not know what a model contains. `look_up` and
+Handles names, licences, commits and checksums; does not know what a model contains. `look_up` and
 `download` are the only functions that use the network. Files are stored in the hub's own cache
 (`HF_HOME`), where every tool finds them. A revision is registered there only after all its files
 have been verified, so `cached` never finds an incomplete download of ours.
@@ -157,7 +157,8 @@ def find(name: str) -> Path:
     """The directory of a model: an existing path, or the name of a downloaded model.
 
     Raises:
-        CheckpointError: it is neither; the message says what to run. Nothing is downloaded.
+        CheckpointError: it is neither; the message contains the command to run. Nothing is
+            downloaded.
     """
     path = Path(name).expanduser()
     if path.is_dir():

@@ -97,7 +97,7 @@ class AnswerBag:
             self._marked = bool(markers)
 
     def picture(self, bag_ns: int, header: Message, jpeg: bytes) -> None:
-        """Write an annotated picture."""
+        """Write an annotated image."""
         message = make_message(_TYPES[PICTURES], header=header, format="jpeg", data=jpeg)
         self._write(PICTURES, bag_ns, message)
 

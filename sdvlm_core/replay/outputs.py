@@ -1,6 +1,6 @@
 """answers.jsonl and its bag -> report.html and the bag DIR/answers.
 
-A second pass over the bag, because a resumed run has not seen the pictures of its first part. Both
+A second pass over the bag, because a resumed run has not seen the images of its first part. Both
 outputs are replaced in one step; the same answers give the same outputs. Does not know models or
 how entries are produced.
 """
@@ -37,7 +37,7 @@ def write_outputs(
     """Write DIR/answers and DIR/report.html from DIR/answers.jsonl.
 
     Args:
-        title: of the page.
+        title: title of the page.
         progress: called with the seconds of the bag that are done.
 
     Raises:

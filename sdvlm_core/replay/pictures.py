@@ -1,4 +1,4 @@
-"""Draws answers into their picture: crosses at the image points, captions below the picture.
+"""Draws answers into their image: crosses at the image points, captions below the image.
 
 The captions are in a strip below the scene, so they hide nothing. Uses matplotlib's DejaVu Sans,
 because OpenCV's own fonts are ASCII only. Does not know messages, files or time.
@@ -61,22 +61,22 @@ def draw_points(rgb: Picture, points: Sequence[tuple[float, float, str]]) -> Pic
     thick = max(1, round(arm / 4))
     for u, v, color in points:
         x, y = pixel_from_fraction(u, v, width, height)
-        for fill, rim in (("#000000", 2), (color, 0)):  # dark rim, for bright pictures
+        for fill, rim in (("#000000", 2), (color, 0)):  # dark rim, for bright images
             draw.line((x - arm, y, x + arm, y), fill=fill, width=thick + rim)
             draw.line((x, y - arm, x, y + arm), fill=fill, width=thick + rim)
     return np.asarray(image)
 
 
 def strip_height(width: int, captions: int) -> int:
-    """Height in pixels of the strip for this many captions below a picture of this width."""
+    """Height in pixels of the strip for this many captions below an image of this width."""
     return captions * 2 * _line_height(width) + _line_height(width) // 2
 
 
 def add_captions(rgb: Picture, captions: Sequence[Caption], room_for: int = 0) -> Picture:
-    """The picture with the captions in a strip below it.
+    """The image with the captions in a strip below it.
 
-    The strip has room for at least `room_for` captions, so that all pictures of a video have the
-    same size.
+    The strip has room for at least `room_for` captions, so that all images of a video have the same
+    size.
     """
     from PIL import Image, ImageDraw
 
@@ -119,7 +119,7 @@ def _shortened(text: str, font: FreeTypeFont, width: int) -> str:
 
 
 def jpeg(rgb: Picture, quality: int = 90) -> bytes:
-    """The picture as JPEG."""
+    """The image as JPEG."""
     import io
 
     from PIL import Image
@@ -130,7 +130,7 @@ def jpeg(rgb: Picture, quality: int = 90) -> bytes:
 
 
 def shrink(rgb: Picture, width: int) -> Picture:
-    """The picture, scaled down to at most this width."""
+    """The image, scaled down to at most this width."""
     import cv2
 
     if rgb.shape[1] <= width:

@@ -192,7 +192,7 @@ def page(
     Args:
         title: the bag's name.
         rows: question -> its rows in order of time.
-        duration_s: of the bag, seconds.
+        duration_s: duration of the bag, seconds.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -106,7 +106,7 @@ def run(
     limit: int | None = None,
     progress: Callable[[float, Summary], None] = lambda seconds, summary: None,
 ) -> Summary:
-    """Answer what is not answered yet, until the end of the bag or `limit` entries in total.
+    """Answer the remaining questions, until the end of the bag or `limit` entries in total.
 
     Args:
         journal: from `open_journal`.

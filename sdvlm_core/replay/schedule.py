@@ -48,7 +48,7 @@ class DueQuestion:
     """A question to ask about a frame.
 
     Attributes:
-        question: its index in the questions, from 0.
+        question: index of the question, from 0.
         moment_ns: when it is due, nanoseconds on the bag's clock; None = it is asked about every
             frame.
         stale_reason: why the frame does not show the scene at that moment; "" = it does.
@@ -208,9 +208,9 @@ def _due_questions(questions: tuple[PlannedQuestion, ...], span: _Span) -> list[
 
 
 def _periodic(period_ns: int, span: _Span) -> list[int]:
-    """Of a period's moments in the span the first too early, in time, and too late for the frame.
+    """The first moment of a period in each part of a span: frame not yet valid, valid, too old.
 
-    Each of the three is left out if there is none.
+    A part without such a moment has none in the list.
     """
 
     def first(low: int, high: int) -> list[int]:
