@@ -4,8 +4,9 @@ Needs rclpy and the interfaces of the package `sdvlm`; everything that needs no 
 `sdvlm_core`.
 """
 
-# Checked here, before a module of this package imports them: the error says what to do. Its name is
-# this package's, so that `python -m sdvlm_ros.node` prints the message without a traceback.
+# Checked here, before a module of this package imports them, so that the error states what to do.
+# Its name is this package's, so that `python -m sdvlm_ros.node` prints the message without a
+# traceback.
 try:
     import rclpy  # noqa: F401
 except ImportError as error:

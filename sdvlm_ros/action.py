@@ -1,7 +1,7 @@
 """The action ~/reason: several questions about one frame, with the text as it is generated.
 
 A goal is one ticket in the model's queue, the same queue as for single questions. Every goal is
-accepted, because a rejection carries no reason; an invalid goal is aborted at once with an error
+accepted, because a rejection has no reason field; an invalid goal is aborted at once with an error
 code. Does not know how frames are found, tokens chosen or answers checked.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_QUESTIONS = 64
 # Between two feedback messages of a goal, unless it enters a new stage.
 _FEEDBACK_PERIOD_S = 0.1
-# Only the caller fetches a result; kept longer, results only take memory.
+# How long a result is kept. Only the caller fetches it, so a longer time only takes memory.
 _RESULT_TIMEOUT_S = 10
 
 _GoalHandle: TypeAlias = (

@@ -39,7 +39,7 @@ from sdvlm_ros.conversions import (
 _TICK_S = 0.01
 # A frame without an answer is published again after this time.
 _RETRY_S = 1.0
-# Topics of a frame besides the colour image, which starts it.
+# The other topics of a frame; the colour image is its first message.
 _PARTNER_NAMES = (*DEPTH_NAMES, *INFO_NAMES)
 
 EPILOG = """
@@ -48,7 +48,7 @@ examples:
   sdvlm_replay drive/ --rate 0.5 --ros-args -r /camera/color/image_raw:=/rgb/image_rect_color
   sdvlm_replay table --as-fast-as-answered 8     # eight questions are asked about each frame
 
-Topics are renamed with ROS remaps, as above. Run the node with use_sim_time:=true.
+Topics are renamed with ROS remaps, as in the examples. Run the node with use_sim_time:=true.
 """
 
 

@@ -83,7 +83,7 @@ def make_message(type_name: str, /, **fields: object) -> Any:
 def read_serialized(
     data: bytes, kind: type[MessageT], what: str, refusal: type[FrameError]
 ) -> MessageT:
-    """Deserialize a message; raises `refusal`, which names it, if the bytes are not one."""
+    """Deserialize a message; bytes of another type raise `refusal` with a text that names it."""
     try:
         message: MessageT = deserialize_message(data, kind)
     except RuntimeError as error:  # raised by every middleware

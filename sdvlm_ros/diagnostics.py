@@ -21,13 +21,13 @@ class Health:
     Attributes:
         state: label of the life cycle state.
         model_id: "" = no model is loaded.
-        configure_error: why the model did not load; "" = it did, or was not configured yet.
-        problem: why no frame can be made of the inputs, and what to do; "" = no problem.
-        notes: what looks wrong with the frames, though they are used.
-        last_error: of the last question that failed; "" = none has.
+        configure_error: the error of the last load of the model; "" = none.
+        problem: the reason why no complete frame is available, and what to do; "" = no problem.
+        notes: warnings about the frames, which are used nevertheless.
+        last_error: error of the last question that failed; "" = none.
         answered, canceled, failed: questions since the node was started.
         waiting: questions in the queue.
-        latency: of the last answer, seconds by stage.
+        latency: latency of the last answer, seconds by stage.
         resident_bytes, gpu_bytes: memory of the process; None = unknown, or no GPU.
     """
 

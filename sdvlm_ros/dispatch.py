@@ -1,7 +1,7 @@
-"""Dispatcher: makes tickets of requests, gives them to the workers, and counts how they end.
+"""Dispatcher: creates a ticket for each request, queues it for a worker, and counts the outcomes.
 
 Chooses the frame that a request is about and the worker that runs it, while the node is active;
-turns exceptions into error codes. Does not know how replies are built, nor the life cycle, which
+turns exceptions into error codes. Does not know how replies are built, or the life cycle that
 starts and stops it.
 """
 
@@ -85,15 +85,15 @@ class Dispatcher:
     """Connects the services and the action to the workers.
 
     Args:
-        node: its parameters, clock and executor are used.
+        node: the node whose parameters, clock and executor are used.
         why_not_ready: describes why the node does not accept requests.
-        visualization: shows what the workers measure.
+        visualization: draws the measurements of the workers.
 
     Attributes:
-        subscriptions: of the active node; None = not active.
+        subscriptions: subscriptions of the active node; None = not active.
         answered, canceled, failed: requests since the node was started.
         in_flight: requests without a reply.
-        last_error: code and text of the last request that failed; "" = none has.
+        last_error: code and text of the last request that failed; "" = none.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Dispatcher:
                 node is not active.
         """
         arrived = time.monotonic()
-        self._active_subscriptions()  # first: an inactive node is the reason that helps most
+        self._active_subscriptions()  # checked first: an inactive node is the most useful reason
         regions = regions_from_messages(request.regions)
         if regions and not request.verify:
             raise QueryError(
@@ -166,7 +166,7 @@ class Dispatcher:
     def measure(self, request: FrameRequest) -> Ticket[Opened, RegionMeasurements]:
         """A ticket for measuring regions, queued for the geometry.
 
-        Where depth is estimated, the model's worker measures, because it has the estimate.
+        If depth is estimated, the model's worker measures, because it has the estimated depth.
 
         Raises:
             SdvlmError: a region is invalid, there is no such frame, the queue is full, or the node
@@ -257,7 +257,7 @@ class Dispatcher:
         max_age = _seconds(request.max_age, "max_age")
         stamp_ns = nanoseconds(request.stamp)
         frame = buffer.at(stamp_ns) if stamp_ns else buffer.newest()
-        # A caller that names a stamp knows how old the frame is.
+        # A caller that requests a stamp accepts the age of that frame.
         if max_age or not stamp_ns:
             self._check_age(frame, max_age or self._parameter("max_age"))
         return frame

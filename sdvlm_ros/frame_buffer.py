@@ -1,9 +1,9 @@
 """FrameBuffer: the newest undecoded messages, paired by stamp when a frame is requested.
 
-Keeps a short ring of serialized colour, depth and camera info messages each, and the few frames
-used last; counts messages, and describes which input is missing. Pairs as bags do
-(`camera.pairing`). Does not know rclpy, nor the content of a message: it stores stamps and bytes.
-Not thread-safe: only the executor's callbacks use it.
+Keeps a ring buffer of serialized messages for each input (colour, depth, camera info), and the few
+frames used last. Counts messages and describes missing inputs. Pairs messages with the rule that
+bags use (`camera.pairing`). Does not know rclpy or the content of a message: it stores stamps and
+bytes. Not thread-safe: only the executor's callbacks use it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _SLOP_OPTION = "parameter sync_slop"
 
 
 class NoImageError(FrameError):
-    """No colour image has arrived, or none near the stamp that was asked for."""
+    """No colour image has arrived, or none near the requested stamp."""
 
 
 @dataclass(frozen=True, eq=False)
 class BufferedMessage(StampedMessage):
-    """A serialized message with its arrival, monotonic seconds."""
+    """A serialized message with its time of arrival, monotonic seconds."""
 
     arrived: float
 
@@ -86,7 +86,7 @@ class FrameBuffer:
         self._rings: dict[Input, deque[BufferedMessage]] = {
             kind: deque(maxlen=capacity) for kind in inputs
         }
-        #: Colour images still without depth or info after half a ring of newer images.
+        #: Number of colour images without depth or info after half a ring of newer colour images.
         self.unpaired = 0
         self._held: RawFrame | None = None
         self._used: list[RawFrame] = []
@@ -99,21 +99,22 @@ class FrameBuffer:
         self.counters[kind].received += 1
         ring = self._rings[kind]
         if kind is Input.COLOR and ring and stamp_ns < ring[0].stamp_ns:
-            self._used = []  # the bag has restarted: these stamps now name other images
+            self._used = []  # the bag has restarted: its stamps now belong to other images
         ring.append(BufferedMessage(stamp_ns, data, self._clock()))
         if kind is Input.COLOR and len(ring) > self._unpaired_after:
-            # Its partners have arrived by now, and are still in their rings.
+            # Matching messages have arrived by now, and are still in their ring buffers.
             self.unpaired += self._pair(ring[-1 - self._unpaired_after]) is None
 
     def newest(self) -> RawFrame:
         """The newest colour image with its depth and info.
 
-        Newest by arrival: the stamps of a bag jump back when it restarts. Of the images within the
-        slop of the newest complete one, the image with the closest partners: the newest colour
-        image may arrive before its depth, and the depth of the image before must not replace it.
+        "Newest" is by arrival, because the stamps of a bag jump back when it restarts. Returns the
+        image with the closest depth and info among the images within the slop of the newest
+        complete one. The newest colour image may arrive before its own depth, and must not be
+        paired with the depth of the previous image.
 
         Raises:
-            NoImageError, DepthError, IntrinsicsError: an input is missing; with the reason.
+            NoImageError, DepthError, IntrinsicsError: an input is missing; states the reason.
         """
         return self._use(self.peek())
 
@@ -143,7 +144,7 @@ class FrameBuffer:
             DepthError, IntrinsicsError: its depth or info is missing.
         """
         kept = [frame for frame in (self._held, *self._used) if frame is not None]
-        # `nearest` prefers the last of equal stamps: a kept frame, else the newest arrival.
+        # For equal stamps `nearest` returns the last one: a kept frame, else the newest arrival.
         colors = [*self._rings[Input.COLOR], *(frame.color for frame in reversed(kept))]
         if not colors:
             raise NoImageError(self._missing(Input.COLOR))
@@ -175,7 +176,7 @@ class FrameBuffer:
         self._held = frame
 
     def rate(self, kind: Input) -> float:
-        """Arrivals per second over the ring; 0 with fewer than two."""
+        """Messages per second in the ring buffer; 0 with fewer than two messages."""
         ring = self._rings[kind]
         if len(ring) < 2 or ring[-1].arrived <= ring[0].arrived:
             return 0.0
@@ -187,7 +188,7 @@ class FrameBuffer:
         return self._clock() - ring[-1].arrived if ring else None
 
     def problem(self, silence_s: float) -> str:
-        """Why no frame can be made now; "" = one can, and each input arrived within `silence_s`."""
+        """Why no complete frame is available, or an input is silent for `silence_s`; "" = none."""
         try:
             self.peek()
         except FrameError as error:
@@ -207,7 +208,7 @@ class FrameBuffer:
         )
 
     def _pair(self, color: BufferedMessage) -> tuple[int, RawFrame] | None:
-        """The sum of the stamp differences, and the frame of a colour image; None = incomplete."""
+        """(sum of the stamp differences, frame) of a colour image; None = incomplete."""
         info = nearest(self._rings[Input.INFO], color.stamp_ns, self.slop_ns)
         if info is None:
             return None
@@ -233,7 +234,7 @@ class FrameBuffer:
         return f"no {kind.value} to answer from. {self.describe(kind)}. Other inputs: {others}"
 
     def _unpaired(self, color: BufferedMessage) -> FrameError:
-        """Why a colour image is incomplete: an input has no message, or none near its stamp."""
+        """Why a colour image is incomplete: an input has no message near its stamp, or none."""
         for kind, error in PARTNER_ERRORS.items():
             if kind not in self.inputs:
                 continue
@@ -247,10 +248,10 @@ class FrameBuffer:
 
 
 def check_age(frame: RawFrame, now_ns: int, max_age_ns: int) -> None:
-    """Refuse a frame older than `max_age_ns` at `now_ns`, or the same time in the future.
+    """Reject a frame whose stamp differs from `now_ns` by more than `max_age_ns`.
 
     Raises:
-        StaleFrameError: with the age and the usual causes.
+        StaleFrameError: states the age and the usual causes.
     """
     age_ns = now_ns - frame.color.stamp_ns
     if abs(age_ns) <= max_age_ns:

@@ -35,16 +35,16 @@ from sdvlm_ros.visualization import Visualization
 if TYPE_CHECKING:
     from sdvlm_core.engine import SpatialEngine
 
-# Between two warnings about a missing input.
+# Time between two warnings about a missing input, seconds.
 _REMINDER_S = 5.0
 
 
 class SpatialQueryNode(process.ServedNode):
     """Answers questions about the newest frame of an RGB-D camera.
 
-    Subscribes (relative, SensorData QoS unless a parameter says otherwise, `qos_overrides` apply):
+    Subscribes (relative names; SensorData QoS by default, see the parameters and `qos_overrides`):
         rgb/image_rect_color, depth_registered/image_rect, rgb/camera_info; with a compressed
-        transport the topics image_transport uses, <topic>/compressed and <topic>/compressedDepth.
+        transport the topics of image_transport, <topic>/compressed and <topic>/compressedDepth.
         With the parameter depth_estimator there is no depth subscription.
     Services: ~/query (sdvlm/srv/SpatialQuery), ~/measure_regions (sdvlm/srv/MeasureRegions: from
         depth alone, without the model), ~/capture (std_srvs/srv/Trigger: hold the newest
@@ -83,7 +83,7 @@ class SpatialQueryNode(process.ServedNode):
         """Load the model; FAILURE with the reason in the log when it cannot be loaded."""
         try:
             self._engine = load_model(parameters.read(self), self.get_logger())
-        except Exception as error:  # noqa: BLE001 - logged here, and reported in every refusal
+        except Exception as error:  # noqa: BLE001 - logged here, and reported in every error reply
             self._configure_error = f"{type(error).__name__}: {error}"
             log_load_error(error, self.get_parameter("model").value, self.get_logger())
             return TransitionCallbackReturn.FAILURE
@@ -164,7 +164,7 @@ class SpatialQueryNode(process.ServedNode):
         problem = subscriptions.problem() if subscriptions is not None else ""
         now = time.monotonic()
         since = self._problem_since = (self._problem_since or now) if problem else None
-        # Not at once: discovery takes time.
+        # Not immediately, because discovery takes time.
         if since is not None and now - since > SILENCE_S:
             self.get_logger().warning(f"no new frame: {problem}", throttle_duration_sec=_REMINDER_S)
         health = diagnostics.Health(
@@ -196,7 +196,7 @@ def load_model(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
         CheckpointError: the model is missing, incomplete, or cannot run on this machine.
         ImportError: a package that the model needs is not installed.
     """
-    # Imported here: the interfaces and a refusal need no torch.
+    # Imported here, because the interfaces and error replies do not need torch.
     from sdvlm_core.engine import LoadOptions, load_engine
     from sdvlm_core.model import hub
 

@@ -1,4 +1,4 @@
-"""What the node publishes about each answer: the answer itself, and its latency by stage.
+"""Publishes each answer, and its latency by stage.
 
 Every message keeps the stamp of the image. Does not know the caller.
 """
@@ -18,7 +18,7 @@ class Publishers:
     """Publishers of ~/answers and ~/latency.
 
     Attributes:
-        latency: of the last answer, seconds by stage.
+        latency: latency of the last answer, seconds by stage.
     """
 
     def __init__(self, node: Node) -> None:
@@ -33,7 +33,7 @@ class Publishers:
 
         Args:
             total_s: seconds from the request to its reply.
-            frame_id: of the image; the answer's positions may be in another frame.
+            frame_id: frame_id of the image; the answer's positions may be in another frame.
         """
         self.latency = {**asdict(timings), "total": total_s}
         self._answers.publish(answer)

@@ -20,7 +20,7 @@ from sdvlm_ros.dispatch import Dispatcher
 from sdvlm_ros.publishers import Publishers
 from sdvlm_ros.transforms import Transforms
 
-# The default depth of 10 loses requests of a burst; the queue should refuse them instead.
+# The default depth of 10 loses requests of a burst. The queue must reject them instead.
 _QOS = QoSProfile(depth=100)
 
 

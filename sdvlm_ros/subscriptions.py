@@ -1,8 +1,8 @@
-"""Subscriptions: a camera's topics -> FrameBuffer, and a diagnosis when no frame can be made.
+"""Subscriptions: writes a camera's messages into a FrameBuffer, and diagnoses missing inputs.
 
-Subscribes with the QoS and transport of the settings, counts lost messages and QoS mismatches, and
-reads the ROS graph to advise what to do about a missing input. Decodes no image; does not know who
-uses the frames.
+Subscribes with the QoS and transport of the settings and counts lost messages and QoS mismatches.
+If an input is missing, reads the ROS graph to find the cause and a remedy. Does not decode images;
+does not know the users of the frames.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sdvlm_ros.conversions import read_serialized, serialized_frame_id, serializ
 from sdvlm_ros.frame_buffer import FrameBuffer
 from sdvlm_ros.parameters import Settings
 
-#: An input without a message for this long causes a warning.
+#: An input without a message for this time, seconds, causes a warning.
 SILENCE_S = 2.0
 
 PROFILES = {
@@ -41,7 +41,7 @@ PROFILES = {
     "reliable": QoSProfile(depth=10),
     "system_default": QoSPresetProfiles.SYSTEM_DEFAULT.value,
 }
-# Input -> topic, and the prefix of its parameters.
+# Input -> topic name, and prefix of the input's parameters.
 _TOPICS = {
     Input.COLOR: ("rgb/image_rect_color", "rgb"),
     Input.DEPTH: ("depth_registered/image_rect", "depth"),
@@ -53,12 +53,12 @@ class Subscriptions:
     """The subscriptions of an active node.
 
     Raises:
-        RuntimeError: a QoS override has an invalid value; nothing is subscribed then.
+        RuntimeError: a QoS override has an invalid value. No subscription is left then.
 
     Attributes:
-        buffer: the messages that have arrived.
-        color_type, depth_type: of the serialized images in it.
-        mismatches: publishers with incompatible QoS, by input, since activation.
+        buffer: the received messages.
+        color_type, depth_type: message types of the serialized images in the buffer.
+        mismatches: number of publishers with incompatible QoS since activation, by input.
     """
 
     def __init__(self, node: Node, settings: Settings) -> None:
@@ -72,7 +72,7 @@ class Subscriptions:
         self.mismatches = dict.fromkeys(kinds, 0)
         self._logged: set[str] = set()
         self._subscriptions: dict[Input, Subscription[Image | CompressedImage | CameraInfo]] = {}
-        self._suffixes: dict[Input, str] = {}  # of the topic names
+        self._suffixes: dict[Input, str] = {}  # appended to the topic names
         chosen = {
             Input.COLOR: (self.color_type, settings.rgb_transport, settings.rgb_qos),
             Input.DEPTH: (self.depth_type, settings.depth_transport, settings.depth_qos),
@@ -95,11 +95,11 @@ class Subscriptions:
             self._node.remove_post_set_parameters_callback(self._on_parameters)
 
     def problem(self) -> str:
-        """Why no frame can be made now, and what to do; "" = no problem."""
+        """The reason why no complete frame is available, and what to do; "" = no problem."""
         return self.buffer.problem(SILENCE_S)
 
     def notes(self) -> list[str]:
-        """What looks wrong with the newest frame, though it is used; each note is logged once."""
+        """Warnings about the newest frame, which is used nevertheless. Each is logged once."""
         try:
             frame = self.buffer.peek()
             info = read_serialized(frame.info.data, CameraInfo, "camera_info", IntrinsicsError)
@@ -141,14 +141,14 @@ class Subscriptions:
 
     def _subscribe(self, kind: Input, message: type, transport: str, qos: str) -> None:
         self._suffixes[kind] = suffix = "" if transport == "raw" else f"/{transport}"
-        # As in image_transport: the base name is remapped, the transport is appended.
+        # As in image_transport, the base name is remapped and then the transport is appended.
         topic = self._node.resolve_topic_name(_TOPICS[kind][0]) + suffix
         self._subscriptions[kind] = self._node.create_subscription(
             message,
             topic,
             partial(self._store, kind),
             copy(PROFILES[qos]),  # rclpy writes the overrides into it
-            raw=True,  # serialized: deserializing an image is the expensive part
+            raw=True,  # serialized, because deserializing an image is expensive
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=partial(self._on_lost, kind),
@@ -176,7 +176,7 @@ class Subscriptions:
         )
 
     def _describe_publishers(self, kind: Input) -> str:
-        """Which publishers an input has in the graph, and what to do if none of them works."""
+        """The publishers of an input in the ROS graph, and what to do if all are incompatible."""
         subscription = self._subscriptions.get(kind)
         if subscription is None:
             return "not subscribed"
@@ -192,7 +192,7 @@ class Subscriptions:
         return f"{topic} is published by {offered}{self._incompatibility(kind, publishers)}"
 
     def _incompatibility(self, kind: Input, publishers: list[TopicEndpointInfo]) -> str:
-        """Why no publisher of a topic can be received; "" = at least one is compatible."""
+        """Why all publishers of a topic are incompatible; "" = at least one is compatible."""
         subscription, name = self._subscriptions[kind], _TOPICS[kind][1]
         wanted = _type_name(subscription.msg_type)
         typed = [info for info in publishers if info.topic_type == wanted]
@@ -214,7 +214,7 @@ class Subscriptions:
     def _other_topics(self, kind: Input) -> str:
         """Topics of the input's type that it could be remapped to."""
         topic, _ = _TOPICS[kind]
-        # ~/annotated_image is not a camera's topic.
+        # Excludes ~/annotated_image, which is not a camera's topic.
         own = f"{self._node.get_fully_qualified_name()}/"
         wanted = _type_name(self._subscriptions[kind].msg_type)
         others = sorted(

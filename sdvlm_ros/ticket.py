@@ -67,7 +67,7 @@ class Outcome(Generic[T]):
     """A result that any thread delivers and one callback awaits; the first result wins.
 
     Args:
-        node: its executor runs the callback that waits, and is never blocked.
+        node: the node whose executor runs the waiting callback. It is never blocked.
         timeout_s: real time, from `wait` on, after which `on_timeout` makes the exception.
     """
 
@@ -136,7 +136,7 @@ class Control:
 
 
 class Request(Protocol[OpenedT_contra, ResultT_co]):
-    """What is asked about a frame."""
+    """A request about a frame: questions or regions."""
 
     def run(self, opened: OpenedT_contra, control: Control) -> Iterator[ResultT_co]:
         """The results, one after the other; observes the deadline and the cancellation."""
@@ -147,12 +147,12 @@ class Ticket(Control, Generic[OpenedT_contra, ResultT_co]):
 
     Args:
         request: runs on the opened frame.
-        frame: undecoded.
+        frame: the undecoded frame.
         outcome: settled when the ticket ends: None, or the exception that ended it.
 
     Attributes:
-        results: complete ones, also of a ticket that was canceled or failed later.
-        stamp_ns, frame_id: of the image; set when the frame is opened.
+        results: the complete results, also if the ticket was canceled or failed later.
+        stamp_ns, frame_id: stamp and frame_id of the image; set when the frame is opened.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Ticket(Control, Generic[OpenedT_contra, ResultT_co]):
         self._outcome.settle(QueryCanceled("canceled by the caller"))
 
     async def wait(self) -> Sequence[ResultT_co]:
-        """The results; raises the exception that ended the ticket, `results` has those before."""
+        """The results. Raises the exception that ended the ticket; `results` keeps earlier ones."""
         try:
             await self._outcome.wait()
         finally:
@@ -197,7 +197,7 @@ class Ticket(Control, Generic[OpenedT_contra, ResultT_co]):
         """The request has left the queue.
 
         Raises:
-            QueryCanceled, QueryTimeout: it must not be run any more.
+            QueryCanceled, QueryTimeout: the request must not run any more.
         """
         self._started = time.monotonic()
         self.queue_s = self._started - self.arrived
@@ -238,7 +238,7 @@ class QuestionRequest:
     on_checks: Callable[[RgbdFrame, Sequence[Check]], None]
 
     def run(self, opened: FrameSession, control: Control) -> Iterator[SpatialAnswer]:
-        """The answers. The first one's timings hold the wait and the opening of the frame."""
+        """The answers. The first answer's timings include queueing and opening the frame."""
         queue_s, open_s = control.queue_s, control.open_s
         for index, question in enumerate(self.questions):
             control.report(Stage.ANSWERING, index, "")
@@ -273,7 +273,7 @@ class QuestionRequest:
 def _drain(
     pieces: Generator[str, None, SpatialAnswer], on_text: Callable[[str], None]
 ) -> SpatialAnswer:
-    """Report the whole text so far after every piece; return the answer."""
+    """Report the text so far after each streamed part; return the answer."""
     text = ""
     while True:
         try:
@@ -299,7 +299,7 @@ class RegionRequest:
     on_measured: Callable[[RgbdFrame, Sequence[Measured], Sequence[Pair]], None]
 
     def run(self, opened: Opened, control: Control) -> Iterator[RegionMeasurements]:
-        """One result, for all regions. A FrameSession brings the depth that it estimated."""
+        """One result for all regions. A FrameSession supplies the depth that it estimated."""
         scene = open_scene(opened.frame)
         found, pairs = measure_in(scene, self.regions, self.sensor)
         self.on_measured(scene.frame, found, pairs)

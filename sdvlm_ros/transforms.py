@@ -1,7 +1,8 @@
-"""Transforms positions of an answer into another frame, only ever at the image's stamp.
+"""Transforms the positions of an answer into another frame, always at the image's stamp.
 
 tf2_ros exists only where ROS is installed, so it is imported when the node starts to listen; a
-missing transform, or a missing tf2, is a TransformError. Does not know what the positions are of.
+missing transform, or a missing tf2, is a TransformError. Does not know the objects at the
+positions.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _CACHE_TIME_S = 180.0
 class Transforms:
     """Listens to /tf while the node is active, on the node's own executor.
 
-    Waits for a transform for as long as the node's parameter `tf_timeout` says.
+    Waits for a transform for at most the node's parameter `tf_timeout`.
     """
 
     def __init__(self, node: Node) -> None:
@@ -36,7 +37,7 @@ class Transforms:
         self._listener: Any = None
 
     def listen(self) -> None:
-        """Start to listen: the first answer needs transforms that are sent before it."""
+        """Start to listen now: the first answer needs earlier transforms."""
         self.close()
         try:
             import tf2_ros

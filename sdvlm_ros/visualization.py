@@ -1,9 +1,9 @@
-"""Shows measurements: ~/markers for RViz and Foxglove, ~/annotated_image for people.
+"""Publishes measurements as ~/markers (for RViz and Foxglove) and as ~/annotated_image.
 
 Works only while there are subscribers, and does not delay answers: a thread, started by the first
 result with a subscriber, draws; it keeps only the newest result. Both outputs have the stamp and
 the optical frame of the image, also when an answer was requested in another frame: RViz transforms
-them. Does not know how to measure, nor how to draw (`sdvlm_core.geometry.drawing`).
+them. Does not measure, and does not draw (`sdvlm_core.geometry.drawing`).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Visualization:
             self.show(frame, tuple(found.values()), [measure_pair(a, b) for a, b in joined])
 
     def close(self) -> None:
-        """End the thread and drop the waiting result; `show` starts it again."""
+        """End the thread and drop the waiting result; `show` restarts the thread."""
         with self._changed:
             thread, self._thread = self._thread, None
             self._closing, self._waiting = True, None

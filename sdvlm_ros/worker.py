@@ -39,7 +39,7 @@ class FrameDecoder:
     """Decodes each raw frame once, for all workers; keeps the last two. Thread-safe.
 
     Args:
-        color_type, depth_type: of the serialized messages.
+        color_type, depth_type: types of the serialized messages.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FrameDecoder:
         self._decoded: deque[tuple[RawFrame, RgbdFrame]] = deque(maxlen=_KEPT_FRAMES)
 
     def decode(self, raw: RawFrame) -> RgbdFrame:
-        """The decoded frame. Of two threads that want the same frame, the second one waits.
+        """The decoded frame. If two threads request the same frame, the second one waits.
 
         Raises:
             FrameError: the messages cannot be decoded, or do not make a frame.
@@ -89,10 +89,10 @@ class Worker(Generic[OpenedT_co]):
     """Runs tickets one after the other on a thread of its own.
 
     Args:
-        decode: a raw frame -> a frame; called by this thread.
+        decode: function raw frame -> frame; called by this thread.
         open_frame: called only by this thread, whenever the frame changes.
-        name: of the thread.
-        capacity: tickets that may wait.
+        name: name of the thread.
+        capacity: largest number of waiting tickets.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Worker(Generic[OpenedT_co]):
             try:
                 ticket.start()
                 ticket.run(self._open(ticket.frame))
-            except Exception as failure:  # noqa: BLE001 - reported to the caller; the thread lives
+            except Exception as failure:  # noqa: BLE001 - reported to the caller; does not end the thread
                 if not isinstance(failure, (QueryError, QueryTimeout, QueryCanceled)):
                     self._opened = None  # its cache may be inconsistent
                 error = failure

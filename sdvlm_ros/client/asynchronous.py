@@ -123,8 +123,9 @@ class AsyncSpatialClient:
         """Length, width and height of an object.
 
         Args:
-            at: its box (x1, y1, x2, y2) or point (u, v) in the colour image: measured from depth
-                alone. Without it the model is asked, and its answer verified against depth.
+            at: the object's box (x1, y1, x2, y2) or point (u, v) in the colour image. The object is
+                then measured from depth alone. Without `at` the model is asked, and its answer is
+                verified against depth.
 
         Raises:
             NoMeasurement: there is no value, or the model and the depth contradict each other.
@@ -138,7 +139,7 @@ class AsyncSpatialClient:
     async def distance(
         self, /, a: str, b: str = "", *, at: Regions | None = None, **options: Any
     ) -> Measurement:
-        """Between two objects' centres, or from the camera to one; `at`, errors as in `size`."""
+        """Distance between two objects' centres, or from the camera; `at`, errors: see `size`."""
         if at is not None:
             return measured_distance(await self.measure(at, **options), a, b)
         question = f"How far is the {a} from the {b}?" if b else f"How far away is the {a}?"
@@ -147,7 +148,7 @@ class AsyncSpatialClient:
     async def locate(
         self, /, name: str, *, at: Sequence[int] | None = None, **options: Any
     ) -> PointStamped:
-        """Position of an object: its centre with `at`, else the surface point the model names.
+        """Position of an object: its centre with `at`, else a surface point from the model.
 
         Raises:
             NoMeasurement: the object is not visible, or has no depth.

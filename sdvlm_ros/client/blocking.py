@@ -157,7 +157,7 @@ class SpatialClient:
         result: Any = None,
         error: BaseException | None = None,
     ) -> None:
-        """Settle once: the reply and `close` may be concurrent."""
+        """Set the result once: the reply and `close` may be concurrent."""
         with self._lock:
             if self._waiting is not None:
                 self._waiting.discard(outcome)

@@ -74,7 +74,7 @@ def request_fields(
     """The fields of all requests; nanoseconds and seconds, zeros as in srv/SpatialQuery.
 
     Raises:
-        SpatialQueryFailed: INVALID_QUERY, a region is neither a box nor a point.
+        SpatialQueryFailed: INVALID_QUERY, a region is not a box or a point.
     """
     return {
         "regions": [_region(label, corners) for label, corners in regions.items()],
@@ -147,7 +147,7 @@ def measured_size(region: RegionMeasurement) -> Size:
 
 
 def measured_distance(response: MeasureRegions.Response, a: str, b: str) -> Measurement:
-    """Between the centres of the regions `a` and `b`, or from the camera to `a` if `b` is "".
+    """The distance between the centres of `a` and `b`, or from the camera to `a` if `b` is "".
 
     Raises:
         NoMeasurement: a region is missing or could not be measured.

@@ -3,8 +3,8 @@
     from rosidl_runtime_py.set_message import set_message_fields
     set_message_fields(message := CollisionObject(), collision_object(region, response.header))
 
-(CollisionObject.operation keeps its default, ADD.) Does not know planning scenes, nor the yaw of
-the object: the box contains the object at any yaw.
+(CollisionObject.operation keeps its default, ADD.) Does not know planning scenes or the yaw of the
+object: the box contains the object at any yaw.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def collision_object(
     """A box around the measured object, with its height along `up`.
 
     Args:
-        region: one of the response to ~/measure_regions.
-        header: of the same response; its frame is the object's.
+        region: a region of the response to ~/measure_regions.
+        header: header of the same response; its frame is the frame of the collision object.
         up: direction away from the support, in that frame; the default suits frames such as
             base_link. Required in an optical frame.
         std_devs: margin on every side, in standard deviations of size and position.

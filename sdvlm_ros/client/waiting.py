@@ -1,6 +1,6 @@
 """Awaits services and replies with a time limit, without blocking the executor.
 
-Does not know what is asked, or what a reply means.
+Does not know the content of a request or reply.
 """
 
 from __future__ import annotations
