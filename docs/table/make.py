@@ -35,7 +35,7 @@ def depth_picture(millimetres: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
 def main() -> None:
     """Write everything into this folder."""
     rgb, depth, _ = tabletop.render()
-    millimetres = tabletop.read_depth(depth, np.random.default_rng(0))
+    millimetres = tabletop.sensor_depth_mm(depth, np.random.default_rng(0))
     cv2.imwrite(str(HERE / "rgb.png"), rgb[..., ::-1])
     cv2.imwrite(str(HERE / "depth.png"), millimetres)
     cv2.imwrite(str(HERE / "depth_coloured.jpg"), depth_picture(millimetres))
