@@ -155,7 +155,7 @@ class Worker(Generic[OpenedT_co]):
             try:
                 ticket.start()
                 ticket.run(self._open(ticket.frame))
-            except Exception as failure:  # noqa: BLE001 - reported to the caller; does not end the thread
+            except Exception as failure:  # noqa: BLE001 - reported; the thread continues
                 if not isinstance(failure, (QueryError, QueryTimeout, QueryCanceled)):
                     self._opened = None  # its cache may be inconsistent
                 error = failure

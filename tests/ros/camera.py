@@ -1,4 +1,4 @@
-"""A camera as a process of its own, to be killed: small frames at 30 Hz until a signal.
+"""A camera in a separate process, which a test can kill: small frames at 30 Hz until a signal.
 
 python -m tests.ros.camera --ros-args -r __ns:=/somewhere
 """

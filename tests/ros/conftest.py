@@ -1,4 +1,4 @@
-"""Fixtures for tests over real DDS: the node in a process of its own, a camera, a client."""
+"""Fixtures for tests over real DDS: the node in a separate process, a camera, a client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.paths import ROOT
 from tests.waiting import PATIENCE_S
 
-# A domain for this run alone: two runs on one machine must not answer each other's questions.
+# A separate ROS domain for each run, so that two runs on one machine do not interact.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
@@ -23,7 +23,7 @@ os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml
 
 @contextmanager
 def running(module: str, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A module of the checkout as a process; ended with SIGINT, and killed if that fails."""
+    """Run a module of the checkout as a process; end it with SIGINT, or kill it if that fails."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
@@ -43,12 +43,12 @@ def running(module: str, *arguments: str, **environment: str) -> Iterator[subpro
             process.kill()
             output, _ = process.communicate()
             pytest.fail(f"{module} did not end on SIGINT; it said:\n{output}")
-        print(output)  # shown by pytest when the test fails
+        print(output)  # pytest shows it if the test fails
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real checkpoint with random weights: gibberish answers by real code."""
+    """A small checkpoint with random weights: the code is real, the answers are meaningless."""
     pytest.importorskip("torch")
     from tests.tiny_checkpoint import write_tiny_checkpoint
 
@@ -57,7 +57,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def context():
-    """An rclpy context of the test's own."""
+    """A separate rclpy context for the test."""
     import rclpy
 
     context = rclpy.Context()

@@ -1,4 +1,4 @@
-"""The other side of the node in tests: a camera whose every frame is chosen, and a caller."""
+"""The camera and the caller for tests of the node. The test chooses every frame."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Response = SpatialQuery.Response
 
 
 def color(stamp_ns: int, encoding: str = "rgb8") -> Image:
-    """A grey colour image in any name of encoding."""
+    """A grey colour image with the given encoding name."""
     return image_message(np.full((HEIGHT, WIDTH, 3), 90, np.uint8), encoding, stamp_ns, "optical")
 
 
@@ -42,7 +42,7 @@ def info(stamp_ns: int, focal: float = 60.0) -> CameraInfo:
 
 
 class Peer:
-    """A node with a camera's publishers and a client for ~/query, spun by its own calls."""
+    """A node with a camera's publishers and a client for ~/query. Its methods spin it."""
 
     def __init__(self, context: rclpy.Context, namespace: str = "") -> None:
         self.node = rclpy.create_node("peer", context=context, namespace=namespace)
@@ -52,7 +52,7 @@ class Peer:
             topic: self.node.create_publisher(kind, topic, 10)
             for topic, kind in ((RGB, Image), (DEPTH, Image), (INFO, CameraInfo))
         }
-        deep = QoSProfile(depth=100)  # as many questions at once as a test likes
+        deep = QoSProfile(depth=100)  # any number of questions at once
         self.query = self.node.create_client(SpatialQuery, "spatial_query/query", qos_profile=deep)
 
     def spin_until(self, condition: Callable[[], Any], what: str) -> Any:
@@ -64,7 +64,7 @@ class Peer:
         return result
 
     def connect(self, topics: tuple[str, ...] = (RGB, DEPTH, INFO)) -> None:
-        """Wait until the node is active: its service there, its subscriptions matched."""
+        """Wait until the node is active: service available, subscriptions matched."""
         assert self.query.wait_for_service(PATIENCE_S), "the node's service did not appear"
         self.spin_until(
             lambda: all(self.publishers[topic].get_subscription_count() for topic in topics),
@@ -72,7 +72,7 @@ class Peer:
         )
 
     def request(self, question: str = "How far is it?", **fields: Any) -> SpatialQuery.Request:
-        """A request; `stamp_ns` and `timeout` (seconds) in place of the messages."""
+        """A request; `stamp_ns` and `timeout` (seconds) replace the message fields."""
         request = SpatialQuery.Request(question=question)
         stamp_ns = fields.pop("stamp_ns", 0)
         request.stamp.sec, request.stamp.nanosec = divmod(stamp_ns, 10**9)
@@ -83,23 +83,23 @@ class Peer:
         return request
 
     def ask(self, question: str = "How far is it?", **fields: Any) -> Response:
-        """Ask, and wait for the response, whatever it says."""
+        """Ask, and return the response, also if it is an error."""
         future = self.query.call_async(self.request(question, **fields))
         self.spin_until(future.done, "a response")
         return future.result()
 
     def ask_about(self, messages: dict[str, Any], stamp_ns: int, **fields: Any) -> Response:
-        """Publish messages until the node has that frame, then return what it says about it.
+        """Publish messages until the node has that frame, then return the response about it.
 
-        Best effort may lose a message, and a request may overtake an image: so again, until the
-        answer is not that the frame is missing.
+        Best effort may lose a message, and a request may arrive before an image. Therefore publish
+        and ask again until the response is not "frame missing".
         """
         deadline = time.monotonic() + PATIENCE_S
         while True:
             for topic, message in messages.items():
                 self.publishers[topic].publish(message)
             response = self.ask(stamp_ns=stamp_ns, **fields)
-            # Of what is published here, something is not there yet.
+            # A published message has not arrived yet.
             text = response.error_msg
             arriving = (
                 "no colour image within" in text
@@ -112,7 +112,7 @@ class Peer:
 
 
 def frame(stamp_ns: int, **replaced: Any) -> dict[str, Any]:
-    """A good frame's messages by topic; keywords rgb, depth, info replace one, None drops it."""
+    """Messages of a valid frame by topic; rgb, depth, info replace a message, None omits it."""
     messages = {
         RGB: replaced.get("rgb", color(stamp_ns)),
         DEPTH: replaced.get("depth", depth(stamp_ns)),

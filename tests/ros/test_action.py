@@ -1,4 +1,4 @@
-"""The action ~/reason of the real node over real DDS: answers, feedback, cancellation, refusals."""
+"""The action ~/reason of the real node over real DDS: answers, feedback, cancellation, errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.waiting import PATIENCE_S
 
 Feedback = SpatialReasoning.Feedback
 QUESTIONS = ["How far is it?", "How tall is it?", "How many are there?"]
-# The model of these tests never ends an answer: this many tokens take seconds.
+# The model of these tests never ends an answer. This number of tokens takes seconds.
 LONG = 3000
 
 
@@ -90,7 +90,7 @@ def caller(tiny_model: Path) -> Iterator[Caller]:
 
 @pytest.fixture
 def stamp_ns(caller: Caller) -> Iterator[int]:
-    """The stamp of a frame that the node has; answers are short unless a test says otherwise."""
+    """The stamp of a frame that the node has; answers are short by default."""
     caller.limit(12)
     stamp_ns = time.time_ns()
     assert caller.peer.ask_about(frame(stamp_ns), stamp_ns).error_code == Response.NONE
@@ -109,7 +109,7 @@ def test_several_questions_are_answered_in_order_about_one_frame(
     assert stamps == {stamp_ns}
     assert {answer.header.frame_id for answer in answers} == {"optical"}
     assert len({answer.id for answer in answers}) == len(QUESTIONS)
-    # The same words as by the service, one question at a time.
+    # The texts are equal to those of the service, one question at a time.
     alone = [caller.peer.ask(question, stamp_ns=stamp_ns).answer.text for question in QUESTIONS]
     assert [answer.text for answer in answers] == alone
 
@@ -125,11 +125,11 @@ def test_feedback_grows_to_the_answer_and_is_rate_limited(caller: Caller, stamp_
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert 0 < len(texts[-1]) <= 600
     assert answer.text.startswith(texts[-1].strip())
-    # Ten a second, and not one for each token, of which there are hundreds a second.
+    # At most ten messages a second, not one for each of hundreds of tokens a second.
     assert len(told) < 600 / 4
 
 
-def test_a_canceled_goal_ends_within_a_token_and_keeps_what_was_answered(
+def test_a_canceled_goal_ends_within_a_token_and_keeps_complete_answers(
     caller: Caller, stamp_ns: int
 ) -> None:
     caller.limit(LONG)
@@ -147,7 +147,7 @@ def test_a_canceled_goal_ends_within_a_token_and_keeps_what_was_answered(
     assert caller.peer.ask(stamp_ns=stamp_ns).error_code == Response.NONE
 
 
-def test_a_goal_that_waits_is_canceled_at_once_and_leaves_its_place(
+def test_a_waiting_goal_is_canceled_at_once_and_leaves_the_queue(
     caller: Caller, stamp_ns: int
 ) -> None:
     caller.limit(LONG)
@@ -165,7 +165,7 @@ def test_a_goal_that_waits_is_canceled_at_once_and_leaves_its_place(
     for handle in waiting:
         caller.cancel(handle)
         assert caller.result(handle).status == GoalStatus.STATUS_CANCELED
-    # The places of the canceled ones are free, though the model is still busy.
+    # The queue has room for new goals, although the model is still busy.
     late = caller.send(QUESTIONS[:1], stamp_ns)
     caller.cancel(late)
     assert caller.result(late).result.error_code == Response.CANCELED
@@ -201,7 +201,7 @@ def test_an_invalid_goal_is_aborted_with_its_reason(
     assert caller.reason(QUESTIONS, stamp_ns).status == GoalStatus.STATUS_SUCCEEDED
 
 
-def test_verification_is_a_stage_of_its_own(caller: Caller, stamp_ns: int) -> None:
+def test_verification_is_a_separate_stage(caller: Caller, stamp_ns: int) -> None:
     done = caller.reason(["How tall is it?"], stamp_ns, verify=True)
     assert done.status == GoalStatus.STATUS_SUCCEEDED
     assert Feedback.VERIFYING in {feedback.stage for feedback in caller.feedback}

@@ -1,4 +1,4 @@
-"""Bags of both storages, raw and compressed, come out as live topics with a clock."""
+"""Bags of both storage formats, raw and compressed, are published as live topics with a clock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FRAMES = 5
 
 
 def compressed(stamp_ns: int) -> dict[str, Any]:
-    """The messages of peer.frame as image_transport would send them."""
+    """The messages of peer.frame, compressed as by image_transport."""
     header = Header(stamp=time_message(stamp_ns), frame_id="optical")
     png = cv2.imencode(".png", np.full((HEIGHT, WIDTH), 1500, np.uint16))[1].tobytes()
     jpeg = cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))[1].tobytes()
@@ -73,7 +73,7 @@ def write_bag(path: Path, storage: str, make: Any) -> Path:
 
 @pytest.mark.parametrize("storage", ["SQLITE3", "MCAP"])
 @pytest.mark.parametrize("kind", ["raw", "compressed"])
-def test_a_bag_comes_out_as_live_topics_with_a_clock(
+def test_a_bag_is_published_as_live_topics_with_a_clock(
     tmp_path: Path, context: rclpy.Context, storage: str, kind: str
 ) -> None:
     bag = write_bag(tmp_path / "bag", storage, raw if kind == "raw" else compressed)
@@ -95,7 +95,7 @@ def test_a_bag_comes_out_as_live_topics_with_a_clock(
         for argument in ("-r", f"/{topic}:=/replayed/{topic}")
     ]
     with running("sdvlm_ros.bag_player", str(bag), "--loop", "--ros-args", *remaps) as process:
-        wanted = 2 * FRAMES  # so the loop has begun again
+        wanted = 2 * FRAMES  # so the bag has restarted
         while len(colors) < wanted or len(depths) < wanted:
             executor.spin_once(timeout_sec=1.0)
             assert process.poll() is None, "replay ended early"
@@ -111,7 +111,7 @@ def test_a_bag_comes_out_as_live_topics_with_a_clock(
 
 
 @pytest.mark.parametrize("kind", ["raw", "compressed"])
-def test_the_node_answers_about_every_frame_of_a_bag_that_waits_for_it(
+def test_the_node_answers_about_every_frame_if_the_player_waits(
     tmp_path: Path, context: rclpy.Context, tiny_model: Path, kind: str
 ) -> None:
     bag = write_bag(tmp_path / "bag", "MCAP", raw if kind == "raw" else compressed)
@@ -144,18 +144,18 @@ def test_the_node_answers_about_every_frame_of_a_bag_that_waits_for_it(
                     Response.BAD_CAMERA_INFO,
                 ), response.error_msg
         assert replay.wait(PATIENCE_S) == 0
-    # Every frame, none skipped, in order; a frame may be asked about again before it is replaced.
+    # Every frame in order, none skipped. A frame may be published again before the next one.
     assert list(dict.fromkeys(answered)) == [START + index * PERIOD for index in range(FRAMES)]
 
 
-def test_a_colour_topic_under_another_name_is_asked_for(tmp_path: Path) -> None:
+def test_a_missing_colour_topic_is_an_error_that_asks_for_a_remap(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", "MCAP", lambda t: {"camera/color": color(t)})
     result = replay_command(str(bag), "--as-fast-as-answered")
     assert result.returncode == 1
     assert "remap the colour topic to it: /camera/color" in result.stderr
 
 
-def test_what_is_no_bag_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_bag_is_refused_in_one_sentence(tmp_path: Path) -> None:
     result = replay_command(str(tmp_path))
     assert result.returncode == 2
     assert "it has no metadata.yaml" in result.stderr

@@ -1,4 +1,4 @@
-"""Messages -> frames: units by encoding, rows by step, bytes by is_bigendian, else refused."""
+"""Messages -> frames: units by encoding, rows by step, bytes by is_bigendian, or an error."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_16UC1_is_millimetres_and_zero_is_no_reading(
     st.integers(0, 7),
     st.booleans(),
 )
-def test_32FC1_is_metres_and_what_is_no_distance_is_no_reading(
+def test_32FC1_is_metres_and_an_invalid_distance_is_no_reading(
     metres: npt.NDArray[np.float32], padding: int, big: bool
 ) -> None:
     depth = depth_from_message(padded(metres, "32FC1", padding, big))
@@ -172,7 +172,7 @@ def test_compressed_16UC1_depth_is_lossless(raw: npt.NDArray[np.uint16]) -> None
 
 
 def test_compressed_32FC1_depth_undoes_the_inverse_quantisation() -> None:
-    # As compressed_depth_image_transport writes it: depth_quantization 100, depth_max 10.
+    # In the format of compressed_depth_image_transport: depth_quantization 100, depth_max 10.
     a = 100.0 * 101.0
     b = 1.0 - a / 10.0
     metres = np.array([[0.5, 1.0, 2.0, 8.0]])
@@ -211,14 +211,14 @@ def test_compressed_colour_of_another_format_is_refused_by_name(form: str) -> No
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_whatever_crash_the_decoders(data: bytes) -> None:
+def test_no_input_bytes_crash_the_decoders(data: bytes) -> None:
     with pytest.raises(FrameError):
         color_from_message(CompressedImage(format="jpeg", data=data))
     with pytest.raises(DepthError):
         depth_from_message(CompressedImage(format="16UC1; compressedDepth png", data=data))
 
 
-def test_intrinsics_are_the_rectified_cameras_where_it_has_them() -> None:
+def test_intrinsics_are_those_of_the_rectified_image_if_available() -> None:
     message = camera_info_message(INTRINSICS)
     assert intrinsics_from_message(message) == INTRINSICS
     message.k[0] = 99.0
@@ -264,7 +264,7 @@ def test_a_frame_has_the_colour_images_stamp_and_frame() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
-def test_depth_without_one_reading_is_refused(value: float) -> None:
+def test_depth_without_a_reading_is_refused(value: float) -> None:
     with pytest.raises(DepthError, match="all 3072 pixels"):
         frame_from_messages(*messages(np.full((48, 64), value, np.float32)))
 
@@ -317,7 +317,7 @@ def test_an_answer_becomes_a_message_field_by_field() -> None:
     assert nanoseconds(message.generate_time) == 750_000_000
 
 
-def test_an_unknown_number_stays_nan_on_its_way_into_a_message() -> None:
+def test_an_unknown_number_is_nan_in_the_message() -> None:
     answer = SpatialAnswer("q", "a", measurements=(Measurement(Kind.DISTANCE, math.nan),))
     message = answer_message(answer, 0, "", "")
     assert math.isnan(message.measurements[0].value)

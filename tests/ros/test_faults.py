@@ -1,7 +1,7 @@
-"""What goes wrong on a robot, done to the real node in its own process: it never hangs, every
-caller gets an answer or a code, and the node ends with status 0. Prints what it counted.
+"""Faults of a robot, injected into the real node in a separate process. The node never hangs, every
+caller gets an answer or an error code, and the node ends with status 0. Prints the counts.
 
-The long ones, thousands of questions and fifty life cycles, are `make soak`.
+`make soak` runs the long tests: thousands of questions and fifty life cycles.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def peer(tiny_model: Path) -> Iterator[Peer]:
 
 
 def ask_until(peer: Peer, told: Callable[[Response], bool], **fields: Any) -> Counter[str]:
-    """Ask about the newest frame until a response tells; what was said meanwhile, counted."""
+    """Ask about the newest frame until `told(response)`; returns the counts of the codes."""
     codes: Counter[str] = Counter()
     deadline = time.monotonic() + PATIENCE_S
     while True:
@@ -63,7 +63,7 @@ def ask_until(peer: Peer, told: Callable[[Response], bool], **fields: Any) -> Co
         if told(response):
             return codes
         assert time.monotonic() < deadline, codes
-        peer.executor.spin_once(timeout_sec=0.05)  # leaves the processor to the camera
+        peer.executor.spin_once(timeout_sec=0.05)  # leaves processor time to the camera
 
 
 def answered(response: Response) -> bool:
@@ -80,7 +80,7 @@ def still_serves(peer: Peer) -> None:
     assert answered(response), response.error_msg
 
 
-def test_a_camera_killed_and_restarted_is_missed_and_found_again(peer: Peer) -> None:
+def test_a_killed_camera_is_reported_and_answers_resume_after_its_restart(peer: Peer) -> None:
     command = [sys.executable, "-m", "tests.ros.camera", "--ros-args", "-r", "__ns:=/faults"]
     counted = []
     camera = subprocess.Popen(command, cwd=ROOT)
@@ -100,7 +100,7 @@ def test_a_camera_killed_and_restarted_is_missed_and_found_again(peer: Peer) -> 
     still_serves(peer)
 
 
-def test_stamps_that_jump_back_are_answered_from_what_came_last(peer: Peer) -> None:
+def test_after_stamps_jump_back_the_newest_arrival_is_used(peer: Peer) -> None:
     start = time.time_ns()
     for loop in range(3):
         for index in range(10):
@@ -114,7 +114,7 @@ def test_stamps_that_jump_back_are_answered_from_what_came_last(peer: Peer) -> N
             return answered(response) and stamp.sec * 10**9 + stamp.nanosec == last
 
         counted = ask_until(peer, of_the_last, max_age=ANY_AGE)
-        # Back to the start: the same stamps again, which are older than what the buffer has.
+        # Restart: the same stamps again, which are older than the stamps in the buffer.
         first = frame(start)
         for topic, message in first.items():
             peer.publishers[topic].publish(message)
@@ -138,7 +138,7 @@ def sized(stamp_ns: int, width: int, height: int) -> dict[str, Any]:
     }
 
 
-def test_a_camera_that_changes_resolution_is_refused_only_while_its_parts_differ(
+def test_a_resolution_change_is_refused_only_while_colour_and_depth_sizes_differ(
     peer: Peer,
 ) -> None:
     codes = Counter()
@@ -158,7 +158,7 @@ def test_a_camera_that_changes_resolution_is_refused_only_while_its_parts_differ
     print("resolution changed:", dict(codes))
 
 
-def test_one_broken_frame_in_ten_is_one_refusal_in_ten(peer: Peer) -> None:
+def test_one_broken_frame_in_ten_is_one_error_in_ten(peer: Peer) -> None:
     codes: Counter[str] = Counter()
     start = time.time_ns()
     for index in range(40):
@@ -175,7 +175,7 @@ def test_one_broken_frame_in_ten_is_one_refusal_in_ten(peer: Peer) -> None:
     assert codes == {"NONE": 36, "NO_IMAGE": 2, "BAD_DEPTH": 2}
 
 
-def test_depth_that_stops_is_reported_and_answers_return_with_it(peer: Peer) -> None:
+def test_missing_depth_is_reported_and_answers_resume_with_depth(peer: Peer) -> None:
     counted = []
     for present in (True, False, True):
         codes: Counter[str] = Counter()
@@ -187,7 +187,8 @@ def test_depth_that_stops_is_reported_and_answers_return_with_it(peer: Peer) -> 
                 peer.publishers[topic].publish(message)
             response = peer.ask()
             codes[ErrorCode(response.error_code).name] += 1
-            # Until the buffer has what is published now, it uses earlier frames, also broken ones.
+            # Until the new frames arrive in the buffer, it uses earlier frames, including broken
+            # ones.
             text = response.error_msg
             if answered(response) if present else ("no depth" in text or "s old" in text):
                 break
@@ -241,7 +242,7 @@ def test_goals_canceled_at_random_moments_all_end(peer: Peer) -> None:
         done = result.result()
         if done.status == GoalStatus.STATUS_CANCELED:
             assert done.result.error_code == Response.CANCELED
-            # All three, where the cancellation came after the last and before the result.
+            # All three answers, if the cancellation came between the last answer and the result.
             assert len(done.result.answers) <= 3
             ends["CANCELED"] += 1
         else:
@@ -255,7 +256,7 @@ def test_goals_canceled_at_random_moments_all_end(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_during_generation_tells_every_caller_and_ends_with_status_0(
+def test_a_signal_during_generation_replies_to_every_caller_and_ends_with_status_0(
     tiny_model: Path, context: rclpy.Context, number: signal.Signals
 ) -> None:
     arguments = ["-p", f"model:={tiny_model}", "-p", "max_new_tokens:=3000", "-r", "__ns:=/ended"]
@@ -273,7 +274,7 @@ def test_a_signal_during_generation_tells_every_caller_and_ends_with_status_0(
         result = sent.result().get_result_async()
         peer.spin_until(lambda: told and told[-1].feedback.partial_text, "a token")
         futures = [peer.query.call_async(peer.request(stamp_ns=stamp_ns)) for _ in range(4)]
-        # The node has taken them all when a later request has been answered.
+        # The node has received all requests when a later request has been answered.
         assert peer.ask("").error_code == Response.INVALID_QUERY
         process.send_signal(number)
         peer.spin_until(

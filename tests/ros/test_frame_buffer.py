@@ -52,8 +52,8 @@ def test_the_newest_complete_frame_is_found(buffer: FrameBuffer) -> None:
     assert stamps_ms(buffer.newest()) == (33, 33, 33)
 
 
-def test_a_colour_image_whose_depth_is_still_on_its_way_waits_for_it(buffer: FrameBuffer) -> None:
-    # 20 ms apart is within the slop, but the older image has a depth of its very own stamp.
+def test_a_colour_image_waits_for_its_own_depth(buffer: FrameBuffer) -> None:
+    # 20 ms is within the slop, but the older image has a depth with an equal stamp.
     add(buffer, 0)
     add(buffer, 20, Input.COLOR, Input.INFO)
     assert stamps_ms(buffer.newest()) == (0, 0, 0)
@@ -82,7 +82,9 @@ def test_a_slow_depth_camera_pairs_with_an_older_colour_image(buffer: FrameBuffe
     assert stamps_ms(buffer.newest()) == (0, 0, 0)
 
 
-def test_nothing_at_all_says_what_is_offered_for_every_input(buffer: FrameBuffer) -> None:
+def test_without_messages_the_error_lists_the_publishers_of_every_input(
+    buffer: FrameBuffer,
+) -> None:
     with pytest.raises(NoImageError) as refusal:
         buffer.newest()
     for kind in Input:
@@ -105,7 +107,7 @@ def test_a_missing_input_is_named_with_the_rate_of_the_others(
     assert "colour: 10.0 Hz, last 0.50 s ago" in str(refusal.value)
 
 
-def test_inputs_that_never_come_near_each_other_say_how_far_apart(buffer: FrameBuffer) -> None:
+def test_inputs_with_distant_stamps_are_reported_with_the_distance(buffer: FrameBuffer) -> None:
     add(buffer, 1000, Input.COLOR, Input.INFO)
     add(buffer, 1250, Input.DEPTH)
     with pytest.raises(DepthError, match=r"no depth within 0\.03 s .* nearest is 0\.250 s away"):
@@ -120,7 +122,7 @@ def test_a_frame_is_found_by_its_stamp(buffer: FrameBuffer) -> None:
         buffer.at(500 * MS)
 
 
-def test_a_held_frame_outlives_the_ring(buffer: FrameBuffer) -> None:
+def test_a_held_frame_is_kept_after_it_leaves_the_ring_buffer(buffer: FrameBuffer) -> None:
     add(buffer, 7)
     held = buffer.newest()
     buffer.hold(held)
@@ -130,7 +132,9 @@ def test_a_held_frame_outlives_the_ring(buffer: FrameBuffer) -> None:
     assert stamps_ms(buffer.newest()) == (1900, 1900, 1900)
 
 
-def test_the_few_frames_used_last_outlive_the_ring(buffer: FrameBuffer) -> None:
+def test_the_frames_used_last_are_kept_after_they_leave_the_ring_buffer(
+    buffer: FrameBuffer,
+) -> None:
     used = []
     for stamp in range(USED_FRAMES + 1):
         add(buffer, 1000 + stamp * 100)
@@ -140,23 +144,23 @@ def test_the_few_frames_used_last_outlive_the_ring(buffer: FrameBuffer) -> None:
     assert all(buffer.at(frame.color.stamp_ns) is frame for frame in used[1:])
     with pytest.raises(NoImageError):
         buffer.at(used[0].color.stamp_ns)
-    # Used again, it is not the next to go.
+    # The frame was used again, so it is not the next one to be removed.
     buffer.at(used[1].color.stamp_ns)
     buffer.newest()
     assert buffer.at(used[1].color.stamp_ns) is used[1]
 
 
-def test_a_stamp_of_a_used_frame_is_that_frame_and_no_neighbour(buffer: FrameBuffer) -> None:
+def test_the_stamp_of_a_used_frame_returns_that_frame(buffer: FrameBuffer) -> None:
     add(buffer, 1000)
     used = buffer.newest()
     for stamp in range(1016, 1200, 16):  # 60 Hz
         add(buffer, stamp)
     assert buffer.at(1000 * MS) is used
-    add(buffer, 1000, Input.DEPTH)  # neither its parts nor the whole come from anew
+    add(buffer, 1000, Input.DEPTH)  # a newer depth must not replace the depth of the used frame
     assert buffer.at(1000 * MS) is used
 
 
-def test_a_stamp_between_two_images_is_the_nearest_ones_with_its_own_stamp(
+def test_a_stamp_between_two_images_returns_the_nearest_image_with_its_stamp(
     buffer: FrameBuffer,
 ) -> None:
     add(buffer, 1000)
@@ -165,7 +169,7 @@ def test_a_stamp_between_two_images_is_the_nearest_ones_with_its_own_stamp(
     assert stamps_ms(buffer.at(1015 * MS)) == (1016, 1016, 1016)
 
 
-def test_a_frame_used_before_time_began_again_is_not_taken_for_a_new_one(
+def test_a_frame_from_before_a_bag_restart_is_not_returned_for_a_new_stamp(
     buffer: FrameBuffer,
 ) -> None:
     add(buffer, 1000)
@@ -193,7 +197,7 @@ def test_received_and_paired_are_counted_for_each_input(buffer: FrameBuffer) -> 
     assert {counters.paired for counters in buffer.counters.values()} == {1}
 
 
-def test_colour_images_that_stay_without_partner_are_counted_once_each(
+def test_unpaired_colour_images_are_counted_once_each(
     buffer: FrameBuffer,
 ) -> None:
     for stamp in range(10):
@@ -201,11 +205,11 @@ def test_colour_images_that_stay_without_partner_are_counted_once_each(
     assert buffer.unpaired == 0
     for stamp in range(10, 20):
         add(buffer, stamp * 100, Input.COLOR, Input.INFO)
-    # The last two of a ring of four may still get theirs.
+    # The last two images of a ring of four may still receive depth and info.
     assert buffer.unpaired == 8
 
 
-def test_the_problem_is_empty_while_frames_come_and_is_not_counted(
+def test_the_problem_is_empty_while_frames_arrive_and_does_not_count_as_use(
     buffer: FrameBuffer, clock: Clock
 ) -> None:
     assert "no colour to answer from" in buffer.problem(2.0)
@@ -251,12 +255,14 @@ def test_an_image_of_exactly_max_age_is_taken() -> None:
     ("stamp_s", "text"),
     [(0, r"header\.stamp is 0"), (90, r"10\.000 s old"), (200, r"100\.000 s in the future")],
 )
-def test_a_stale_image_says_its_age_and_the_usual_reason(stamp_s: int, text: str) -> None:
+def test_the_error_for_a_stale_image_has_its_age_and_the_usual_cause(
+    stamp_s: int, text: str
+) -> None:
     with pytest.raises(StaleFrameError, match=text):
         check_age(frame_at(stamp_s * 10**9), now_ns=100 * 10**9, max_age_ns=10**9)
 
 
-def test_without_depth_among_the_inputs_a_frame_needs_none(clock: Clock) -> None:
+def test_without_a_depth_input_a_frame_is_complete_without_depth(clock: Clock) -> None:
     inputs = (Input.COLOR, Input.INFO)
     buffer = FrameBuffer(4, 30 * MS, lambda kind: "", inputs, clock)
     add(buffer, 0, *inputs)

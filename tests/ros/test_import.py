@@ -1,4 +1,4 @@
-"""Without ROS, or without the built interfaces, the node says what is missing and what to do."""
+"""Without ROS, or without the built interfaces, the node reports what is missing and what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.paths import ROOT
 
-# A finder that hides a package and what is in it, then `python -m sdvlm_ros.node` or an import.
+# A finder that hides a package and its modules, then `python -m sdvlm_ros.node` or an import.
 HIDE = """
 import runpy, sys
 class Hidden:
@@ -33,7 +33,7 @@ sys.argv = ["sdvlm_node"]
     ("statement", "shows_traceback"),
     [("runpy._run_module_as_main('sdvlm_ros.node')", False), ("import sdvlm_ros.node", True)],
 )
-def test_a_missing_package_is_named_with_the_command_that_brings_it(
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
     package: str, advice: str, statement: str, shows_traceback: bool
 ) -> None:
     code = HIDE.format(package=package, statement=statement)

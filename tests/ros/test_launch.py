@@ -1,4 +1,4 @@
-"""Camera presets are complete; launch files, where launch is installed, start real things."""
+"""Camera presets are complete. If launch is installed, launch files start the node and RViz."""
 
 from __future__ import annotations
 
@@ -38,13 +38,14 @@ def test_every_camera_that_the_issue_names_has_a_preset() -> None:
     assert {path.stem for path in PRESETS} == known
 
 
-# Behind here launch is needed, which comes with ROS and not as a wheel.
+# The tests below need launch, which ROS provides; there is no wheel.
 
 
 def described(name: str) -> Any:
-    """The launch file's module, as launch would load it."""
+    """The launch file's module, loaded as by launch."""
     reason = "launch is not installed; it comes with ROS and not as a wheel"
-    pytest.importorskip("launch.actions", reason=reason)  # launch/ is a directory of ours
+    # Not "launch", because that name also matches the directory launch/ of this repository.
+    pytest.importorskip("launch.actions", reason=reason)
     pytest.importorskip("launch_ros.actions", reason=reason)
     packages = pytest.importorskip("ament_index_python.packages")
     try:
@@ -67,7 +68,7 @@ def arguments(name: str) -> dict[str, Any]:
 
 
 def started_with(**given: str) -> tuple[Any, list[Any]]:
-    """The context, and the nodes that spatial_query.launch.py would start: the node and RViz."""
+    """The context, and the nodes that spatial_query.launch.py starts: the node and RViz."""
     module = described("spatial_query")
     from launch import LaunchContext
 
@@ -94,11 +95,11 @@ def node_of(**given: str) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_launch_argument_says_what_it_is(name: str) -> None:
+def test_every_launch_argument_has_a_description(name: str) -> None:
     assert all(argument.description for argument in arguments(name).values())
 
 
-def test_the_node_has_the_arguments_everyone_expects() -> None:
+def test_the_node_has_the_usual_launch_arguments() -> None:
     expected = {"namespace", "params_file", "use_sim_time", "autostart", "log_level", "rviz"}
     assert expected | {"camera"} <= set(arguments("spatial_query"))
 
@@ -111,25 +112,25 @@ def test_a_preset_remaps_the_inputs_by_their_base_names() -> None:
     assert parameters["sensor"] == "realsense"
 
 
-def test_what_is_given_explicitly_wins_over_the_preset() -> None:
+def test_an_explicit_argument_overrides_the_preset() -> None:
     remappings, parameters = node_of(camera="zed", rgb="/mine", rgb_transport="compressed")
     assert remappings["rgb/image_rect_color"] == "/mine"
     assert remappings["depth_registered/image_rect"] == "/zed/zed_node/depth/depth_registered"
     assert parameters["rgb_transport"] == "compressed"
 
 
-def test_without_a_preset_the_params_file_decides() -> None:
+def test_without_a_preset_the_params_file_applies() -> None:
     remappings, parameters = node_of()
     assert remappings["rgb/image_rect_color"] == "rgb/image_rect_color"
     assert parameters == {}
 
 
-def test_switches_win_over_the_params_file_only_when_given() -> None:
+def test_a_given_argument_overrides_the_params_file() -> None:
     _, parameters = node_of(use_sim_time="true", autostart="false")
     assert parameters == {"use_sim_time": True, "autostart": False}
 
 
-def test_rviz_sees_the_nodes_topics_in_the_nodes_time_and_in_a_frame_of_choice() -> None:
+def test_rviz_uses_the_nodes_topics_and_clock_and_the_given_fixed_frame() -> None:
     context, (node, rviz) = started_with(
         rviz="true", camera="realsense", use_sim_time="true", fixed_frame="base_link"
     )
@@ -144,11 +145,11 @@ def test_rviz_sees_the_nodes_topics_in_the_nodes_time_and_in_a_frame_of_choice()
     assert not started_with()[1][1].condition.evaluate(context)
 
 
-def test_the_demo_answers_and_ends_with_its_launch(tmp_path: Path) -> None:
+def test_the_demo_answers_and_ends_with_the_launch_process(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     described("demo")
     pytest.importorskip("ros2launch", reason="ros2launch is not installed; it comes with ROS")
-    # `ros2 launch` itself, in a session of its own: SIGINT must end everything that it started.
+    # Runs `ros2 launch` in a separate session: SIGINT must end all processes that it started.
     script = "import sys; from ros2cli.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", script, "launch", "sdvlm", "demo.launch.py", "namespace:=demo"]
     log = tmp_path / "launch.log"
@@ -159,7 +160,8 @@ def test_the_demo_answers_and_ends_with_its_launch(tmp_path: Path) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # A shell that runs the tests in the background has them ignore SIGINT; this inherits.
+            # If a shell runs the tests in the background, they and their child processes ignore
+            # SIGINT.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
@@ -175,7 +177,7 @@ def test_the_demo_answers_and_ends_with_its_launch(tmp_path: Path) -> None:
 
 
 def answered(client: SpatialClient, launched: subprocess.Popen[bytes]) -> bool:
-    """Whether the node answers within two minutes, once it is active and sees the camera."""
+    """Whether the node answers within two minutes after it is active and has a frame."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and launched.poll() is None:
         try:

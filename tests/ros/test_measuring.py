@@ -1,4 +1,4 @@
-"""~/measure_regions and verified questions, of the real node over real DDS."""
+"""~/measure_regions and verified questions of the real node over real DDS."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_regions_that_cannot_be_measured_are_refused_by_name(client, shown, regi
     assert client.measure({"red": RED_BOX}, stamp_ns=shown).regions[0].label == "red"
 
 
-def test_a_verified_answer_has_geometrys_number_beside_its_own(client, shown):
+def test_a_verified_answer_has_the_values_of_model_and_geometry(client, shown):
     answer = client.ask(
         "How tall is the red box?", verify=True, regions={"red box": RED_BOX}, stamp_ns=shown
     )
@@ -127,7 +127,7 @@ def test_a_verified_answer_has_geometrys_number_beside_its_own(client, shown):
     assert len(answer.measurements) == (3 if agree else 2)
 
 
-def test_without_regions_the_model_places_the_object_itself(client, shown):
+def test_without_regions_the_model_locates_the_object(client, shown):
     answer = client.ask("How tall is the red box?", verify=True, stamp_ns=shown)
     assert answer.measurements[0].source == Measurement.LANGUAGE
 
@@ -137,7 +137,7 @@ def test_regions_without_verify_are_refused(client, shown):
         client.ask("How tall is it?", regions={"it": RED_BOX}, stamp_ns=shown)
 
 
-def test_what_was_measured_and_verified_is_shown_to_who_subscribes(peer, client, shown):
+def test_measured_and_verified_objects_are_published_for_subscribers(peer, client, shown):
     received: dict[type, list] = {MarkerArray: [], Image: []}
     topics = {MarkerArray: "spatial_query/markers", Image: "spatial_query/annotated_image"}
     subscriptions = [
@@ -149,7 +149,7 @@ def test_what_was_measured_and_verified_is_shown_to_who_subscribes(peer, client,
     )
 
     def show(ask: Callable[[], object]) -> None:
-        # Until the node has seen the subscriptions, it draws nothing.
+        # The node draws only after it has discovered the subscriptions.
         for messages in received.values():
             messages.clear()
         deadline = time.monotonic() + PATIENCE_S

@@ -73,7 +73,7 @@ def test_messages_of_both_libraries_have_equal_fields(build: Any, type_name: str
     through_rclpy = types.deserialize_cdr(
         serialize_message(build(conversions.make_message)), type_name
     )
-    # Serialized by one library: the padding that the middleware writes is arbitrary.
+    # Both are serialized by the same library, because the middleware's padding is arbitrary.
     expected = types.serialize_cdr(build(answer_bag.make_message), type_name)
     assert bytes(types.serialize_cdr(through_rclpy, type_name)) == bytes(expected)
 
@@ -84,7 +84,7 @@ def test_an_answer_read_from_its_document_is_the_same_message() -> None:
     message = answer_bag.answer_message(entry, header)
     assert message.id == "replay-7"
     assert math.isnan(message.measurements[0].std_dev)
-    # NaN differs from itself; the text form does not.
+    # NaN is not equal to itself, so the texts are compared.
     assert repr(answer_from_document(answer_document(ANSWER))) == repr(ANSWER)
 
 
@@ -97,5 +97,5 @@ def test_shapes_actions_and_stages_have_the_numbers_of_their_interfaces() -> Non
 
 
 @pytest.mark.parametrize("time_ns", [0, 1, 999_999_999, STAMP_NS])
-def test_nanoseconds_survive_the_way_through_a_message(time_ns: int) -> None:
+def test_nanoseconds_are_preserved_in_a_message(time_ns: int) -> None:
     assert messages.nanoseconds(conversions.time_message(time_ns)) == time_ns

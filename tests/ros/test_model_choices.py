@@ -28,7 +28,7 @@ def _parameters(**values: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def estimator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Depth-Anything of toy size with random weights, converted from the released layout."""
+    """A small Depth-Anything with random weights, converted from the released layout."""
     torch = pytest.importorskip("torch")
     from sdvlm_core.model.convert import convert_depth_anything
     from tests.released_checkpoint import depth_anything_shapes, random_weights
@@ -124,7 +124,7 @@ def test_quantized_weights_answer_through_the_node(context: rclpy.Context) -> No
 def test_out_of_memory_is_an_error_code_and_the_node_survives_it(
     tiny_model: Path, context: rclpy.Context
 ) -> None:
-    """A large frame is in the buffer; then the process may have hardly more memory than it has."""
+    """With a large frame in the buffer, the memory limit is set to slightly more than is in use."""
     width, height = 4000, 3000
     stamp_ns = time.time_ns()
     large = {
@@ -140,7 +140,7 @@ def test_out_of_memory_is_an_error_code_and_the_node_survives_it(
         peer.connect()
         first = peer.ask_about(large, stamp_ns)
         assert first.error_code == Response.NONE, first.error_msg
-        # Another frame, so that the first one's session is closed; then little room.
+        # Another frame, so that the first session is closed; then the memory limit.
         peer.ask_about(frame(stamp_ns + 10**9), stamp_ns + 10**9)
         status = Path(f"/proc/{process.pid}/status").read_text()
         kilobytes = int(re.search(r"VmSize:\s+(\d+)", status)[1])

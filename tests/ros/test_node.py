@@ -51,7 +51,7 @@ _tests = itertools.count(1)
 
 @dataclass(frozen=True)
 class Started:
-    """The node that all tests of this module share, and what it said while inputs were missing."""
+    """The node that all tests of this module share, and its log while inputs were missing."""
 
     peer: Peer
     before_any_image: Response
@@ -78,7 +78,7 @@ def peer(started: Started) -> Peer:
 
 @pytest.fixture
 def stamp_ns() -> int:
-    """A stamp of its own for each test: now, a second further for each test before it."""
+    """A different stamp for each test: the current time plus one second for each earlier test."""
     return time.time_ns() + next(_tests) * 10**9
 
 
@@ -88,14 +88,14 @@ def assert_still_serving(peer: Peer, stamp_ns: int) -> None:
     assert response.error_code == Response.NONE, response.error_msg
 
 
-def test_a_question_before_any_image_says_that_nothing_has_arrived(started: Started) -> None:
+def test_a_question_before_any_image_is_refused_with_nothing_has_arrived(started: Started) -> None:
     response = started.before_any_image
     assert response.error_code == Response.NO_IMAGE
     assert "nothing has arrived" in response.error_msg
     assert "/rgb/image_rect_color is published by peer" in response.error_msg
 
 
-def test_no_camera_info_at_all_is_named_with_what_does_arrive(started: Started) -> None:
+def test_missing_camera_info_is_named_with_the_rates_of_the_other_inputs(started: Started) -> None:
     response = started.before_any_info
     assert response.error_code == Response.BAD_CAMERA_INFO
     assert "camera_info: nothing has arrived" in response.error_msg
@@ -201,7 +201,7 @@ def test_a_question_that_cannot_be_asked_is_an_invalid_query(
     assert_still_serving(peer, stamp_ns)
 
 
-def test_what_this_node_cannot_do_yet_is_refused_and_not_ignored(peer: Peer) -> None:
+def test_an_unsupported_request_is_refused_and_not_ignored(peer: Peer) -> None:
     assert peer.ask(regions=[Region(label="mug")]).error_code == Response.INVALID_QUERY
 
 
@@ -222,7 +222,7 @@ def test_more_questions_than_the_queue_holds_are_refused_at_once(peer: Peer, sta
     assert_still_serving(peer, stamp_ns)
 
 
-def test_a_target_frame_without_a_transform_is_an_error_that_still_has_the_answer(
+def test_a_missing_transform_is_an_error_that_includes_the_answer(
     peer: Peer, stamp_ns: int
 ) -> None:
     peer.ask_about(frame(stamp_ns), stamp_ns)
@@ -243,7 +243,7 @@ def test_a_second_question_about_a_frame_does_not_encode_it_again(
     assert second.answer.encode_time.nanosec < 100_000
 
 
-def test_the_node_says_what_the_core_says_about_the_same_frame(
+def test_the_node_and_the_core_give_the_same_answer_about_a_frame(
     peer: Peer, stamp_ns: int, tiny_model: Path
 ) -> None:
     from sdvlm_core.engine import SpatialEngine
@@ -257,7 +257,7 @@ def test_the_node_says_what_the_core_says_about_the_same_frame(
     assert through_ros.confidence == pytest.approx(directly.confidence, rel=1e-3)
 
 
-def test_a_captured_frame_can_be_asked_about_when_the_buffer_has_moved_on(
+def test_a_captured_frame_is_available_after_it_leaves_the_buffer(
     peer: Peer,
 ) -> None:
     with SpatialClient() as client:
@@ -265,7 +265,7 @@ def test_a_captured_frame_can_be_asked_about_when_the_buffer_has_moved_on(
         def held() -> int:
             stamp_ns = time.time_ns()
             peer.ask_about(frame(stamp_ns), stamp_ns)
-            with suppress(SpatialQueryFailed):  # a busy machine: it is old already
+            with suppress(SpatialQueryFailed):  # on a busy machine the frame may already be too old
                 return client.capture()
             return 0
 
@@ -325,7 +325,7 @@ def test_the_client_answers_or_raises_with_the_nodes_code(peer: Peer) -> None:
 def test_the_node_ends_with_status_0_on_a_signal(
     tiny_model: Path, context: rclpy.Context, number: signal.Signals
 ) -> None:
-    # In a namespace of its own: the module's other node answers in the root.
+    # In a separate namespace, because the shared node of this module is in the root namespace.
     arguments = ("-p", f"model:={tiny_model}", "-r", "__ns:=/ending")
     with running("sdvlm_ros.node", "--ros-args", *arguments) as process:
         Peer(context, "/ending").connect()
@@ -335,7 +335,7 @@ def test_the_node_ends_with_status_0_on_a_signal(
         assert "Traceback" not in output
 
 
-def test_a_missing_model_is_reported_in_every_refusal(context: rclpy.Context) -> None:
+def test_a_missing_model_is_reported_in_every_error_reply(context: rclpy.Context) -> None:
     pytest.importorskip("torch")
     with running("sdvlm_ros.node", "--ros-args", "-p", "model:=/nowhere", "-r", "__ns:=/lost"):
         peer = Peer(context, "/lost")
@@ -348,7 +348,7 @@ def test_a_missing_model_is_reported_in_every_refusal(context: rclpy.Context) ->
 def test_a_question_without_torch_is_refused_because_the_node_is_not_ready(
     context: rclpy.Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "sdvlm_core.engine", None)  # as an import that fails
+    monkeypatch.setitem(sys.modules, "sdvlm_core.engine", None)  # makes the import fail
     node = rclpy.create_node("bare", context=context)
     parameters.declare(node)
     dispatcher = Dispatcher(node, lambda: "No module named 'torch'", Visualization(node))
@@ -357,12 +357,12 @@ def test_a_question_without_torch_is_refused_because_the_node_is_not_ready(
     node.destroy_node()
 
 
-def test_the_life_cycle_can_be_gone_through_twice(tiny_model: Path, context: rclpy.Context) -> None:
+def test_the_life_cycle_can_run_twice(tiny_model: Path, context: rclpy.Context) -> None:
     arguments = ("-p", f"model:={tiny_model}", "-p", "autostart:=false", "-r", "__ns:=/managed")
     with running("sdvlm_ros.node", "--ros-args", *arguments) as process:
         peer = Peer(context, "/managed")
         change = peer.node.create_client(ChangeState, "spatial_query/change_state")
-        # Services are discovered one by one; a request to one that is not yet is lost.
+        # Services are discovered one by one. A request to an undiscovered service is lost.
         assert change.wait_for_service(PATIENCE_S)
         assert peer.query.wait_for_service(PATIENCE_S)
 

@@ -1,4 +1,4 @@
-"""Parameters: what is declared is what the yaml repeats, what is read-only stays so."""
+"""Parameters: the yaml repeats the declared defaults, and read-only parameters do not change."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_parameter_has_a_description() -> None:
     assert all(descriptor.description for _, descriptor in parameters.PARAMETERS.values())
 
 
-def test_the_table_in_the_docs_is_of_the_declarations() -> None:
+def test_the_table_in_the_docs_equals_the_declarations() -> None:
     written = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
     assert written == parameters.document(), "python -m sdvlm_ros.parameters > docs/parameters.md"
 
@@ -67,7 +67,7 @@ def test_times_may_change_while_the_node_runs(node: Node) -> None:
         ("top_k", -1),
     ],
 )
-def test_what_cannot_change_or_be_is_refused(node: Node, name: str, value: object) -> None:
+def test_read_only_and_invalid_values_are_refused(node: Node, name: str, value: object) -> None:
     (result,) = node.set_parameters([Parameter(name, value=value)])
     assert not result.successful
 
@@ -122,7 +122,9 @@ def test_the_node_ends_with_status_2_on_a_yaml_with_an_unknown_parameter(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["use_sim_time", "start_type_description_service"])
-def test_what_every_ros_node_has_is_not_unknown(context: rclpy.Context, name: str) -> None:
+def test_parameters_of_every_ros_node_are_not_reported_as_unknown(
+    context: rclpy.Context, name: str
+) -> None:
     given = [
         Parameter(name, value=True),
         Parameter("qos_overrides./rgb/image_rect_color.subscription.depth", value=3),

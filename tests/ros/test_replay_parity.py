@@ -1,7 +1,7 @@
 """The same bag gives the same answers by `sdvlm replay` and by the live node, bit for bit.
 
-And what makes it so: messages of both libraries decode to the same frames, both pair in the same
-way, and both name refusals alike.
+Also tests the conditions for that: both message libraries decode to equal frames, and both paths
+pair messages and name errors in the same way.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SLOP = 30_000_000
 
 @pytest.fixture(scope="module")
 def looks() -> list[tuple[Any, Any]]:
-    """Colour and millimetres of the demo's table, seen from places of its own by each frame."""
+    """Colour and depth (mm) of the demo's table, from a different viewpoint in each frame."""
     with core_bags.open_bag(ROOT / "demo" / "table") as reader:
         topics = core_bags.find_topics(reader)
         frame = core_bags.decode(next(core_bags.frames(reader, topics, SLOP)))
@@ -71,7 +71,7 @@ def test_the_same_bag_gives_the_same_answers_through_the_command_and_the_node(
     )
     entries = "".join(f"- question: {question}\n  every: frame\n" for question in QUESTIONS)
     (tmp_path / "q.yaml").write_text("questions:\n" + entries)
-    # The number of threads decides how sums are split, so it is the same on both sides.
+    # The number of threads determines the order of sums, so both sides use the same number.
     one_thread = {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "sdvlm_core.cli", "replay", str(bag)]
     command += ["--questions", str(tmp_path / "q.yaml"), "--out", str(tmp_path / "out")]
@@ -96,7 +96,7 @@ def test_the_same_bag_gives_the_same_answers_through_the_command_and_the_node(
     assert {key: content(answer) for key, answer in written.items()} == {
         key: content(answer) for key, answer in online.items()
     }
-    # That this compares something: the frames differ, and numbers and places were found.
+    # The comparison is meaningful only if frames differ and answers have numbers and points.
     assert len({answer.text for answer in written.values()}) > 2
     assert any(answer.measurements for answer in written.values())
     assert any(answer.positions for answer in written.values())
@@ -105,7 +105,7 @@ def test_the_same_bag_gives_the_same_answers_through_the_command_and_the_node(
 def answers_of_the_node(
     bag: Path, context: rclpy.Context, environment: dict[str, str]
 ) -> dict[tuple[int, str], SpatialAnswer]:
-    """Stamp and question -> what the live node answers, while the bag waits for it."""
+    """(stamp, question) -> the answer of the live node; the bag player waits for each answer."""
     remaps = ["-r", "__ns:=/parity"]
     for topic in (f"{bags.RGB}/compressed", f"{bags.DEPTH}/compressedDepth", bags.INFO):
         remaps += ["-r", f"{topic}:=/parity{topic}"]
@@ -123,14 +123,15 @@ def answers_of_the_node(
         answered = 0
         while len(answers) < FRAMES * len(QUESTIONS) and replay.poll() is None:
             assert time.monotonic() < deadline, f"{len(answers)} answers in time"
-            # In turn, so that any two answers about a frame are to both questions.
+            # The questions alternate, so that two consecutive answers about a frame are to both
+            # questions.
             response = peer.ask(QUESTIONS[answered % len(QUESTIONS)])
             if response.error_code == Response.NONE:
                 answer = response.answer
                 answers[nanoseconds(answer.header.stamp), answer.question] = answer
                 answered += 1
             else:
-                # Parts of the first frame, or the first tick of the clock, are still on their way.
+                # Messages of the first frame, or the first clock message, have not arrived yet.
                 early = (Response.NO_IMAGE, Response.BAD_DEPTH, Response.BAD_CAMERA_INFO)
                 early += (Response.STALE_IMAGE,)
                 assert response.error_code in early, response.error_msg
@@ -138,7 +139,7 @@ def answers_of_the_node(
 
 
 def content(answer: SpatialAnswer) -> bytes:
-    """All bytes of an answer but its id and how long it took."""
+    """All bytes of an answer except its id and its timings."""
     answer.id = ""
     answer.queue_time = answer.encode_time = answer.generate_time = Duration()
     return bytes(serialize_message(answer))
@@ -204,7 +205,7 @@ JITTER = st.integers(-50_000_000, 50_000_000)
 def test_a_bag_is_paired_as_the_node_pairs(
     frames: list[tuple[int, int, int]], no_depth: set[int], no_info: set[int]
 ) -> None:
-    """Stamps may be off by more than the slop, messages may be missing."""
+    """Stamps may differ by more than the slop, and messages may be missing."""
     buffer = frame_buffer.FrameBuffer(100, SLOP, lambda kind: "offered")
     messages: list[tuple[core_bags.Input, core_bags.Stamped]] = []
     absent = {core_bags.Input.DEPTH: no_depth, core_bags.Input.INFO: no_info}
@@ -223,7 +224,7 @@ def test_a_bag_is_paired_as_the_node_pairs(
 
 
 def paired_live(buffer: frame_buffer.FrameBuffer, stamp_ns: int) -> tuple[Any, int | None]:
-    """Depth and info of the frame at a stamp, or the code of the refusal."""
+    """Depth and info of the frame at a stamp, or the error code."""
     try:
         live = buffer.at(stamp_ns)
     except errors.FrameError as error:

@@ -1,4 +1,4 @@
-"""The SROS 2 policy allows what the node does, and the health check asks the node itself."""
+"""The SROS 2 policy allows all interfaces of the node; the health check queries the node."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ POLICY = ROOT / "config" / "sros_policy.xml"
 
 @pytest.fixture(scope="module")
 def peer() -> Iterator[Peer]:
-    """Beside a node that is not configured: its interfaces are there, no model is needed."""
+    """A peer of an unconfigured node: the interfaces exist without a model."""
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
     with running("sdvlm_ros.node", "--ros-args", "-p", "autostart:=false"):
         peer = Peer(context)
         assert peer.query.wait_for_service(PATIENCE_S)
-        # Which names belong to which node is told apart from the names, and later.
+        # The graph reports the node of each name separately and later than the name.
         peer.spin_until(lambda: services_of(peer.node), "the node's services")
         yield peer
     context.try_shutdown()
 
 
 def allowed(kind: str, right: str) -> set[str]:
-    """Full names that the policy allows the node to `right`."""
+    """Full names for which the policy gives the node the permission `right`."""
     profile = ElementTree.parse(POLICY).find(
         "./enclaves/enclave[@path='/sdvlm/spatial_query']//profile"
     )
@@ -50,26 +50,26 @@ def allowed(kind: str, right: str) -> set[str]:
 
 
 def visible(names_and_types: list[tuple[str, list[str]]]) -> set[str]:
-    """Names without the parts of actions, which the policy has as actions."""
+    """Names without the topics and services of actions; the policy lists those as actions."""
     return {name for name, _ in names_and_types if "/_action/" not in name}
 
 
 def services_of(node: Node) -> set[str]:
-    """What the spatial query node offers, as far as it is known; empty before it is."""
+    """Discovered services of the spatial query node; empty before its discovery."""
     if ("spatial_query", "/") not in node.get_node_names_and_namespaces():
         return set()
     return visible(node.get_service_names_and_types_by_node("spatial_query", "/"))
 
 
-def test_what_the_node_offers_is_what_the_policy_lets_it_offer(peer: Peer) -> None:
+def test_the_policy_allows_exactly_the_services_of_the_node(peer: Peer) -> None:
     node: Node = peer.node
     wanted = allowed("service", "reply")
-    # Later ones may still be on their way here; what is not allowed stays and fails.
+    # Some services may not be discovered yet. A service that is not allowed makes the test fail.
     peer.spin_until(lambda: services_of(node) >= wanted, "every service of the policy")
     assert services_of(node) == wanted
 
 
-def test_the_node_publishes_and_subscribes_to_nothing_else(peer: Peer) -> None:
+def test_the_policy_allows_all_topics_of_the_node(peer: Peer) -> None:
     node: Node = peer.node
     published = visible(node.get_publisher_names_and_types_by_node("spatial_query", "/"))
     assert "/spatial_query/answers" in published
@@ -78,7 +78,7 @@ def test_the_node_publishes_and_subscribes_to_nothing_else(peer: Peer) -> None:
     assert subscribed <= allowed("topic", "subscribe")
 
 
-def test_the_nodes_inputs_are_allowed_by_their_own_names(peer: Peer) -> None:
+def test_the_policy_allows_the_remappable_input_names(peer: Peer) -> None:
     assert {f"/{topic}" for topic in peer.publishers} <= allowed("topic", "subscribe")
 
 
@@ -89,7 +89,7 @@ def test_the_nodes_inputs_are_allowed_by_their_own_names(peer: Peer) -> None:
         ("/nobody", "is not answering, not active"),
     ],
 )
-def test_a_node_that_is_not_active_is_not_well(peer: Peer, name: str, reason: str) -> None:
+def test_the_health_check_fails_for_an_inactive_node(peer: Peer, name: str, reason: str) -> None:
     command = [sys.executable, "docker/healthcheck.py", name, "--timeout", "20"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False

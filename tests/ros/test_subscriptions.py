@@ -26,7 +26,7 @@ from tests.waiting import PATIENCE_S
 
 
 class Watched:
-    """A node in a process, a camera beside it, and the node's last diagnostics."""
+    """A node in a separate process, a camera, and the node's last diagnostics."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -43,7 +43,7 @@ class Watched:
         return {pair.key: pair.value for pair in self.status.values}.get(key, "")
 
     def publish_until(self, make: Callable[[int], dict], told: Callable[[], bool]) -> None:
-        """Publish frames at 20 Hz until the diagnostics tell."""
+        """Publish frames at 20 Hz until the diagnostics satisfy a condition."""
         deadline = time.monotonic() + PATIENCE_S
         while not told():
             assert time.monotonic() < deadline, self.status
@@ -71,7 +71,7 @@ def watched(tiny_model: Path) -> Iterator[Watched]:
     assert "no new frame: no depth to answer from" in output
 
 
-def test_before_anything_is_wrong_the_missing_input_is_named_with_its_cure(
+def test_a_missing_input_is_named_with_its_remedy(
     watched: Watched,
 ) -> None:
     def without_depth(stamp_ns: int) -> dict:
@@ -90,7 +90,7 @@ def test_before_anything_is_wrong_the_missing_input_is_named_with_its_cure(
     assert int(watched.value("pairing misses")) > 0
 
 
-def test_good_frames_are_ready_with_rates_and_memory(watched: Watched) -> None:
+def test_valid_frames_give_the_state_ready_with_rates_and_memory(watched: Watched) -> None:
     watched.publish_until(frame, lambda: watched.status.message == "ready")
     assert watched.status.level == DiagnosticStatus.OK
     assert float(watched.value("depth rate (Hz)")) > 0
@@ -111,7 +111,7 @@ def test_a_depth_frame_id_of_another_camera_is_a_warning(watched: Watched) -> No
     watched.publish_until(foreign, lambda: "'depth_optical'" in watched.status.message)
 
 
-def test_lens_distortion_on_a_topic_taken_as_rectified_is_a_warning(watched: Watched) -> None:
+def test_lens_distortion_is_a_warning(watched: Watched) -> None:
     def distorted(stamp_ns: int) -> dict:
         message = info(stamp_ns)
         message.d = [0.1, -0.2, 0.0, 0.0, 0.0]
@@ -134,7 +134,7 @@ def test_sizes_that_differ_are_refused_naming_all_three(watched: Watched) -> Non
     ("part", "kind", "code"),
     [(RGB, "rgb", "NO_IMAGE"), (DEPTH, "depth", "BAD_DEPTH"), (INFO, "info", "BAD_CAMERA_INFO")],
 )
-def test_bytes_that_are_no_message_are_refused_and_the_node_goes_on(
+def test_bytes_that_are_not_a_message_are_refused_and_the_node_continues(
     watched: Watched, part: str, kind: str, code: str
 ) -> None:
     from rclpy.serialization import serialize_message
@@ -146,14 +146,14 @@ def test_bytes_that_are_no_message_are_refused_and_the_node_goes_on(
     assert response.error_code == getattr(Response, code), response.error_msg
     assert "cut short" in response.error_msg
     watched.peer.publishers[part].publish(b"\0\1\0\0")  # not even a header
-    after = stamp_ns + 200_000_000  # further than the slop from the broken one
+    after = stamp_ns + 200_000_000  # farther than the slop from the broken frame
     assert watched.peer.ask_about(frame(after), after).error_code == Response.NONE
 
 
 def opened(
     context: rclpy.Context, namespace: str, cli_args: Sequence[str] = (), **overrides: object
 ) -> tuple[Node, Subscriptions]:
-    """A node's inputs; every test has a namespace, as nodes of others may not be gone yet."""
+    """Subscriptions of a node. Each test has a namespace, because earlier nodes may still exist."""
     given = [Parameter(name, value=value) for name, value in overrides.items()]
     node = rclpy.create_node(
         "inputs",
@@ -178,7 +178,7 @@ def test_qos_is_chosen_by_name_for_each_input_and_overridden_by_topic(
     node, inputs = opened(context, "/chosen", **{"depth_qos": "reliable", override: "reliable"})
     assert reliability(node, DEPTH) == ReliabilityPolicy.RELIABLE
     assert reliability(node, RGB) == ReliabilityPolicy.RELIABLE
-    # An override is its own topic's alone.
+    # An override applies to one topic only.
     assert reliability(node, INFO) == ReliabilityPolicy.BEST_EFFORT
     assert qos_profile_sensor_data.reliability == ReliabilityPolicy.BEST_EFFORT
     inputs.close()
@@ -200,7 +200,7 @@ def test_a_remapped_base_topic_remaps_its_transports_too(context: rclpy.Context)
     node.destroy_node()
 
 
-def test_a_slop_that_changes_holds_for_diagnostics_at_once(context: rclpy.Context) -> None:
+def test_a_changed_slop_applies_to_diagnostics_at_once(context: rclpy.Context) -> None:
     node, inputs = opened(context, "/slop")
     for kind, stamp_ns in zip(Input, (0, 200_000_000, 0), strict=True):
         inputs.buffer.add(kind, stamp_ns, b"")
@@ -209,7 +209,7 @@ def test_a_slop_that_changes_holds_for_diagnostics_at_once(context: rclpy.Contex
     assert inputs.problem() == ""
     inputs.close()
     node.set_parameters([Parameter("sync_slop", value=0.1)])
-    assert inputs.buffer.slop_ns == 500_000_000  # closed, it listens no more
+    assert inputs.buffer.slop_ns == 500_000_000  # after closing, parameter changes have no effect
     node.destroy_node()
 
 
@@ -240,7 +240,7 @@ def test_a_publisher_with_incompatible_qos_is_named_with_the_parameter_to_set(
 
 def test_a_topic_of_another_name_or_type_is_found_and_reported(context: rclpy.Context) -> None:
     node, inputs = opened(context, "/elsewhere", rgb_transport="compressed")
-    # Another participant: one alone cannot have two types of one topic.
+    # A second participant, because one participant cannot have two types for one topic.
     elsewhere = rclpy.Context()
     rclpy.init(context=elsewhere, signal_handler_options=rclpy.SignalHandlerOptions.NO)
     peer = Peer(elsewhere, "/elsewhere")

@@ -1,6 +1,6 @@
 """Model work beside the executor: services answer while a question is answered.
 
-How punctual a timer is meanwhile is `benchmarks/executor_timer.py`.
+`benchmarks/executor_timer.py` measures the delay of a timer during an answer.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tests.ros.conftest import running
 from tests.ros.peer import Peer, frame
 from tests.waiting import PATIENCE_S
 
-# Calls of each service, one after the other, before a single question is answered.
+# Number of sequential calls of each service during one answer.
 CALLS = 10
 
 
 @pytest.fixture
 def peer(tiny_model: Path, context: rclpy.Context) -> Iterator[Peer]:
-    # The model never ends an answer: this many tokens take seconds.
+    # The model never ends an answer. This number of tokens takes seconds.
     arguments = ["-p", f"model:={tiny_model}", "-p", "max_new_tokens:=3000"]
     arguments += ["-r", "__ns:=/threads"]
     with running("sdvlm_ros.node", "--ros-args", *arguments):
@@ -40,7 +40,7 @@ def peer(tiny_model: Path, context: rclpy.Context) -> Iterator[Peer]:
 
 
 def being_answered(peer: Peer, client: ActionClient) -> tuple[Any, Future]:
-    """A goal whose first token has been generated: its handle and its future result."""
+    """Handle and result future of a goal whose first token has been generated."""
     stamp_ns = time.time_ns()
     goal = SpatialReasoning.Goal(questions=["How far is it?"], stamp=time_message(stamp_ns))
     deadline = time.monotonic() + PATIENCE_S
@@ -55,7 +55,7 @@ def being_answered(peer: Peer, client: ActionClient) -> tuple[Any, Future]:
         peer.spin_until(
             lambda f=feedback, r=result: r.done() or (f and f[-1].feedback.partial_text), "a token"
         )
-        if not result.done():  # else the frame had not arrived yet
+        if not result.done():  # otherwise the frame has not arrived yet
             return handle, result
     pytest.fail(f"no question was answered within {PATIENCE_S} s")
 

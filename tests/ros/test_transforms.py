@@ -59,7 +59,7 @@ def test_a_transform_sent_before_the_answer_is_kept_for_it_until_after_the_deact
     deadline = time.monotonic() + PATIENCE_S
     while not broadcaster.pub_tf.get_subscription_count() and time.monotonic() < deadline:
         executor.spin_once(timeout_sec=0.05)
-    # The image's moment, and then two minutes in which the model thinks.
+    # The image's stamp, and two minutes of generation after it.
     for seconds in (0, 60, 120):
         transform = TransformStamped()
         transform.header.stamp = time_message(STAMP + seconds * 10**9)
@@ -77,7 +77,7 @@ def test_a_transform_sent_before_the_answer_is_kept_for_it_until_after_the_deact
 
 
 class Listener:
-    """As much of tf2_ros.TransformListener as can be had without ROS."""
+    """The part of tf2_ros.TransformListener that works without ROS."""
 
     open = 0
 
@@ -88,7 +88,7 @@ class Listener:
         Listener.open -= 1
 
 
-def test_transforms_are_heard_from_activation_to_deactivation_and_kept_longer_than_answers_take(
+def test_transforms_are_received_while_active_and_kept_longer_than_answers_take(
     context: rclpy.Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[float] = []
@@ -115,7 +115,7 @@ def answer() -> SpatialAnswer:
     return SpatialAnswer(header=header, positions=[Point(x=0.5, y=0.0, z=3.0)])
 
 
-def test_positions_move_into_the_target_frame(
+def test_positions_are_transformed_into_the_target_frame(
     context: rclpy.Context, answer: SpatialAnswer
 ) -> None:
     pytest.importorskip("tf2_ros", reason="tf2_ros comes with ROS and not as a wheel")
@@ -126,7 +126,7 @@ def test_positions_move_into_the_target_frame(
     assert (answer.positions[0].x, answer.positions[0].z) == (1.5, 5.0)
 
 
-def test_a_missing_transform_is_an_error_and_the_answer_stays(
+def test_a_missing_transform_is_an_error_and_the_answer_is_unchanged(
     context: rclpy.Context, answer: SpatialAnswer
 ) -> None:
     with pytest.raises(TransformError):

@@ -1,4 +1,4 @@
-"""Markers and pictures over real DDS: of the right image, all replaced, and only when wanted."""
+"""Markers and annotated images over real DDS: right frame, replaced, only for subscribers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Screen:
             self.node.create_subscription(kind, f"shown/{topic}", received.append, 5)
 
     def wait(self, condition, what: str) -> None:
-        """Spin until it is true."""
+        """Spin until the condition is true."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S} s"
@@ -60,7 +60,7 @@ def result() -> Result:
 
 @pytest.fixture
 def shown(context: rclpy.Context) -> Iterator[Visualization]:
-    """The publishers under test, in a node of their own."""
+    """The publishers under test, in a separate node."""
     shown = Visualization(rclpy.create_node("shown", context=context))
     yield shown
     shown.close()
@@ -68,7 +68,7 @@ def shown(context: rclpy.Context) -> Iterator[Visualization]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[RgbdFrame]:
-    """The frames that were drawn for the topics."""
+    """The drawn frames."""
     opened: list[RgbdFrame] = []
 
     def recorded(frame: RgbdFrame):
@@ -86,7 +86,7 @@ def by_namespace(message: MarkerArray) -> dict[str, list[Marker]]:
     return found
 
 
-def test_a_viewer_gets_markers_and_the_drawn_picture_with_the_frames_stamp(context, shown, result):
+def test_a_viewer_receives_markers_and_image_with_the_frames_stamp(context, shown, result):
     frame, found, pairs = result
     screen = Screen(context, MarkerArray, Image)
     screen.wait(
@@ -112,7 +112,7 @@ def test_a_viewer_gets_markers_and_the_drawn_picture_with_the_frames_stamp(conte
     assert (drawing != frame.rgb).any()
 
 
-def test_markers_stand_where_the_objects_were_measured(result):
+def test_markers_have_the_measured_positions(result):
     frame, found, pairs = result
     message = visualization.marker_array(Image().header, open_scene(frame).cloud, found, pairs)
     markers = by_namespace(message)
@@ -141,7 +141,7 @@ def test_markers_stand_where_the_objects_were_measured(result):
     assert words.text.startswith(f"{1000 * pairs[0].distance_m:.0f} ")
 
 
-def test_an_object_that_was_not_measured_has_no_marker_but_a_place_in_the_picture(result):
+def test_an_unmeasured_object_has_no_marker_but_is_drawn_in_the_image(result):
     frame, _, _ = result
     depth = np.full_like(frame.depth, np.nan)
     depth[:40] = 1.0
@@ -167,7 +167,7 @@ def test_nothing_is_drawn_without_a_subscriber(context, shown, result, drawn):
     screen.node.destroy_node()
     screen.wait(lambda: not shown.wanted, "the viewer's leaving")
     shown.show(*result)
-    shown.close()  # waits for what was begun
+    shown.close()  # waits for the running drawing
     assert drawn == [result[0]]
 
 

@@ -1,4 +1,4 @@
-"""Worker: frames are decoded and opened once, failures reach the caller, no ticket is left over."""
+"""Worker: frames are decoded and opened once, failures reach the caller, every ticket ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.waiting import PATIENCE_S
 
 
 class Engine:
-    """Stands in for the model where a test must choose its failures and its speed."""
+    """Replaces the model where a test must control its failures and its speed."""
 
     def __init__(self) -> None:
         self.opened: list[RgbdFrame] = []
@@ -52,7 +52,7 @@ def engine() -> Engine:
 
 
 class Settled(Outcome[None]):
-    """An outcome that a test takes from a queue, without a node."""
+    """An outcome that a test reads from a queue, without a node."""
 
     def __init__(self) -> None:
         self.results: queue.Queue[Exception | None] = queue.Queue()
@@ -68,7 +68,7 @@ class Settled(Outcome[None]):
 
 
 class Ask:
-    """One question for the stand-in engine."""
+    """One question for the fake engine."""
 
     def __init__(self, question: str) -> None:
         self.question = question
@@ -119,7 +119,7 @@ def submit(
 
 
 def wait_until_running(worker: Worker[Engine], outcome: Settled) -> None:
-    """Until the submitted ticket has left the queue; it is the only one."""
+    """Wait until the only submitted ticket has left the queue."""
     while worker.waiting:
         assert outcome.empty()
 
@@ -154,7 +154,7 @@ def test_a_defect_reaches_its_caller_and_the_next_question_is_answered(
     assert len(engine.opened) == 2, "a session that failed is not used again"
 
 
-def test_a_bad_frame_has_an_error_of_its_own(worker: Worker[Engine]) -> None:
+def test_a_bad_frame_has_a_separate_error(worker: Worker[Engine]) -> None:
     assert isinstance(submit(worker, raw_frame(metres=0.0)).get(), DepthError)
 
 
@@ -194,9 +194,7 @@ def test_a_canceled_ticket_in_the_queue_makes_room_for_another_one(
     assert len(engine.opened) == 1
 
 
-def test_a_ticket_reports_that_it_left_the_queue_when_it_is_its_turn(
-    worker: Worker[Engine], engine: Engine
-) -> None:
+def test_a_ticket_reports_when_it_leaves_the_queue(worker: Worker[Engine], engine: Engine) -> None:
     engine.go.clear()
     frame = raw_frame()
     first = submit(worker, frame)
@@ -210,7 +208,7 @@ def test_a_ticket_reports_that_it_left_the_queue_when_it_is_its_turn(
     assert stages == [Stage.ENCODING]
 
 
-def test_a_ticket_holds_the_time_in_the_queue_and_the_time_to_open_its_frame(
+def test_a_ticket_records_its_queue_time_and_its_frame_opening_time(
     worker: Worker[Engine], engine: Engine
 ) -> None:
     engine.go.clear()
@@ -252,7 +250,7 @@ def test_two_workers_decode_a_frame_once(engine: Engine, monkeypatch: pytest.Mon
     raw = raw_frame()
     asked, measured = ticket(raw), ticket(raw)
     model.submit(asked[0])
-    geometry.submit(measured[0])  # a Scene answers no question, but it is opened
+    geometry.submit(measured[0])  # a Scene cannot answer questions, but it can be opened
     asked[1].get()
     measured[1].get()
     assert len(calls) == 1

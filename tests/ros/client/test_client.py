@@ -1,6 +1,6 @@
-"""The clients against the real node and the simulated camera, each in a process of its own.
+"""The clients with the real node and the simulated camera, each in a separate process.
 
-The clients' side of ~/reason, whose timing must be chosen, talks to an action server of the test.
+For ~/reason, where a test must control the timing, the clients use an action server of the test.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _reasoners = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[SpatialClient]:
-    """A client whose node has seen the camera."""
+    """A client of a node that has received a frame."""
     pytest.importorskip("torch")
     inside = ("-r", "__ns:=/picking")
     arguments = ("-p", "model:=nano", "-p", "sensor:=simulated", "-p", "max_age:=10.0")
@@ -79,13 +79,14 @@ def test_a_size_within_a_box_is_measured_without_the_model(client, thing) -> Non
     assert 0 < size.height.std_dev < 0.02
 
 
-def test_a_size_without_a_box_is_the_models_with_geometrys_opinion(client) -> None:
+def test_a_size_without_a_box_is_answered_by_the_model_and_verified(client) -> None:
     answer = client.ask("What is the size of the blue box?", verify=True)
     told = {(m.kind, m.source): m.value for m in answer.measurements}
     kinds = (Measurement.LENGTH, Measurement.WIDTH, Measurement.HEIGHT)
     seen = [told[kind, Measurement.GEOMETRY] for kind in kinds]
     assert seen == pytest.approx(BOX.size, abs=0.01)
-    # nano's length is short: boxes this small were not among its scenes. Height they agree on.
+    # nano's length is too short, because its training scenes have no boxes of this size. The
+    # heights agree.
     assert all((kind, Measurement.LANGUAGE) in told for kind in kinds)
     assert told[Measurement.HEIGHT, Measurement.FUSED] == pytest.approx(BOX.size[2], abs=0.01)
 
@@ -97,23 +98,23 @@ def test_the_distance_between_two_boxes_is_that_of_their_centres(client) -> None
     assert away.value == pytest.approx(math.hypot(*to_camera(MUG.centre)), abs=0.03)
 
 
-def test_a_distance_in_words_is_fused_with_geometrys_or_refused_with_both(client) -> None:
+def test_a_distance_by_name_is_fused_or_refused_with_both_values(client) -> None:
     assert client.distance("red mug", "blue box").source == Measurement.FUSED
-    # nano was never asked for the distance from the camera: what it says is contradicted.
+    # nano was not trained on the distance from the camera, so geometry contradicts its answer.
     with pytest.raises(NoMeasurement, match=r"disagree: .*\(language\), .*\(depth\)") as refused:
         client.distance("red mug")
     assert refused.value.code == Response.NONE
     assert refused.value.answer.status == SpatialAnswer.DISAGREEMENT
 
 
-def test_a_thing_is_located_with_and_without_a_box_in_the_images_frame(client) -> None:
+def test_an_object_is_located_with_and_without_a_box_in_the_optical_frame(client) -> None:
     for where in (client.locate("red mug", at=BOXES["red mug"]), client.locate("red mug")):
         found = where.point.x, where.point.y, where.point.z
         assert math.dist(found, to_camera(MUG.centre)) < 0.1  # its surface is half a mug away
         assert where.header.frame_id == FRAME_ID
 
 
-def test_things_are_counted(client) -> None:
+def test_objects_are_counted(client) -> None:
     assert client.count("mugs") == 1
 
 
@@ -143,7 +144,7 @@ def test_the_node_reasons_about_several_questions_on_one_frame(client) -> None:
         (lambda c: c.distance("red mug", "cup", at=BOXES), "NONE", "no region for cup"),
     ],
 )
-def test_a_refusal_is_an_exception_with_code_and_text(client, call, code, text) -> None:
+def test_an_error_is_an_exception_with_code_and_text(client, call, code, text) -> None:
     with pytest.raises(SpatialQueryFailed, match=text) as refused:
         call(client)
     assert refused.value.code == getattr(Response, code)
@@ -165,7 +166,7 @@ def test_many_threads_share_one_client(client) -> None:
     assert len(heights) == 12
 
 
-def test_a_missing_node_has_another_error_than_a_refusal() -> None:
+def test_a_missing_node_has_a_different_error_than_a_rejected_question() -> None:
     with SpatialClient("/nobody/here") as client:
         with pytest.raises(
             SpatialQueryFailed, match=r"/nobody/here/query is not available"
@@ -174,14 +175,16 @@ def test_a_missing_node_has_another_error_than_a_refusal() -> None:
         assert refused.value.code == Response.MODEL_NOT_READY
 
 
-def test_a_planners_own_name_does_not_rename_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_name_remap_of_the_planner_does_not_rename_its_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, "argv", ["planner", "--ros-args", "-r", "__node:=planner"])
     with SpatialClient("/nobody/here") as client:
         assert client._node.get_name() == "spatial_client"
 
 
 def called(context: rclpy.Context, handler: Any, node: rclpy.node.Node) -> Trigger.Response:
-    """What a service of `node`, spun by a single thread, replies to somebody else's call."""
+    """The reply of a service of `node` to another node's call; one thread spins `node`."""
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     node.create_service(Trigger, "pick", handler)
@@ -212,7 +215,7 @@ def test_a_callback_may_await_an_answer_on_a_single_thread(client, context) -> N
     assert response.message.startswith("0.11 ")
 
 
-def test_a_callback_may_block_on_a_client_of_its_own(client, context) -> None:
+def test_a_callback_may_block_on_a_separate_client(client, context) -> None:
     node = rclpy.create_node("planner", context=context, namespace="/blocking")
 
     def pick(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -229,9 +232,7 @@ def test_a_callback_may_block_on_a_client_of_its_own(client, context) -> None:
         (("--opening", "0.05"), "m wide, the gripper opens to 0.05"),
     ],
 )
-def test_the_example_plans_a_pick_from_the_camera_or_says_why_not(
-    client, arguments, reason
-) -> None:
+def test_the_example_plans_a_pick_or_prints_the_reason(client, arguments, reason) -> None:
     command = [sys.executable, "examples/pick_planner.py", "red mug"]
     command += [*map(str, BOXES["red mug"]), "--up", *map(str, UP), "--server", SERVER]
     done = subprocess.run(
@@ -254,18 +255,18 @@ def test_the_example_plans_a_pick_from_the_camera_or_says_why_not(
     assert math.dist(position.values(), to_camera(MUG.centre)) < 0.01
 
 
-def test_an_active_node_is_well_in_the_containers_view(client) -> None:
+def test_the_container_health_check_passes_for_an_active_node(client) -> None:
     command = [sys.executable, "docker/healthcheck.py", SERVER, "--timeout", "20"]
     assert subprocess.run(command, cwd=ROOT, timeout=PATIENCE_S, check=False).returncode == 0
 
 
 class Reasoner:
-    """~/reason as action/SpatialReasoning has it, one character of each question every 20 ms."""
+    """An action server for ~/reason that sends one character of each question every 20 ms."""
 
     def __init__(self, context: rclpy.Context) -> None:
         self.goals = GoalResponse.ACCEPT
         self.canceled, self._closing = threading.Event(), threading.Event()
-        # A namespace of its own: the test before may still be leaving the graph.
+        # A separate namespace, because the node of the previous test may still be in the graph.
         self.name = f"/reasoning_{next(_reasoners)}/spatial_query"
         namespace, name = self.name.rsplit("/", 1)
         self._node = rclpy.create_node(name, context=context, namespace=namespace)
@@ -284,7 +285,7 @@ class Reasoner:
         self._thread.start()
 
     def close(self) -> None:
-        """End the goals that run, then the server."""
+        """End the running goals, then the server."""
         self._closing.set()
         self._executor.shutdown()
         self._thread.join()
@@ -325,7 +326,7 @@ def asking(reasoner: Reasoner) -> Iterator[SpatialClient]:
         yield client
 
 
-def test_reasoning_answers_in_order_and_tells_the_text_as_it_comes(asking) -> None:
+def test_reason_answers_in_order_and_streams_the_text(asking) -> None:
     told: list[tuple[int, str]] = []
     answers = asking.reason(
         ["first", "second"],
@@ -335,7 +336,7 @@ def test_reasoning_answers_in_order_and_tells_the_text_as_it_comes(asking) -> No
     assert (1, "sec") in told
 
 
-def test_reasoning_is_canceled_from_feedback_and_keeps_what_was_answered(asking) -> None:
+def test_reason_can_be_canceled_from_feedback_and_keeps_complete_answers(asking) -> None:
     def stop(heard: Any) -> None:
         if heard.question_index == 1:
             asking.cancel()
@@ -347,7 +348,7 @@ def test_reasoning_is_canceled_from_feedback_and_keeps_what_was_answered(asking)
     assert asking.cancel() == 0
 
 
-def test_reasoning_beyond_its_timeout_is_canceled_in_the_node(asking, reasoner) -> None:
+def test_reason_is_canceled_in_the_node_after_its_timeout(asking, reasoner) -> None:
     with pytest.raises(SpatialQueryFailed, match="no reply from the node within") as late:
         asking.reason(["x" * 500], timeout=0.1)
     assert late.value.code == Response.TIMEOUT
@@ -362,7 +363,7 @@ def test_a_rejected_goal_is_an_exception(asking, reasoner) -> None:
     assert rejected.value.code == Response.QUEUE_FULL
 
 
-def test_feedback_cannot_wait_for_the_thread_it_runs_on(asking) -> None:
+def test_a_feedback_callback_cannot_call_a_blocking_method(asking) -> None:
     raised: list[BaseException] = []
 
     def ask_again(_: Any) -> None:
@@ -375,7 +376,7 @@ def test_feedback_cannot_wait_for_the_thread_it_runs_on(asking) -> None:
     assert "only cancel() is allowed there" in str(raised[0])
 
 
-def test_closing_releases_those_who_wait_and_cancels_what_they_asked(asking, reasoner) -> None:
+def test_close_releases_waiting_callers_and_cancels_their_goals(asking, reasoner) -> None:
     begun, failures = threading.Event(), []
 
     def wait() -> None:

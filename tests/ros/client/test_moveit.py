@@ -1,4 +1,4 @@
-"""A measured box becomes a collision object that holds the object, in MoveIt's own field names."""
+"""A measured box becomes a collision object that contains the object, with MoveIt's field names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def measured(**changed: object) -> RegionMeasurement:
     return region
 
 
-def test_the_box_stands_where_it_was_measured_and_has_its_header_and_name() -> None:
+def test_the_box_has_the_measured_position_header_and_label() -> None:
     BASE.stamp.sec, BASE.stamp.nanosec = 7, 8
     found = collision_object(measured(), BASE, std_devs=0.0)
     assert found["header"] == {"stamp": {"sec": 7, "nanosec": 8}, "frame_id": "base_link"}
@@ -38,14 +38,14 @@ def test_the_box_stands_where_it_was_measured_and_has_its_header_and_name() -> N
     assert len(found["primitive_poses"]) == 1
 
 
-def test_uncertainty_makes_it_larger() -> None:
+def test_the_box_grows_with_the_standard_deviations() -> None:
     exact = collision_object(measured(), BASE, std_devs=0.0)["primitives"][0]["dimensions"]
     wide = collision_object(measured(), BASE, std_devs=2.0)["primitives"][0]["dimensions"]
     assert wide[2] == pytest.approx(exact[2] + 2 * 0.01 + 2 * 2 * 0.01)
 
 
 @given(st.floats(0, 2 * math.pi))
-def test_it_holds_the_object_however_that_is_turned(yaw: float) -> None:
+def test_the_box_contains_the_object_at_any_yaw(yaw: float) -> None:
     across, deep, _ = collision_object(measured(), BASE, std_devs=0.0)["primitives"][0][
         "dimensions"
     ]
@@ -55,7 +55,7 @@ def test_it_holds_the_object_however_that_is_turned(yaw: float) -> None:
 
 
 @given(st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: math.hypot(*v) > 1e-3))
-def test_its_own_z_points_up(up: tuple[float, float, float]) -> None:
+def test_the_z_axis_of_the_box_points_up(up: tuple[float, float, float]) -> None:
     header = Header(frame_id="map")
     turned = collision_object(measured(), header, up=up)["pose"]["orientation"]
     x, y, z, w = (turned[name] for name in "xyzw")
@@ -76,7 +76,7 @@ def test_a_direction_without_length_is_refused() -> None:
         collision_object(measured(), BASE, up=(0.0, 0.0, 0.0))
 
 
-def test_a_box_with_an_unknown_side_is_not_invented() -> None:
+def test_an_unknown_side_is_an_error() -> None:
     unseen = measured(width=math.nan, warnings=["unseen_extent"])
     with pytest.raises(NoMeasurement, match="unseen_extent"):
         collision_object(unseen, BASE)
