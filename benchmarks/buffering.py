@@ -1,4 +1,4 @@
-"""CPU time of the idle node, and its overhead on the latency of a question.
+"""Measures the CPU time of the idle node, and the node's latency overhead per question.
 
 A camera in this process publishes 640x480 colour, depth and info at 30 Hz over Fast DDS; the node
 runs in its own process. Counts frames sent, received and lost from the node's own diagnostics,
@@ -47,7 +47,7 @@ from sdvlm_ros.conversions import (  # noqa: E402
 
 
 class Camera:
-    """Publishes at a fixed rate while `run` is called; remembers the node's last diagnostics."""
+    """Publishes at a fixed rate while `run` is called; stores the node's last diagnostics."""
 
     def __init__(self) -> None:
         self.node = rclpy.create_node("camera")
@@ -89,7 +89,7 @@ class Camera:
         return stamp_ns
 
     def spin(self) -> None:
-        """One cycle: publish what is due, process what has arrived."""
+        """One cycle: publish due messages, process received messages."""
         ahead = self._due - time.monotonic()
         if ahead <= 0:
             self.publish()
@@ -121,7 +121,7 @@ def node_and_camera(
 ) -> Iterator[tuple[subprocess.Popen[bytes], Camera]]:
     """An active node in its own process, and its camera; both end with the context.
 
-    `program` is what Python runs as the node.
+    `program`: Python arguments that start the node.
 
     Raises:
         RuntimeError: the node did not become active.
@@ -144,7 +144,7 @@ def node_and_camera(
 
 
 def measure(camera: Camera, pid: int, seconds: float, questions: int) -> dict[str, float]:
-    """Idle for `seconds`, then ask; the figures by name."""
+    """Idle for `seconds`, then ask; returns the figures by name."""
     while min(camera.received()) < RATE:  # discovery is over
         camera.spin()
 

@@ -1,6 +1,6 @@
-"""How punctual a 1 kHz timer in the node's process is, idle and while questions are answered.
+"""Measures the timing error of a 1 kHz timer in the node's process, idle and during answers.
 
-The node runs in its own process with a timer beside it in the same executor; a camera in this
+The node and a timer share one executor in a separate process; a camera in this
 process publishes at 30 Hz. Counts the timer's ticks and how far each period is from 1 ms, first
 without a question, then with one question after the other. Does not measure the model. Prints a
 table, and one JSON line last.
@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# One thread for torch: the question is whether the executor waits, not whether cores are left.
+# One thread for torch, to measure whether the executor waits, not whether cores are free.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Sets the ROS domain and the Fast DDS profile before rclpy reads them.
@@ -91,7 +91,7 @@ def measure(camera: Camera, seconds: float) -> dict[str, dict[str, float]]:
 
     for _ in range(30):
         camera.spin()
-    ask()  # the first one pays for caches
+    ask()  # the first question fills caches
     return {"idle": during(camera.spin), "answering": during(ask)}
 
 

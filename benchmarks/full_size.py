@@ -1,4 +1,4 @@
-"""LLaVA-1.5-7B's dimensions with random weights on this machine: memory, and what the DPE costs.
+"""Measures memory and the DPE's cost for LLaVA-1.5-7B's dimensions with random weights.
 
     python benchmarks/full_size.py                        # bfloat16: 16 GB of memory
     python benchmarks/full_size.py --quantization bnb-int8    # or bnb-nf4
@@ -114,7 +114,7 @@ def allocated() -> Iterator[list[float]]:
 
 
 def byte_tokenizer() -> LlamaTokenizer:
-    """LLaMA's special and byte pieces: any text, in more tokens than the real one."""
+    """LLaMA's special and byte tokens: encodes any text, with more tokens than LLaMA's own."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581"]
     return LlamaTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[])
 
@@ -176,7 +176,7 @@ def measure(model: DepthEncodedLlava, rounds: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     lengths = {}
     parameters = {}
-    # Alternately, after one warm-up of each: a noisy machine is noisy for both.
+    # Alternately, after one warm-up of each, so that machine noise affects both equally.
     for turn in track(range(rounds + 1), "encoding", console=console):
         for kind in sorted(kinds, reverse=turn % 2 == 0):
             model.config.depth_encoding = kinds[kind].to_mapping()

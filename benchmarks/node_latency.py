@@ -1,9 +1,10 @@
-"""The node's overhead on the engine's latency: same frame, same question, with and without ROS.
+"""Measures the node's latency overhead over the engine: same frame and question, with and without
+ROS.
 
 A 640x480 frame is published, the node in its own process is asked about it, and the engine in this
 process is asked the same, alternately. Three cases: a new frame each time, a frame that is already
 open, and new frames of a stream at 30 Hz. Overhead is the node's percentile
-minus the engine's. Does not measure the model, nor the idle node (`buffering.py`). Prints the time
+minus the engine's. Does not measure the model or the idle node (`buffering.py`). Prints the time
 of each stage, and one JSON line last.
 
     python benchmarks/node_latency.py [--questions 200] [--model nano]
@@ -36,7 +37,7 @@ from sdvlm_core.engine import LoadOptions, SpatialEngine, load_engine
 from sdvlm_ros.conversions import frame_from_messages, nanoseconds, time_message
 
 QUESTION = "How far is the wall?"
-# The first ones pay for caches and allocators on both sides.
+# The first questions fill caches and allocators on both sides.
 WARM_UP = 10
 
 

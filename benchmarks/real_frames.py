@@ -9,9 +9,9 @@ questions.json: `objects[]` with `label` and `bbox_xyxy`, `questions[]` with `ty
 and points; measuring uses nothing else from these files.
 
 Prints a table by question type and by the source of the true value (`basis`), the warnings, and one
-JSON line over the trusted true values: those from another source than the same depth readings, such
-as product sizes (cad), fitted poses, human masks. Knows the files; `sdvlm_core.geometry.measure`
-does all measuring.
+JSON line over the trusted true values: those that do not come from the same depth readings, such as
+product sizes (cad), fitted poses, human masks. Reads the files; `sdvlm_core.geometry.measure` does
+all measuring.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def trusted(basis: str) -> bool:
 
 
 def sensor_of(known: dict[str, Any]) -> str:
-    """The sensor preset of a frame, from the camera that its description names."""
+    """The sensor preset of a frame, from the camera name in its description."""
     text = f"{known.get('source', '')} {known.get('frame', '')} {known.get('license', '')}".lower()
     return "kinect" if any(word in text for word in ("kinect", "xtion", "nyu")) else "realsense"
 

@@ -45,7 +45,7 @@ QUESTIONS = ("How far is the wall?", "How tall is the red mug?", "How many boxes
 
 @dataclass(frozen=True)
 class Resources:
-    """Of a process: resident bytes, threads, open file descriptors."""
+    """Resources of a process: resident bytes, threads, open file descriptors."""
 
     resident: int
     threads: int
@@ -122,7 +122,7 @@ def cycles(camera: Camera, pid: int, count: int) -> dict[str, Any]:
         codes.update(ErrorCode(future.result().error_code).name for future in futures)
         _until(camera, lambda: ask(camera, QUESTIONS[0])[1].error_code == 0, "an answer again")
         late = resources(pid)
-        if cycle == 4:  # libraries have allocated their caches by now
+        if cycle == 4:  # libraries have allocated their caches before this point
             early = late
     return {
         "cycles": count,

@@ -1,8 +1,9 @@
-"""`python benchmarks/training_steps.py`: the time that preparing data once and packing turns save.
+"""`python benchmarks/training_steps.py`: measures the time saved by preparing data once and by
+packing turns.
 
 Fine-tunes nano (its real size, float32, one thread) for a few steps in four ways: depth grids
-cached with the data or pooled from the depth picture in the loop; all turns of a picture in one
-conversation or each a sample of its own. Prints a table, then one JSON line. Compare ratios across
+cached with the data or pooled from the depth image in the loop; all turns of an image in one
+conversation or one sample per turn. Prints a table, then one JSON line. Compare ratios across
 machines, not seconds.
 """
 
@@ -89,7 +90,7 @@ def main() -> None:
             cached = min(cached, (time.perf_counter() - begun) / len(samples["packed"]))
             begun, count = time.perf_counter(), 0
             for sample in read(data):
-                # What a loop without a cache does for every sample of every epoch.
+                # The work for every sample of every epoch without a cache.
                 assert sample.depth_mm is not None
                 depth = depth_in_metres(sample.depth_mm, 0.001)
                 frame = RgbdFrame(sample.rgb, depth, sample.intrinsics)

@@ -1,11 +1,12 @@
-"""Records the demo's bag and its questions: demo/table/ (mcap) and demo/questions.yaml.
+"""Writes the demo's bag and its questions: demo/table/ (mcap) and demo/questions.yaml.
 
     python -m demo.record
 
 Renders one simulated table that nano was not trained on (its seed is used only here), and stores
 two seconds of it as a camera driver with image_transport does: JPEG colour, compressed depth,
-camera info. The true values come from the scene graph. The content of the scene alone decides which
-scene and questions are chosen, before any model answers. Needs no ROS: `rosbags` writes the bag.
+camera info. The true values come from the scene graph. The scene and the questions are selected
+from the content of the scene only, before any model answers. Needs no ROS: `rosbags` writes the
+bag.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ QUESTIONS = HERE / "questions.yaml"
 
 SEED = 20_250_917
 WIDTH, HEIGHT = 640, 480
-MIN_MEAN_GREY = 110  # of 255; a darker picture would be hard to see in the documentation
+MIN_MEAN_GREY = 110  # of 255; a darker image is hard to see in the documentation
 RATE_HZ, DURATION_S = 5, 2
 START_NS = 1_700_000_000_000_000_000
 FRAME_ID = "camera_color_optical_frame"

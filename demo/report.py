@@ -1,7 +1,7 @@
-"""demo/report.html: the picture, the depth and the answers on one self-contained page.
+"""demo/report.html: the image, the depth and the answers on one self-contained page.
 
 Draws with matplotlib, renders report.html.jinja, and replaces the old page in one step. Does not
-know ROS: it reads the pictures from the bag.
+know ROS: it reads the images from the bag.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def write_picture(
     """Write the README's PNG: the picture with questions, answers and true values beside it."""
     rgb, _ = read_pictures(bag)
     height, width = rgb.shape[:2]
-    share = 0.55  # of the width, for the picture
+    share = 0.55  # of the width, for the image
     figure = Figure(figsize=(width / share / 100, height / 100), dpi=150, facecolor="#101418")
     axes = figure.add_axes((0, 0, share, 1))
     _annotate(axes, rgb, entries, rows)
@@ -127,7 +127,7 @@ def _draw_picture(rgb: Picture, entries: Sequence[dict[str, Any]], rows: Sequenc
 def _annotate(
     axes: Axes, rgb: Picture, entries: Sequence[dict[str, Any]], rows: Sequence[Row]
 ) -> None:
-    """Draw the colour picture, the objects of the questions, and the points of the answers."""
+    """Draw the colour image, the objects of the questions, and the points of the answers."""
     axes.imshow(rgb, interpolation="lanczos")
     label = {"fontsize": 7, "color": "white", "family": "DejaVu Sans"}
     backdrop = {"boxstyle": "round,pad=0.25", "fc": "#101418", "ec": "none", "alpha": 0.72}

@@ -3,7 +3,7 @@
 Three processes: the node with its model, a player that publishes the example bag as a live
 camera, and this one, which asks the eight questions of questions.yaml through the service, as a
 planner does. Prints a table, writes demo/report.html, and prints one line of JSON at the end.
-Exit status 1 if a call fails; a wrong answer is no failure. Does not know how questions are
+Exit status 1 if a call fails; a wrong answer is not a failure. Does not know how questions are
 answered.
 """
 
@@ -199,7 +199,7 @@ def ask_all(
 
 
 def parsed_value(entry: dict[str, Any], text: str, values: Sequence[float]) -> str:
-    """What a planner receives: the measured values, else the point, verdict or name."""
+    """What a planner receives: the measured values; otherwise the point, verdict or name."""
     reading = parse(text)
     if values:
         unit = "" if entry["type"] == "count" else " m"

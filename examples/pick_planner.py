@@ -32,7 +32,7 @@ def check_fit(measured: RegionMeasurement) -> None:
 def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, object]:
     """The grasp; raises NoMeasurement if the object must not be grasped."""
     name = arguments.name
-    # Held: the model answers about the same image that is measured.
+    # Hold the frame, so that the model answers about the same image that is measured.
     stamp_ns = client.capture()
     measured = client.measure(
         {name: arguments.box}, target_frame=arguments.target_frame, stamp_ns=stamp_ns

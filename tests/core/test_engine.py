@@ -136,7 +136,7 @@ def test_a_model_without_encoding_answers_without_depth(tmp_path):
     assert answer.depth_source == ""
 
 
-def test_a_frame_that_lacks_what_the_encoding_needs_is_refused(engine):
+def test_a_frame_without_the_input_of_the_encoding_is_refused(engine):
     frame = _frame()
     with pytest.raises(DepthError, match="depth"):
         engine.open(dataclasses.replace(frame, depth=None))
@@ -202,7 +202,7 @@ def test_a_stream_that_is_closed_early_leaves_the_session_as_it_was(engine):
         session.ask("How tall is the mug?")
     with pytest.raises(QueryError, match="not finished"):
         session.next_token_logits("How tall is the mug?")
-    next(stream)  # continues, undisturbed
+    next(stream)  # the stream is still usable
     stream.close()
     after = session.next_token_logits("How tall is the mug?")
     torch.testing.assert_close(after, before, atol=0, rtol=0)
@@ -233,7 +233,7 @@ def test_a_stream_that_ends_early_frees_the_session_without_the_garbage_collecto
     session.ask("How tall is the mug?", _limit(1))
 
 
-def test_cancel_is_honoured_between_two_pieces_of_a_stream(engine):
+def test_a_stream_can_be_canceled_between_two_parts(engine):
     cancel = threading.Event()
     stream = engine.open(_frame()).stream("How tall is it?", GenerationOptions(cancel=cancel))
     next(stream)
@@ -255,7 +255,7 @@ def test_the_templates_stop_text_ends_an_answer_and_is_not_part_of_it(engine):
     assert "".join(pieces).strip() == answer.text == expected
 
 
-def test_sampling_is_repeatable_by_its_seed_and_tends_to_greedy_when_cold(engine):
+def test_sampling_is_repeatable_by_seed_and_greedy_at_low_temperature(engine):
     session = engine.open(_frame())
 
     def drawn(temperature: float, seed: int) -> str:
@@ -270,12 +270,12 @@ def test_sampling_is_repeatable_by_its_seed_and_tends_to_greedy_when_cold(engine
         Sampling(temperature=0.0)
 
 
-def test_running_out_of_memory_is_a_refusal_and_the_engine_continues(engine, monkeypatch):
+def test_out_of_memory_is_an_error_and_the_engine_continues(engine, monkeypatch):
     session = engine.open(_frame())
     before = session.ask("How tall is it?", _limit(4)).text
 
     def greedy(*args: object, **kwargs: object) -> None:
-        torch.empty(1 << 58, dtype=torch.uint8)  # the allocator itself says no
+        torch.empty(1 << 58, dtype=torch.uint8)  # the allocator raises the error
 
     with monkeypatch.context() as patch:
         patch.setattr(engine.checkpoint.model, "forward", greedy)

@@ -69,7 +69,9 @@ def test_nan_is_not_written_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff"])
-def test_a_file_that_is_no_json_object_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_json_object_is_refused_by_name(
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "values.json"
     path.write_bytes(content)
     with pytest.raises(KeyError, match=r"values\.json"):

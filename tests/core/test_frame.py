@@ -84,7 +84,7 @@ def test_the_fractions_zero_and_one_are_the_outer_corners_of_the_image() -> None
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-def test_a_fraction_survives_the_way_to_pixels_and_back(u: float, v: float) -> None:
+def test_conversion_to_pixels_and_back_preserves_a_fraction(u: float, v: float) -> None:
     pixel = pixel_from_fraction(u, v, 640, 480)
     assert is_in_image(*pixel, 640, 480)
     assert fraction_from_pixel(*pixel, 640, 480) == pytest.approx((u, v), abs=1e-12)

@@ -1,4 +1,4 @@
-"""`import sdvlm_core` is cheap, has no side effects, and offers what its users need."""
+"""`import sdvlm_core` is fast, has no side effects, and provides the public names."""
 
 from __future__ import annotations
 

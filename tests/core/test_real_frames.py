@@ -1,7 +1,7 @@
-"""RGB-D frames in real formats with known answers: the frame path keeps their metres.
+"""RGB-D frames in real formats with known answers: lengths stay correct in metres.
 
-Two generated frames travel with the project (tests/fixtures). Real ones are read from
-../shared/realdata where it exists, and never copied here (their licences differ).
+The repository contains two generated frames (tests/fixtures). Real frames are read from
+../shared/realdata if it exists. They are never copied here, because their licences differ.
 """
 
 from __future__ import annotations

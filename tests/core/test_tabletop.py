@@ -1,4 +1,4 @@
-"""The simulated table equals its ground truth: sizes, positions, distances."""
+"""Measurements of the simulated table equal its ground truth: sizes, positions, distances."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sdvlm_core.tabletop import (
 )
 
 
-def test_its_objects_measure_as_their_ground_truth() -> None:
+def test_measurements_of_the_objects_equal_the_ground_truth() -> None:
     rgb, metres, _ = render()
     depth = sensor_depth_mm(metres, np.random.default_rng(0)).astype(np.float32) / 1000
     frame = RgbdFrame(rgb=rgb, depth=depth, intrinsics=INTRINSICS)

@@ -18,7 +18,7 @@ from tests.blocks import SIZE, box_around, middle_of, room_frame
 
 @dataclass
 class Session:
-    """A stand-in for FrameSession: a test sets the coordinates that the model answers."""
+    """A fake FrameSession: a test sets the coordinates that the model answers."""
 
     frame: RgbdFrame
     places: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -147,7 +147,7 @@ def test_a_distance_from_the_robot_is_undecided(robot):
 
 
 @pytest.mark.parametrize("other", ["blue chair", "camera"])
-def test_and_inside_a_name_is_not_the_separator(other):
+def test_the_word_and_inside_a_name_is_not_a_separator(other):
     name = "salt and pepper shaker"
     regions = [replace(RED, label=name), BLUE]
     true = AWAY if other == "camera" else math.dist(blocks.RED.centre, blocks.BLUE.centre)

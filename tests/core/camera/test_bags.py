@@ -37,7 +37,7 @@ from tests.replays import (
         ("MCAP", "STORAGE"),
     ],
 )
-def test_every_storage_and_compression_gives_the_same_answers(
+def test_every_storage_format_and_compression_gives_the_same_answers(
     tmp_path: Path, storage: str, compression: str
 ) -> None:
     plain = replay(bag_of(tmp_path / "plain", 3), tmp_path / "a")
@@ -73,7 +73,7 @@ def test_a_path_without_a_bag_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_bag_keeps_the_answers_before_the_damage(tmp_path: Path) -> None:
-    # A chunk in the middle is damaged, the index behind it is not.
+    # A chunk in the middle is damaged; the index after it is intact.
     rgb, depth = bags.picture(0, 320, 240), bags.millimetres(0, 320, 240)
     records = [r for number in range(24) for r in bags.frame(number, rgb=rgb, depth=depth)]
     bag = bags.write_bag(tmp_path / "bag", records, compression="STORAGE")
@@ -105,7 +105,7 @@ def test_topics_of_any_name_are_found_by_their_content(tmp_path: Path) -> None:
     assert (found.color, found.depth, found.info) == ("/cam/a", "/cam/b", "/other/info")
 
 
-def test_the_camera_info_beside_the_colour_image_is_chosen(tmp_path: Path) -> None:
+def test_camera_info_in_the_namespace_of_the_colour_image_is_chosen(tmp_path: Path) -> None:
     names = {RGB: "/cam/color/image_raw", DEPTH: "/cam/depth/image", INFO: "/cam/color/camera_info"}
     other = bags.record("/cam/depth/camera_info", CAMERA_INFO, bags.camera_info(START_NS), START_NS)
     bag = bags.write_bag(tmp_path / "bag", [*renamed(names, 0), other])
@@ -140,7 +140,7 @@ def test_two_cameras_are_refused_with_a_list_until_one_is_chosen(tmp_path: Path)
         topics_of(bag, color="/nowhere")
 
 
-def test_without_depth_the_estimator_is_offered(tmp_path: Path) -> None:
+def test_without_depth_the_error_suggests_an_estimator(tmp_path: Path) -> None:
     records = [r for r in bags.frame(0) if r.topic != DEPTH]
     bag = bags.write_bag(tmp_path / "bag", records)
     with pytest.raises(BagError, match="--estimate-depth"):
@@ -148,7 +148,7 @@ def test_without_depth_the_estimator_is_offered(tmp_path: Path) -> None:
     assert topics_of(bag, with_depth=False).depth is None
 
 
-def test_a_frame_without_a_pair_or_with_bad_depth_is_an_error_entry(tmp_path: Path) -> None:
+def test_an_unpaired_frame_or_bad_depth_is_an_error_entry(tmp_path: Path) -> None:
     unpaired = [r for r in bags.frame(1) if r.topic != DEPTH]
     without_info = [r for r in bags.frame(2) if r.topic != INFO]
     empty = bags.frame(3, depth=np.zeros((48, 64), np.uint16))
@@ -211,8 +211,8 @@ def test_a_frame_without_a_pair_or_with_bad_depth_is_an_error_entry(tmp_path: Pa
     assert summary.errors.total() == 8
 
 
-def test_partners_recorded_before_or_after_the_image_are_found(tmp_path: Path) -> None:
-    """Depth logged four images late, info early: the stamps decide, not the order."""
+def test_matching_messages_recorded_before_or_after_the_image_are_found(tmp_path: Path) -> None:
+    """Depth is four images late and info early: messages are paired by stamp, not by order."""
     records = [r for number in range(10) for r in bags.frame(number)]
     shift = {DEPTH: 4 * PERIOD_NS + 7, INFO: -3 * PERIOD_NS, RGB: 0}
     late = sorted(
@@ -226,7 +226,7 @@ def test_partners_recorded_before_or_after_the_image_are_found(tmp_path: Path) -
     assert len(set(texts[0])) == 10
 
 
-def test_after_a_jump_back_messages_pair_within_their_own_loop(tmp_path: Path) -> None:
+def test_after_stamps_jump_back_messages_of_one_loop_are_paired(tmp_path: Path) -> None:
     lap = [r for number in range(12) for r in bags.frame(number)]
     later = [bags.Record(r.topic, r.kind, r.bag_ns + 12 * PERIOD_NS, r.data) for r in lap]
     bag = bags.write_bag(tmp_path / "bag", [*lap, *later])
@@ -236,7 +236,7 @@ def test_after_a_jump_back_messages_pair_within_their_own_loop(tmp_path: Path) -
 
 
 def test_a_bag_is_streamed_not_loaded_into_memory(tmp_path: Path) -> None:
-    """300 frames of 640x480 are 460 MB; what is held at once is a small part of it."""
+    """300 frames of 640x480 are 460 MB; only a small part is in memory at any time."""
     rgb, depth = bags.picture(0, 640, 480), bags.millimetres(0, 640, 480)
     bag = bags.write_bag(
         tmp_path / "bag",

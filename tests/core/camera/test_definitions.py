@@ -1,4 +1,4 @@
-"""The message definitions in the package are those of msg/."""
+"""The message definitions in the package equal those in msg/."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_definitions_equal_the_interfaces_of_the_ros_package() -> None:
         own = get_typestore(Stores.ROS2_JAZZY)
         own.register(get_types_from_msg(text, name))
     described = ROOT / ".venv" / "share" / "sdvlm" / "msg" / "SpatialAnswer.json"
-    if described.exists():  # what rosidl itself computed
+    if described.exists():  # with the hashes from rosidl
         hashes = {
             entry["type_name"]: entry["hash_string"]
             for entry in json.loads(described.read_text())["type_hashes"]

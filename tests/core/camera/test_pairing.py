@@ -37,7 +37,7 @@ def test_a_message_at_the_edge_of_the_slop_is_accepted() -> None:
     assert nearest(at(SLOP_NS + 1), 0, SLOP_NS) is None
 
 
-def test_of_two_messages_with_one_stamp_the_newer_is_used() -> None:
+def test_the_newer_of_two_messages_with_equal_stamps_is_used() -> None:
     found = nearest(at(5, 5), 5, SLOP_NS)
     assert found is not None
     assert found.data == b"1"
@@ -47,13 +47,13 @@ def test_of_two_messages_with_one_stamp_the_newer_is_used() -> None:
     ("stamps_ns", "reason"),
     [((), "none arrived"), ((0, 400_000_000), "the nearest is 0.100 s away")],
 )
-def test_a_missing_partner_is_reported_with_slop_option_and_distance(
+def test_a_missing_message_is_reported_with_slop_option_and_distance(
     stamps_ns: tuple[int, ...], reason: str
 ) -> None:
     text = missing_partner(Input.DEPTH, at(*stamps_ns), 500_000_000, SLOP_NS, "--sync-slop")
     assert text == f"no depth within 0.03 s (--sync-slop) of the colour image: {reason}"
 
 
-def test_each_missing_partner_has_its_own_error_code() -> None:
+def test_each_missing_input_has_a_different_error_code() -> None:
     codes = [error_code(error("")) for error in PARTNER_ERRORS.values()]
     assert codes == [ErrorCode.BAD_DEPTH, ErrorCode.BAD_CAMERA_INFO]

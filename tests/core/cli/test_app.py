@@ -49,7 +49,7 @@ def refuse_constant(text: str) -> Any:
 
 
 def only_json(text: str) -> dict[str, Any]:
-    """The one document that `text` must consist of."""
+    """The single JSON document in `text`; other text is an error."""
     document: dict[str, Any] = json.loads(text, parse_constant=refuse_constant)
     return document
 
@@ -84,7 +84,7 @@ def test_json_is_one_document_with_the_question_and_si_values(
         ({"--depth-scale": "0"}, "DepthError", "scale"),
     ],
 )
-def test_a_refusal_has_status_one_and_its_reason_on_stderr(
+def test_an_error_has_status_one_and_its_reason_on_stderr(
     tiny: Path, picture: list[str], changes: dict[str, str], kind: str, reason: str
 ) -> None:
     options = dict(zip(picture[::2], picture[1::2], strict=True)) | {
@@ -103,7 +103,9 @@ def test_a_refusal_has_status_one_and_its_reason_on_stderr(
     assert only_json(as_json.stdout)["error"]["type"] == kind
 
 
-def test_without_intrinsics_a_model_that_needs_them_refuses(tiny: Path, picture: list[str]) -> None:
+def test_a_model_that_needs_intrinsics_refuses_a_frame_without_them(
+    tiny: Path, picture: list[str]
+) -> None:
     result = runner.invoke(app, ["ask", "How tall?", *picture[:4], *_on_cpu(tiny)])
     assert result.exit_code == 1
     assert "intrinsics" in result.stderr
@@ -238,7 +240,7 @@ def estimator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "hf"
 
 
-def test_a_picture_without_depth_uses_estimated_depth_only_on_request(
+def test_an_image_without_depth_uses_estimated_depth_only_on_request(
     tmp_path: Path, picture: list[str], estimator: Path
 ) -> None:
     model = write_tiny_checkpoint(tmp_path / "model", "relative")

@@ -1,4 +1,4 @@
-"""`sdvlm measure` as scripts see it: exact JSON, exit statuses, reasons, the picture it draws."""
+"""`sdvlm measure` as scripts see it: exact JSON, exit statuses, reasons, the drawn image."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_region_or_file_that_cannot_be_measured_is_refused_with_the_reason(
     assert reason in result.stderr
 
 
-def test_pictures_of_different_sizes_are_refused_with_both_sizes(files, tmp_path):
+def test_images_of_different_sizes_are_refused_with_both_sizes(files, tmp_path):
     cv2.imwrite(str(tmp_path / "small.png"), np.ones((240, 320), np.uint16))
     extra = ["--depth", str(tmp_path / "small.png"), "--point", "it=5,9"]
     result = runner.invoke(app, ["measure", *files[0], *extra])
@@ -150,7 +150,7 @@ def test_a_label_may_contain_an_equals_sign(files):
     assert json.loads(result.stdout)["regions"][0]["label"] == "a=b"
 
 
-def test_the_drawing_has_the_picture_s_size_and_marks_the_objects(files, tmp_path):
+def test_the_drawing_has_the_image_size_and_marks_the_objects(files, tmp_path):
     out = tmp_path / "out.png"
     result = runner.invoke(app, ["measure", *files[0], *files[1], "--draw", str(out)])
     assert result.exit_code == 0, result.output

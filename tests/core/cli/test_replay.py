@@ -74,7 +74,7 @@ def test_the_command_answers_and_prints_where_the_outputs_are(
     assert written == {"answers.jsonl", "replay.json", "report.html", "answers"}
 
 
-def test_refusals_have_status_one_and_leave_no_files(
+def test_errors_have_status_one_and_leave_no_files(
     tmp_path: Path, invoke: Callable[..., Any]
 ) -> None:
     for arguments, reason in (

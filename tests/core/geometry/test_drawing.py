@@ -38,7 +38,7 @@ def test_a_subsampled_object_is_outlined_as_a_whole():
     assert pixels_of(picture, OUTLINE) > across + down
 
 
-def test_lengths_are_written_in_the_unit_that_reads_best():
+def test_lengths_are_written_in_the_most_readable_unit():
     assert length_text(0.0973, 0.0051) == "97 +-5 mm"
     assert length_text(1.4249, 0.031) == "1.42 +-0.03 m"
     assert length_text(float("nan"), float("nan")) == "?"

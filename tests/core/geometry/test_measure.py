@@ -38,7 +38,8 @@ def camera(
 def table(
     scale: float = 1.0, width: int = 320, noise: float = 0.0, things=(NEAR, FAR), seen_from=None
 ) -> tuple[RgbdFrame, list[Region]]:
-    """A ray-cast table, every length times `scale`; by default from 0.9 m at 45 degrees.
+    """A ray-cast table with every length multiplied by `scale`; by default seen from 0.9 m at 45
+    degrees.
 
     A sixth value of a box is its height above the table.
     """
@@ -149,7 +150,7 @@ def test_a_point_on_an_object_with_holes_uses_its_valid_pixels():
     assert np.isfinite(sizes(one)).all()
 
 
-def test_a_mask_measures_what_it_covers():
+def test_a_mask_measures_the_pixels_that_it_covers():
     frame, regions = table(width=640)
     x1, y1, x2, y2 = (round(value) for value in regions[0].box)
     mask = np.zeros((frame.height, frame.width), bool)
@@ -158,7 +159,7 @@ def test_a_mask_measures_what_it_covers():
     np.testing.assert_allclose(sizes(one), (0.12, 0.08, 0.10), atol=0.006)
 
 
-def test_half_a_can_is_completed_to_a_can():
+def test_the_hidden_half_of_a_can_is_inferred():
     turn = np.linspace(np.pi, 2 * np.pi, 200)  # the side that faces the camera
     heights = np.linspace(0.0, 0.1, 40)
     angle, height = (part.ravel() for part in np.meshgrid(turn, heights))
@@ -169,7 +170,7 @@ def test_half_a_can_is_completed_to_a_can():
     assert box.inferred_depth == pytest.approx(0.03, abs=0.002)
 
 
-def test_a_few_mixed_readings_on_the_way_to_the_background_do_not_shorten_a_gap():
+def test_mixed_readings_at_the_outline_do_not_shorten_a_gap():
     side = np.stack(np.meshgrid(np.linspace(-0.05, 0.05, 60), np.linspace(0, 0.1, 60)), -1)
     face = side.reshape(-1, 2)
     plane = Plane((0.0, -1.0, 0.0), 0.2, 0.001)
@@ -201,7 +202,7 @@ def test_a_frame_without_readings_or_of_a_wall_has_a_warning(value):
     assert one.warnings
 
 
-def test_an_object_cut_by_the_border_is_called_truncated():
+def test_an_object_at_the_image_border_is_reported_as_truncated():
     frame, regions = table(width=640, things=((-0.55, 0.0, 0.1, 0.1, 0.1),))
     (one,), _ = measure(frame, regions)
     assert Caution.TRUNCATED in one.warnings
@@ -209,7 +210,7 @@ def test_an_object_cut_by_the_border_is_called_truncated():
 
 @pytest.mark.parametrize("side", ["left", "right", "bottom"])
 @pytest.mark.parametrize("width", [640, 1280])
-def test_an_object_cut_by_the_end_of_the_depth_view_is_called_truncated(side, width):
+def test_an_object_at_the_border_of_the_depth_view_is_reported_as_truncated(side, width):
     frame, regions = table(width=width, things=(NEAR,), noise=0.001)
     x1, y1, x2, y2 = (round(value) for value in regions[0].box)
     column, row = (x1 + x2) // 2, (y1 + y2) // 2
@@ -230,7 +231,7 @@ def test_an_object_cut_by_the_end_of_the_depth_view_is_called_truncated(side, wi
         assert abs(one.length_m - 0.12) < 2 * one.std_dev["length_m"]
 
 
-def test_an_object_inside_a_narrow_view_is_not_called_truncated():
+def test_an_object_inside_a_narrow_view_is_not_reported_as_truncated():
     frame, regions = table(width=640, noise=0.001)
     x1 = regions[0].box[0]
     depth = frame.depth.copy()
@@ -240,7 +241,7 @@ def test_an_object_inside_a_narrow_view_is_not_called_truncated():
     assert not any(Caution.TRUNCATED in one.warnings for one in found)
 
 
-def test_an_object_in_front_of_a_wall_out_of_range_is_not_called_truncated():
+def test_an_object_in_front_of_a_wall_out_of_range_is_not_reported_as_truncated():
     things = (NEAR, FAR)
     frame, regions = table(width=640, things=things, seen_from=camera(elevation=0.2, away=2.0))
     depth = np.where((frame.depth > 0) & (frame.depth < 4.0), frame.depth, np.nan)
@@ -248,7 +249,7 @@ def test_an_object_in_front_of_a_wall_out_of_range_is_not_called_truncated():
     assert not any(Caution.TRUNCATED in one.warnings for one in found)
 
 
-def test_an_object_behind_another_is_called_occluded_and_has_a_larger_std_dev():
+def test_an_object_behind_another_is_reported_as_occluded_and_has_a_larger_std_dev():
     tall, behind = (0.0, -0.02, 0.04, 0.03, 0.15), (0.02, 0.1, 0.10, 0.04, 0.12)
     frame, regions = table(width=640, things=(tall, behind))
     (_, one), _ = measure(frame, regions)
@@ -258,7 +259,7 @@ def test_an_object_behind_another_is_called_occluded_and_has_a_larger_std_dev():
     assert one.std_dev["length_m"] > 2 * free.std_dev["length_m"]
 
 
-def test_holes_where_the_object_should_be_are_called_transparent():
+def test_missing_readings_in_the_middle_are_reported_as_transparent():
     frame, regions = table(width=640)
     x1, y1, x2, y2 = (round(value) for value in regions[0].box)
     depth = frame.depth.copy()
@@ -267,7 +268,7 @@ def test_holes_where_the_object_should_be_are_called_transparent():
     assert Caution.TRANSPARENT_OR_REFLECTIVE in one.warnings
 
 
-def test_a_point_on_the_bare_table_warns_that_nothing_stands_out():
+def test_a_point_on_the_bare_table_has_the_warning_nothing_stands_out():
     frame, _ = table(width=640)
     (one,), _ = measure(frame, [Region("it", point=(320.0, 430.0))])
     assert Caution.NOTHING_STANDS_OUT in one.warnings
@@ -339,7 +340,7 @@ def test_ycb_products_in_real_frames_have_their_heights():
 
 
 @real
-def test_glass_has_a_warning_and_the_case_beside_it_has_none():
+def test_a_glass_has_a_warning_and_an_opaque_case_has_none():
     folder = REAL / "cleargrasp_080"
     known = json.loads((folder / "questions.json").read_text())
     frame = read_frame(folder / known["rgb"], folder / known["depth"], folder / "intrinsics.json")

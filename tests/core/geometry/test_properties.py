@@ -1,7 +1,7 @@
 """Invariants of measuring: rigid motion, scale, resolution and missing readings.
 
-Moving a scene does not change its sizes. From points to sizes this holds to 1e-6. Through `measure`
-a moved camera samples other points, so it holds to about a pixel.
+A rigid motion does not change sizes. The tolerance is 1e-6 from points to sizes. It is about a
+pixel through `measure`, because a moved camera samples other points.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ boxes = st.tuples(st.floats(0.03, 0.08), st.floats(0.03, 0.08), st.floats(0.05, 
 
 
 def seen(box: tuple[float, float, float], seen_from, width: int = 640) -> Measured:
-    """The measurement of a box on the table from some camera."""
+    """The measurement of a box on the table from a given camera."""
     frame, regions = table(things=((0.0, 0.0, *box),), seen_from=seen_from, width=width)
     (one,), _ = measure(frame, regions, "simulated")
     return one
@@ -60,7 +60,7 @@ def test_turning_scene_and_camera_together_changes_no_size(rotation, shape):
 
 @some
 @given(rotations, st.tuples(*[st.floats(-5, 5)] * 3), seeds)
-def test_any_rigid_motion_leaves_gaps_and_heights_as_they_are(rotation, shift, seed):
+def test_a_rigid_motion_does_not_change_gaps_and_heights(rotation, shift, seed):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(0, 0.1, (300, 3)), rng.normal((0.6, 0.1, 0.0), 0.1, (500, 3))
     moved_a, moved_b = (rotation.apply(points) + shift for points in (a, b))
@@ -95,7 +95,7 @@ def test_rotating_the_camera_in_place_changes_no_size(box, azimuth, elevation, a
 
 @some
 @given(st.floats(0.2, 5.0))
-def test_depth_times_s_makes_every_length_s_times_as_long(scale):
+def test_lengths_scale_with_depth(scale):
     frame, regions = table()
     larger = RgbdFrame(frame.rgb, frame.depth * np.float32(scale), frame.intrinsics)
     found, pairs = measure(frame, regions)
@@ -113,7 +113,7 @@ def test_depth_times_s_makes_every_length_s_times_as_long(scale):
 def test_twice_the_resolution_changes_sizes_by_less_than_two_percent(
     box, azimuth, quarter, elevation
 ):
-    # At a grazing view a side is one or two pixels deep; more pixels add information.
+    # At a grazing view a side covers one or two pixels in depth, so more pixels add information.
     seen_from = camera(azimuth + quarter * math.pi / 2, elevation)
     coarse, fine = seen(box, seen_from), seen(box, seen_from, width=1280)
     np.testing.assert_allclose(sizes(fine), sizes(coarse), rtol=0.02)

@@ -21,7 +21,8 @@ def test_the_median_of_few_values_is_one_of_them_with_half_on_either_side(some):
 
 
 def test_the_median_of_many_values_is_within_two_percent_of_their_scatter():
-    # 1.25 / sqrt(4000) of it is one standard error; three of them did not occur in fifty draws.
+    # One standard error is 1.25 / sqrt(4000) of the scatter. Fifty draws stayed within three of
+    # them.
     off = [median(np.random.default_rng(n).normal(3.0, 1.0, 300_000)) - 3.0 for n in range(50)]
     assert np.std(off) < 0.025
     assert np.max(np.abs(off)) < 0.075
@@ -35,5 +36,5 @@ def test_ends_ignore_a_few_stray_values_but_not_the_rest():
 
 
 @given(values)
-def test_of_few_values_the_ends_are_the_outermost(some):
+def test_the_ends_of_few_values_are_the_outermost_values(some):
     assert ends(some) == (some.min(), some.max())

@@ -62,7 +62,7 @@ def test_threads_that_open_one_frame_at_the_same_time_share_one_cloud(built):
     assert built.count("make_cloud") == 1
 
 
-def test_another_frame_with_equal_content_has_a_scene_of_its_own(built):
+def test_another_frame_with_equal_content_has_a_separate_scene(built):
     frame, _ = table(width=320)
     assert open_scene(frame).cloud is not open_scene(replace(frame)).cloud
     assert built.count("make_cloud") == 2

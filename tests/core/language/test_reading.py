@@ -1,4 +1,4 @@
-"""Sentences read as numbers: the recorded answer forms, human spellings, hostile text."""
+"""Numbers read from text: recorded answer forms, human spellings, hostile text."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def values(text: str, dimension: str = "length") -> list[float]:
         ("1 m minus 20 cm", [1.0, -0.2]),
     ],
 )
-def test_lengths_read_as_metres(text: str, metres: list[float]) -> None:
+def test_lengths_are_read_in_metres(text: str, metres: list[float]) -> None:
     assert values(text) == pytest.approx(metres)
 
 
@@ -222,7 +222,7 @@ def test_image_points_are_pairs_within_the_unit_square(
     assert parse(text).image_points == points
 
 
-def test_the_numbers_of_an_image_point_are_no_quantities() -> None:
+def test_the_numbers_of_an_image_point_are_not_quantities() -> None:
     assert parse("It is located at (0.58,0.41).").quantities == ()
 
 
@@ -458,7 +458,7 @@ def test_a_number_whose_meaning_is_not_stated_is_left_out(question: str, answer:
     assert measurements(question, parse(answer)) == ()
 
 
-def test_a_stated_range_carries_its_deviation_into_the_measurement() -> None:
+def test_the_deviation_of_a_stated_range_is_in_the_measurement() -> None:
     (width,) = measurements("How wide is the lamp?", parse("1.2 to 1.5 m"))
     assert (width.value, width.std_dev) == pytest.approx((1.35, 0.3 / math.sqrt(12)))
     assert width.text == "1.2 to 1.5 m"
@@ -469,7 +469,9 @@ UNITS = st.sampled_from(sorted(LENGTH_UNITS))
 
 
 @given(value=LENGTHS, unit=UNITS, digits=st.integers(0, 6), space=st.booleans())
-def test_a_formatted_length_reads_back(value: float, unit: str, digits: int, space: bool) -> None:
+def test_a_formatted_length_is_read_with_the_same_value(
+    value: float, unit: str, digits: int, space: bool
+) -> None:
     number = f"{value:.{digits}f}"
     gap = " " if space and unit not in ("'", '"') else ""
     assert values(f"It is {number}{gap}{unit}.") == pytest.approx(
@@ -478,7 +480,7 @@ def test_a_formatted_length_reads_back(value: float, unit: str, digits: int, spa
 
 
 @given(value=LENGTHS, digits=st.integers(1, 2))
-def test_a_decimal_comma_reads_as_a_decimal_point(value: float, digits: int) -> None:
+def test_a_decimal_comma_is_read_as_a_decimal_point(value: float, digits: int) -> None:
     number = f"{value:.{digits}f}"
     assert values(number.replace(".", ",") + " m") == values(number + " m") == [float(number)]
 
@@ -500,7 +502,7 @@ ONES, TENS = LINE.split()[:20], LINE.split()[20:]
 
 
 def spelled(value: int, joint: str) -> str:
-    """A number below a million in words; `joint` stands behind "hundred" and "thousand"."""
+    """A number below a million in words; `joint` follows "hundred" and "thousand"."""
     for scale, name in ((1000, "thousand"), (100, "hundred")):
         if value >= scale:
             rest = joint + spelled(value % scale, joint) if value % scale else ""
@@ -511,7 +513,7 @@ def spelled(value: int, joint: str) -> str:
 
 
 @given(value=st.integers(0, 999_999), digits=st.text("0123456789", max_size=6), joint=...)
-def test_a_spelled_number_reads_back(value: int, digits: str, joint: bool) -> None:
+def test_a_spelled_number_is_read_with_the_same_value(value: int, digits: str, joint: bool) -> None:
     words = spelled(value, " and " if joint else " ")
     decimals = "".join(f" {ONES[int(digit)]}" for digit in digits)
     metres = float(f"{value}.{digits or 0}")
@@ -531,7 +533,7 @@ def test_the_same_length_in_two_units_is_the_same_length(
     sizes=st.tuples(LENGTHS, LENGTHS, LENGTHS),
     units=st.tuples(*[st.sampled_from(["m", "cm", "meters"])] * 3),
 )
-def test_a_size_reads_back_in_order_whatever_units_mix(
+def test_a_size_is_read_in_order_in_any_mix_of_units(
     sizes: tuple[float, float, float], units: tuple[str, str, str]
 ) -> None:
     parts = [f"{size:.2f} {unit}" for size, unit in zip(sizes, units, strict=True)]
@@ -544,7 +546,7 @@ def test_a_size_reads_back_in_order_whatever_units_mix(
 
 
 @given(u=st.integers(0, 100), v=st.integers(0, 100))
-def test_a_formatted_image_point_reads_back(u: int, v: int) -> None:
+def test_a_formatted_image_point_is_read_with_the_same_values(u: int, v: int) -> None:
     assert parse(f"({u / 100:g},{v / 100:g}).").image_points == ((u / 100, v / 100),)
 
 

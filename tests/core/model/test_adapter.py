@@ -1,4 +1,4 @@
-"""A LoRA adapter on a LLaVA: merged and unmerged are the same model; a part of one is refused."""
+"""A LoRA adapter on a LLaVA: merged and unmerged give equal results; a partial one is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ peft = pytest.importorskip("peft", reason="adapters need peft (requirements/trai
 
 @pytest.fixture
 def adapter(tmp_path: Path) -> Path:
-    """LoRA as the paper's targets it, with a projector trained in full, on a plain LLaVA."""
+    """LoRA on the paper's target modules and a fully trained projector, on a plain LLaVA."""
     base = write_tiny_checkpoint(tmp_path / "base", "none")
     torch.manual_seed(1)
     config = peft.LoraConfig(
@@ -30,7 +30,7 @@ def adapter(tmp_path: Path) -> Path:
         lora_alpha=8,
         target_modules=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj",
         modules_to_save=["multi_modal_projector"],
-        init_lora_weights=False,  # random, so that the adapter says something
+        init_lora_weights=False,  # random, so that the adapter has an effect
     )
     model = peft.get_peft_model(load(str(base), "cpu").model, config)
     for name, parameter in model.named_parameters():
@@ -55,14 +55,14 @@ def _logits(name: Path, **options) -> torch.Tensor:
     return logits[torch.isfinite(logits)]
 
 
-def test_merged_and_unmerged_give_the_same_logits_and_not_the_bases(adapter):
+def test_merged_and_unmerged_logits_are_equal_and_differ_from_the_base_model(adapter):
     merged, unmerged = _logits(adapter), _logits(adapter, merge=False)
     torch.testing.assert_close(merged, unmerged, atol=1e-5, rtol=0)
     base = _logits(adapter.parent / "base")
     assert (merged - base).abs().max() > 1e-2
 
 
-def test_on_a_quantized_model_the_adapter_stays_beside_the_weights(adapter):
+def test_on_a_quantized_model_the_adapter_is_not_merged(adapter):
     pytest.importorskip("bitsandbytes")
     exact, near = _logits(adapter), _logits(adapter, quantization="bnb-int8")
     without = _logits(adapter.parent / "base", quantization="bnb-int8")
@@ -71,7 +71,7 @@ def test_on_a_quantized_model_the_adapter_stays_beside_the_weights(adapter):
     assert any("lora_A" in name for name, _ in model.named_parameters())
 
 
-def test_the_adapter_brings_the_encoding_it_was_trained_with(adapter):
+def test_an_adapter_sets_the_encoding_that_it_was_trained_with(adapter):
     checkpoint = load(str(adapter), "cpu")
     assert encoding_settings(checkpoint.model.config).kind == "xyz"
     assert checkpoint.prompt_template.before == ""
@@ -93,7 +93,7 @@ def test_a_pickled_adapter_is_refused(adapter):
         load(str(adapter), "cpu")
 
 
-def test_unknown_settings_beside_an_adapter_are_refused(adapter):
+def test_unknown_settings_of_an_adapter_are_refused(adapter):
     (adapter / "sdvlm.json").write_text(json.dumps({"depth": "xyz"}))
     with pytest.raises(CheckpointError, match="unknown key 'depth'"):
         load(str(adapter), "cpu")

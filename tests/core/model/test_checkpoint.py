@@ -51,7 +51,7 @@ def test_an_unknown_encoding_is_refused_at_loading(tmp_path):
         load(str(tmp_path), "cpu")
 
 
-def test_weights_that_are_no_safetensors_are_refused(tmp_path):
+def test_weights_that_are_not_safetensors_are_refused(tmp_path):
     write_tiny_checkpoint(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="does not load"):

@@ -1,4 +1,4 @@
-"""The picture a tower sees is the one CLIP's and LLaVA's own preprocessing makes."""
+"""The tower's input image equals the output of CLIP's and LLaVA's own preprocessing."""
 
 from __future__ import annotations
 

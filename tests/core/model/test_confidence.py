@@ -34,7 +34,7 @@ def test_each_answer_has_the_kind_of_its_content(question, answer, kind):
 
 def test_two_significant_digits_of_each_number_decide():
     pieces = ["The", " is", " ", "0", ".", "3", "7", "2", " m", " x ", "1", "2", "5"]
-    sure = dict.fromkeys(range(len(pieces)), 0.01)  # whatever is not decisive
+    sure = dict.fromkeys(range(len(pieces)), 0.01)  # any value for tokens that are not decisive
     sure |= {3: 0.9, 5: 0.8, 6: 0.7, 10: 0.6, 11: 0.5}
     wanted = math.prod([0.9, 0.8, 0.7, 0.6, 0.5]) ** (1 / 5)
     assert raw(pieces, list(sure.values())) == pytest.approx(wanted)

@@ -57,7 +57,7 @@ def _frame() -> RgbdFrame:
 
 
 def test_a_tokenizer_model_is_converted_to_the_same_ids(tmp_path):
-    """As the release ships it: sentencepiece's own file, read by sentencepiece itself beside us."""
+    """The tokenizer file of the release, also read by sentencepiece itself for comparison."""
     sentences = [f"The box {n} is {n / 8} m wide, \u00e9." for n in range(200)]
     model = io.BytesIO()
     sentencepiece = pytest.importorskip("sentencepiece")
@@ -157,7 +157,7 @@ def test_the_unused_depth_projector_of_either_revision_is_ignored_by_name(tmp_pa
     assert set(dead) <= set(ignored)
 
 
-def test_layer_scales_that_a_broken_loader_zeroed_are_refused(tmp_path):
+def test_layer_scales_zeroed_by_a_defective_loader_are_refused(tmp_path):
     name = "depth.pretrained.blocks.0.ls2.gamma"
     weights = released_weights() | {name: torch.zeros(64)}
     directory = write_released_checkpoint(tmp_path / "released", weights, shards=1)

@@ -1,4 +1,4 @@
-"""Depth becomes a token grid and the grid a code, by the definitions in depth_encoding."""
+"""Depth becomes a token grid, and the grid becomes a code, as defined in depth_encoding."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_codes_differ_for_two_centimetres_and_for_near_and_far_objects():
     code = encode(z, torch.ones(3, dtype=torch.bool), XYZ, 256)
     near, far = (code[0] - code[1]).norm(), (code[0] - code[2]).norm()
     assert 0.5 < near < far
-    assert MIN_WAVELENGTH_M > 0.04  # else 2 cm could come out as the same phase
+    assert MIN_WAVELENGTH_M > 0.04  # otherwise 2 cm could give the same phase
 
 
 def test_frequencies_are_float32_for_every_type_of_coordinates():

@@ -1,4 +1,4 @@
-"""The depth network computes what its authors published, and never marks depth as a sensor's."""
+"""The depth network matches its publication, and its depth is never marked as sensor depth."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_network_and_head_agree_with_the_published_architecture(estimator, weigh
         theirs = published_head(weights, outputs, rows, columns)
         ours = estimator.model(pixels, output_hidden_states=True)
         first = ours.hidden_states[1]
-    assert theirs.std() > 0.01  # a network that says nothing would agree with anything
+    assert theirs.std() > 0.01  # a constant output would always agree
     scale = float(theirs.abs().max())
     torch.testing.assert_close(first, outputs[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(ours.predicted_depth / scale, theirs / scale, atol=1e-4, rtol=0)
@@ -151,7 +151,7 @@ def test_network_and_head_agree_with_the_published_architecture(estimator, weigh
         ((518, 518), (518, 518)),
     ],
 )
-def test_the_size_rule_is_the_released_one(frame, network):
+def test_the_size_rule_equals_the_released_rule(frame, network):
     assert network_size(*frame) == network
 
 
@@ -204,7 +204,7 @@ def test_a_relative_estimate_is_refused_by_an_encoding_in_metres(estimator, tmp_
 
 @pytest.fixture(scope="module")
 def depth_pro(tmp_path_factory):
-    """Depth Pro of toy size with random weights: a picture of 128x128 in patches of 32."""
+    """A small Depth Pro with random weights: an image of 128x128 in patches of 32."""
     torch.manual_seed(0)
     encoder = {
         "model_type": "dinov2",
@@ -228,7 +228,8 @@ def depth_pro(tmp_path_factory):
         fov_model_config=dict(encoder),
     )
     model = DepthProForDepthEstimation(config)
-    # A field of view of about 60 degrees and depths of some metres: random weights give neither.
+    # Set a field of view of about 60 degrees and depths of some metres; random weights do not give
+    # them.
     model.fov_model.head.layers[-1].bias.data.fill_(60.0)
     model.head.layers[-2].bias.data.fill_(0.5)
     directory = tmp_path_factory.mktemp("depth-pro")
@@ -256,7 +257,7 @@ def test_depth_pro_is_scaled_by_the_focal_length_that_is_known(depth_pro):
     np.testing.assert_allclose(depth, 2 * guessed, rtol=1e-5)
 
 
-def test_depth_pros_numbers_are_those_of_its_paper(depth_pro):
+def test_depth_pro_matches_the_equation_of_its_paper(depth_pro):
     """Constant canonical inverse depth c and field of view: depth = focal length / (width c)."""
     head, angle = depth_pro.model.head.layers[-2], depth_pro.model.fov_model.head.layers[-1]
     saved = [layer.weight.data.clone() for layer in (head, angle)]

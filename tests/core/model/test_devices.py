@@ -1,4 +1,4 @@
-"""Where a model runs: option values are used as given, and what the machine lacks is refused."""
+"""Where a model runs: option values are used as given, and unavailable ones are refused."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_quantized_weights_answer_nearly_as_the_full_ones(name):
 
 
 @pytest.mark.parametrize("name", ON_CPU)
-def test_the_language_model_shrinks_and_the_tower_and_projector_do_not(name):
+def test_only_the_language_model_is_quantized(name):
     pytest.importorskip("bitsandbytes")
     model = load("nano", "cpu", quantization=name).model
     whole = load("nano", "cpu", dtype="bfloat16").model
@@ -108,7 +108,7 @@ def test_bitsandbytes_settings_for_cuda_are_made_without_a_gpu():
     assert quantization_config("bnb-int8", cuda, torch.float16).load_in_8bit
 
 
-def test_attention_is_the_chosen_one_and_gives_the_same_logits(tiny):
+def test_the_chosen_attention_is_used_and_gives_the_same_logits(tiny):
     eager, fused = (load(tiny, "cpu", attention=name) for name in ("eager", "sdpa"))
     assert eager.model.model.language_model.config._attn_implementation == "eager"
     torch.testing.assert_close(_logits(eager), _logits(fused), atol=1e-5, rtol=0)

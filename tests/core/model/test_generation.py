@@ -1,4 +1,4 @@
-"""The token loop with a scripted model: what it yields, where it stops, what it reports."""
+"""The token loop with a scripted model: yielded text, stop conditions, reported values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _parts(text: str, stop: str = "", **options: object) -> tuple[list[str], Gen
     return list(incremental_text(tokens, generated)), generated
 
 
-def test_the_parts_joined_are_the_text_and_the_end_token_is_not_in_it():
+def test_the_joined_parts_are_the_text_without_the_end_token():
     parts, generated = _parts("0.3 m")
     assert parts == list("0.3 m")
     assert generated.text == "0.3 m"
@@ -82,6 +82,6 @@ def test_cancel_and_deadline_are_checked_before_every_token():
         _parts("0.3 m", deadline=time.monotonic() - 1)
 
 
-def test_rows_that_are_no_text_are_never_chosen():
+def test_tokens_that_are_not_text_are_never_chosen():
     logits = mask_non_text(torch.zeros(2, 10), image_token_id=3, vocabulary=8)
     assert torch.isinf(logits).nonzero().tolist() == [[r, c] for r in (0, 1) for c in (3, 8, 9)]

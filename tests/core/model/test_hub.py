@@ -1,4 +1,4 @@
-"""Downloading, against a real HTTP server on this machine that speaks the hub's protocol."""
+"""Downloads from a local HTTP server that implements the hub's protocol."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_broken_connection_resumes_where_it_stopped(tmp_path, server):
     assert server.ranges
     assert (
         int(server.ranges[0].removeprefix("bytes=").rstrip("-")) == 10 << 20
-    )  # what it had written
+    )  # the size that was already written
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -106,7 +106,7 @@ def test_a_signal_ends_a_download_at_once_and_leaves_no_partial_file(tmp_path, s
         [sys.executable, "-m", "sdvlm_core.cli", "download", NAME],
         stderr=subprocess.DEVNULL,
         env=_environment(tmp_path, server),
-        # A shell that runs the tests in the background has them ignore SIGINT, and this inherits.
+        # If a shell runs the tests in the background, they and their child processes ignore SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert server.stalled.wait(120)
@@ -188,7 +188,7 @@ def test_a_refused_download_states_the_reason(tmp_path, server, name, advice, mo
     assert "Traceback" not in done.stderr
 
 
-def test_no_connection_is_a_refusal_not_a_crash(tmp_path):
+def test_a_missing_connection_is_an_error_not_a_crash(tmp_path):
     done = _sdvlm(tmp_path, None, "download", NAME)
     assert done.returncode == 1
     assert "cannot be downloaded" in done.stderr

@@ -17,7 +17,7 @@ def test_every_pixel_belongs_to_exactly_one_cell(windows, width, height):
     np.testing.assert_array_equal(columns.sum(0), 1)
 
 
-def test_cells_of_the_padding_hold_no_pixel():
+def test_cells_of_the_padding_contain_no_pixel():
     rows, columns = padded_windows(640, 480, 24)
     assert (rows.sum(1) == 0).nonzero()[0].tolist() == [0, 1, 2, 21, 22, 23]
     assert (columns.sum(1) > 0).all()

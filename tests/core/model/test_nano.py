@@ -28,5 +28,5 @@ def test_nano_comes_with_its_command_and_its_scores():
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth", ".pkl", ".py"])
-def test_nano_holds_no_file_that_could_run_code(suffix):
+def test_nano_contains_no_file_that_could_run_code(suffix):
     assert not list(NANO_DIRECTORY.rglob(f"*{suffix}"))

@@ -1,4 +1,4 @@
-"""The forward pass of the official release, recorded, against ours in parity mode."""
+"""Compares recordings of the official release's forward pass with ours in parity mode."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _compare(case: str, *more: str) -> tuple[int, dict]:
 
 @pytest.mark.skipif(not RECORDED.exists(), reason="../shared/parity with the recordings is absent")
 @pytest.mark.parametrize("case", ["case_landscape.npz", "case_portrait.npz"])
-def test_embeddings_logits_and_greedy_tokens_are_the_official_ones(case):
+def test_embeddings_logits_and_greedy_tokens_equal_the_official_values(case):
     status, errors = _compare(case)
     assert status == 0, errors
     assert errors["tokens_match"]

@@ -29,7 +29,7 @@ def test_invalid_questions_are_refused(text):
         check_question(text)
 
 
-def test_a_question_comes_back_without_surrounding_space():
+def test_surrounding_space_of_a_question_is_removed():
     assert check_question("  How tall is it?\n") == "How tall is it?"
 
 

@@ -1,4 +1,4 @@
-"""Our forward pass against the official computation, written again in NumPy (tests/parity).
+"""Compares our forward pass with the official computation, reimplemented in NumPy (tests/parity).
 
 Runs everywhere; `test_parity.py` compares with recordings of the official code itself.
 """
@@ -39,7 +39,7 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, torch.Tensor]:
-    """Of the release's layout and grid: 24 x 24 image tokens, and small in all else."""
+    """Weights in the release's layout, with its 24 x 24 image tokens; all other sizes are small."""
     weights = released_weights()
     positions = torch.randn((CELLS**2 + 1, TOWER), generator=torch.Generator().manual_seed(7))
     weights[f"{TOWER_NAME}embeddings.position_embedding.weight"] = 0.2 * positions
@@ -58,7 +58,7 @@ def model(
 
 
 def _frames(folder: Path) -> dict[str, RgbdFrame]:
-    """The frame as the three paths of the release take it."""
+    """The frame for each of the three depth paths of the release."""
     frame, _ = read(folder)
     assert frame.depth is not None
     inverse = (1 / np.nan_to_num(frame.depth, nan=4.0)).astype(np.float32)
@@ -71,7 +71,7 @@ def _frames(folder: Path) -> dict[str, RgbdFrame]:
 
 @pytest.mark.parametrize("path", ["est", "gt", "none"])
 @pytest.mark.parametrize("folder", FRAMES, ids=lambda folder: folder.name)
-def test_code_embeddings_and_logits_are_those_of_the_official_computation(
+def test_code_embeddings_and_logits_equal_the_official_computation(
     weights: dict[str, torch.Tensor], model: torch.nn.Module, folder: Path, path: str
 ) -> None:
     frame = _frames(folder)[path]

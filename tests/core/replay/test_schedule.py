@@ -40,7 +40,7 @@ def test_questions_are_asked_at_times_periodically_and_on_every_frame(tmp_path: 
 def test_a_moment_without_a_fresh_image_is_an_error_not_an_old_answer(
     tmp_path: Path,
 ) -> None:
-    records = [r for number in (0, 1, 30, 31) for r in bags.frame(number)]  # 2.9 s of nothing
+    records = [r for number in (0, 1, 30, 31) for r in bags.frame(number)]  # no image for 2.9 s
     bag = bags.write_bag(tmp_path / "bag", records)
     at = PlannedQuestion("at?", at_ns=(SECOND_NS, 2 * SECOND_NS, 99 * SECOND_NS))
     every = PlannedQuestion("every?", every_ns=SECOND_NS // 4)
