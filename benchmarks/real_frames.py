@@ -73,7 +73,7 @@ def sensor_of(known: dict[str, Any]) -> str:
 
 
 def measured_value(kind: str, basis: str, one: Measured) -> tuple[float, float]:
-    """The value that a question about one object asks for, with its std_dev."""
+    """The measured value for a question about one object, with its std_dev."""
     if kind == "camera_distance" and basis == "mask_median_depth":
         return one.position_m[2], one.std_dev["position_m"]  # "along the optical axis"
     # "size" is the longest side of a product, but the longest horizontal side of a drawn box.
@@ -88,7 +88,7 @@ def measured_value(kind: str, basis: str, one: Measured) -> tuple[float, float]:
 
 
 def pair_value(kind: str, pair: Pair) -> tuple[float, float]:
-    """The value that a question about two objects asks for, with its std_dev."""
+    """The measured value for a question about two objects, with its std_dev."""
     return (pair.distance_m if kind == "distance" else pair.gap_m), pair.std_dev_m
 
 

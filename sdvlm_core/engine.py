@@ -233,7 +233,7 @@ class FrameSession:
             question: at most `prompt.MAX_QUESTION_CHARS` characters.
             options: deadline, cancellation, token limit and sampling.
 
-        Returns the answer; its `timings.encode` is what opening the frame took.
+        Returns the answer; its `timings.encode` is the time to open the frame.
 
         Raises:
             QueryError: the question is empty or too long.

@@ -50,7 +50,7 @@ class CheckpointError(SdvlmError):
 
 
 class DownloadError(CheckpointError):
-    """A model that cannot be downloaded, or whose files do not match what the hub listed."""
+    """A model that cannot be downloaded, or whose files do not match the hub's listing."""
 
 
 class ModelNotReadyError(SdvlmError):

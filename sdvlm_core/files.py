@@ -1,7 +1,7 @@
 """Atomic writes of files and directories, strict reading of JSON objects, and content hashes.
 
-A reader never sees an incomplete file: content is written under a temporary name beside the target,
-which then replaces the target in one step. Does not know what the files mean.
+A reader never finds an incomplete file: content is written under a temporary name next to the
+target, which then replaces the target in one step. Does not know what the files mean.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def remove_temporaries(path: Path) -> None:
-    """Remove what killed processes left beside `path`; no process may be writing it now."""
+    """Remove temporary files of killed processes next to `path`; no process may be writing it."""
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)

@@ -243,7 +243,7 @@ def read_frame(
 ) -> RgbdFrame:
     """Read a frame from image files: an 8-bit colour image and a uint16 depth PNG.
 
-    Metres = stored value x `depth_scale`; a stored 0 is no reading.
+    Metres = stored value x `depth_scale`; a stored 0 means "no reading".
 
     Raises:
         FrameError: a file is missing, not an image, or of the wrong type; names the file.

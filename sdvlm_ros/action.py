@@ -28,9 +28,10 @@ from sdvlm_ros.transforms import Transforms
 if TYPE_CHECKING:
     from sdvlm_core.engine import FrameSession
 
-#: Questions of one goal; each may take seconds, and a goal holds the model for all of them.
+#: Largest number of questions in a goal. Each may take seconds, and the goal occupies the model for
+#: all.
 MAX_QUESTIONS = 64
-# Between two feedback messages of a goal, unless it enters a new stage.
+# Time between two feedback messages of a goal, seconds, unless it enters a new stage.
 _FEEDBACK_PERIOD_S = 0.1
 # How long a result is kept. Only the caller fetches it, so a longer time only takes memory.
 _RESULT_TIMEOUT_S = 10

@@ -114,7 +114,7 @@ class Dispatcher:
         decode = FrameDecoder(self.subscriptions.color_type, self.subscriptions.depth_type).decode
         capacity = settings.queue_size
         self._model = Worker(decode, engine.open, "sdvlm_model", capacity)
-        # A thread of its own: measuring does not wait for the model.
+        # A separate thread, so that measuring does not wait for the model.
         self._geometry = Worker(decode, open_scene, "sdvlm_geometry", capacity)
 
     def stop(self) -> None:

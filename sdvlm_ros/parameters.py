@@ -212,7 +212,7 @@ def _unknown(name: str) -> str:
 
 
 def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
-    """Validate what a range cannot express."""
+    """Validate conditions that a range cannot express."""
     for parameter in changed:
         choices = CHOICES.get(parameter.name)
         if choices is not None and parameter.value not in choices:

@@ -25,8 +25,8 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.signals import SignalHandlerOptions
 
 # How long a thread that runs Python code keeps the interpreter while another thread waits. The
-# executor waits for the interpreter several times in every cycle; the model's thread hardly slows
-# down.
+# executor waits for the interpreter several times in every cycle; the model's thread is only
+# slightly slower.
 _SWITCH_INTERVAL_S = 0.0005
 _POLL_S = 0.1  # between two checks for a signal
 _DRAIN_S = 3.0  # for pending replies, after the node has closed
@@ -105,7 +105,7 @@ def until_signal() -> Iterator[None]:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # the usual end
     except Exception:
-        # A signal shuts the context down; a call that is running then raises anything.
+        # A signal shuts the context down. A running call may then raise any exception.
         if rclpy.ok():
             raise
     finally:

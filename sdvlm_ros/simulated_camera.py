@@ -2,7 +2,7 @@
 
     ros2 run sdvlm sdvlm_camera --ros-args -p rate:=30.0
 
-The scene is static and rendered once. Does not know what the scene contains.
+The scene is static and rendered once. Does not know the objects of the scene.
 """
 
 from __future__ import annotations

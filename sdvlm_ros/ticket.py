@@ -130,7 +130,7 @@ class Control:
         self.on_progress = on_progress
 
     def report(self, stage: Stage, index: int, text: str) -> None:
-        """Report progress, if the ticket's owner wants it."""
+        """Report progress if there is a progress callback."""
         if self.on_progress is not None:
             self.on_progress(stage, index, text)
 

@@ -86,7 +86,7 @@ class FrameDecoder:
 
 
 class Worker(Generic[OpenedT_co]):
-    """Runs tickets one after the other on a thread of its own.
+    """Runs tickets one after the other on a separate thread.
 
     Args:
         decode: function raw frame -> frame; called by this thread.
@@ -172,7 +172,7 @@ class Worker(Generic[OpenedT_co]):
             return self._running
 
     def _open(self, raw: RawFrame) -> OpenedT_co:
-        """The frame opened last if it has the same messages, else the frame opened anew."""
+        """The frame opened last if it has the same messages, else the newly opened frame."""
         if self._opened is not None and self._opened[0].same_messages(raw):
             return self._opened[1]
         self._opened = None  # free the old cache before the new one is made

@@ -138,7 +138,7 @@ def color_from_message(message: AnyImage) -> npt.NDArray[np.uint8]:
 def depth_from_message(message: AnyImage) -> npt.NDArray[np.float32]:
     """Depth (H, W) float32 metres, NaN = no reading.
 
-    Values of zero or less are no reading in both encodings: drivers write 0 into 32FC1 as well.
+    In both encodings zero and negative values mean "no reading": drivers also write 0 into 32FC1.
     """
     if isinstance(message, CompressedImageLike):
         return _decode_depth(message)
@@ -180,7 +180,7 @@ def intrinsics_from_message(message: CameraInfoLike) -> CameraIntrinsics:
     )
 
 
-#: Regions of one request; measuring one takes a few milliseconds.
+#: Largest number of regions in a request; measuring a region takes a few milliseconds.
 MAX_REGIONS = 64
 
 

@@ -35,7 +35,7 @@ _STATUS_HINTS = {
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The answer, what was measured in the given regions, and the checks of --verify.
+    """The answer, the measurements in the given regions, and the checks of --verify.
 
     `measured` is None without regions, `checks` is None without --verify.
     """

@@ -178,7 +178,7 @@ def _convert_sd_vlm(
     parity: bool,
     dry_run: bool,
 ) -> dict[str, Any]:
-    """Write the converted checkpoint, unless `dry_run`; returns what was planned."""
+    """Write the converted checkpoint, unless `dry_run`; returns the plan."""
     from sdvlm_core.model import conversion_plan, convert
 
     plan = conversion_plan.plan(

@@ -166,7 +166,7 @@ def replay(
 
 
 def replay_bag(chosen: ReplayOptions) -> Outcome:
-    """Answer the questions, then write the outputs; prints on stderr what was done.
+    """Answer the questions, then write the outputs; prints a summary on stderr.
 
     Raises:
         SdvlmError: the replay cannot start or continue; answers written before are kept.

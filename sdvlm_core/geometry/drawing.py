@@ -42,7 +42,7 @@ def draw_measurements(
 
     Args:
         scene: the frame that was measured.
-        found: what `measure` returned.
+        found: the result of `measure`.
         pairs: a line between the centres with the distance beside it; only drawn for a single
             pair, because lines between many objects hide the image.
     """

@@ -35,7 +35,7 @@ _MIN_POINTS = 20
 _MAX_POINTS = 2500
 #: Radius of the bilateral filter.
 _MAX_SMOOTHING_PX = 3
-#: Fraction of a region's middle without readings that opaque objects seldom reach.
+#: Fraction of a region's middle without readings that opaque objects rarely have.
 _MISSING_FRACTION = 0.4
 #: Fraction of a region with readings below the support, enclosed by the region.
 _BELOW_SUPPORT_FRACTION = 0.05
@@ -69,24 +69,24 @@ class Caution(str, Enum):
     ESTIMATED_DEPTH = "estimated_depth"
 
 
-#: A measurement with one of these is unfit to act on: a robot must not move because of it, and it
-#: cannot confirm or contradict a model's answer.
+#: A measurement with one of these warnings is unfit to act on: a robot must not move because of it,
+#: and it cannot confirm or contradict a model's answer.
 UNFIT: frozenset[Caution] = frozenset(
     {
         Caution.TOO_FEW_POINTS,  # nothing was measured: every value is NaN
         Caution.TRUNCATED,  # the object ends outside the view: its sizes are lower bounds
         Caution.TRANSPARENT_OR_REFLECTIVE,  # readings lie behind the object, or are reflections
-        Caution.NOTHING_STANDS_OUT,  # the pixels are the support's: there is no object in them
+        Caution.NOTHING_STANDS_OUT,  # all pixels belong to the support: there is no object
         # The sensor presets do not cover a network's scale error, which can be a third.
         Caution.ESTIMATED_DEPTH,
     }
 )
-#: These only inform: the values can be used with their std_dev.
+#: These warnings only inform: the values can be used with their std_dev.
 INFORMATIVE: frozenset[Caution] = frozenset(
     {
         Caution.OCCLUDED,  # std_dev grows with the hidden part of the outline
         Caution.NO_SUPPORT_PLANE,  # "height" runs along the image's up axis, not against gravity
-        Caution.UNSEEN_EXTENT,  # std_dev covers how far the object may reach where nothing was seen
+        Caution.UNSEEN_EXTENT,  # std_dev includes the possible extent without readings
     }
 )
 
@@ -103,7 +103,7 @@ class Measured:
         height_m: along the support's normal.
         std_dev: 1 sigma by STD_DEV_KEYS, metres; position_m holds for each axis.
         valid_fraction: fraction of the region's pixels with a depth reading.
-        warnings: what may be wrong with the values.
+        warnings: possible errors of the values.
         region: the requested region.
         box, pixels: the source of the values; None without enough readings.
     """
@@ -230,7 +230,7 @@ def smallest_gap(a: Points, b: Points) -> float:
     a = _closest(_thinned(a, _FINE_POINTS) - origin, coarse_b[nearest_b])
     b = _closest(_thinned(b, _FINE_POINTS) - origin, coarse_a[nearest_a])
     nearest = np.sort(_squared_distances(a, b).min(axis=0))
-    # Mean of three: the very nearest reading is the noisiest.
+    # Mean of three, because the nearest reading is the noisiest.
     return float(np.sqrt(np.maximum(nearest[:3], 0.0)).mean())
 
 
@@ -297,11 +297,11 @@ def _clearance(pixels: ObjectPixels, points: Points) -> float:
 
 
 def _hangs(cloud: Cloud, pixels: ObjectPixels, points: Points, lowest: float) -> bool:
-    """Whether the camera saw that an object (N, 3) does not stand on the support below it.
+    """Whether the readings show that an object (N, 3) does not stand on the support below it.
 
     A standing object passes through every level between the support and its lowest reading. It
-    hangs if at one of these levels the camera saw past every place below it. Places inside the
-    region do not count: legs there may be too thin to have readings.
+    hangs if, at one of these levels, every position below it has a reading behind it. Positions
+    inside the region do not count: legs there may be too thin to have readings.
     """
     up = np.array(pixels.plane.normal)
     heights = pixels.plane.heights(points)
@@ -317,9 +317,9 @@ def _hangs(cloud: Cloud, pixels: ObjectPixels, points: Points, lowest: float) ->
 
 
 def _may_be_unseen(cloud: Cloud) -> Callable[[Points], Mask]:
-    """A function (M, 3) points -> (M,) bool: may they exist although the camera did not see them?
+    """A function points (M, 3) -> (M,) bool: whether a point may exist that no reading shows.
 
-    Not where the camera saw something behind them.
+    A point cannot exist if the camera measured a surface behind it.
     """
 
     def unseen(points: Points) -> Mask:

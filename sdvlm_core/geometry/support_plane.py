@@ -36,9 +36,10 @@ _MIN_POINTS = 50
 _MAX_PLANES = 4
 #: Largest angle between two support planes of one frame: seats and shelves are not quite level.
 _MAX_TILT_RAD = np.radians(12.0)
-# Cosines of the angle between a plane's normal and the image's up axis. A camera that looks
-# straight down sees the floor at 90 degrees, as a level camera sees a wall. So the weight of a
-# plane falls from 1 at 70 degrees to 0 at 105 degrees; a ceiling never wins.
+# Cosines of the angle between a plane's normal and the image's up axis. The angle is 90 degrees for
+# the floor below a camera that looks straight down, and for a wall in front of a level camera. The
+# weight of a plane decreases from 1 at 70 degrees to 0 at 105 degrees, so a ceiling is never
+# selected.
 _FULL_WEIGHT_COS, _NO_WEIGHT_COS = np.cos(np.radians(70.0)), np.cos(np.radians(105.0))
 _MIN_WEIGHT = 0.02
 
@@ -51,7 +52,7 @@ class Plane:
         normal: unit vector, up.
         offset: the camera's height above the plane, metres.
         spread: robust standard deviation of its readings along the normal, per metre of distance.
-        detected: False for the stand-in that has only the image's up axis.
+        detected: False for the replacement plane that has only the image's up axis.
     """
 
     normal: tuple[float, float, float]
@@ -74,7 +75,7 @@ class Plane:
         return heights
 
     def raised(self, height: float, spread: float | None = None) -> Plane:
-        """The parallel plane `height` metres further up."""
+        """The parallel plane that is `height` metres higher."""
         return Plane(
             self.normal,
             self.offset - height,
@@ -84,7 +85,7 @@ class Plane:
 
 
 def no_plane() -> Plane:
-    """The stand-in where no support was detected: the image's up axis through the camera."""
+    """The replacement without a detected support: the image's up axis through the camera."""
     return Plane(IMAGE_UP, 0.0, 0.0, detected=False)
 
 
@@ -168,8 +169,8 @@ def _hypotheses(grid: Points, valid: Mask) -> Points:
 def _refined(points: Points, start: Points) -> Plane:
     """Trimmed least squares from a hypothesis (4,), with residuals relative to the distance.
 
-    Depth noise grows with the square of the distance. Relative residuals keep far readings from
-    outvoting near ones.
+    Depth noise grows with the square of the distance. Relative residuals limit the weight of far
+    readings.
     """
     normal, offset = start[:3], float(start[3])
     band = _BAND_FRACTION

@@ -58,7 +58,7 @@ def std_devs(
 
     Args:
         box: the object's upright box.
-        pixels: the object's pixels, with what surrounds them.
+        pixels: the object's pixels and its surroundings.
         points: (N, 3) the object's points, metres.
         pixel_m: size of one pixel at the object's distance, metres.
         noise: noise model of the depth camera.

@@ -2,7 +2,7 @@
 
 Only the side that faces the camera is visible. The two ends of the silhouette show the centre of a
 centrally symmetric object, and the far side is the near side turned about it; inferred points are
-dropped where the camera saw something behind them. Works in float64 and in coordinates of the
+removed if the camera measured a surface behind them. Works in float64 and in coordinates of the
 plane, so moving the scene changes nothing. Does not know pixels, regions or sensors.
 """
 
@@ -137,7 +137,7 @@ def upright_box(
 def _view_axes(middle: Points, up: Points) -> Points:
     """Unit rows (3, 3): across the view, along its horizontal part, up."""
     view = middle - (middle @ up) * up
-    # Straight from above there is no horizontal view: any direction is as good.
+    # A view straight from above has no horizontal part, so any direction is used.
     if float(np.linalg.norm(view)) < 1e-9:
         view = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
     view = view / np.linalg.norm(view)

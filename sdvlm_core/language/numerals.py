@@ -1,7 +1,7 @@
 """Text -> plain numbers: digits, fractions and spelled-out numbers, without sign or unit.
 
 Reads "1,200", "3 1/2", "½", "seven", "twenty-one", "two hundred and fifty", "zero point five", "two
-dozen", "1.5 thousand". Does not know what is counted or measured.
+dozen", "1.5 thousand". Does not know the counted or measured object.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read_number(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
 
 
 def spaced_thousands(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
-    """ "1 200", "12 500.5" as one number; the caller decides by what follows if it is one."""
+    """ "1 200", "12 500.5" as one number; the caller checks from the next tokens if it is one."""
     if not (number_at(tokens, at) and re.fullmatch("[1-9][0-9]{0,2}", tokens[at].text)):
         return None
     value, last = tokens[at].value, at + 1
@@ -128,7 +128,7 @@ def _decimals(tokens: Sequence[Token], at: int) -> tuple[float, int]:
 
 
 def _point_alone(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
-    """NaN for "point five" (0.5 or the fifth point?); "the point five metres away" is no number."""
+    """NaN for "point five" (0.5 or fifth point?); not for "the point five metres away"."""
     if text_at(tokens, at - 1) in _DETERMINERS:
         return None
     _, last = _decimals(tokens, at)

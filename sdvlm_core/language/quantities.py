@@ -110,7 +110,7 @@ def _items(tokens: Sequence[Token]) -> Iterator[_Item]:
             yield from factors
         if factors:
             at = factors[-1].last
-        else:  # skip all of a number that is left out ("5%"): its end is not a number of its own
+        else:  # skip a left-out number ("5%") completely: its end is not a number
             skipped = _value(tokens, at)
             at = skipped.last if skipped else at + 1
 

@@ -1,4 +1,4 @@
-"""Text -> SI measurements: the values that an answer states for what was asked.
+"""Text -> SI measurements: the values that an answer states for the question.
 
 `parse` reads a text without its question: quantities (`quantities`), image points, yes or no, and
 whether the text denies that an object exists. `measurements` reads it together with the question:
@@ -86,10 +86,10 @@ def parse(text: str) -> Reading:
 def measurements(question: str, reading: Reading) -> tuple[Measurement, ...]:
     """The measurements that `question` asks for and `reading` states.
 
-    They have only kinds that the question asks for (if it names none, those that the answer
-    names), and exclude references that the question stated. Labels are taken from the answer, else
-    from the question. Of two numbers for the same object the later one counts. For "how many", an
-    absent object counts 0; for a size, it has no measurement.
+    Only kinds that the question names are returned; if it names none, the kinds in the answer.
+    References that the question stated are excluded. Labels are taken from the answer, else from
+    the question. Of two numbers for the same object the later one counts. For "how many", an absent
+    object counts 0; for a size, it has no measurement.
     """
     asked, label, given = _asked(question)
     statements = list(find_statements(reading.text, reading.quantities))
@@ -158,7 +158,7 @@ def _names(found: list[tuple[Statement, _Parts]], label: str) -> list[tuple[str,
 
 
 def _is_given(statement: Statement, given: Sequence[Statement], label: str) -> bool:
-    """Whether the statement only repeats what the question stated about another object."""
+    """Whether the statement only repeats the question's reference about another object."""
     return statement.label.lower() != label.lower() and any(
         statement.label.lower() == fact.label.lower()
         and statement.measure in (fact.measure, None)

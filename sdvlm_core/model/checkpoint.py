@@ -1,6 +1,6 @@
 """Name or path -> a model on a device, from local files.
 
-Finds the files, loads weights, adapter and tokenizer, and refuses what is missing or incomplete.
+Finds the files, loads weights, adapter and tokenizer, and rejects missing or incomplete files.
 Never downloads, never runs code that comes with a checkpoint, never reads pickles. Does not know
 frames or questions.
 """
@@ -50,7 +50,7 @@ class Checkpoint:
 
     Attributes:
         model_id: the name or directory it was loaded by.
-        device: where token ids enter the model.
+        device: the device of the input token ids.
     """
 
     model_id: str
@@ -208,7 +208,7 @@ def load(
     except Exception as error:  # the tokenizers library raises no narrower type
         raise CheckpointError(f"the tokenizer in {directory} does not load: {error}") from error
     model_id = NANO if directory == NANO_DIRECTORY else name
-    # Where token ids enter, if the layers are distributed over several GPUs.
+    # The device of the input embedding, if the layers are distributed over several GPUs.
     embeddings_device = model.get_input_embeddings().weight.device
     return Checkpoint(model_id, model, tokenizer, _template(model), embeddings_device)
 

@@ -18,7 +18,7 @@ from sdvlm_core.answer import Kind, Measurement
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.language.reading import Reading
 
-#: Kinds of answers, each with a curve of its own.
+#: Kinds of answers; each has a separate curve.
 KINDS = ("absent", "place", "count", "distance", "side", "sides", "words")
 #: Significant digits that count: an error in the third is below the tolerance of a right answer.
 _SIGNIFICANT_DIGITS = 2

@@ -1,7 +1,7 @@
 """A released SD-VLM checkpoint -> the plan of its conversion, from file headers alone.
 
-Every released tensor has its place in the converted models, or there is no plan. Reads no weight
-and writes nothing (`convert` does); the rules of the layout are in `release_layout`.
+Every released tensor must have a place in the converted models; otherwise planning fails. Reads no
+weight and writes nothing (`convert` does); the rules of the layout are in `release_layout`.
 """
 
 from __future__ import annotations

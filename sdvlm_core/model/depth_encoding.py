@@ -54,7 +54,7 @@ class EncodingSettings:
     Attributes:
         kind: `relative` (the paper: per-image min-max x 100), `metric` (log-depth, absolute),
             `xyz` (back-projected X, Y, Z in metres, one band of channels each), or `none`.
-        alignment: `padded` pools on the square canvas CLIP sees; `reference` on the un-padded
+        alignment: `padded` pools on CLIP's square input canvas; `reference` on the un-padded
             frame with the released code's windows, overlapping for estimated depth and truncated
             for a sensor's; a cell of `relative` without a reading then counts as 0.
         orientation: for `relative` only. `inverse` grows towards the camera, `direct` away from it;
@@ -87,7 +87,7 @@ class EncodingSettings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> EncodingSettings:
-        """Read what `to_mapping` wrote; an unknown key is an error, not ignored."""
+        """Read the result of `to_mapping`; an unknown key is an error."""
         try:
             return cls(**values)
         except TypeError as error:
@@ -186,7 +186,7 @@ def _pooled_quantity(
     settings: EncodingSettings,
     source: DepthSource,
 ) -> npt.NDArray[np.float32]:
-    """The quantity (H, W) that is averaged over a token; 0 where there is no reading.
+    """The quantity (H, W) that is averaged over a token; 0 without a reading.
 
     Metres grow away from the camera; a relative estimate is an inverse depth up to scale and
     shift, so it can be negated but not inverted.

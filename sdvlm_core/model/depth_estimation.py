@@ -1,7 +1,7 @@
 """Estimated depth for frames without a depth image: Depth-Anything-V2 and Depth Pro.
 
 RGB image -> depth of the same size. A relative network predicts inverse depth up to scale and
-shift; its `source` is `estimated_relative`, and no metres are ever computed from it. Depth Pro
+shift; its `source` is `estimated_relative`; metres are never computed from it. Depth Pro
 predicts metres, and the focal length where the camera's intrinsics are unknown. Does not know
 depth encodings or questions; downloads nothing.
 
@@ -185,7 +185,7 @@ def _depth_pro(
     resized = torch.nn.functional.interpolate(
         inverse, (height, width), mode="bilinear", align_corners=False
     )
-    # The release predicts 10 km where it sees no surface; here that is no reading.
+    # The release predicts 10 km for pixels without a surface; here they have no reading.
     depth = torch.where(resized > _MIN_INVERSE_DEPTH_PER_M, 1 / resized, torch.nan)
     return depth[0, 0].cpu().numpy(), intrinsics
 

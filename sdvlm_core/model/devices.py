@@ -1,7 +1,7 @@
-"""Where a model runs and in which numbers: device, dtype, quantization, attention.
+"""Selects how a model runs: device, dtype, quantization, attention.
 
-Turns option values into what transformers takes, and refuses what this machine does not have:
-there is no silent fall-back to another device or dtype. Does not know files.
+Converts option values to the arguments of transformers, and rejects values that this machine does
+not support: there is no silent fall-back to another device or dtype. Does not know files.
 
 | quantization | weights of the language model | runs on |
 |---|---|---|
@@ -82,7 +82,7 @@ def resolve(
     where = torch.device("cuda") if device == BALANCED else resolve_device(device)
     if device == BALANCED and torch.cuda.device_count() < 2:
         raise CheckpointError(
-            f"device {BALANCED!r} distributes a model over at least 2 GPUs; torch sees "
+            f"device {BALANCED!r} distributes a model over at least 2 GPUs; torch finds "
             f"{torch.cuda.device_count()} on this machine"
         )
     if dtype != "auto":
@@ -113,7 +113,7 @@ def resolve_device(device: str) -> torch.device:
         raise CheckpointError(f"{device!r} is not a device: {error}") from error
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise CheckpointError(
-            f"device {device!r} does not exist: torch sees {torch.cuda.device_count()} CUDA "
+            f"device {device!r} does not exist: torch finds {torch.cuda.device_count()} CUDA "
             "devices on this machine"
         )
     return chosen

@@ -20,7 +20,7 @@ from sdvlm_core.errors import ModelMemoryError
 from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 from sdvlm_core.model.prompt import Tokenizer
 
-_REPLACEMENT = "\ufffd"  # what a decoder writes for an incomplete UTF-8 character
+_REPLACEMENT = "\ufffd"  # a decoder's output for an incomplete UTF-8 character
 
 
 @dataclass(eq=False)
@@ -162,7 +162,7 @@ def memory_guard(activity: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError, cv2.error) as error:
-        # torch's CPU allocator and OpenCV's have no exception types of their own.
+        # The allocators of torch (CPU) and OpenCV have no separate exception types.
         if not (
             isinstance(error, (torch.OutOfMemoryError, MemoryError))
             or "allocate memory" in str(error)

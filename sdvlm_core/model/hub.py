@@ -22,7 +22,7 @@ from sdvlm_core.files import sha256, write_text
 _NONCOMMERCIAL = "CC-BY-NC-4.0: NOT for commercial use"
 _LLAMA = "LLaMA 2 Community License (Meta)"
 #: Files to download besides the weights; never code. Pickled weights (.bin, .pth) are downloaded
-#: only where there are no others: `sdvlm convert` reads them as plain weights, nothing else does.
+#: only if there are no others. Only `sdvlm convert` reads them, as plain weights.
 _SMALL_FILES = re.compile(
     r"(config|(pre)?processor|tokenizer|vocab|merges|special|added|generation|adapter|sdvlm).*"
     r"\.(json|txt|model)|.*\.index\.json"
@@ -220,7 +220,7 @@ def look_up(name: str) -> Snapshot:
 
 
 def _licence(repository: str, stated: str | None) -> str:
-    """The licence of a repository, given what its model card states."""
+    """The licence of a repository, from its model card's statement."""
     for release in RELEASES.values():
         if release.repository == repository:
             return release.licence
@@ -281,7 +281,7 @@ def download(snapshot: Snapshot, on_verified: Callable[[int], None] = lambda _: 
 
 
 def _verify(path: Path, file: File) -> None:
-    """Remove the file and raise DownloadError if its content is not what the hub lists."""
+    """Remove the file and raise DownloadError if its content differs from the hub's listing."""
     if len(file.digest) == _SHA256_DIGITS:
         digest = sha256(path)
     else:

@@ -1,4 +1,4 @@
-"""Which pixels of a frame an image token shows, for towers that see a square grid of tokens.
+"""Maps image tokens to the pixels of a frame, for vision towers with a square grid of tokens.
 
 LLaVA pads a frame to a square before CLIP resizes it. The CLIP input, the depth grid and everything
 else that must line up with image tokens use this geometry. Does not know depth values, models or

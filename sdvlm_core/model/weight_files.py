@@ -53,7 +53,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
         raise CheckpointError(f"{path} is not a readable weight file: {error}") from error
-    except Exception as error:  # torch raises pickle's own errors for what weights_only forbids
+    except Exception as error:  # torch raises pickle's errors for content that weights_only forbids
         raise CheckpointError(f"{path} holds more than weights: {error}") from error
     if not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CheckpointError(f"{path} is not a plain state dict of tensors")

@@ -103,7 +103,7 @@ def _line_height(width: int) -> int:
 
 
 def _shortened(text: str, font: FreeTypeFont, width: int) -> str:
-    """The text as one line of at most `width` pixels; an ellipsis marks what is left out."""
+    """The text as one line of at most `width` pixels; an ellipsis marks omitted text."""
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text

@@ -128,7 +128,7 @@ class SpatialClient:
             self._executor.spin()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the client's thread and return or raise what it does."""
+        """Run a coroutine on the client's thread; returns its result or raises its exception."""
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError(

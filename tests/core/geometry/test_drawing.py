@@ -19,7 +19,7 @@ def drawn(width: int, things=(NEAR, FAR)):
 
 
 def pixels_of(picture, colour) -> int:
-    # Anti-aliased lines seldom reach their full colour.
+    # Anti-aliased lines rarely have their full colour.
     return int((np.abs(picture.astype(int) - colour).max(axis=2) < 60).sum())
 
 

@@ -44,7 +44,7 @@ def tiny(tmp_path_factory):
     ("options", "message"),
     [
         ({"device": "abacus"}, "abacus"),
-        ({"device": "balanced"}, "over at least 2 GPUs; torch sees"),
+        ({"device": "balanced"}, "over at least 2 GPUs; torch finds"),
         ({"device": "cuda:63"}, "cuda:63"),
         ({"dtype": "float8"}, "auto, float32, float16, bfloat16"),
         ({"quantization": "int3"}, "none, bnb-int8, bnb-nf4"),
