@@ -10,14 +10,14 @@ from typing import Any
 from training.build.questions import TYPES
 
 _SHOWN = {
-    "own": "its own frame",
-    "no_depth": "no depth at all",
-    "wrong_intrinsics": "a focal length 1.5 times too long",
+    "own": "unchanged input",
+    "no_depth": "no depth",
+    "wrong_intrinsics": "focal length x 1.5",
     "noise_0.1_m": "depth with 10 cm of noise",
     "shuffled_depth": "another frame's depth",
     "constant_depth": "a constant depth",
-    "shuffled_frames": "another frame altogether",
-    "blank": "a grey picture, constant depth: answers from the question alone",
+    "shuffled_frames": "another frame: image and depth",
+    "blank": "a grey image, constant depth: only the question has information",
 }
 
 
@@ -34,7 +34,7 @@ def _table(document: dict[str, Any]) -> list[str]:
     lines = [f"| input | macro (95 %) | {' | '.join(short)} |", "|---" * (2 + len(TYPES)) + "|"]
     lines += [_row(label, scores[name]) for name, label in _SHOWN.items() if name in scores]
     lines += [
-        _row(f"its own frame, seed {name.removeprefix('own_seed_')}", entry)
+        _row(f"unchanged input, seed {name.removeprefix('own_seed_')}", entry)
         for name, entry in scores.items()
         if name.startswith("own_seed_")
     ]
@@ -58,7 +58,7 @@ def _training(document: dict[str, Any]) -> list[str]:
         lines += [f"   `{command}`" for command in training["commands"]]
         lines.append("")
     lines.append(
-        f"Together {sum(frames.values()):,} distinct simulated frames, {wall / 60:.1f} hours on "
+        f"In total {sum(frames.values()):,} distinct simulated frames, {wall / 60:.1f} hours on "
         f"two CPU cores ({busy / 60:.1f} CPU hours), no GPU."
     )
     return lines
@@ -83,51 +83,52 @@ def model_card(document: dict[str, Any]) -> str:
 _CARD = """\
 # nano
 
-LLaVA's architecture with at most 8 million parameters, trained by `training/nano` of this
-repository, Apache-2.0. It exists to try and test the whole path, from a camera's topics to a number
-with its confidence, on any machine.
+nano has the architecture of LLaVA with at most 8 million parameters. It was trained by
+`training/nano` of this repository. Licence: Apache-2.0. Its purpose is to test all of sdvlm on any
+machine, from the topics of a camera to a number with its confidence.
 
 **It knows 18 household categories made of geometric primitives in ten colours, seen by a simulated
-depth camera, and nothing else.** The scores below do not transfer to real rooms or to
-SD-VLM-7B, which scores 51 in scale estimation and 40 in absolute distance on a benchmark of real
-scans: the domains differ.
+depth camera, and nothing else.** The scores below do not transfer to real rooms or to SD-VLM-7B,
+because the domains differ. SD-VLM-7B has a score of 51 in scale estimation and 40 in absolute
+distance on a benchmark of real scans.
 
 ## Scores
 
-Percent right by the rules of docs/definitions.md, {asked:,} questions about scenes of an unseen
-seed (`{scored_on}`, then
-`python -m training.evaluate --model nano --benchmark DATA --out OUT`, with `--depth`,
-`--intrinsics` and `--frames` for the rows below the first):
+Percent of right answers by the rules of docs/definitions.md, for {asked:,} questions about scenes
+of an unseen seed. Commands: `{scored_on}`, then
+`python -m training.evaluate --model nano --benchmark DATA --out OUT`. The rows below the first add
+`--depth`, `--intrinsics` or `--frames` (docs/evaluation.md lists these controls).
 
 {table}
 
 ## Confidence and refusals
 
-`confidence` is calibrated (`training.calibrate`): over {all[answers]:,} answers about unseen scenes
-its expected calibration error is {all[ece]:.3f}; over the {numbers[answers]:,} numbers among them
-it is {numbers[ece]:.3f}. It is the probability that the answer is right by the rules above, in this
-simulated world and with depth; without depth it is too high.
+`confidence` is the probability that the answer is right by the rules above. It is calibrated
+(`training.calibrate`) on simulated scenes with depth; without depth it is too high. The expected
+calibration error is {all[ece]:.3f} over {all[answers]:,} answers about unseen scenes, and
+{numbers[ece]:.3f} over the {numbers[answers]:,} numbers among them.
 
 ![Share of right answers by confidence](reliability.png)
 
-A question about an object that is not in the picture is refused {false[percent]:.1f} % of the time
-({false[refused]} of {false[asked]}); a question about an object that is in the picture is refused
-{real[percent]:.1f} % of the time ({real[refused]} of {real[asked]}).
+nano refuses {false[percent]:.1f} % of the questions about objects that are not in the image
+({false[refused]} of {false[asked]}). It refuses {real[percent]:.1f} % of the questions about
+objects that are in the image ({real[refused]} of {real[asked]}).
 
-## What it cannot do
+## Limits
 
-- Real pictures, other categories or colours, text in the picture, more than eight objects.
-- Small objects: a patch of its tower is 1/12 of the picture's longer side.
-- Reliable counts when objects hide each other.
-- Measurements without depth: it answers from appearance alone, with the status NO_DEPTH (see the
-  row above); do not act on those numbers.
-- Reasoning in several steps, and questions outside of MSMU's eight types.
+- It was not trained on real images, other categories or colours, text in the image, or more than
+  eight objects.
+- Small objects: a patch of its vision tower is 1/12 of the longer side of the image.
+- Counts are not reliable if objects hide each other.
+- Without depth it estimates sizes and distances from appearance, with the status NO_DEPTH (see the
+  row "no depth"). Do not act on these numbers.
+- It was not trained on reasoning in several steps, or on questions outside of MSMU's eight types.
 
 ## Training
 
 {training}
 
 The frames differ in room, objects, light, textures, camera pose, field of view (45 to 85 degrees),
-principal point, and in the noise, steps, holes and range of the depth camera. Of the last
-training's frames 12 % had their depth removed.
+principal point, and in the noise, quantization, missing readings and range of the depth camera. In
+the last training 12 % of the frames had no depth.
 """

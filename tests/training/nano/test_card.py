@@ -25,9 +25,9 @@ def test_frames_of_one_seed_are_not_counted_twice(document):
     first = document["trainings"][0]
     data = {"frames": 1000, "seed": 7, "width": 256}
     document["trainings"] = [first | {"data": data}, first | {"data": data | {"frames": 5000}}]
-    assert "Together 5,000 distinct simulated frames" in model_card(document)
+    assert "In total 5,000 distinct simulated frames" in model_card(document)
     document["trainings"].append(first | {"data": data | {"seed": 8}})
-    assert "Together 6,000 distinct simulated frames" in model_card(document)
+    assert "In total 6,000 distinct simulated frames" in model_card(document)
 
 
 def test_steps_that_run_again_after_a_resume_are_logged_once(tmp_path):
