@@ -35,7 +35,7 @@ QUESTIONS = HERE / "questions.yaml"
 
 SEED = 20_250_917
 WIDTH, HEIGHT = 640, 480
-MIN_MEAN_GREY = 110  # of 255; a darker image is hard to see in the documentation
+MIN_MEAN_GREY = 110  # in [0, 255]; a darker image is hard to see in the documentation
 RATE_HZ, DURATION_S = 5, 2
 START_NS = 1_700_000_000_000_000_000
 FRAME_ID = "camera_color_optical_frame"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TEMPLATE = "report.html.jinja"
 Picture: TypeAlias = npt.NDArray[np.uint8]
 Depth: TypeAlias = npt.NDArray[np.float32]
-_DEPTH_HEADER_BYTES = 12  # of image_transport's compressedDepth
+_DEPTH_HEADER_BYTES = 12  # header of image_transport's compressedDepth
 _ACCENT, _TRUTH = "#ff2d78", "#00c2a8"
 
 
@@ -98,7 +98,7 @@ def write_picture(
     """Write the README's PNG: the picture with questions, answers and true values beside it."""
     rgb, _ = read_pictures(bag)
     height, width = rgb.shape[:2]
-    share = 0.55  # of the width, for the image
+    share = 0.55  # fraction of the width for the image
     figure = Figure(figsize=(width / share / 100, height / 100), dpi=150, facecolor="#101418")
     axes = figure.add_axes((0, 0, share, 1))
     _annotate(axes, rgb, entries, rows)

@@ -43,7 +43,7 @@ def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, obje
     up = (0.0, 0.0, 1.0) if arguments.up is None else tuple(arguments.up)
     collision = collision_object(target, measured.header, up=up)
     if not client.count(f"{name}s", stamp_ns=stamp_ns):
-        raise NoMeasurement(f"the model sees no {name} there")
+        raise NoMeasurement(f"the model finds no {name} at this place")
     # If language and depth contradict each other, they may describe different objects.
     height = client.ask(
         f"How tall is the {name}?", verify=True, regions={name: arguments.box}, stamp_ns=stamp_ns

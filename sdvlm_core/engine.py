@@ -298,13 +298,13 @@ class FrameSession:
 
     def _forget_question(self) -> None:
         """Cut the cache back to the image prefix; the entries of the prefix never change."""
-        # Each tensor by its own length: a forward pass that failed half-way, for example out of
-        # memory, has extended only the first layers, and perhaps one layer's keys but not its
+        # Cut each tensor by its own length, because a failed forward pass (for example, out of
+        # memory) has extended only the first layers, and possibly the keys of a layer without its
         # values.
         for layer in self._cache.layers:
             layer.keys = layer.keys[..., : self._prefix_length, :]
             layer.values = layer.values[..., : self._prefix_length, :]
-            layer.crop(0)  # makes a sliding window count its tokens again
+            layer.crop(0)  # a sliding window must count its tokens again
 
     def _step(self, ids: list[int]) -> torch.Tensor:
         """Append tokens to the cache; returns the next token's logits (vocabulary,) float32."""

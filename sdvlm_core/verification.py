@@ -236,7 +236,8 @@ def _check_distance(claim: Measurement, objects: _Objects) -> Check:
         return _compared(claim, found[0].camera_distance_m, std_dev, (found[0],))
     first, second = found
     if first.region is second.region:
-        return _undecided(claim, f"one region for both objects of {claim.label!r}: give one each")
+        reason = f"both objects of {claim.label!r} have one region: give each object a region"
+        return _undecided(claim, reason)
     pair = measure_pair(first, second)
     return _compared(claim, pair.distance_m, pair.std_dev_m, (first, second))
 

@@ -88,7 +88,7 @@ def read_serialized(
         message: MessageT = deserialize_message(data, kind)
     except RuntimeError as error:  # raised by every middleware
         raise refusal(
-            f"{what} of {len(data)} bytes is cut short or no {kind.__name__}: {error}"
+            f"{what} of {len(data)} bytes is truncated or not a {kind.__name__}: {error}"
         ) from error
     return message
 

@@ -231,7 +231,7 @@ class FrameBuffer:
 
     def _missing(self, kind: Input) -> str:
         others = "; ".join(self.describe(other) for other in self.inputs if other is not kind)
-        return f"no {kind.value} to answer from. {self.describe(kind)}. Other inputs: {others}"
+        return f"no {kind.value} message. {self.describe(kind)}. Other inputs: {others}"
 
     def _unpaired(self, color: BufferedMessage) -> FrameError:
         """Why a colour image is incomplete: an input has no message near its stamp, or none."""

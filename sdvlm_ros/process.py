@@ -29,8 +29,8 @@ from rclpy.signals import SignalHandlerOptions
 # slightly slower.
 _SWITCH_INTERVAL_S = 0.0005
 _POLL_S = 0.1  # between two checks for a signal
-_DRAIN_S = 3.0  # for pending replies, after the node has closed
-_FLUSH_S = 0.2  # for sent replies to leave the process
+_DRAIN_S = 3.0  # time for pending replies after the node has closed
+_FLUSH_S = 0.2  # time for sent replies to leave the process
 _STATM = Path("/proc/self/statm")
 
 

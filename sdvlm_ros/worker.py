@@ -135,7 +135,7 @@ class Worker(Generic[OpenedT_co]):
             waiting.finish(QueryCanceled("canceled before it was answered"))
         if full:
             raise QueueFullError(
-                f"{self._capacity} requests are waiting already (parameter queue_size); "
+                f"{self._capacity} requests are waiting, the limit (parameter queue_size); "
                 "ask again later"
             )
 

@@ -21,7 +21,7 @@ from sdvlm_core.cli.measure import measure
 from sdvlm_core.cli.models import convert, download
 from sdvlm_core.cli.replay import replay
 
-_SIGTERM_STATUS = 128 + signal.SIGTERM  # as shells report it
+_SIGTERM_STATUS = 128 + signal.SIGTERM  # the exit status that shells report
 
 app = typer.Typer(
     name="sdvlm",

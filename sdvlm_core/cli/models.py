@@ -149,7 +149,7 @@ def convert(
     with refusals(as_json), redirect_stdout(sys.stderr):
         if released.is_file():
             if dry_run or parity or vision_tower or tokenizer or orientation:
-                raise typer.BadParameter(f"{released} is a file; it takes --metric-range only")
+                raise typer.BadParameter(f"{released} is a file; use only --metric-range")
             from sdvlm_core.model.convert import convert_depth_anything
 
             convert_depth_anything(released, out, metric_range)

@@ -200,7 +200,7 @@ def _free_place(
     shape: tuple[int, ...],
     taken: list[Rectangle],
 ) -> tuple[int, int]:
-    """The position nearest to the one above `at`, inside the image and off any other text."""
+    """The free position inside the image that is closest to the one above `at`."""
     across, down = size
     max_x, max_y = max(0, shape[1] - across), max(0, shape[0] - down)
     wanted = (at[0], at[1] - down)

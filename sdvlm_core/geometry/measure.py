@@ -173,7 +173,7 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     if len(pixels.rows) < _MIN_POINTS:
         return _unmeasured(region, pixels, warnings)
     points = surface_points(cloud, pixels)
-    # A thinned image has pixels of this size at the object's distance, metres.
+    # Pixel size of the subsampled image at the object's distance, metres.
     step_m = pixels.step * cloud.pixel_angle * median(points[:, 2])
     clearance = _clearance(pixels, points)
     if clearance > 0 and _hangs(cloud, pixels, points, clearance):
@@ -221,7 +221,7 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
 def smallest_gap(a: Points, b: Points) -> float:
     """Distance between the nearest parts of two surfaces (N, 3) and (M, 3), metres.
 
-    Searched between a few points of each first, then between all points close to those.
+    First searches a few points of each surface, then all points close to the nearest ones.
     """
     origin = a[0]  # near both surfaces, so that squares lose no digits
     coarse_a, coarse_b = _thinned(a, _COARSE_POINTS) - origin, _thinned(b, _COARSE_POINTS) - origin

@@ -39,7 +39,7 @@ def min_rise_fraction(plane: Plane) -> float:
 def support_under(
     cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]
 ) -> tuple[Plane | None, DepthImage | None]:
-    """The surface that a region's object stands on: one of the frame's, or a level above it.
+    """The surface under a region's object: a plane of the frame, or a parallel surface above it.
 
     Searched around the lower half of the region, where an object touches its support.
 

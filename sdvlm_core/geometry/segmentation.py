@@ -23,8 +23,8 @@ Labels = npt.NDArray[np.int32]
 
 # Values without another source: tuned on the development frames of benchmarks/real_frames.py and
 # on training.simulate.
-#: A depth difference between neighbouring pixels is a border between objects if it exceeds this
-#: fraction of the distance plus the difference on a surface seen at atan(4), about 76 degrees.
+#: A depth difference between neighbouring pixels is a discontinuity if it exceeds this fraction of
+#: the distance plus the difference on a surface at an angle of atan(4), about 76 degrees.
 MIN_STEP_FRACTION, _MAX_SLOPE = 0.008, 4.0
 #: In standard deviations: the range of nine readings of one surface is smaller.
 _NOISE_SIGMAS = 6.0
@@ -81,8 +81,8 @@ def split(cloud: Cloud, crop: Crop, wanted: Mask, step_factor: float = 1.0) -> L
     that match no segment stay 0.
     """
     kernel, depth = np.ones((3, 3), np.uint8), crop.depth
-    # Small holes inside a surface must not split it. At a silhouette a hole takes the far side's
-    # depth, because the shadow of an active sensor lies there.
+    # Small holes inside a surface must not split it. A hole at a silhouette gets the depth of the
+    # far side, because it is the shadow of an active sensor.
     filled = np.where(crop.valid, depth, cv2.dilate(depth, kernel))
     far = cv2.dilate(filled, kernel)
     near = cv2.erode(np.where(filled > 0, filled, np.float32(np.inf)), kernel)
@@ -92,7 +92,7 @@ def split(cloud: Cloud, crop: Crop, wanted: Mask, step_factor: float = 1.0) -> L
     border = far - near > (step + 2 * slope) * near + noise
     interior = wanted & ~border
     if np.count_nonzero(interior) < 0.3 * np.count_nonzero(wanted):
-        interior = wanted  # thin objects: the borders of both sides cover them
+        interior = wanted  # thin objects: the left-out pixels of both sides cover them
     _, labels = cv2.connectedComponents(interior.astype(np.uint8), connectivity=8)
     for _ in range(2):
         unlabelled = wanted & (labels == 0)

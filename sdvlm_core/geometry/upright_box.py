@@ -171,7 +171,7 @@ class _Rectangle:
 
     length: float
     width: float
-    angle: float  # of the length, from the across axis
+    angle: float  # from the across axis to the length
     centre: Points  # (2,)
 
 

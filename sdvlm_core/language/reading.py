@@ -88,7 +88,7 @@ def measurements(question: str, reading: Reading) -> tuple[Measurement, ...]:
 
     Only kinds that the question names are returned; if it names none, the kinds in the answer.
     References that the question stated are excluded. Labels are taken from the answer, else from
-    the question. Of two numbers for the same object the later one counts. For "how many", an absent
+    the question. If an object has two numbers, the later one counts. For "how many", an absent
     object counts 0; for a size, it has no measurement.
     """
     asked, label, given = _asked(question)
@@ -182,7 +182,7 @@ def _concluded(found: list[tuple[Statement, _Parts]]) -> list[tuple[Statement, _
 
 
 def _count(statements: Sequence[Statement], label: str, absent: bool) -> tuple[Measurement, ...]:
-    """The number of objects: of the concluded numbers the one before their name, else the first."""
+    """The number of objects: the concluded number before their name; otherwise the first one."""
     numbers: list[tuple[Statement, _Parts]] = [
         (s, [(Kind.COUNT, s.quantities[0])])
         for s in statements

@@ -116,7 +116,7 @@ def plan(
 
 
 def describe(plan: Plan) -> dict[str, Any]:
-    """What the conversion will do, for --dry-run."""
+    """A description of the conversion, for --dry-run."""
     return {
         **plan.provenance,
         "files": [str(source.path) for source in plan.sources],

@@ -146,6 +146,6 @@ def quantization_config(
             bnb_4bit_compute_dtype=dtype,
             llm_int8_skip_modules=_NOT_QUANTIZED,
         )
-    # It warns at every product of every token that it casts to float16, which is its design.
+    # bitsandbytes warns about its intended cast to float16 at every product of every token.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_NOT_QUANTIZED)

@@ -146,7 +146,7 @@ def cached(name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     repository, revision = _split(name)
-    # A commit's directory exists from the first byte on; its reference only when it is complete.
+    # A commit's directory exists from the first byte; its reference exists only after completion.
     if not (_store(repository) / "refs" / revision).is_file():
         return None
     found = try_to_load_from_cache(repository, "config.json", revision=revision)
@@ -194,7 +194,7 @@ def obtain(name: str, log: Callable[[str], object]) -> None:
 
 
 def look_up(name: str) -> Snapshot:
-    """Query the hub once for the current commit of a name; downloads nothing.
+    """Query the hub once for the current commit of a name. Downloads nothing.
 
     Raises:
         DownloadError: an unknown name, no access, no connection, or no usable weights.

@@ -1,7 +1,7 @@
 """The layouts of SD-VLM's and Depth-Anything-V2's releases, mapped to transformers' layout.
 
-Which tensor of a released file goes where, which are ignored by name, and which architecture
-config.json and the shapes imply. Opens no file (`conversion_plan` and `convert` do).
+Defines the target of each released tensor, the ignored names, and the architecture that config.json
+and the shapes imply. Opens no file (`conversion_plan` and `convert` do).
 
 SD-VLM's checkpoint (`model_type: llava_llama`) holds LLaVA's language model, projector and CLIP
 tower; a whole Depth-Anything-V2 under `depth.`, with one LayerScale `gamma` per branch that
@@ -77,7 +77,7 @@ _DEPTH_NAMES: tuple[_Rename, ...] = (
 
 @dataclass(frozen=True)
 class Target:
-    """Where a released tensor goes: a transformers name, and which of equal parts along dim 0."""
+    """The target of a released tensor: a transformers name, and the part along dimension 0."""
 
     name: str
     part: int = 0
@@ -179,8 +179,8 @@ _REQUIRED = {
 def llava_config(released: Mapping[str, Any], tower: CLIPVisionConfig) -> LlavaConfig:
     """The released config.json -> transformers' LlavaConfig, without a depth encoding yet.
 
-    transformers marks the image by a token id, so the embedding grows from `vocab_size` rows to
-    the next multiple of 64, and the first new row is that token.
+    transformers represents the image by a token id, so the embedding grows from `vocab_size` rows
+    to the next multiple of 64, and the first new row is that token.
 
     Raises:
         CheckpointError: a value that this forward pass does not support; names it.

@@ -263,8 +263,8 @@ def _plot(
 def _draw_series(
     axes: Axes, name: str, series: Series, error_times: Sequence[float], color: str
 ) -> None:
-    """One line, interrupted where there was no answer, with bars of one standard deviation."""
-    name = name.replace("$", r"\$")  # not a formula of matplotlib's
+    """One line with gaps at missing answers and error bars of one standard deviation."""
+    name = name.replace("$", r"\$")  # matplotlib would read a formula
     times, values = _with_gaps(series, error_times)
     axes.plot(
         times,

@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass
 class Summary:
-    """Counts over answers.jsonl, including the entries of earlier runs; errors by name."""
+    """Counts of the entries in answers.jsonl, including those of earlier runs; errors by name."""
 
     answered: int = 0
     resumed: int = 0
@@ -229,7 +229,7 @@ class _Asker:
         }
 
     def _session(self, frame: BagFrame) -> FrameSession:
-        """The open session of this frame, else a new one; a failure to open is kept as well."""
+        """The open session of this frame, or a new one; a failure to open is also kept."""
         if self._opened is None or self._opened[0] != frame.index:
             self._opened = None  # free the old cache before the new one is allocated
             try:

@@ -24,7 +24,7 @@ Regions = Mapping[str, Sequence[float]]
 
 
 class SpatialQueryFailed(SdvlmError):
-    """The node refused, did not reply, or replied without the requested value.
+    """The node replied with an error, did not reply, or replied without the requested value.
 
     Attributes:
         code: an error code of srv/SpatialQuery; TIMEOUT if there was no reply.

@@ -103,7 +103,7 @@ def test_a_missing_input_is_named_with_the_rate_of_the_others(
     clock.now += 0.5
     with pytest.raises(error) as refusal:
         buffer.newest()
-    assert f"no {absent.value} to answer from" in str(refusal.value)
+    assert f"no {absent.value} message" in str(refusal.value)
     assert "colour: 10.0 Hz, last 0.50 s ago" in str(refusal.value)
 
 
@@ -212,7 +212,7 @@ def test_unpaired_colour_images_are_counted_once_each(
 def test_the_problem_is_empty_while_frames_arrive_and_does_not_count_as_use(
     buffer: FrameBuffer, clock: Clock
 ) -> None:
-    assert "no colour to answer from" in buffer.problem(2.0)
+    assert "no colour message" in buffer.problem(2.0)
     add(buffer, 0)
     assert buffer.problem(2.0) == ""
     assert buffer.counters[Input.COLOR].paired == 0

@@ -68,7 +68,7 @@ def watched(tiny_model: Path) -> Iterator[Watched]:
     context.try_shutdown()
     assert output.count("depth has frame_id 'depth_optical' but colour 'optical'") == 1
     assert output.count("camera_info has lens distortion (plumb_bob)") == 1
-    assert "no new frame: no depth to answer from" in output
+    assert "no new frame: no depth message" in output
 
 
 def test_a_missing_input_is_named_with_its_remedy(
@@ -80,8 +80,8 @@ def test_a_missing_input_is_named_with_its_remedy(
     watched.publish_until(
         without_depth,
         lambda: (
-            "no depth to answer from" in watched.status.message
-            and any("no new frame: no depth to answer from" in line for line in watched.log)
+            "no depth message" in watched.status.message
+            and any("no new frame: no depth message" in line for line in watched.log)
         ),
     )
     assert watched.status.level == DiagnosticStatus.WARN
@@ -144,7 +144,7 @@ def test_bytes_that_are_not_a_message_are_refused_and_the_node_continues(
     messages[part] = serialize_message(messages[part])[:60]
     response = watched.peer.ask_about(messages, stamp_ns)
     assert response.error_code == getattr(Response, code), response.error_msg
-    assert "cut short" in response.error_msg
+    assert "is truncated or not a" in response.error_msg
     watched.peer.publishers[part].publish(b"\0\1\0\0")  # not even a header
     after = stamp_ns + 200_000_000  # farther than the slop from the broken frame
     assert watched.peer.ask_about(frame(after), after).error_code == Response.NONE
