@@ -1,7 +1,7 @@
-"""The text of reference answers -> the values that answers are scored against; MSMU's types.
+"""Reference answers in text -> question types and reference values for scoring.
 
-Knows the forms of questions and reference answers. Does not know files, models or whether a
-model's answer is right.
+Knows the eight types of MSMU and the wording of questions and reference answers. Does not know
+files or models, and does not score answers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sdvlm_core.language.reading import measurements, parse
 from training.build.questions import TYPES
 from training.evaluate.score import Reference, Rule, same_name
 
-#: Names that the released rows and scripts use -> the eight types of the scorer.
+#: Type names of the released data and scripts -> the eight types of the scorer.
 RAW_TYPES = {
     **{kind: kind for kind in TYPES},
     "zero": "existence",
@@ -25,7 +25,7 @@ RAW_TYPES = {
     **dict.fromkeys(("refer_two_objects", "refer_three_objects"), "refer_obj_estimation"),
 }
 
-#: The rule of evaluate_final.py for each type.
+#: Question type -> scoring rule of SD-VLM's evaluate_final.py (`score.Rule`).
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("count", "scale_estimation", "absolute_distance"), "ratio"),
     "refer_obj_estimation": "ratio",
@@ -49,15 +49,19 @@ _AT = re.compile(r"\(\s*[\d.]+\s*,\s*[\d.]+\s*\)")
 
 
 def type_of(raw: str, question: str, answer: str) -> str:
-    """The type of a row by its stored name or, where nothing is stored, by its words.
+    """The question type of a row.
+
+    Args:
+        raw: the type name in the data; "" = none, derive the type from question and answer.
+        question, answer: text of the row.
 
     Raises:
-        ValueError: the stored name is unknown, or no type matches the text.
+        ValueError: the type name is unknown, or no type matches the text.
     """
     if raw:
         kind = RAW_TYPES.get(raw.strip().lower().replace(" ", "_"))
         if kind is None:
-            raise ValueError(f"unknown type {raw!r}; known are {', '.join(sorted(RAW_TYPES))}")
+            raise ValueError(f"unknown type {raw!r}; known types: {', '.join(sorted(RAW_TYPES))}")
         return kind
     words = question.lower()
     absent = parse(answer).absent
@@ -74,11 +78,11 @@ def type_of(raw: str, question: str, answer: str) -> str:
     for kind, holds in tests.items():
         if holds:
             return kind
-    raise ValueError(f"no type is stored and none matches the question {question!r}")
+    raise ValueError(f"the row has no type, and no type matches the question {question!r}")
 
 
 def reference_of(kind: str, question: str, answer: str) -> tuple[Reference | None, tuple[str, ...]]:
-    """The value of a reference answer, and the candidates; None = unreadable."""
+    """(value of a reference answer, names of the compared objects); None = not readable."""
     reading = parse(answer)
     if kind == "existence":
         said = {True: "yes", False: "no", None: None}[reading.yes]
@@ -103,24 +107,28 @@ def reference_of(kind: str, question: str, answer: str) -> tuple[Reference | Non
 
 
 def plain_name(answer: str) -> str:
-    """ "It is the dark chair." -> "dark chair"."""
+    """The name in a short answer: "It is the dark chair." -> "dark chair"."""
     return _OPENING.sub("", answer.strip()).strip(" .!").lower()
 
 
 def candidates(question: str) -> tuple[str, ...]:
-    """The objects that a question compares, in order."""
+    """The names of the objects that a question compares, in order."""
     found = [name.strip() for name in _THING.findall(question.lower())]
     return tuple(dict.fromkeys(name for name in found if not _NOT_THINGS.fullmatch(name)))
 
 
 def winner(answer: str, names: tuple[str, ...]) -> str | None:
-    """The candidate that an answer settles on: what its "so ..." says, else the one it names."""
+    """The candidate that an answer gives as its conclusion; None = unclear.
+
+    Only the text after the last " so " is searched, or the whole answer if it has no " so ". If
+    several candidates are named there, the one named last is returned.
+    """
     text = answer.lower()
     end = text.rsplit(" so ", 1)[-1]
     found = [(text.rfind(name), len(name), name) for name in names if same_name(name, end)]
     if found:
         return max(found)[2]
-    # A name cut short ("the bed" for "the blue bed"), if only one can be meant.
+    # An abbreviated name ("the bed" for "the blue bed"), if it fits only one candidate.
     heads = [name for name in names if same_name(f"the {name.split()[-1]}", end)]
     return heads[0] if len(heads) == 1 else None
 
@@ -130,7 +138,12 @@ _OPPOSITE |= {other: word for word, other in _OPPOSITE.items()}
 
 
 def stated_relation(question: str, answer: str) -> str | None:
-    """ "yes" or "no" for an answer that only states how things stand; None = neither."""
+    """Whether an answer without yes or no confirms the relation that the question asks about.
+
+    Returns:
+        "yes" if the answer states that relation, "no" if it negates it or states the opposite one;
+        None = neither.
+    """
     asked = _RELATED.search(question.lower())
     if asked is None:
         return None
@@ -141,13 +154,16 @@ def stated_relation(question: str, answer: str) -> str | None:
 
 
 def clock_hours(text: str) -> list[int]:
-    """The hours of every "2 o'clock" in a text."""
+    """The clock hours (1 to 12) in a text such as "at 2 o'clock"."""
     hours = re.findall(r"\b(\d{1,2})\s*o['\u2019]?\s?clock", text.lower())
     return [int(hour) for hour in hours if 1 <= int(hour) <= 12]
 
 
 def one_length(question: str, text: str) -> float | None:
-    """The length in metres that a text gives: the one asked for, else the last it names."""
+    """A length in a text, metres; None = the text has none.
+
+    The length that the question asks for, if there is exactly one; otherwise the last length.
+    """
     reading = parse(text)
     asked = [m.value for m in measurements(question, reading)]
     said = [q.value for q in reading.quantities if q.dimension == "length"]

@@ -1,8 +1,8 @@
-"""Conversations about pictures -> prepared samples on disk, once, before any training step.
+"""Conversations about images -> prepared samples on disk, computed once before training.
 
-A sample is everything a step needs: token ids with their labels, the square picture and the depth
-grid. So no step tokenises, resizes, pools depth or runs an estimator. Knows templates, grids and
-files; does not know optimisers.
+A sample has everything that a training step needs: token ids with their labels, the image padded to
+a square, and the depth grid. A step therefore does not tokenise, resize, pool depth or run an
+estimator. Knows templates, grids and files; does not know optimisers.
 """
 
 from __future__ import annotations
@@ -33,18 +33,22 @@ from sdvlm_core.model.depth_encoding import EncodingSettings, pool
 from sdvlm_core.model.prompt import Template, prefix_ids, question_ids
 from training.data.conversations import Sample, load
 
-#: A label without a loss.
+#: Label of a token that has no loss.
 IGNORED = -100
-_PART = 64  # pictures per file
+_PART = 64  # images per file
 INDEX = "index.json"
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One conversation.
+    """One sample: a conversation (or one of its turns) about one image.
 
-    ids, labels (T,): labels are IGNORED except on answers and their end tokens; picture
-    (S, S, 3) uint8; coordinates (cells^2, K) float32 and valid (cells^2,) of the depth grid.
+    Attributes:
+        ids: (T,) token ids.
+        labels: (T,) the ids of answers and their end tokens; IGNORED elsewhere.
+        picture: (S, S, 3) uint8 RGB, the square image.
+        coordinates: (cells^2, K) float32 of the depth grid.
+        valid: (cells^2,) whether a cell of the depth grid has depth.
     """
 
     ids: npt.NDArray[np.int64]
@@ -62,10 +66,11 @@ def tokens_of(
     image_tokens: int,
     max_length: int,
 ) -> tuple[list[int], list[int], int]:
-    """(ids, labels, turns left out because they do not fit) of a conversation.
+    """(ids, labels, number of omitted turns) of a conversation.
 
-    The first question is tokenised exactly as `FrameSession.ask` does it; a further turn begins
-    where the answer before it ended, as in LLaVA's template.
+    The first turn that exceeds `max_length`, and all turns after it, are omitted. The first
+    question is tokenised exactly as in `FrameSession.ask`. Each further question follows the
+    previous answer, as in LLaVA's template.
     """
     ids = prefix_ids(tokenizer, form, image_id, image_tokens)
     labels = [IGNORED] * len(ids)
@@ -85,7 +90,10 @@ def tokens_of(
 
 @dataclass(frozen=True)
 class Preparation:
-    """The settings of prepared samples; the digest of these and the data names their folder."""
+    """The settings of a preparation.
+
+    The digest of the settings and of the data is part of the folder name.
+    """
 
     model: str
     encoding: EncodingSettings
@@ -108,15 +116,15 @@ class Preparation:
 def prepare(
     data: Path, out: Path, how: Preparation, checkpoint: Checkpoint, estimator: Any = None
 ) -> Path:
-    """Write the samples of a data set under `out`, unless they exist; returns their folder.
+    """Write the samples of a data set under `out`, unless they exist; return their folder.
 
-    Every file is written whole and holds the samples of 64 pictures, so that an interrupted
-    preparation resumes after the last complete file: pictures before it are skipped.
+    Each file has the samples of 64 images and is written atomically. An interrupted preparation
+    therefore resumes after the last complete file.
 
     Raises:
-        DepthError: a picture has no depth and there is no estimator; names its number. Or the
-            encoding needs metric depth and the estimator's is relative.
-        ValueError: no conversation is left.
+        DepthError: an image has no depth and there is no estimator (the message has the number of
+            the image), or the encoding needs metric depth and the estimator is relative.
+        ValueError: the data has no conversation to train on.
     """
     folder = out / f"samples-{how.digest(data)}"
     if (folder / INDEX).exists():
@@ -125,7 +133,7 @@ def prepare(
     if metres and estimator is not None and estimator.source == "estimated_relative":
         raise DepthError(
             f"{how.encoding.kind} encoding needs metres, but the estimator {how.estimator} gives "
-            "relative depth: name a metric estimator, or choose the relative encoding"
+            "relative depth: set a metric estimator or the relative encoding"
         )
     folder.mkdir(parents=True, exist_ok=True)
     total = {"samples": 0, "turns_left_out": 0, "pictures_left_out": 0}
@@ -166,7 +174,7 @@ def _rows(
             try:
                 grid = pool(frame.depth, frame.intrinsics, how.encoding, cells, frame.depth_source)
             except DepthError:
-                # A picture without any depth reading cannot teach the depth code.
+                # An image without any depth reading cannot train the use of the depth code.
                 counts["pictures_left_out"] += 1
                 continue
         picture = cv2.imencode(".png", square_picture(sample.rgb, side)[..., ::-1])[1].tobytes()
@@ -199,8 +207,8 @@ def _frame(sample: Sample, number: int, data: Path, estimator: Any) -> RgbdFrame
         return RgbdFrame(sample.rgb, depth, sample.intrinsics)
     if estimator is None:
         raise DepthError(
-            f"picture {number} of {data} has no depth (the released MSMU has none): name an "
-            "estimator's directory (key `estimator`) to estimate it once"
+            f"image {number} of {data} has no depth (the released MSMU has none): set the key "
+            "`estimator` to the directory of a depth estimator"
         )
     from sdvlm_core.model.depth_estimation import with_estimated_depth
 
@@ -218,7 +226,7 @@ _SCHEMA = pa.schema(
 )
 
 
-#: Key of a file's metadata: its counts and the length of each sample. ("told" on disk.)
+#: Metadata key of a file, for its counts and the length of each sample. Stored as "told".
 _SUMMARY = b"told"
 
 
@@ -239,7 +247,7 @@ def _write(path: Path, rows: list[dict[str, Any]], counts: dict[str, int]) -> No
 
 
 class Samples:
-    """Prepared samples by number; files are memory-mapped, so that only used samples are read."""
+    """Prepared samples by number; the files are memory-mapped, so only used samples are read."""
 
     def __init__(self, folder: Path) -> None:
         document = read_json(folder / INDEX)

@@ -118,7 +118,8 @@ objects that are in the image ({real[refused]} of {real[asked]}).
 
 - It was not trained on real images, other categories or colours, text in the image, or more than
   eight objects.
-- Small objects: a patch of its vision tower is 1/12 of the longer side of the image.
+- Answers about small objects are not reliable: a patch of its vision tower is 1/12 of the longer
+  side of the image.
 - Counts are not reliable if objects hide each other.
 - Without depth it estimates sizes and distances from appearance, with the status NO_DEPTH (see the
   row "no depth"). Do not act on these numbers.
