@@ -34,7 +34,7 @@ from training.simulate.frames import SimulatedFrame, read_frames, rgbd_frame
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-#: The control with a grey picture and no depth: answers come from the question alone.
+#: The control with a grey image and no depth: answers come from the question alone.
 BLIND = "blind"
 #: Frames whose questions are decoded together.
 _FRAMES_PER_BATCH = 8
@@ -49,7 +49,7 @@ def _controls(control: str) -> Controls:
     """A control of the configuration as one of `training.evaluate.controls`."""
     if control == "wrong_intrinsics":
         return Controls.parse("own", "own", "wrong")
-    # `row_under_control` replaces the picture of `blind`; its row sees no depth.
+    # `row_under_control` replaces the image of `blind`; its row sees no depth.
     return Controls.parse("own", "own" if control == BLIND else control, "own")
 
 

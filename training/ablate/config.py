@@ -22,7 +22,7 @@ class Config:
         rate: factor on the base's learning rates.
         rows: seeds by row.
         controls: what rows that see depth are also asked under; seed 0.
-        blind: ask the row `none` about grey pictures; seed 0.
+        blind: ask the row `none` about grey images; seed 0.
     """
 
     out: str

@@ -28,7 +28,7 @@ class RowData:
     """The training data of one row.
 
     frames: with the row's own coordinates and validity; features (N, 144, D) float16 of the colour
-    pictures; pictures (N, 144, D) float16 of the depth pictures of `image`; metres (N, 16) of
+    images; pictures (N, 144, D) float16 of the depth images of `image`; metres (N, 16) of
     `prompt`.
     """
 

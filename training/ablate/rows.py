@@ -1,6 +1,6 @@
 """The rows of the ablation: ways of giving depth, and the inputs that each makes of a frame.
 
-All rows see the same colour picture; they differ in the code that is added to its tokens, or in the
+All rows see the same colour image; they differ in the code that is added to its tokens, or in the
 tokens that follow. Knows frames and depth encodings; does not know training, questions or scores.
 """
 
@@ -27,9 +27,9 @@ class Row:
     """One way of giving depth.
 
     Attributes:
-        name: of the row.
+        name: name of the row.
         says: its description in the table.
-        encoding: of the code that is added to the picture's tokens.
+        encoding: encoding of the depth code that is added to the image tokens.
         extra: what follows those tokens: the depth as a second picture, as words, as tokens of
             its own (the code of `encoding` through a linear layer, not added), or nothing.
         estimated: depth as an estimator gives it: smooth, complete, without scale.
@@ -103,7 +103,7 @@ def as_estimated(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class RowInputs:
-    """The inputs of a row from one frame, besides its colour picture.
+    """The inputs of a row from one frame, besides its colour image.
 
     coordinates (144, K) float32 and valid (144,) bool of its code; picture (192, 192, 3) uint8 of
     `image`; metres (16,) float32 of `prompt`, NaN = no reading.

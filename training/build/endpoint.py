@@ -41,7 +41,7 @@ class Usage:
         cached: answers from the cache, without a request.
         retries: requests that repeat a failed one.
         prompt_tokens, completion_tokens: as counted by the server; 0 if it does not count.
-        cost: in the currency of the prices; 0 = prices unknown.
+        cost: sum in the currency of the prices; 0 = prices unknown.
     """
 
     requests: int = 0
@@ -77,12 +77,12 @@ class Endpoint:
 
         Args:
             url: base URL, including "/v1".
-            model: its name on the server.
+            model: model name on the server.
             cache: directory of cached answers; created if missing.
             key_variable: environment variable that holds the key; "" = the server needs none.
             per_minute: maximum request rate, including retries; 0 = unlimited.
             timeout: seconds without a byte.
-            retries: of one request, after 429, 5xx, timeouts and broken connections.
+            retries: maximum per request, after 429, 5xx, timeouts and broken connections.
             max_tokens: maximum length of an answer.
             json_mode: the server forces the answer to be one JSON object.
             prompt_price, completion_price: per million tokens; 0 = unknown.

@@ -32,7 +32,7 @@ def executor(address: str | None, workers: int, out: Path) -> AbstractContextMan
     """What runs tasks and writes their shards into `out`.
 
     Args:
-        address: of a Ray cluster, or "local"; None = processes of this machine.
+        address: address of a Ray cluster, or "local"; None = processes of this machine.
         workers: processes, where they are started here.
 
     Raises:

@@ -116,7 +116,7 @@ def describe(scene: Scene, view: View, rasterizer: Rasterizer | None) -> list[En
     """The entries of all visible objects.
 
     Args:
-        rasterizer: of the scene's mesh; None only if the view has its own objects.
+        rasterizer: rasterizer of the scene's mesh; None only if the view has its own objects.
     """
     if view.objects is not None:
         return view.objects

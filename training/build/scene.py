@@ -67,10 +67,10 @@ class View:
     """One image of a scene.
 
     Attributes:
-        name: of the image within its scene.
+        name: unique within its scene.
         rgb: (H, W, 3) uint8, undistorted.
         depth_mm: (H, W) uint16 millimetres, 0 = no reading; None = rendered from the mesh.
-        intrinsics: of both.
+        intrinsics: pinhole parameters of both images.
         camera_to_world: (4, 4).
         mask: (H, W) instance numbers of the source, 0 = none; None = rendered from the mesh.
         objects: exact scene-graph entries of the source (simulation); None = computed from the

@@ -62,7 +62,7 @@ def think(
     """Reasoning written by one model and, if its numbers are right, judged by another.
 
     Args:
-        question: of type refer_obj_estimation; its first name is the reference object.
+        question: type refer_obj_estimation; its first name is the reference object.
         entries: scene graph of the view.
         write: the model that writes; sees the image.
         judge: the model that judges; sees no image.

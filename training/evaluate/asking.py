@@ -1,7 +1,7 @@
-"""A benchmark's pictures under the controls -> a row for every answer.
+"""A benchmark's images under the controls -> a row for every answer.
 
 Knows the order: depth is estimated if an estimator is given, then changed by a control, then
-encoded once for all questions of a picture. Does not know marks or files of rows.
+encoded once for all questions of an image. Does not know marks or files of rows.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def load_model(model: str, estimator: Path | None) -> Model:
 
 
 def _with_next(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Picture]]:
-    """Every picture with the next one; the first follows the last."""
+    """Every image with the next one; the first follows the last."""
     first = before = None
     for picture in pictures:
         if before is None:
@@ -103,7 +103,7 @@ def _with_next(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Picture]]
 def _batches(
     views: Iterable[tuple[Picture, RgbdFrame]], batch: int
 ) -> Iterator[list[tuple[Picture, RgbdFrame]]]:
-    """Groups of whole pictures with at least `batch` questions together."""
+    """Groups of whole images with at least `batch` questions together."""
     waiting: list[tuple[Picture, RgbdFrame]] = []
     for picture, frame in views:
         waiting.append((picture, frame))
@@ -125,7 +125,7 @@ def answered(
     """A row for every item whose key is not `done`, in order, as soon as its batch is answered.
 
     Raises:
-        BenchmarkError, DepthError, IntrinsicsError: a picture lacks an input of the model or of the
+        BenchmarkError, DepthError, IntrinsicsError: an image lacks an input of the model or of the
             controls. A refusal by the model is a row with the reason under `failed`.
     """
     needs_other = "shuffled" in (controls.frames, controls.depth)

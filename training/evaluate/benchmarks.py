@@ -1,4 +1,4 @@
-"""Benchmarks on disk -> pictures with questions: MSMU-Bench, Q-Spatial, SpatialRGPT-Bench, ours.
+"""Benchmarks on disk -> images with questions: published benchmarks and local folders.
 
 Every reader streams, downloads nothing, and refuses what it does not understand with the file and
 the row. Knows the benchmarks and how their rows are to be scored (`Item.rule`); does not know
@@ -32,12 +32,12 @@ _SEED = 20251
 
 
 def open_benchmark(name: str, data: Path | None, regions: str = "drawn") -> Benchmark:
-    """The benchmark of a name with its local copy, or a folder of ours.
+    """A published benchmark from its local copy, or a folder made by `training`.
 
     Args:
         name: one of `NAMES`, or a folder of training.simulate or training.build.
         data: the local copy; only for names.
-        regions: of SpatialRGPT-Bench: "drawn" into the picture, or given as "text".
+        regions: for SpatialRGPT-Bench: "drawn" into the image, or given as "text".
 
     Raises:
         BenchmarkError, FileNotFoundError: nothing to read there.
@@ -56,7 +56,7 @@ def open_benchmark(name: str, data: Path | None, regions: str = "drawn") -> Benc
         raise BenchmarkError(f"{data or name}: a damaged file: {error}") from error
 
 
-# --- ours -----------------------------------------------------------------------------------------
+# --- local folders --------------------------------------------------------------------------------
 
 
 def questions_of(frame: SimulatedFrame) -> list[Question]:
@@ -88,7 +88,7 @@ def _folder(folder: Path) -> Benchmark:
             )
             yield Picture(frame.scene, rgbd_frame(frame), items)
 
-    next(read_frames(folder, 1), None)  # says what to do where there are none
+    next(read_frames(folder, 1), None)  # raises, with the remedy, if there are none
     return Benchmark("folder", TYPES, len(TYPES), pictures, count_rows(shards))
 
 

@@ -26,15 +26,15 @@ _NEAREST_M = 0.01
 
 @dataclass(frozen=True)
 class Controls:
-    """What a model is shown.
+    """How the input of a model is changed.
 
     Attributes:
-        frames: its own, another frame altogether, or a blank: a grey picture, and unless `depth`
-            is none a constant depth, so that only the words are left.
-        depth: its own, another frame's, constant, inverted (near is far, over the same range),
-            with noise, or none.
-        sigma: of the noise, metres; Gaussian.
-        intrinsics: its own, or with a focal length that is wrong; the picture stays.
+        frames: "own"; "shuffled" = another frame; "blank" = a grey image and, unless `depth`
+            is "none", a constant depth, so that only the question has information.
+        depth: "own"; "shuffled" = another frame's; "constant"; "inverted" = near and far are
+            exchanged, over the same range; "noise"; "none".
+        sigma: standard deviation of the Gaussian noise, metres.
+        intrinsics: "own"; "wrong" = with a wrong focal length; the image is unchanged.
     """
 
     frames: str = "own"
@@ -63,7 +63,7 @@ def shown(frame: RgbdFrame, other: RgbdFrame, controls: Controls, seed: int) -> 
 
     Args:
         other: another frame of the benchmark, which the shuffled controls show.
-        seed: of the noise; each frame its own.
+        seed: seed of the noise; different for each frame.
 
     Raises:
         DepthError, IntrinsicsError: the frame lacks what a control changes.

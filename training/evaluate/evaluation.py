@@ -1,6 +1,6 @@
 """One evaluation: ask a model a benchmark's questions, judge the answers, mark them, report.
 
-Pictures are streamed (`benchmarks`), shown as `controls` say, and answered in batches, one JSON
+Images are streamed (`benchmarks`), shown as `controls` say, and answered in batches, one JSON
 line per answer, so that an interrupted run resumes. Then every answer is judged (`judges`) and
 marked twice, by the official rules and by strict ones (`official`, `score`). Judging does not ask
 the model again: another judge uses the same answers. Does not know the command line.
@@ -45,21 +45,21 @@ from training.evaluate.score import strict
 if TYPE_CHECKING:
     from training.evaluate.asking import Model
 
-#: What `evaluate` raises for reasons outside of the program.
+#: Exceptions of `evaluate` that are not defects of the program.
 EVALUATION_ERRORS = (SdvlmError, JudgeError, BenchmarkError, OSError)
 
 
 @dataclass(frozen=True)
 class Asking:
-    """What is asked of which model; the answers depend on nothing else.
+    """The model, the questions and the inputs; answers depend on nothing else.
 
     Attributes:
         model: nano, or a model directory.
-        benchmark: name, or folder of ours.
+        benchmark: name of a published benchmark, or a local folder.
         data: local copy of a named benchmark.
         frames, depth, intrinsics: controls, as `Controls.parse` reads them.
         estimator: directory of a depth network for frames without depth.
-        regions: of spatialrgpt: "drawn" or "text".
+        regions: how spatialrgpt shows its regions, "drawn" or "text".
         limit: maximum number of frames.
         batch: questions answered together.
 
@@ -105,12 +105,12 @@ class Asking:
 
 @dataclass(frozen=True, eq=False)
 class Judging:
-    """Who judges.
+    """The judge of an evaluation.
 
     Attributes:
         judge: (item, answer) -> judgement.
-        similarity: of two names, for the official rules; None = equality.
-        description: of the judge, for scores.json.
+        similarity: similarity of two names, for the official rules; None = equality.
+        description: text about the judge, for scores.json.
     """
 
     judge: Judge = rules_judge
@@ -165,7 +165,7 @@ def evaluate(asking: Asking, judging: Judging, out: Path) -> dict[str, Any]:
 
 
 def _benchmark_digest(benchmark: Path) -> str:
-    """sha256 of the JSON files of a folder of ours; "" without any."""
+    """sha256 of the JSON files of a local folder; "" if it has none."""
     files = sorted(benchmark.glob("*.json"))
     whole = b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(whole).hexdigest() if files else ""

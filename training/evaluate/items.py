@@ -1,4 +1,4 @@
-"""The data of a benchmark: pictures with questions, and the rule that marks each answer.
+"""The data of a benchmark: images with questions, and the rule that marks each answer.
 
 Knows no files, no models and no judges.
 """
@@ -21,10 +21,10 @@ class Item:
     """One question with the reference of its answer.
 
     Attributes:
-        key: its own within the benchmark.
+        key: unique within the benchmark.
         type: what it is counted under.
         rule: how its answer is marked.
-        question: as it is asked.
+        question: text for the model.
         answer: the reference in words.
         reference: the reference as a value; None = unreadable, so that no answer is right.
         names: the candidates of a comparison.
@@ -41,7 +41,7 @@ class Item:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One frame with everything asked about it; `key` is its own within the benchmark."""
+    """One frame with all of its questions; `key` is unique within the benchmark."""
 
     key: int | str
     frame: RgbdFrame
@@ -50,14 +50,14 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """What to ask.
+    """A benchmark that can be asked.
 
     Attributes:
-        name: of the benchmark; "folder" = one of ours.
-        types: in the order of its tables.
-        divisor: of the macro mean; 0 = the number of types that were asked.
+        name: name of the benchmark; "folder" = a local folder.
+        types: question types, in the order of its tables.
+        divisor: divisor of the macro mean; 0 = the number of types that were asked.
         pictures: streams them, the same ones every time.
-        size: the number of pictures; None = unknown before the end.
+        size: the number of images; None = unknown before the end.
     """
 
     name: str

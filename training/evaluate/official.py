@@ -66,7 +66,7 @@ _BINARY: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
 def official(
     rule: Rule, judgement: str, similarity: Similarity | None = None, metres: float = math.nan
 ) -> Score:
-    """Mark what a judge made of an answer.
+    """Score a judgement of an answer.
 
     Args:
         rule: "ratio", "position" and "mark" are MSMU-Bench's, "factor" is Q-Spatial's, "quarter",
@@ -74,8 +74,8 @@ def official(
         judgement: what the judge wrote: a Python (MSMU) or JSON (SpatialRGPT) mapping with
             answer_in_meters and response_in_meters, answer_direction and response_direction, or
             your_mark; for "factor" a text with scalar{...} and distance_unit{...}.
-        similarity: of two names; None = 1 for the same name, 0 for others.
-        metres: the truth, for "factor".
+        similarity: similarity of two names; None = 1 for equal names, 0 for others.
+        metres: the reference, for "factor".
     """
     try:
         return _RULES[rule](judgement, similarity or _same, metres)

@@ -147,7 +147,7 @@ def decode(
     """Greedy answers to questions, each after its own prefix.
 
     Args:
-        cache: of the prefixes, one batch row per question, each `before` tokens long.
+        cache: key/value cache of the prefixes, one row per question, `before` tokens each.
         ids: tokens of the questions.
     """
     end, image = tokenizer.eos_token_id, model.config.image_token_id

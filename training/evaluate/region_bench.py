@@ -1,6 +1,6 @@
 """SpatialRGPT-Bench: questions about numbered regions, which are not an input of our models.
 
-The regions are drawn into the picture with their names, or described in text before the question.
+The regions are drawn into the image with their names, or described in text before the question.
 Knows its rows and categories; does not know how answers are judged.
 """
 
@@ -41,7 +41,7 @@ _COLOURS = ((220, 40, 40), (40, 90, 220), (30, 150, 60), (200, 130, 0), (140, 40
 
 
 def spatialrgpt(path: Path, regions: str) -> Benchmark:
-    """A jsonl with a folder of pictures, or parquet or Arrow with the pictures inside."""
+    """A jsonl with a folder of images, or parquet or Arrow with the images inside."""
     files = (
         [path] if path.is_file() else sorted([*path.rglob("*.jsonl"), *files_of_test_split(path)])
     )
@@ -86,7 +86,7 @@ def _region_item(key: str, row: Mapping[str, Any]) -> Item:
 
 
 def _with_regions(rgb: Any, item: Item, row: Mapping[str, Any], regions: str) -> tuple[Any, Item]:
-    """Boxes with their names drawn into the picture, or put into words before the question."""
+    """The item with its boxes drawn into the image, or described before the question."""
     height, width = rgb.shape[:2]
     boxes = [[float(side) for side in box] for box in row.get("bbox") or ()]
     missing = {int(n) for n in _REGION.findall(item.question)} - set(range(len(boxes)))

@@ -87,8 +87,8 @@ def summarise(
     """Success per type in percent with counts, and their unweighted mean (`macro`).
 
     Args:
-        rows: with `type`, a truth under `mark`, and `frame` where several share one.
-        divisor: of the mean; 0 = the number of types that were asked.
+        rows: dicts with `type`, a bool under `mark`, and `frame` if several rows share a frame.
+        divisor: divisor of the mean; 0 = the number of types that were asked.
 
     The 95 % intervals of types are Wilson's; that of the mean is a bootstrap over whole frames,
     because answers about one frame are not independent.
@@ -155,7 +155,7 @@ def markdown(
 
 
 def published_table(summary: dict[str, Any] | None, types: Sequence[str], name: str) -> list[str]:
-    """The published rows, as printed and recomputed, and ours below them."""
+    """The published rows, as printed and recomputed, then the row of this run."""
     short = [kind.replace("_estimation", "").replace("_position", "") for kind in types]
     lines = [
         f"| model | {' | '.join(short)} | average as printed | recomputed |",

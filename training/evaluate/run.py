@@ -73,7 +73,7 @@ def evaluate(
         Path | None, typer.Option(help="Local copy of msmu, q-spatial or spatialrgpt.")
     ] = None,
     frames: Annotated[
-        str, typer.Option(help="own, shuffled (another frame), blank (a grey picture).")
+        str, typer.Option(help="own, shuffled (another frame), blank (a grey image).")
     ] = "own",
     depth: Annotated[
         str, typer.Option(help="own, shuffled, constant, inverted, noise:METRES, none.")
@@ -85,7 +85,7 @@ def evaluate(
         Path | None, typer.Option(help="Depth network for frames without depth.")
     ] = None,
     regions: Annotated[
-        str, typer.Option(help="spatialrgpt: regions drawn into the picture, or as text.")
+        str, typer.Option(help="spatialrgpt: regions drawn into the image, or as text.")
     ] = "drawn",
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 8,

@@ -1,4 +1,4 @@
-"""Is an answer right? Our own rules, judge-free and strict.
+"""Whether an answer is right, by strict rules and without a judge.
 
 `score` compares an answer's text with the reference: numbers by `sdvlm_core.language.reading`,
 names by searching for the candidates. `strict` marks a judgement as `official` does, without the
@@ -85,7 +85,7 @@ def _whole(name: str) -> str:
 
 
 def same_name(wanted: str, said: str) -> bool:
-    """Whether an answer says the wanted name, as whole words."""
+    """Whether an answer contains the wanted name, as whole words."""
     return bool(wanted.strip()) and re.search(_whole(wanted), said.lower()) is not None
 
 
@@ -129,7 +129,7 @@ def is_position(question: str) -> bool:
 
 
 def strict(rule: Rule, judgement: str, metres: float = math.nan) -> Score:
-    """Mark what a judge made of an answer (see `official.official` for its forms).
+    """Score a judgement of an answer (`official.official` has its forms).
 
     Against the official scripts: a judgement in a fence, in prose or without braces is read; a
     longer list is wrong and not cut; nothing negative is right; no things are no things, 0 and 0;

@@ -51,7 +51,7 @@ def collate(samples: Sequence[Prepared], pad: int) -> dict[str, torch.Tensor]:
         labels[row, : len(sample.ids)] = sample.labels
         mask[row, : len(sample.ids)] = 1
     pictures = np.stack([sample.picture for sample in samples])
-    # As `clip_image.clip_pixels`, for a picture that is square already.
+    # As `clip_image.clip_pixels`, for an image that is square already.
     scale = np.float32(1 / 255) / np.array(CLIP_STD, np.float32)
     offset = np.array(CLIP_MEAN, np.float32) / np.array(CLIP_STD, np.float32)
     pixels = np.ascontiguousarray((pictures * scale - offset).transpose(0, 3, 1, 2))

@@ -27,25 +27,25 @@ class Config:
         data: folder or file that `training.data.conversations.load` reads.
         split: part of it (train); "" = all.
         out: folder for checkpoints, metrics and the adapter.
-        encoding: of depth, keys of `EncodingSettings`; {} = the model's own.
-        estimator: directory of a depth estimator for pictures without depth; "" = such pictures
+        encoding: depth encoding, keys of `EncodingSettings`; {} = that of the model.
+        estimator: directory of a depth estimator for images without depth; "" = such images
             are refused. It runs once, when the data is prepared.
-        turns: the questions about a picture are one conversation (packed), or a sample each.
+        turns: the questions about an image are one conversation (packed), or a sample each.
         lora_rank, lora_alpha, lora_dropout: on the language model's linear layers only.
         lora_rate, projector_rate: learning rates; the projector is trained in full.
         epochs: passes over the data.
         batch: conversations per optimiser step, over all processes.
         micro_batch: conversations per forward pass of one process.
         warmup: share of the steps with a rising rate; then a cosine down to zero.
-        weight_decay, max_norm: of AdamW; of the gradient.
+        weight_decay, max_norm: weight decay of AdamW; maximum norm of the gradient.
         max_length: tokens of a conversation; turns beyond it are left out.
-        dtype: of the frozen weights and of products; adapters and projector train in float32.
-        sharding: over processes: a copy of the model each (copy); gradients and optimiser sharded
+        dtype: type of frozen weights and products; adapters and projector train in float32.
+        sharding: a copy of the model per process (copy); gradients and optimiser state sharded
             (zero2); weights too (fsdp). The last two by torch's fully_shard.
         gradient_checkpointing: saves memory, costs time.
         steps: stop after so many; 0 = after the last epoch.
         save_every: steps between checkpoints.
-        seed: of the order of samples, new weights and dropout.
+        seed: seed of the order of samples, new weights and dropout.
 
     Raises:
         ValueError: float16 with a sharding other than copy.

@@ -58,9 +58,9 @@ class StageCheckpoint:
     """One file with modules, optimisers and the step; each save replaces it.
 
     Attributes:
-        path: of the file.
-        modules: by the prefix of their tensors.
-        optimizers: in a fixed order.
+        path: the file.
+        modules: prefix of the tensors -> module.
+        optimizers: optimisers in a fixed order.
         active: False = do not write (all processes but the first).
     """
 
@@ -132,9 +132,9 @@ class RunCheckpoints:
 
     Attributes:
         out: folder of the run; the last two checkpoints are kept.
-        model: maybe sharded.
+        model: the trained model, sharded or not.
         optimizer: torch's own.
-        scaler: of the gradients in float16; None otherwise.
+        scaler: gradient scaler in float16; None otherwise.
         recipe: settings that must be the same to resume (JSON).
         process: number of this process.
     """

@@ -89,9 +89,9 @@ class MetricsLogger:
         """Prepare the file.
 
         Args:
-            path: of the JSON lines.
-            name: beside the progress bar.
-            steps, done: of the whole run; of its checkpoint.
+            path: file of the JSON lines.
+            name: label of the progress bar.
+            steps, done: number of steps of the whole run, and of its checkpoint.
             active: False = write and show nothing (all processes but the first).
             board: folder of TensorBoard's events; None = none.
         """

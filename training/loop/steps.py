@@ -25,7 +25,7 @@ class Loop:
     """The steps of one training.
 
     Attributes:
-        steps: of the whole run.
+        steps: number of steps of the whole run.
         save_every: steps between checkpoints; the last step always writes one.
         rates: learning rates by step.
         checkpoints: receives the state.

@@ -12,7 +12,7 @@ from sdvlm_core.model.depth_encoding import EncodingSettings
 if TYPE_CHECKING:
     from transformers import LlavaConfig
 
-#: Side of the square picture in pixels; image tokens per side of it.
+#: Side of the square image in pixels; image tokens per side of it.
 PICTURE, CELLS = 192, 12
 ENCODING = EncodingSettings(kind="xyz", gain=1.0, normalize_features=True, optional=True)
 #: Ids of the special tokens, which the tokenizer puts first.

@@ -59,7 +59,7 @@ class Recipe:
         wanted: questions per frame and type.
         without_depth: share of frames whose depth is not shown.
         rate: factor on the learning rates; below 1 for a model that is trained already.
-        seed: of the order of frames, the questions and the new weights.
+        seed: seed of the order of frames, the questions and the new weights.
     """
 
     steps: int
@@ -253,7 +253,7 @@ def _prefetched(
     steps: range,
     recipe: Recipe,
 ) -> Iterator[Batch]:
-    """This process's part of the given steps' batches, made ahead; each hangs on its step only."""
+    """This process's batches of the given steps, prepared ahead; each depends on its step only."""
     queue: Queue[Batch | Exception] = Queue(maxsize=3)
     process, world = rank_and_world()
 
@@ -290,7 +290,7 @@ def train_language(
 
     Args:
         see: indices of frames (B,) -> features (B, 144, D) float32 of the tower.
-        extra: (model, indices of frames (B,)) -> embeddings (B, E, D) that follow the picture's.
+        extra: (model, indices of frames (B,)) -> embeddings (B, E, D) that follow the image's.
     """
     torch.manual_seed(recipe.seed)
     readout = _Readout(model.config.text_config.hidden_size, extra)

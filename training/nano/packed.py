@@ -53,7 +53,7 @@ def packed_forward(
         rows: (B, R, L, D) embeddings; a row holds several questions one after the other.
         places: (B, R, L) int64, position of a token within its own question.
         segments: (B, R, L) int64, which question of the row a token belongs to.
-        dtype: of the matrix products; the residual stream stays float32.
+        dtype: data type of the matrix products; the residual stream is float32.
     """
     batch, before, width = prefix.shape
     count, length = rows.shape[1:3]

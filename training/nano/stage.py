@@ -35,10 +35,10 @@ class Stage:
     """What one stage trains.
 
     Attributes:
-        name: of its files OUT/NAME.state and OUT/NAME.jsonl.
+        name: NAME in its files OUT/NAME.state and OUT/NAME.jsonl.
         modules: all that its checkpoint holds, by prefix.
         matrices, others: parameters for Muon and for AdamW.
-        weights: of the losses that are added up; other values are only logged.
+        weights: weight of each loss in the sum; other values are only logged.
     """
 
     name: str

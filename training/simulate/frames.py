@@ -35,7 +35,7 @@ class SimulatedFrame:
         rgb: (H, W, 3) uint8.
         depth_mm: (H, W) uint16 millimetres as the sensor reads it, 0 = no reading.
         instance: (H, W) uint8, 0 = room, i = objects[i - 1].
-        intrinsics: of both images.
+        intrinsics: pinhole parameters of both images.
         camera_to_world: (4, 4), columns X right, Y down, Z forward, position; metres.
         objects: the exact scene graph, one mapping per object of the scene, visible or not
             (`training.simulate.world`).

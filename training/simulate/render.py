@@ -41,7 +41,7 @@ def render_frames(
         out: the folder; it is created.
         scenes: one frame each.
         seed: the same seed gives the same frames.
-        width: of the image, pixels; the height is 3/4 or 9/16 of it.
+        width: image width, pixels; the height is 3/4 or 9/16 of it.
         workers: processes; None = one per core.
 
     Raises:
