@@ -32,5 +32,5 @@ def generate_launch_description() -> LaunchDescription:
         prefix=value("python"),
         output="screen",
     )
-    # The node first, because it sets the Fast DDS profile that the camera needs too.
+    # The node comes first, because it sets the Fast DDS profile that the camera also needs.
     return LaunchDescription([node, camera])

@@ -41,7 +41,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("bag", description="Directory of the bag."),
             DeclareLaunchArgument("rate", default_value="1.0", description="Speed of the bag."),
             DeclareLaunchArgument("loop", default_value="true", description="Restart at the end."),
-            # First, because it sets the Fast DDS profile that the player needs too.
+            # The node comes first, because it sets the Fast DDS profile that the player also needs.
             node,
             player(IfCondition(value("loop")), "--loop"),
             player(UnlessCondition(value("loop"))),

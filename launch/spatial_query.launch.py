@@ -54,7 +54,7 @@ CHOICES = {
 
 
 def nodes(context: LaunchContext) -> list[Node]:
-    """The node and RViz; built at launch time, because '' means the preset's value."""
+    """The node and RViz; built at launch time, because '' stands for the preset's value."""
     value = {name: context.launch_configurations[name] for name in ARGUMENTS}
     preset = {"topics": {}, "parameters": {}}
     if value["camera"]:

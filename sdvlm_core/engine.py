@@ -91,7 +91,7 @@ def load(model: str = NANO, device: str = "auto") -> SpatialEngine:
 
 
 class SpatialEngine:
-    """A loaded model that opens frames; with an estimator, also frames that have no depth."""
+    """A loaded model that opens frames. With an estimator it also opens frames without depth."""
 
     def __init__(self, checkpoint: Checkpoint, estimator: DepthEstimator | None = None) -> None:
         self.checkpoint = checkpoint
@@ -202,7 +202,7 @@ class SpatialEngine:
 
 
 class FrameSession:
-    """Questions about one encoded frame. Made by `SpatialEngine.open`; one caller at a time."""
+    """Answers questions about one frame that `SpatialEngine.open` encoded; one at a time."""
 
     def __init__(
         self,
@@ -252,8 +252,9 @@ class FrameSession:
     ) -> Generator[str, None, SpatialAnswer]:
         """As `ask`, but yields the text in parts and returns the answer at the end.
 
-        The parts joined are the answer's text, up to white space at its ends. The session accepts
-        no other question until the generator is exhausted or closed; closing it early is allowed.
+        The joined parts equal the answer's text, except for white space at its ends. The session
+        accepts no other question until the generator is exhausted or closed; closing it early is
+        allowed.
         """
         text, generated = check_question(question), self._nothing_generated()
         # Closed here, not by the garbage collector: an early close frees the session at once.

@@ -1,8 +1,8 @@
 """RgbdFrame: one RGB-D image of a camera, the type that every part of sdvlm works on.
 
-Holds colour, depth in metres, intrinsics and the source of the depth, and checks once, when it is
-made, that they fit together. Also the conversions image fraction <-> pixel <-> ray <-> point, here
-only. Does not know messages, data sets, models or tokens.
+Holds colour, depth in metres, intrinsics and the source of the depth, and checks at construction
+that they are consistent. All conversions between image fractions, pixels, rays and points are here.
+Does not know messages, data sets, models or tokens.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ROS 2 node and its clients: messages in, messages out.
+"""The ROS 2 node and its clients.
 
 Needs rclpy and the interfaces of the package `sdvlm`; everything that needs no ROS is in
 `sdvlm_core`.

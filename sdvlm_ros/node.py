@@ -1,4 +1,4 @@
-"""SpatialQueryNode: a camera's topics in, answers to spatial questions out.
+"""SpatialQueryNode: answers spatial questions about the images of a camera.
 
 Connects subscriptions, dispatcher, services, action and publishers, and implements the life cycle:
 configure loads the model, activate subscribes. Decodes nothing, computes nothing, and never blocks

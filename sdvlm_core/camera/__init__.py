@@ -1,1 +1,1 @@
-"""What a camera sends -> RgbdFrame: decoding, pairing, bags."""
+"""Camera messages -> RgbdFrame: decoding, pairing, bags."""

@@ -91,7 +91,7 @@ def ask(
     if depth is not None and estimate_depth is not None:
         raise typer.BadParameter("give --depth or --estimate-depth, not both")
     with refusals(as_json):
-        # A library that prints must not write in front of the JSON.
+        # Keeps prints of libraries out of the JSON on stdout.
         with redirect_stdout(sys.stderr):
             frame = read_frame(rgb, depth, intrinsics, depth_scale)
             from sdvlm_core.engine import LoadOptions, load_engine
@@ -112,7 +112,8 @@ def _answer(
     from sdvlm_core.geometry.measure import measure
     from sdvlm_core.verification import verify as verify_answer
 
-    # Before the question, which may take a minute: a region that cannot be measured fails at once.
+    # Measured before the question, which may take a minute, so that an invalid region fails at
+    # once.
     measured = measure(session.frame, regions, sensor) if regions else None
     answer = session.ask(question)
     if not verify:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sdvlm_core.engine import SpatialEngine
 
 QUESTION = "How tall is the red box?"
-_MAX_TOKENS = 32  # the text of an answer about noise does not matter, its length does
+_MAX_TOKENS = 32  # only the length of the answer matters, not its text
 
 
 def bench(
@@ -72,7 +72,7 @@ def bench(
 
 
 def measure(engine: SpatialEngine, rounds: Iterable[int]) -> dict[str, Any]:
-    """Medians in seconds over the rounds; one round before them warms up and does not count.
+    """Medians in seconds over the rounds, after one warm-up round.
 
     `encode_s` is the image (vision tower, projector, depth code, prompt prefix), `prefill_s` the
     question up to the first token, `decode_s` the `tokens` after it. `first_answer_s` is the time

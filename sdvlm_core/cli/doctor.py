@@ -35,11 +35,11 @@ _MIN_SHARED_MEMORY_BYTES = 64e6  # two Fast DDS segments of the profile in confi
 
 
 class State(str, Enum):
-    """How a check ended."""
+    """The state of a checked part."""
 
     OK = "ok"
     MISSING = "missing"  # an optional part
-    BROKEN = "broken"  # a part that answering needs
+    BROKEN = "broken"  # a required part
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Check:
 def doctor(as_json: options.AsJson = False) -> None:
     """Report what works on this machine, what is missing, and how to get it.
 
-    Exit status 1 if a part that answering needs is broken; ROS and the simulator are optional.
+    Exit status 1 if a required part is broken; ROS and the simulator are optional.
 
     Example:
 
@@ -80,7 +80,7 @@ def doctor(as_json: options.AsJson = False) -> None:
 
 
 def examine() -> list[Check]:
-    """All checks, in the order in which a machine is set up; takes a few seconds."""
+    """All checks, in the order of the installation; takes a few seconds."""
     checks = [_python(), *(_package(name) for name in ("numpy", "cv2", "torch", "transformers"))]
     if all(check.state is State.OK for check in checks):
         checks += [_device(), _model()]

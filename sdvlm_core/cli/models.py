@@ -81,7 +81,7 @@ def _downloaded(snapshot: Snapshot) -> Path:
     task = bar.add_task("checking", total=snapshot.size)
 
     def checked(size: int) -> None:
-        bar.start()  # only now: the hub's own bars come first
+        bar.start()  # created after the hub's own progress bars
         bar.advance(task, size)
 
     try:

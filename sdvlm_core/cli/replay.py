@@ -1,4 +1,4 @@
-"""`sdvlm replay`: a bag, questions and a model in; answers.jsonl, a bag and a report out.
+"""`sdvlm replay`: answers questions about a bag; writes answers.jsonl, a bag and a report.
 
 Connects the parts, shows progress on stderr, and ends cleanly on SIGINT and SIGTERM. Does not know
 how a question is scheduled or answered (`sdvlm_core.replay`).
@@ -58,7 +58,7 @@ class ReplayOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a replay ended; `signal` is the signal that ended it early, 0 = none."""
+    """The result of a replay; `signal` is the signal that ended it early, 0 = none."""
 
     summary: Summary
     signal: int = 0

@@ -1,6 +1,6 @@
 """Region of a frame -> size, position and distances of the object there, from depth alone.
 
-`measure` is the second opinion on a language model's answer: it has no learned part. It combines
+`measure` checks a language model's answer independently: it has no learned part. It combines
 the frame's support planes (`scene`), the object's pixels (`object_pixels`), their upright box
 (`upright_box`) and the standard deviations (`uncertainty`), and lists what may be wrong with the
 values (`Caution`). Does not know what an object is, or how a model describes it.
@@ -39,20 +39,20 @@ _MAX_SMOOTHING_PX = 3
 _MISSING_FRACTION = 0.4
 #: Fraction of a region with readings below the support, enclosed by the region.
 _BELOW_SUPPORT_FRACTION = 0.05
-#: 1 sigma of a hidden depth, as a fraction of the visible width, above which it is a warning.
+#: 1 sigma of a hidden depth, as a fraction of the visible width, above which there is a warning.
 _HIDDEN_DEPTH_FRACTION = 0.15
-#: Unseen lower part, as a fraction of the height, above which it is a warning.
+#: Hidden lower part, as a fraction of the height, above which there is a warning.
 _HIDDEN_BASE_FRACTION = 0.3
 #: A reading lies behind a point if it is this fraction of the distance further away.
 _BEHIND_FRACTION = 0.02
 #: An object touches its support unless its lowest reading is higher than this fraction of the
 #: distance, and than this many robust standard deviations of the support's readings.
 _CLEARANCE_FRACTION, _CLEARANCE_SPREADS = 0.02, 6.0
-#: Heights at which a foot is searched, as fractions of the lowest reading's height.
+#: Heights at which supporting parts are searched, as fractions of the lowest reading's height.
 _FOOT_LEVELS = (0.25, 0.5, 0.75)
 #: Smallest fraction of an object's footprint that can support the object.
 _MIN_FOOT_FRACTION = 0.02
-#: Points of each surface between which the gap is searched, first and then nearby.
+#: Number of points of each surface for the gap: in the first search, and in the local search.
 _COARSE_POINTS, _FINE_POINTS = 200, 4000
 
 
@@ -101,7 +101,7 @@ class Measured:
         camera_distance_m: from the camera to that centre.
         length_m, width_m: horizontal sides, length >= width.
         height_m: along the support's normal.
-        std_dev: 1 sigma by STD_DEV_KEYS, metres; position_m holds for each axis.
+        std_dev: 1 sigma by STD_DEV_KEYS, metres; the one of position_m applies to each axis.
         valid_fraction: fraction of the region's pixels with a depth reading.
         warnings: possible errors of the values.
         region: the requested region.
@@ -126,7 +126,7 @@ class Measured:
 class Pair:
     """Distance between the centres of two regions' objects, and the gap between their surfaces.
 
-    Metres; `std_dev_m` holds for both.
+    In metres; `std_dev_m` applies to both.
     """
 
     a: str

@@ -31,11 +31,11 @@ _ROUND_FRACTION = (0.4, 1.3)
 _CIRCLE_FRACTION = 0.25
 #: An ellipse is chosen if its residual is less than this fraction of two lines' residual.
 _ROUND_RESIDUAL_FRACTION = 0.8
-#: Sine of the view's elevation; below it, tops are hardly visible.
+#: Sine of the view's elevation, below which tops are hardly visible.
 _MIN_ELEVATION_SINE = 0.35
-#: Bins across the silhouette, in which the near outline is taken; how many must have readings.
+#: Number of bins across the silhouette for the near outline, and how many must have readings.
 _OUTLINE_BINS, _MIN_OUTLINE_BINS = 20, 6
-#: Readings farther outside the box than this fraction of its length belong to something else.
+#: Readings farther outside the box than this fraction of its length are not part of the object.
 _STRAY_FRACTION = 0.1
 #: Width of each end of the silhouette, as a fraction of its width.
 _END_FRACTION = 0.06

@@ -1,1 +1,1 @@
-"""Words <-> meaning: numerals, quantities, statements, readings of answers."""
+"""Reads numbers from text: numerals, quantities, statements, measurements of an answer."""

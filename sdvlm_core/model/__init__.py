@@ -1,1 +1,1 @@
-"""Frame and words -> tokens -> text: checkpoints, backbones, depth code, generation."""
+"""Runs the model on a frame and a question: checkpoints, backbones, depth code, generation."""

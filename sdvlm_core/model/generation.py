@@ -128,7 +128,7 @@ def generate(
 def incremental_text(tokens: Iterable[int], generated: Generated) -> Iterator[str]:
     """Consume tokens of `generate` and yield the new part of the text as soon as it is stable.
 
-    The parts joined are `generated.text`.
+    The joined parts equal `generated.text`.
     """
     emitted = 0
     for _ in tokens:

@@ -1,7 +1,7 @@
 """answers.jsonl and its bag -> report.html and the bag DIR/answers.
 
 A second pass over the bag, because a resumed run has not seen the images of its first part. Both
-outputs are replaced in one step; the same answers give the same outputs. Does not know models or
+outputs are replaced in one step; equal answers give equal outputs. Does not know models or
 how entries are produced.
 """
 

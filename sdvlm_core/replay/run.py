@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides which question is asked about which frame, and its answer.
+    """All inputs that determine which question is asked about which frame, and its answer.
 
     Attributes:
         slop_ns, max_age_ns: as the node's parameters sync_slop and max_age, nanoseconds.

@@ -1,8 +1,8 @@
 """questions.yaml -> which question is asked about which frame of a bag.
 
 Times are seconds on the bag's clock, from its start, as players and Foxglove show them. A question
-at a moment is about the newest frame, as in the live node; before the first frame, about the first.
-Does not know where frames come from or how questions are answered.
+at a moment is about the newest frame, as in the live node. A question before the first frame is
+about the first frame. Does not know where frames come from or how questions are answered.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def schedule(
     Several moments of one period within one frame are asked once, and a gap of the camera is
     reported once. For moments after the end see `after_end`.
     """
-    # A frame's moments end where the next frame begins, so one frame is held back.
+    # A frame's moments end at the next frame, so processing is delayed by one frame.
     held: BagFrame | None = None
     since_ns = start_ns
     for frame in frames:
