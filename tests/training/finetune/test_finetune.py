@@ -162,7 +162,7 @@ def test_two_processes_reach_the_losses_of_one_with_every_sharding(alone, config
     _run(
         "accelerate.commands.launch", "--config_file", ACCELERATE / "two_cpu_processes.yaml",
         "--main_process_port", 29500 + os.getpid() % 400,
-        Path(__file__).with_name("finetune_process.py"), config(),
+        "--module", "tests.training.finetune.finetune_process", config(),
     )  # fmt: skip
     theirs = load(str(alone[0.0] / "adapter"), "cpu").model
     for sharding in SHARDING:
