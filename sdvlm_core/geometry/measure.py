@@ -1,6 +1,6 @@
 """Region of a frame -> size, position and distances of the object there, from depth alone.
 
-`measure` checks a language model's answer independently: it has no learned part. It combines
+`measure` is independent of the language model: it has no learned part. It combines
 the frame's support planes (`scene`), the object's pixels (`object_pixels`), their upright box
 (`upright_box`) and the standard deviations (`uncertainty`), and lists what may be wrong with the
 values (`Caution`). Does not know what an object is, or how a model describes it.
