@@ -1,7 +1,7 @@
-"""A benchmark's images under the controls -> a row for every answer.
+"""Images of a benchmark, changed by the controls -> one row per answer.
 
-Knows the order: depth is estimated if an estimator is given, then changed by a control, then
-encoded once for all questions of an image. Does not know marks or files of rows.
+Knows the order of the steps: depth is estimated if an estimator is given, then changed by a
+control, then encoded once for all questions of an image. Does not know scores or the files of rows.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Model:
 def digest(model: str) -> str:
     """sha256 of a model's files: a resumed run must have the same weights.
 
-    Of an adapter its own files, which name the base model.
+    For an adapter, only its own files are hashed; they name the base model.
 
     Raises:
         CheckpointError: the model does not exist.
@@ -88,7 +88,7 @@ def load_model(model: str, estimator: Path | None) -> Model:
 
 
 def _with_next(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Picture]]:
-    """Every image with the next one; the first follows the last."""
+    """Pairs of an image and the next one; the first image follows the last."""
     first = before = None
     for picture in pictures:
         if before is None:
@@ -122,7 +122,7 @@ def _number(value: float) -> float | None:
 def answered(
     pictures: Iterable[Picture], model: Model, controls: Controls, done: set[str], batch: int
 ) -> Iterator[dict[str, Any]]:
-    """A row for every item whose key is not `done`, in order, as soon as its batch is answered.
+    """One row per item whose key is not in `done`, in order; yielded batch by batch.
 
     Raises:
         BenchmarkError, DepthError, IntrinsicsError: an image lacks an input of the model or of the

@@ -1,9 +1,9 @@
-"""One evaluation: ask a model a benchmark's questions, judge the answers, mark them, report.
+"""One evaluation: ask a model the questions of a benchmark, judge and score the answers, report.
 
-Images are streamed (`benchmarks`), shown as `controls` say, and answered in batches, one JSON
-line per answer, so that an interrupted run resumes. Then every answer is judged (`judges`) and
-marked twice, by the official rules and by strict ones (`official`, `score`). Judging does not ask
-the model again: another judge uses the same answers. Does not know the command line.
+Images are streamed (`benchmarks`), changed by the controls (`controls`) and answered in batches.
+Each answer is one JSON line, so that an interrupted run resumes. Then every answer is judged
+(`judges`) and scored twice, by the official and by the strict rules (`official`, `score`). A second
+run with another judge uses the stored answers. Does not know the command line.
 """
 
 from __future__ import annotations

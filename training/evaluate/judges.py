@@ -1,9 +1,9 @@
-"""An answer and its reference -> a judgement, in the words that the official scripts expect.
+"""An answer and its reference -> a judgement, in the format of the official scripts.
 
-Three judges: `rules_judge` reads both with our own parser, the same way every time; `Embedding`
-adds all-MiniLM-L6-v2 for names; `chat_judge` asks a model behind an OpenAI-compatible server, as
-the paper does. A judgement holds the values of the answer; `official.official` and `score.strict`
-decide whether they are right. A model's text is data and is never executed.
+Three judges: `rules_judge` reads both with our own parser and is deterministic; `Embedding` adds
+all-MiniLM-L6-v2 for names; `chat_judge` asks a model behind an OpenAI-compatible server, as in the
+paper. A judgement has the values of the answer and of the reference; `official.official` and
+`score.strict` decide whether the answer is right. Text of a model is data and is never executed.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from training.evaluate.score import SCALAR, score
 Judge = Callable[[Item, str], str]
 
 _PROMPTS = Path(__file__).with_name("prompts")
-_EMBEDDED_TOKENS = 256  # as the release of all-MiniLM-L6-v2 cuts its texts
+_EMBEDDED_TOKENS = 256  # maximum length of a text in the release of all-MiniLM-L6-v2
 
 
 class JudgeError(RuntimeError):
-    """There is no judgement; the message is the reason."""
+    """A judgement could not be made; the message has the reason."""
 
 
 def rules_judge(item: Item, answer: str) -> str:
-    """Read an answer without any model; null if it has no such value."""
+    """A judgement without a model; a value is null if the text has none."""
     if item.rule == "factor":
         return _in_box(item, answer)
     if item.rule in ("mark", "any mark"):
@@ -66,7 +66,7 @@ def rules_judge(item: Item, answer: str) -> str:
 
 
 def _in_box(item: Item, answer: str) -> str:
-    """An answer in Q-Spatial's form unchanged; a length in free text in that form."""
+    """The answer, if it has the format of Q-Spatial; else its length in that format."""
     if SCALAR.search(answer):
         return answer
     metres = one_length(item.question, answer)
@@ -100,7 +100,7 @@ def _regions(text: str) -> list[str]:
 
 
 def _side(text: str) -> bool | None:
-    """Yes or no; "Actually, ..." and "In fact, ..." open the benchmark's denials."""
+    """Yes or no; "Actually, ..." and "In fact, ..." mean no in this benchmark."""
     yes = parse(text).yes
     if yes is None and text.lower().startswith(("actually", "in fact")):
         return False

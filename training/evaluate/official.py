@@ -1,13 +1,15 @@
-"""The official scoring scripts, rule for rule, with their mistakes but without `eval`.
+"""The rules of the official scoring scripts, with their errors but without `eval`.
 
-SD-VLM's evaluate_final.py (5fd234c and 4023c5c; between them, in 5101947, the grounding branch
-tests a name that no type has, and every grounding answer falls under the ratio rule), Q-Spatial's
-evaluator and SpatialRGPT-Bench's script. Their input is what a judge wrote about an answer, so is
-ours. `score.strict` marks the same input without the mistakes; docs/evaluation.md sets the two side
-by side.
+The scripts are SD-VLM's evaluate_final.py, Q-Spatial's evaluator and SpatialRGPT-Bench's script.
+The input is the judgement that a judge wrote about an answer, as in the scripts. `score.strict`
+scores the same input without the errors; docs/evaluation.md compares the two.
 
-Where the script would run code that a judge wrote (calls, names), the row fails here instead.
-Knows no files, no models and no judges.
+evaluate_final.py is that of the commits 5fd234c and 4023c5c. In 5101947, between them, the
+grounding branch tests for a name that no type has, so every grounding answer is scored by the ratio
+rule.
+
+A judgement with code (calls, names), which the script would execute, is wrong here. Does not know
+files, models or judges.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ from training.evaluate.score import (
 Similarity = Callable[[str, str], float]
 
 MIN_SIMILARITY = 0.5
-#: MSMU's mean over types divides by eight, however many types were asked.
+#: Divisor of MSMU's mean over types, also if fewer types were asked.
 DIVISOR = 8
-#: The script raises on such a row and the whole run ends; counted as wrong here.
+#: Reason of a row at which the script stops with an exception; counted as wrong here.
 CRASH = "the official script ends here"
 
 _MAX_POWER_BITS = 4096
-#: Everything that the scripts' bare `except` swallows and that data can cause.
+#: Exceptions that data can cause and that the bare `except` of the scripts catches.
 _SWALLOWED = (
     ArithmeticError,
     AttributeError,
@@ -133,11 +135,11 @@ def _lengths(judged: Any) -> tuple[Any, Any]:
 
 
 def _ratio(judgement: str, _: Similarity, __: float) -> Score:
-    """Element by element up to the length of the answer; what the response has more is ignored."""
+    """Element by element; additional elements of the response are ignored."""
     answer, response = _lengths(literal(judgement))
     if isinstance(answer, list):
         for value in (*answer, *response):
-            float(value)  # only looked at: text that is a number fails at the division
+            float(value)  # the value is not converted: text fails at the division
         ratios = [max(response[i] / answer[i], answer[i] / response[i]) for i in range(len(answer))]
         ratio = sum(ratios) / len(ratios)
     else:
@@ -156,7 +158,7 @@ def _position(judgement: str, similarity: Similarity, _: float) -> Score:
 
 
 def _mark(judgement: str, _: Similarity, __: float) -> Score:
-    """A mark above one half; compared outside of the script's `try`."""
+    """`your_mark` above 0.5; the script compares it outside of its `try`."""
     mark: Any = 0
     why = ""
     try:
@@ -199,7 +201,7 @@ def _clock(judgement: str, _: Similarity, __: float) -> Score:
 
 
 def _any_mark(judgement: str, _: Similarity, __: float) -> Score:
-    """Any mark above zero. Where there is none, the script takes the mark of the row before."""
+    """`your_mark` above 0. If there is none, the script uses that of the previous row."""
     mark = json.loads(judgement)["your_mark"]
     int(0 if mark is None else mark)
     return Score(bool((0 if mark is None else mark) > 0))

@@ -1,13 +1,14 @@
 """Whether an answer is right, by strict rules and without a judge.
 
-`score` compares an answer's text with the reference: numbers by `sdvlm_core.language.reading`,
-names by searching for the candidates. `strict` marks a judgement as `official` does, without the
-mistakes of the official scripts. Does not know models or files.
+`score` compares the text of an answer with the reference: numbers by
+`sdvlm_core.language.reading`, names by searching for the candidates. `strict` scores a judgement
+like `official`, without the errors of the official scripts. Does not know models or files.
 
-Rules (SD-VLM's evaluation, with `eval` and the judge replaced): a number is right when
-max(p / g, g / p) < 1.25, several when the mean of those ratios is and none is missing or too many;
-an image position when the mean absolute error is at most 0.1; yes, no, "there is none" and names
-when they are the right ones.
+Rules of SD-VLM's evaluation, without `eval` and without the judge:
+- one number: max(p / g, g / p) < 1.25;
+- several numbers: the mean of these ratios is below 1.25, and their count is that of the reference;
+- an image position: the mean absolute error is at most 0.1;
+- yes, no, "there is none" and names: equal to the reference.
 """
 
 from __future__ import annotations
@@ -51,9 +52,14 @@ _PLAIN = re.compile(r"\s*\d+\.?\d*\s*")
 
 @dataclass(frozen=True)
 class Score:
-    """`correct`, and how far off: the (mean) ratio >= 1, or the mean offset of a position; NaN
-    where the answer gives no number or none was asked for. `why` says why nothing could be marked;
-    "" = it was."""
+    """The score of one answer.
+
+    Attributes:
+        correct: whether the answer is right.
+        error: the (mean) ratio >= 1, or the mean offset of a position; NaN = the answer has no
+            number, or the question asks for none.
+        why: reason why the answer could not be scored; "" = it was scored.
+    """
 
     correct: bool
     error: float = math.nan
@@ -61,7 +67,7 @@ class Score:
 
 
 def _ratio(predicted: Sequence[float], reference: Sequence[float]) -> float:
-    """Mean of max(p / g, g / p); infinite where a value is not positive or one is missing."""
+    """Mean of max(p / g, g / p); infinite if a value is missing or not positive."""
     if len(predicted) != len(reference) or min(*predicted, *reference, 1.0) <= 0:
         return math.inf
     ratios = [max(p / g, g / p) for p, g in zip(predicted, reference, strict=True)]
@@ -119,7 +125,7 @@ def score(question: str, answer: str, reference: Reference, names: Sequence[str]
 
 
 def is_position(question: str) -> bool:
-    """Whether a place in the image is asked for ("What is the coordinate of ...")."""
+    """Whether a question asks for an image position ("What is the coordinate of ...")."""
     text = question.lower()
     return (
         "coordinate" in text
@@ -131,9 +137,14 @@ def is_position(question: str) -> bool:
 def strict(rule: Rule, judgement: str, metres: float = math.nan) -> Score:
     """Score a judgement of an answer (`official.official` has its forms).
 
-    Against the official scripts: a judgement in a fence, in prose or without braces is read; a
-    longer list is wrong and not cut; nothing negative is right; no things are no things, 0 and 0;
-    a name must be the name; a mark counts above one half; a distance needs a unit that is known.
+    Differences from the official scripts:
+    - a judgement in a code fence, in prose or without braces is read;
+    - a list that is longer than the reference is wrong;
+    - negative numbers are wrong;
+    - a count of 0 is right if the reference is 0;
+    - names must be equal;
+    - `your_mark` must be above 0.5;
+    - a distance needs a known unit.
     """
     try:
         if rule == "factor":
