@@ -60,7 +60,7 @@ def fit(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
 
 def calibrate(
     model: Annotated[Path, typer.Option(help="A model directory; its config.json is rewritten.")],
-    benchmark: Annotated[str, typer.Option(help="As in training.evaluate.")],
+    benchmark: Annotated[str, typer.Option(help="Benchmark, as in training.evaluate.")],
     out: Annotated[Path, typer.Option(help="Folder for the answers.")],
 ) -> None:
     """Fit the confidence of MODEL on a benchmark's answers and store it with the model.

@@ -18,7 +18,7 @@ from sdvlm_core.model.checkpoint import load
 def merge(
     adapter: Annotated[Path, typer.Argument(help="OUT/adapter of training.finetune.")],
     out: Annotated[Path, typer.Argument(help="Directory of the merged model; must not exist.")],
-    dtype: Annotated[str, typer.Option(help="Type of the written weights.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Data type of the written weights.")] = "auto",
 ) -> None:
     """Write the model with the adapter merged into its weights, for `sdvlm ask --model OUT`.
 

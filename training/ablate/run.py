@@ -72,8 +72,8 @@ def _run_rows(out: Path, config: Config, workers: int) -> None:
 
 
 def ablate(
-    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="A yaml file.")],
-    out: Annotated[Path | None, typer.Option(help="Folder, instead of the file's.")] = None,
+    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")],
+    out: Annotated[Path | None, typer.Option(help="Output folder; overrides the file.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Rows trained at the same time.")] = 2,
 ) -> None:
     """Train and question every row; write OUT/ablation.md, ablation.json and ablation.png.

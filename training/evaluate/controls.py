@@ -80,7 +80,7 @@ def shown(frame: RgbdFrame, other: RgbdFrame, controls: Controls, seed: int) -> 
     if controls.intrinsics == "wrong":
         k = frame.intrinsics
         if k is None:
-            raise IntrinsicsError("no intrinsics to make wrong: the benchmark has none")
+            raise IntrinsicsError("--intrinsics wrong: the benchmark has no intrinsics")
         wrong = replace(k, fx=WRONG_FOCAL * k.fx, fy=WRONG_FOCAL * k.fy)
         frame = replace(frame, intrinsics=wrong)
     return frame
@@ -94,7 +94,7 @@ def _with_depth(frame: RgbdFrame, other: RgbdFrame, controls: Controls, seed: in
         return replace(frame, depth=flat)
     depth = other.depth if controls.depth == "shuffled" else frame.depth
     if depth is None:
-        raise DepthError(f"no depth to make {controls.depth}: the benchmark has none")
+        raise DepthError(f"--depth {controls.depth}: the benchmark has no depth")
     if controls.depth == "shuffled":
         size = (frame.width, frame.height)
         changed = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST)

@@ -118,7 +118,7 @@ class Embedding:
 
     def __init__(self, directory: Path) -> None:
         if not directory.is_dir():  # transformers would look it up on the hub
-            raise JudgeError(f"{directory} is no directory with all-MiniLM-L6-v2")
+            raise JudgeError(f"{directory} is not a directory with all-MiniLM-L6-v2")
         from transformers import AutoModel, AutoTokenizer
 
         try:

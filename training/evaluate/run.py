@@ -93,8 +93,8 @@ def evaluate(
     minilm: Annotated[
         Path | None, typer.Option(help="Directory with all-MiniLM-L6-v2, for names.")
     ] = None,
-    judge_url: Annotated[str, typer.Option(help="OpenAI-compatible, up to and with /v1.")] = "",
-    judge_model: Annotated[str, typer.Option(help="Its name at the server.")] = "",
+    judge_url: Annotated[str, typer.Option(help="Base URL of the server, with /v1.")] = "",
+    judge_model: Annotated[str, typer.Option(help="Model name at the server.")] = "",
     judge_key: Annotated[
         str, typer.Option(help="Environment variable with the key; empty = no key.")
     ] = "",

@@ -22,7 +22,7 @@ from training.processes import exit_on_sigterm
 def finetune(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A file of training/configs.")],
     sharding: Annotated[
-        str | None, typer.Option(help="copy, zero2 or fsdp, instead of the file's.")
+        str | None, typer.Option(help="copy, zero2 or fsdp; overrides the file.")
     ] = None,
 ) -> None:
     """Fine-tune with LoRA; run it again to resume from the latest checkpoint.

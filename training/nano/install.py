@@ -67,15 +67,15 @@ def _stage(log: Path, processes: int) -> dict[str, Any]:
 
 def install(
     run: Annotated[Path, typer.Option(help="The --out folder of training.nano.")],
-    data: Annotated[Path, typer.Option(help="The --data folder it was trained on.")],
+    data: Annotated[Path, typer.Option(help="The --data folder of training.nano.")],
     work: Annotated[Path, typer.Option(help="Folder for test frames and answers.")],
     command: Annotated[str, typer.Option(help="The training.nano command, for the card.")],
     shards: Annotated[
         int | None, typer.Option(help="Shards used for training; default: all.")
     ] = None,
-    processes: Annotated[int, typer.Option(help="Processes that trained it.")] = 2,
+    processes: Annotated[int, typer.Option(help="Number of training processes.")] = 2,
     onto: Annotated[
-        bool, typer.Option(help="It was trained from the nano that is installed now.")
+        bool, typer.Option(help="The training started from the installed nano.")
     ] = True,
 ) -> None:
     """Score the model in RUN/model and install it as nano.

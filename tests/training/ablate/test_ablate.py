@@ -40,7 +40,7 @@ def frames(tmp_path_factory) -> Path:
 
 
 def test_questions_decoded_together_are_answered_as_the_engine_answers_them(frames):
-    """nano is the row xyz, so both ways must say the same."""
+    """nano is the row xyz, so both ways must give the same answers."""
     checkpoint = load("nano", "cpu", dtype="float32")
     engine = SpatialEngine(checkpoint)
     tower = checkpoint.model.model.vision_tower
@@ -117,9 +117,7 @@ class OneProcess(ThreadPoolExecutor):
         return super().submit(task, *arguments)
 
 
-def test_a_small_ablation_runs_writes_its_table_and_does_nothing_twice(
-    tmp_path, monkeypatch, capsys
-):
+def test_a_small_ablation_writes_its_table_and_repeats_no_work(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "_pool", OneProcess)
     # Weights of two steps never end an answer.
     monkeypatch.setattr(predict, "MAX_NEW_TOKENS", 4)

@@ -408,7 +408,7 @@ def test_a_folder_without_scenes_is_refused_by_name(tmp_path):
     assert "holds no scene" in " ".join(re.sub("[│╭╮╰╯─]", " ", done.stderr).split())
 
 
-def test_our_own_shards_load_with_depth_and_graph(built):
+def test_shards_of_a_build_load_with_depth_and_graph(built):
     sample = next(load(built))
     assert sample.depth_mm.shape == sample.rgb.shape[:2]
     assert len(sample.types) == len(sample.turns)

@@ -356,7 +356,7 @@ def test_two_objects_with_the_same_name_keep_none(tmp_path, server, names):
     assert dropped == {"relabel: same name": 2}
 
 
-def test_one_failure_costs_one_name(tmp_path, server):
+def test_one_failed_request_loses_only_one_name(tmp_path, server):
     server.answer, server.misbehave = _named("wooden table"), ["garbage"]
     dropped: Counter[str] = Counter()
     found = relabel(TABLES, RGB, _endpoint(server, tmp_path), dropped)

@@ -90,7 +90,7 @@ def test_every_type_is_asked_and_yes_is_as_frequent_as_no():
     assert words["yes"] / words["no"] == pytest.approx(1, abs=0.2)
 
 
-def test_a_category_with_a_sliver_in_view_is_not_counted():
+def test_a_category_with_a_barely_visible_object_is_not_counted():
     objects = _scene(4)
     for item in objects:
         item.update(category="mug", visible_pixels=2000)

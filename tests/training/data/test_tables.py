@@ -1,4 +1,4 @@
-"""Tables are written whole or not at all; what cannot be read is refused with its file and row."""
+"""Tables are written atomically; an unreadable row is refused with its file and number."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_a_reference_that_cannot_be_read_leaves_a_question_that_no_answer_gets_r
     assert not strict(item.rule, rules_judge(item, "1 m")).correct
 
 
-def test_every_generated_reference_reads_back_as_what_it_was_made_of():
+def test_every_generated_reference_is_parsed_to_its_original_value():
     pytest.importorskip("training.simulate.catalogue", reason="mujoco is absent (train.txt)")
     from training.build.phrasing import METRIC, MSMU
     from training.build.questions import ask_all, named_view
@@ -130,7 +130,7 @@ def q_spatial(**more):
             "image": IMAGE} | more  # fmt: skip
 
 
-def test_q_spatial_is_read_with_pictures_inside_and_beside(tmp_path):
+def test_q_spatial_is_read_with_images_in_the_file_or_in_a_folder(tmp_path):
     pq.write_table(pa.Table.from_pylist([q_spatial()] * 2), tmp_path / "QSpatial_plus-0.parquet")
     beside = q_spatial(image=None, answer_value=0.2, answer_unit="meters")
     schema = pa.Table.from_pylist([q_spatial()]).schema
@@ -171,7 +171,7 @@ def test_q_spatial_is_read_with_pictures_inside_and_beside(tmp_path):
         ("", False, False),
     ],
 )
-def test_q_spatial_takes_its_own_form_and_free_words(tmp_path, answer, theirs, ours):
+def test_q_spatial_accepts_its_own_format_and_free_text(tmp_path, answer, theirs, ours):
     pq.write_table(pa.Table.from_pylist([q_spatial()]), tmp_path / "QSpatial_plus.parquet")
     ((item,),) = [p.items for p in open_benchmark("q-spatial", tmp_path).pictures()]
     judgement = rules_judge(item, answer)
@@ -227,7 +227,7 @@ def test_spatialrgpt_bench_is_read_and_marked_by_its_rules(tmp_path, stored):
             assert strict(item.rule, judgement).correct is right, (answer, judgement)
 
 
-def test_regions_are_drawn_or_put_into_words(tmp_path):
+def test_regions_are_drawn_or_described_in_text(tmp_path):
     row = region("width_data", WIDE, "1 m") | {"image_info": {"file_path": "a.png"}}
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")

@@ -1,4 +1,4 @@
-"""An evaluation counts every question, resumes, and tells a seeing model from a guessing one."""
+"""An evaluation counts every question, resumes, and distinguishes a model that uses the image."""
 
 from __future__ import annotations
 

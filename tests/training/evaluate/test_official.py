@@ -1,8 +1,8 @@
-"""Scorer parity: what MSMU-Bench's official script makes of an answer, and what we make of it.
+"""Scorer parity: the official and the strict scores of MSMU-Bench answers.
 
-Two tables. The first has what a judge writes, which is what the script reads: every rule and every
-way to fail. The second has answers and references in words, through our own judge. Where the two
-outcomes differ, the row names the script's mistake; nowhere else may they.
+Two tables. The first has judgements, which are the input of the script: every rule and every
+way to fail. The second has answers and references in text, judged by `rules_judge`. If the two
+scores differ, the row names the error of the script; otherwise they must be equal.
 """
 
 from __future__ import annotations
@@ -237,14 +237,14 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("kind", "judgement", "theirs", "ours", "mistake"), JUDGED)
-def test_the_official_outcome_of_a_judgement_and_ours(kind, judgement, theirs, ours, mistake):
+def test_the_official_and_the_strict_score_of_a_judgement(kind, judgement, theirs, ours, mistake):
     assert official(RULES[kind], judgement).correct is theirs
     assert strict(RULES[kind], judgement).correct is ours
     assert (theirs != ours) == bool(mistake)
 
 
 @pytest.mark.parametrize(("raw", "question", "answer", "words", "theirs", "ours", "mistake"), WORDS)
-def test_the_outcome_of_an_answer_in_words(raw, question, answer, words, theirs, ours, mistake):
+def test_both_scores_of_an_answer_in_text(raw, question, answer, words, theirs, ours, mistake):
     kind = type_of(raw, question, words)
     item = msmu_item("0", raw, question, words)
     assert item.reference is not None
@@ -255,7 +255,7 @@ def test_the_outcome_of_an_answer_in_words(raw, question, answer, words, theirs,
     assert type_of("", question, words) == kind  # as where no type is stored
 
 
-def test_a_lax_similarity_is_theirs_and_never_ours():
+def test_only_the_official_rules_use_the_similarity_of_names():
     judgement = judged("white wall", "white window")
     for cosine, theirs in ((0.62, True), (0.5, True), (0.49, False)):
         assert official("position", judgement, lambda *_, c=cosine: c).correct is theirs
@@ -268,7 +268,7 @@ def test_the_tables_cover_every_type_and_are_long_enough():
     assert {type_of(raw, "", "") for raw, *_ in WORDS} == set(RULES)
 
 
-def test_a_row_that_ends_the_official_script_says_so_and_counts_as_wrong():
+def test_a_row_that_stops_the_official_script_counts_as_wrong_with_a_reason():
     assert official("mark", marked("yes")).why == CRASH
     assert official("mark", marked([1])).why == CRASH
 

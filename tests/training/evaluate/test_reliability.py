@@ -1,4 +1,4 @@
-"""What a confidence is worth is counted as published, and calibration makes it worth more."""
+"""The calibration error follows its definition, and calibration reduces it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_calibration_error_is_the_weighted_distance_from_the_diagonal():
     }
 
 
-def test_a_model_that_believes_too_much_is_calibrated_on_other_answers():
+def test_an_overconfident_model_is_calibrated_on_other_answers():
     beliefs = np.random.default_rng(0).uniform(0.3, 1.0, 3000)
     chance = beliefs**3
     curves = fit(_rows("distance", beliefs, chance, 1))
@@ -48,7 +48,7 @@ def test_a_model_that_believes_too_much_is_calibrated_on_other_answers():
     assert after < 0.04
 
 
-def test_a_line_never_falls_and_a_few_answers_make_a_point():
+def test_a_calibration_curve_is_monotone_and_each_point_has_several_answers():
     raw, right = curve(np.array([0.9] * 60 + [0.5] * 60), np.array([0.0] * 60 + [1.0] * 60))
     assert raw == sorted(set(raw))
     assert right == sorted(right)
@@ -69,6 +69,6 @@ def test_refusals_are_counted_where_a_measure_was_asked_for():
     assert (found["real"]["refused"], found["real"]["asked"]) == (1, 3)
 
 
-def test_the_plot_is_a_picture_even_of_nothing(tmp_path):
+def test_the_plot_is_written_even_without_answers(tmp_path):
     plot(reliability([]), tmp_path / "r.png")
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")

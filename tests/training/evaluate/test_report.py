@@ -1,4 +1,4 @@
-"""Figures of a report: intervals that hold what they promise, published rows as recomputed."""
+"""Scores of a report: coverage of the intervals, recomputed published rows."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_mean_is_divided_by_eight_however_many_types_were_asked():
     assert summarise(rows, TYPES, 0)["macro"] == 100.0
 
 
-def test_a_report_sets_ours_beside_the_published_rows():
+def test_a_report_has_the_run_and_the_published_rows():
     ours = summarise(_rows(ROWS["SD-VLM"]))
     text = markdown(
         {**ours, "official": ours, "failures": {"no answer": 3}},

@@ -65,7 +65,7 @@ def conversation(asked):
 
 @pytest.fixture
 def ours(tmp_path):
-    """A folder as training.build writes it: three pictures, four questions each."""
+    """A folder in the format of training.build: three images, four questions each."""
     rows = []
     for seed in range(3):
         rgb, depth = picture(seed)
@@ -94,7 +94,7 @@ def ours(tmp_path):
 
 @pytest.fixture
 def released(tmp_path):
-    """MSMU-Bench as it is released: no depth, no intrinsics, a picture per question."""
+    """MSMU-Bench in the released form: no depth, no intrinsics, one image per question."""
     rows = [
         {"image": png(picture(n)[0][..., ::-1]), "conversations": conversation([row]),
          "type": row[0]}
@@ -144,7 +144,7 @@ def test_a_refused_frame_or_question_does_not_affect_its_batch():
     assert not bad[0].error
 
 
-def test_a_folder_of_ours_is_scored_by_both_rules_with_intervals(capsys, ours, tmp_path):
+def test_a_local_folder_is_scored_by_both_rules_with_intervals(capsys, ours, tmp_path):
     out = tmp_path / "out"
     summary = run(capsys, ours, out)
     assert summary["asked"] == 12
@@ -207,7 +207,7 @@ def test_every_control_asks_every_question(capsys, ours, tmp_path, options):
      {"intrinsics": "none"}, {"frames": "grey"}, {"judge": "oracle"}, {"judge": "openai"},
      {"judge": "minilm"}, {"regions": "painted"}],
 )  # fmt: skip
-def test_options_that_mean_nothing_are_refused(ours, tmp_path, options):
+def test_invalid_option_values_are_refused(ours, tmp_path, options):
     with pytest.raises(typer.BadParameter):
         evaluate(benchmark=str(ours), out=tmp_path / "out", **options)
 
@@ -281,7 +281,7 @@ def test_another_judge_uses_the_same_answers(capsys, released, tmp_path, blind):
     assert (out / ANSWERS).read_text() == before
 
 
-def test_estimated_depth_is_used_only_when_asked_for_and_says_so(capsys, released, tmp_path):
+def test_estimated_depth_is_used_only_on_request_and_is_reported(capsys, released, tmp_path):
     import torch
 
     from sdvlm_core.model.depth_estimation import DepthEstimator
@@ -329,7 +329,7 @@ def test_controls_change_what_they_name_and_nothing_else():
     assert shown(own, other, Controls(frames="blank", depth="none"), 0).depth is None
 
 
-def test_a_hole_in_the_depth_stays_a_hole_and_sizes_are_made_to_fit():
+def test_missing_readings_stay_missing_and_depth_is_resized():
     own, other = frame(0), frame(1)
     holed = dataclasses.replace(own, depth=own.depth.copy())
     holed.depth[:10] = np.nan

@@ -1,4 +1,4 @@
-"""Training rows hold whole questions, and supervise the tokens they mean to."""
+"""Training rows have whole questions and supervise the intended tokens."""
 
 from __future__ import annotations
 

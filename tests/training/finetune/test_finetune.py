@@ -174,8 +174,8 @@ def test_two_processes_reach_the_losses_of_one_with_every_sharding(alone, config
             torch.testing.assert_close(a, b, atol=1e-3, rtol=0, msg=name)
 
 
-def test_killed_and_resumed_it_gives_the_same_losses(alone, config, tmp_path):
-    """With dropout, so that the random state has to come back too."""
+def test_a_killed_and_resumed_run_gives_the_same_losses(alone, config, tmp_path):
+    """With dropout, so that the random state must be restored too."""
     file = config(lora_dropout=0.3)
     words = [sys.executable, "-m", "training.finetune", str(file)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -193,7 +193,7 @@ def test_killed_and_resumed_it_gives_the_same_losses(alone, config, tmp_path):
     np.testing.assert_allclose(_losses(tmp_path / "out"), _losses(alone[0.3]), atol=1e-6)
 
 
-def test_the_adapter_answers_and_merged_it_says_the_same(alone, frames, tmp_path):
+def test_the_adapter_and_the_merged_model_give_the_same_answers(alone, frames, tmp_path):
     adapter = alone[0.0] / "adapter"
     merge(adapter, tmp_path / "whole")
     frame = rgbd_frame(next(iter(read_frames(frames))))
@@ -439,7 +439,7 @@ def test_every_process_gets_its_part_of_the_same_batches():
     assert spread < 0.5 * np.ptp(lengths)
 
 
-def test_a_prepared_picture_is_what_the_engine_shows_the_tower():
+def test_a_prepared_image_equals_the_input_of_the_tower_in_the_engine():
     rgb = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     empty = np.zeros((4, 3), np.float32)
     ids = np.array([1, 2], np.int64)

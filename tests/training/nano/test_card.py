@@ -17,7 +17,7 @@ def document():
     return json.loads((NANO_DIRECTORY / "training.json").read_text())
 
 
-def test_the_card_that_ships_is_what_its_figures_make(document):
+def test_the_stored_card_equals_the_card_made_from_its_figures(document):
     assert (NANO_DIRECTORY / "README.md").read_text() == model_card(document)
 
 

@@ -81,7 +81,7 @@ def test_a_frame_whose_depth_is_not_shown_gets_no_code(data):
     assert losses[0] != losses[1]
 
 
-def test_muon_makes_every_direction_of_an_update_count_the_same():
+def test_muon_gives_all_directions_of_an_update_equal_scale():
     torch.manual_seed(0)
     for shape in ((2, 64, 64), (2, 160, 64), (2, 64, 160)):
         values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
@@ -149,7 +149,7 @@ def test_a_non_finite_loss_stops_the_training_before_the_weights_change(
 
 
 def test_two_processes_train_one_model(data, tmp_path):
-    """Each sees half of the frames: without shared gradients their weights would differ."""
+    """Each process has half of the frames: without shared gradients their weights would differ."""
     load(data)  # prepared before two processes need it
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
@@ -166,7 +166,7 @@ def test_two_processes_train_one_model(data, tmp_path):
     assert any(not torch.equal(value, before[name]) for name, value in one.items())
 
 
-def test_the_command_makes_a_model_that_loads(data, tmp_path, monkeypatch):
+def test_the_command_writes_a_model_that_can_be_loaded(data, tmp_path, monkeypatch):
     monkeypatch.setattr(tower, "BATCH", 4)
     monkeypatch.setattr(command, "BATCH", 4)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
