@@ -52,7 +52,10 @@ class LoadOptions:
 
     Attributes:
         model: `nano`, a model directory, or the name of a downloaded model.
-        device, dtype, quantization, attention: see `model.devices.resolve`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, ... or `balanced`; see `model.devices.resolve`.
+        dtype: `auto`, `float32`, `float16` or `bfloat16`.
+        quantization: `none`, `bnb-int8` or `bnb-nf4`.
+        attention: `auto`, `eager`, `sdpa` or `flash_attention_2`.
         depth_estimator: a directory or the name of a downloaded estimator for frames without
             depth; None or "" = such frames keep no depth.
     """
