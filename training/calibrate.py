@@ -46,7 +46,7 @@ def curve(
 
 
 def fit(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
-    """The curve of every kind of answer among marked rows, as config.json holds them."""
+    """The curve of every kind of answer in scored rows, in the format of config.json."""
     curves = {}
     for kind in KINDS:
         own = [r for r in rows if r["kind"] == kind and r["raw_confidence"] is not None]

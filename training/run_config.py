@@ -35,7 +35,7 @@ def check_equal(place: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any
     """Compare the settings stored in `place` with those of this run.
 
     Raises:
-        ValueError: they differ; names each difference and says what to do.
+        ValueError: they differ; the message has each difference and the remedy.
     """
     differing = [
         f"{key} was {stored.get(key)!r} and is {wanted.get(key)!r}"

@@ -34,7 +34,7 @@ from training.simulate.frames import SimulatedFrame, read_frames, rgbd_frame
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-#: The control with a grey image and no depth: answers come from the question alone.
+#: The control with a grey image and no depth: only the question has information.
 BLIND = "blind"
 #: Frames whose questions are decoded together.
 _FRAMES_PER_BATCH = 8
@@ -133,7 +133,7 @@ def _write(
     texts: list[list[str]],
     tokens: int,
 ) -> None:
-    """Write a line for every answer, with its reference and mark."""
+    """Write one line per answer, with its reference and score."""
     for (_, frame, asked), replies in zip(together, texts, strict=True):
         for question, text in zip(asked, replies, strict=True):
             outcome = score(question.question, text, question.reference, question.names)

@@ -28,7 +28,7 @@ class Row:
 
     Attributes:
         name: name of the row.
-        says: its description in the table.
+        says: description in the table.
         encoding: encoding of the depth code that is added to the image tokens.
         extra: what follows those tokens: the depth as a second picture, as words, as tokens of
             its own (the code of `encoding` through a linear layer, not added), or nothing.
@@ -84,7 +84,7 @@ ROWS = {
 
 
 def as_estimated(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A sensor's depth (H, W) metres as a monocular estimator would put it: inverse, complete.
+    """Sensor depth (H, W), metres -> depth like that of a monocular estimator: inverse, complete.
 
     Holes take their nearest reading, edges are soft; scale and shift are lost to the encoding's
     min-max anyway.
@@ -155,7 +155,7 @@ def _distances(frame: RgbdFrame) -> npt.NDArray[np.float32]:
     usable = np.isfinite(frame.depth) & (frame.depth > 0)
     if not usable.any():
         return np.full(WORDS * WORDS, np.nan, np.float32)
-    # With identity intrinsics the third coordinate is the mean depth, whatever the camera.
+    # With identity intrinsics the third coordinate is the mean depth for every camera.
     grid = pool(frame.depth, frame.intrinsics, EncodingSettings(kind="xyz"), WORDS)
     return np.where(grid.valid, grid.coordinates[:, 2], np.nan).astype(np.float32)
 

@@ -18,7 +18,7 @@ class BuildConfig:
 
     Attributes:
         style: a name of `phrasing.STYLES`.
-        per_type: questions of each type asked about an image, where it allows that many.
+        per_type: questions of each type per image, if the image allows that many.
         seed: seed of all random choices.
         rules: which images and objects are used.
         roles: (name, model) of `roles.ROLES`; () = no relabelling, no chains of thought.

@@ -25,7 +25,7 @@ _Pending = TypeVar("_Pending")
 
 
 class ExecutorError(RuntimeError):
-    """The executor is not available; says what to install."""
+    """The executor is not available; the message names the package to install."""
 
 
 def executor(address: str | None, workers: int, out: Path) -> AbstractContextManager[Run]:

@@ -1,4 +1,4 @@
-"""Scene and View: what every reader yields, whatever the source of the scan.
+"""Scene and View: the output of every reader, independent of the source of the scan.
 
 World frame of a scene: z up against gravity, metres. Camera frame: the optical frame (REP-103, X
 right, Y down, Z forward). Views are streamed: a scene holds its mesh, never its images.

@@ -75,7 +75,7 @@ def read_rgb(stored: Stored, path: str, root: Path) -> Rgb:
 
     Raises:
         ValueError: there is no image, it does not decode, or `path` leads out of `root`.
-        FileNotFoundError: the file does not exist; says where it is expected.
+        FileNotFoundError: the file does not exist; the message has the expected path.
     """
     data = stored.get("bytes") if isinstance(stored, Mapping) else stored
     if data is None and path:

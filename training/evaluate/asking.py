@@ -74,7 +74,7 @@ def digest(model: str) -> str:
 
 
 def load_model(model: str, estimator: Path | None) -> Model:
-    """A checkpoint and, where its directory is given, a depth network, both on one device.
+    """A checkpoint and, if its directory is given, a depth network, both on one device.
 
     Raises:
         CheckpointError: one of them cannot be loaded.

@@ -26,7 +26,7 @@ from training.simulate.catalogue import CATEGORIES, COLOURS
 from training.simulate.frames import SimulatedFrame, read_frames, rgbd_frame, shard_paths
 
 NAMES = ("msmu", "q-spatial", "spatialrgpt")
-#: Questions of each type asked about a simulated frame, where it has that many.
+#: Maximum number of questions of each type about a simulated frame.
 PER_TYPE = 2
 _SEED = 20251
 
@@ -60,7 +60,7 @@ def open_benchmark(name: str, data: Path | None, regions: str = "drawn") -> Benc
 
 
 def questions_of(frame: SimulatedFrame) -> list[Question]:
-    """The benchmark's questions about a simulated frame; the same ones every time."""
+    """The questions of the benchmark about a simulated frame; deterministic."""
     k = frame.intrinsics
     view = make_view(frame.objects, k.width * k.height, list(COLOURS), CATEGORIES)
     rng = np.random.default_rng([_SEED, frame.scene])
@@ -96,7 +96,7 @@ def _folder(folder: Path) -> Benchmark:
 
 
 def _msmu(path: Path, name: str) -> Benchmark:
-    """MSMU in any of its forms; types under the names of the release or of the scorer."""
+    """MSMU in any of its schemas; type names are those of the release or of the scorer."""
     files = files_of_test_split(path)
     if not files:
         raise BenchmarkError(f"{path} holds no .parquet or .arrow files")
@@ -132,7 +132,7 @@ def _samples(file: Path) -> Iterator[Sample]:
 
 
 def msmu_item(key: str, raw: str, question: str, answer: str) -> Item:
-    """A row of MSMU as an item; ValueError where its type is unknown."""
+    """A row of MSMU as an item; ValueError if its type is unknown."""
     kind = type_of(raw or "", question, answer)
     reference, names = reference_of(kind, question, answer)
     return Item(key, kind, RULES[kind], question, answer, reference, names)

@@ -217,7 +217,7 @@ def _answer(
 def _judge(
     rows: list[Row], items: dict[str, Item], judging: Judging
 ) -> tuple[list[Row], Counter[str]]:
-    """The rows with judgement and both marks, and the failures by reason."""
+    """The rows with judgement and both scores, and the failures by reason."""
     failures: Counter[str] = Counter()
     judged = []
     for row in track(rows, "judging", console=Console(stderr=True)):

@@ -1,4 +1,4 @@
-"""The data of a benchmark: images with questions, and the rule that marks each answer.
+"""The data of a benchmark: images with questions, and the scoring rule of each answer.
 
 Knows no files, no models and no judges.
 """
@@ -23,7 +23,7 @@ class Item:
     Attributes:
         key: unique within the benchmark.
         type: what it is counted under.
-        rule: how its answer is marked.
+        rule: scoring rule of the answer.
         question: text for the model.
         answer: the reference in words.
         reference: the reference as a value; None = unreadable, so that no answer is right.
@@ -56,7 +56,7 @@ class Benchmark:
         name: name of the benchmark; "folder" = a local folder.
         types: question types, in the order of its tables.
         divisor: divisor of the macro mean; 0 = the number of types that were asked.
-        pictures: streams them, the same ones every time.
+        pictures: streams the frames; deterministic.
         size: the number of images; None = unknown before the end.
     """
 

@@ -87,7 +87,7 @@ def _mark(item: Item, answer: str) -> bool:
 
 
 def _region_mark(item: Item, answer: str) -> bool:
-    """SpatialRGPT-Bench: the same side taken, or the same region named first."""
+    """SpatialRGPT-Bench: whether both texts affirm or deny, or name the same region first."""
     wanted, said = _side(item.answer), _side(answer)
     if wanted is None:
         regions = [_regions(text)[:1] for text in (item.answer, answer)]

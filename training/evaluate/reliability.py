@@ -77,7 +77,7 @@ def _share(refused: list[bool]) -> dict[str, Any]:
 
 
 def plot(summary: dict[str, Any], path: Path) -> None:
-    """Draw the bins of `reliability` as a picture: confidence across, share of right answers up."""
+    """Plot the bins of `reliability`: share of right answers over confidence."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), layout="constrained")

@@ -42,7 +42,7 @@ class Published:
 
     @property
     def recomputed(self) -> float:
-        """The mean of the types, from counts where there are any, else from what is printed."""
+        """The mean of the types: from counts, or from the printed percentages without counts."""
         exact = [
             printed if correct is None else 100 * correct / asked
             for printed, correct, asked in zip(self.success, self.correct, self.asked, strict=True)

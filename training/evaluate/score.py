@@ -30,7 +30,7 @@ MAX_JUDGEMENT = 20_000
 
 Reference = float | Sequence[float] | str
 
-#: How an answer is marked: MSMU-Bench's three rules, Q-Spatial's, and SpatialRGPT-Bench's three.
+#: Scoring rules: three of MSMU-Bench, one of Q-Spatial, three of SpatialRGPT-Bench.
 Rule = Literal["ratio", "position", "mark", "factor", "quarter", "clock", "any mark"]
 
 #: Metres of the units that Q-Spatial's script accepts, and no others.
@@ -75,7 +75,7 @@ def _ratio(predicted: Sequence[float], reference: Sequence[float]) -> float:
 
 
 def _named(answer: str, candidates: Sequence[str]) -> str | None:
-    """The candidate the answer settles on: the one it mentions last, the longer of two there."""
+    """The candidate that the answer names last; of two at one place the longer one."""
     found = []
     for name in candidates:
         places = [m.end() for m in re.finditer(_whole(name), answer.lower())]

@@ -107,5 +107,5 @@ def save_adapter(
     trainee.model.peft_config["default"].base_model_name_or_path = base
     trainee.model.peft_config["default"].save_pretrained(directory)
     write_json(directory / ADAPTER_SETTINGS, settings, indent=1)
-    # Last: its presence says that the adapter is complete.
+    # Written last: if it exists, the adapter is complete.
     write_tensors(directory / "adapter_model.safetensors", adapter, format="pt")

@@ -1,1 +1,1 @@
-"""How nano, the embedded default model, is made: see `training.nano.__main__`."""
+"""Training of nano, the default model in the package: see `training.nano.run`."""

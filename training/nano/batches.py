@@ -50,7 +50,7 @@ class Batch:
     predicting the token there; kinds (B, R, L) int64: index in TYPES, -1 = padding;
     frames (B,): indices into the data; look_at (M, 3) int64: b, r, l of a token that should attend
     to `cells` (M, 144) bool; by_place (M,) bool: because it ends a coordinate, not a name;
-    facts (M, 15) float32: the row of the object it names, NaN where it names none or several;
+    facts (M, 15) float32: the row of the named object, NaN if none or several are named;
     ends (Q, 3) int64: b, r, l of a question's last token, of those answered by one number;
     values (Q,) float32: its logarithm; shown (B,) bool: the frame keeps its depth.
     """

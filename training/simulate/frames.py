@@ -110,7 +110,7 @@ def read_frames(directory: Path, limit: int | None = None) -> Iterator[Simulated
     """The frames of a folder in scene order, one at a time; at most `limit`.
 
     Raises:
-        FileNotFoundError: the folder holds no shards; says how to render some.
+        FileNotFoundError: the folder has no shards; the message has the command to render them.
     """
     paths = shard_paths(directory)
     if not paths:

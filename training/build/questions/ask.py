@@ -29,7 +29,7 @@ _DRAW: dict[str, Callable[[View, Rng, Style], Question | None]] = {
 
 @dataclass(eq=False)
 class Balance:
-    """Spreads the answers of a type over the range of values: too common answers are refused.
+    """Spreads the answers of a type over the range of values: too frequent answers are refused.
 
     Numbers are counted in half octaves (metres, counts). The counts of one view are used for the
     next view of the same shard, so that questions depend on no other shard.
@@ -38,7 +38,7 @@ class Balance:
     counts: dict[str, Counter[object]] = field(default_factory=dict)
 
     def accepts(self, question: Question) -> bool:
-        """Whether this answer is not too common yet; an accepted answer is counted."""
+        """Whether this answer is not too frequent; an accepted answer is counted."""
         counts = self.counts.setdefault(question.type, Counter())
         key = self._key(question)
         mean = sum(counts.values()) / max(1, len(counts))

@@ -28,7 +28,7 @@ class View:
     Attributes:
         objects: every visible object.
         named: (name, object) of those that may be asked about; each name is unique in the view.
-        counts: category -> number of its objects, where that number is unambiguous.
+        counts: category -> number of its objects, if that number is unambiguous.
         colours: colours for near-miss names of absent objects; () = absent objects are named by
             category.
         categories: categories that absent objects may have.
