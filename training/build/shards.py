@@ -41,7 +41,7 @@ from training.data.tables import Row, write_table
 #: Cached answers of models, below the output folder.
 ANSWERS = "answers"
 _JPEG_QUALITY = 95
-#: A type is asked at most this many times as often as the rarest: each type then has at least 5 %.
+#: Maximum ratio of a type's count to that of the rarest; every type then has at least 5 %.
 _MAX_SHARE_RATIO = 2.4
 
 

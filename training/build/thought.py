@@ -94,7 +94,7 @@ def think(
     if reason:
         return thought(text, reason)
     try:
-        # Quoted as a JSON string, so that the text cannot end its own place in the prompt.
+        # Quoted as a JSON string, so that the text cannot end its quotes in the prompt.
         quoted = json.dumps(text, ensure_ascii=False)
         verdict = judge(_prompt("judge", values | {"text": quoted}), ())
     except EndpointError as error:

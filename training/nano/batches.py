@@ -25,7 +25,7 @@ from training.nano.frames import OBJECT_FIELDS, TrainingFrames
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
 #: Questions per frame and type, more of the types that are hardest to learn: MANY for a few
-#: frames, FEW for more frames than the training has time for.
+#: frames, FEW if there are more frames than the training can use.
 MANY = dict.fromkeys(TYPES, 3) | {"existence": 4, "scale_estimation": 4, "absolute_distance": 4}
 FEW = dict.fromkeys(TYPES, 1) | {"existence": 4, "scale_estimation": 2, "absolute_distance": 3}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")

@@ -152,7 +152,7 @@ def _arrays(frame: SimulatedFrame) -> dict[str, Any]:
     coverage = _coverage(frame)
     owner = np.where(coverage.max(axis=0) >= COVERED, coverage.argmax(axis=0) + 1, 0)
     covered = coverage >= COVERED
-    # A smaller object has the one cell of which it covers most.
+    # A smaller object gets only the cell of which it covers the largest part.
     small = ~covered.any(axis=1) & (coverage.max(axis=1) > 0)
     covered[small, coverage.argmax(axis=1)[small]] = True
     graph = json.dumps(frame.objects, separators=(",", ":")).encode()

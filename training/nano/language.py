@@ -42,7 +42,7 @@ from training.simulate.catalogue import CATEGORIES, COLOURS
 LOOK_LAYER, LOOK_HEADS, FACTS_LAYER = 1, 2, 2
 #: Later than LOOK_LAYER: a coordinate has to be read digit by digit first.
 PLACE_LAYER = 3
-#: Late enough for two facts to have met, early enough for the answer to be written from it.
+#: A layer late enough to combine two facts and early enough to affect the answer.
 VALUE_LAYER = 3
 #: Batches prepared ahead of the training.
 _PREFETCHED = 3

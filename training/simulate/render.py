@@ -98,7 +98,7 @@ def _check_manifest(directory: Path, wanted: dict[str, int]) -> None:
                 "Choose another --out or remove the folder"
             )
         if found["scenes"] % SHARD_SCENES and found["scenes"] != wanted["scenes"]:
-            # The last shard was a partial one: it lacks the scenes that belong in it now.
+            # The last shard of the earlier run was incomplete: scenes are missing in it now.
             shard_path(directory, found["scenes"] // SHARD_SCENES).unlink(missing_ok=True)
     remove_temporary_files(directory)
     write_text(path, json.dumps(wanted, indent=1) + "\n")
