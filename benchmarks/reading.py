@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `tests` is used from the checkout
 
 from sdvlm_core.language.reading import measurements, parse
-from tests.core.language.test_reading import HOSTILE
+from tests.core.language.test_reading_properties import HOSTILE
 
 QUESTION = "What is the width of the lamp?"
 

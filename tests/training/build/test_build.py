@@ -28,7 +28,7 @@ from tests.training import scans
 from training.build import scannet
 from training.build.config import BuildConfig
 from training.build.graph import Rasterizer, describe
-from training.build.plan import SOURCES, Task, plan
+from training.build.plan import SOURCES, Task
 from training.build.questions import TYPES
 from training.build.scene import SceneError
 from training.build.sens import read_frames
@@ -212,20 +212,6 @@ def test_datasets_reads_the_shards_with_decoded_images(built):
     assert row["conversations"][0]["from"] == "human"
 
 
-def test_no_place_is_in_both_splits(tmp_path):
-    for number in range(30):
-        for scan in range(3):
-            folder = tmp_path / "scans" / f"scene{number:04d}_{scan:02d}"
-            folder.mkdir(parents=True)
-            (folder / f"{folder.name}_vh_clean_2.ply").touch()
-    split: dict[str, set[str]] = {"train": set(), "test": set()}
-    for task in plan("scannet", tmp_path, 0.3):
-        split[task.name.partition("-")[0]] |= {path.name[:9] for path in task.scenes}
-    assert len(split["test"]) > 3
-    assert not split["train"] & split["test"]
-    assert len(split["train"] | split["test"]) == 30
-
-
 # Damaged files are left out and counted; they never end the run.
 
 
@@ -400,12 +386,6 @@ def test_a_folder_of_other_settings_is_refused(simulated, tmp_path):
     done = _run(*command, "--seed", 2)
     assert done.returncode == 2
     assert "another recipe" in " ".join(re.sub("[│╭╮╰╯─]", " ", done.stderr).split())
-
-
-def test_a_folder_without_scenes_is_refused_by_name(tmp_path):
-    done = _run("training.build", "--scannet", tmp_path, "--out", tmp_path / "out")
-    assert done.returncode == 2
-    assert "holds no scene" in " ".join(re.sub("[│╭╮╰╯─]", " ", done.stderr).split())
 
 
 def test_shards_of_a_build_load_with_depth_and_graph(built):

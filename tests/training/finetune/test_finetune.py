@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,32 +22,25 @@ pytest.importorskip("training.simulate.renderer", reason="no headless OpenGL her
 
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.errors import DepthError
-from sdvlm_core.model.backbones.clip_image import clip_pixels, square_picture
-from sdvlm_core.model.backbones.llava import encoding_settings, grid_cells
+from sdvlm_core.model.backbones.llava import encoding_settings
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.depth_encoding import EncodingSettings
 from sdvlm_core.model.generation_options import GenerationOptions
-from sdvlm_core.model.prompt import TEMPLATES, prefix_ids, question_ids
 from tests.paths import ROOT
 from tests.tiny_checkpoint import write_tiny_checkpoint
 from training.build.run import build
 from training.data.conversations import load as read
 from training.finetune import samples
-from training.finetune.batches import batches_of, collate, share_of
 from training.finetune.config import SHARDING, Config, read_config
 from training.finetune.run import finetune
 from training.finetune.samples import (
-    IGNORED,
     INDEX,
     Preparation,
-    Prepared,
     Samples,
     prepare,
-    tokens_of,
 )
 from training.finetune.trainer import train
-from training.loop.checkpoints import RunCheckpoints, latest
-from training.loop.schedule import rate_factor
+from training.loop.checkpoints import latest
 from training.merge import merge
 from training.simulate.frames import read_frames, rgbd_frame
 from training.simulate.render import render_frames
@@ -283,21 +275,6 @@ def test_a_run_does_not_resume_with_another_recipe(config, change, message):
     train(read_config(config(steps=2, micro_batch=5, gradient_checkpointing=True, save_every=1)))
 
 
-def test_the_scale_of_float16_gradients_is_part_of_the_checkpoint(tmp_path):
-    model = torch.nn.Linear(2, 1)
-    optimizer = torch.optim.AdamW(model.parameters())
-    scaler = torch.amp.GradScaler("cpu", init_scale=512.0, growth_interval=2)
-    for _ in range(3):
-        scaler.scale(model(torch.ones(1, 2)).sum()).backward()
-        scaler.step(optimizer)
-        scaler.update()
-    RunCheckpoints(tmp_path, model, optimizer, scaler, {}, 0).save(3)
-    again = torch.amp.GradScaler("cpu")
-    RunCheckpoints(tmp_path, model, optimizer, again, {}, 0).restore(latest(tmp_path))
-    assert again.state_dict() == scaler.state_dict()
-    assert again.get_scale() == 1024
-
-
 def test_tensorboard_gets_the_losses(alone):
     pytest.importorskip("tensorboard", reason="tensorboard is absent (train.txt)")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -309,16 +286,11 @@ def test_tensorboard_gets_the_losses(alone):
     np.testing.assert_allclose([loss for _, loss in logged], _losses(alone[0.0]), rtol=1e-6)
 
 
-def test_without_tensorboard_a_warning_is_printed_and_the_lines_are_written(
-    config, tmp_path, monkeypatch, capfd
-):
+def test_without_tensorboard_a_warning_is_printed(config, tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     train(read_config(config(steps=1)))
     assert capfd.readouterr().err.count("no metrics for TensorBoard") == 1
     assert len(_losses(tmp_path / "out")) == 1
-
-
-# Preparation, once.
 
 
 @pytest.fixture
@@ -401,58 +373,6 @@ def test_relative_depth_for_an_encoding_of_metres_is_refused_by_name(
 
 # Pieces.
 
-TURNS = (("How tall is it?", "0.25 m."), ("Which one?", "The mug."), ("Why?", "Because."))
-
-
-@pytest.mark.parametrize("template", ["raw", "vicuna_v1"])
-def test_only_answers_have_labels_and_a_conversation_begins_as_the_engine_asks(base, template):
-    tokenizer, form = load(str(base)).tokenizer, TEMPLATES[template]
-    ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, 16, 5000)
-    assert lost == 0
-    asked = prefix_ids(tokenizer, form, 4, 16) + question_ids(tokenizer, form, TURNS[0][0])
-    assert ids[: len(asked)] == asked
-    learnt = tokenizer.decode([label for label in labels if label != IGNORED])
-    end = tokenizer.eos_token
-    assert learnt == f"0.25 m.{end}The mug.{end}Because.{end}"
-    assert all(label in (IGNORED, token) for label, token in zip(labels, ids, strict=True))
-
-
-def test_turns_that_do_not_fit_are_left_out_whole(base):
-    tokenizer, form = load(str(base)).tokenizer, TEMPLATES["raw"]
-    whole = len(tokens_of(tokenizer, form, TURNS, 4, 16, 5000)[0])
-    ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, 16, whole - 1)
-    assert lost == 1
-    assert (ids, labels, 0) == tokens_of(tokenizer, form, TURNS[:2], 4, 16, 5000)
-
-
-def test_every_process_gets_its_part_of_the_same_batches():
-    lengths = np.random.default_rng(0).integers(10, 500, 101).tolist()
-    batches = batches_of(lengths, 8, seed=3, epoch=1)
-    assert len(batches) == 12
-    assert len({number for members in batches for number in members}) == 96
-    assert batches == batches_of(lengths, 8, seed=3, epoch=1) != batches_of(lengths, 8, 3, 2)
-    for members in batches:
-        shares = [share_of(members, process, 3, 2) for process in range(3)]
-        assert len({len(share) for share in shares}) == 1
-        assert sorted(n for share in shares for part in share for n in part) == sorted(members)
-    spread = np.mean([np.ptp([lengths[n] for n in members]) for members in batches])
-    assert spread < 0.5 * np.ptp(lengths)
-
-
-def test_a_prepared_image_equals_the_input_of_the_tower_in_the_engine():
-    rgb = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
-    empty = np.zeros((4, 3), np.float32)
-    ids = np.array([1, 2], np.int64)
-    sample = Prepared(ids, ids, square_picture(rgb, 56), empty, np.ones(4, bool))
-    np.testing.assert_array_equal(collate([sample], 0)["pixels"][0].numpy(), clip_pixels(rgb, 56))
-
-
-def test_rates_rise_then_fall_to_zero():
-    factors = [rate_factor(step, 100, 3, decay_from=3) for step in range(100)]
-    assert factors[:3] == pytest.approx([1 / 3, 2 / 3, 1])
-    assert all(a >= b for a, b in pairwise(factors[3:]))
-    assert factors[-1] < 0.01
-
 
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -476,7 +396,3 @@ def test_float16_is_refused_with_the_option_that_shards(config, capsys):
     with pytest.raises(typer.Exit):
         finetune(config(dtype="float16"), sharding="fsdp")
     assert "float16 needs sharding copy, not fsdp" in capsys.readouterr().err
-
-
-def test_the_grid_of_a_tiny_model_is_what_the_data_was_prepared_for(base):
-    assert grid_cells(load(str(base)).model.config) == 4
