@@ -47,6 +47,8 @@ QUESTIONS = ROOT / "demo" / "questions.yaml"
 REPORT = ROOT / "demo" / "report.html"
 
 _START_TIMEOUT_S = 120.0  # a slow machine loads the model
+# The state of a node whose model did not load.
+_UNCONFIGURED = "unconfigured"
 _FRAME_TIMEOUT_S = 20.0  # discovery, then the first frame
 _ANSWER_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
@@ -137,7 +139,9 @@ def wait_for_node(client: SpatialClient, node: Child) -> None:
         try:
             return client.wait_for_node(timeout=1.0)
         except SpatialQueryFailed as error:
-            if time.monotonic() > deadline:
+            # The node replies only after it has tried to load its model.
+            failed = f"the node is {_UNCONFIGURED}" in str(error)
+            if failed or time.monotonic() > deadline:
                 raise DemoFailed(str(error)) from error
 
 

@@ -103,7 +103,7 @@ class Peer:
             text = response.error_msg
             arriving = (
                 "no colour image within" in text
-                or (RGB in messages and text.startswith("no colour to"))
+                or (RGB in messages and text.startswith("no colour message"))
                 or (DEPTH in messages and text.startswith("no depth"))
                 or (INFO in messages and text.startswith("no camera_info"))
             )
