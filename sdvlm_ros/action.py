@@ -20,10 +20,8 @@ from sdvlm.action import SpatialReasoning
 from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.errors import QueryCanceled, QueryError
 from sdvlm_ros.conversions import answer_message
-from sdvlm_ros.dispatch import Dispatcher
-from sdvlm_ros.publishers import Publishers
+from sdvlm_ros.dispatch import Backend
 from sdvlm_ros.ticket import Stage, Ticket
-from sdvlm_ros.transforms import Transforms
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import FrameSession
@@ -65,12 +63,8 @@ class Feedback:
 class ReasoningAction:
     """The action server of a node."""
 
-    def __init__(
-        self, node: Node, dispatcher: Dispatcher, publishers: Publishers, transforms: Transforms
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._publishers = publishers
-        self._transforms = transforms
+    def __init__(self, node: Node, backend: Backend) -> None:
+        self._backend = backend
         self._tickets: dict[bytes, Ticket[FrameSession, SpatialAnswer]] = {}
         self._server = ActionServer(
             node,
@@ -90,7 +84,7 @@ class ReasoningAction:
 
     async def _execute(self, goal: _GoalHandle) -> SpatialReasoning.Result:
         result = SpatialReasoning.Result()
-        with self._dispatcher.request_in_flight():
+        with self._backend.dispatcher.request_in_flight():
             try:
                 ticket = self._ticket(goal)
             except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
@@ -119,7 +113,9 @@ class ReasoningAction:
             raise QueryError(f"{len(questions)} questions; 1 to {MAX_QUESTIONS} are allowed")
         if goal.is_cancel_requested:  # before the goal was executed
             raise QueryCanceled("canceled by the caller")
-        return self._dispatcher.ask(goal.request, questions, Feedback(goal.publish_feedback).report)
+        return self._backend.dispatcher.ask(
+            goal.request, questions, Feedback(goal.publish_feedback).report
+        )
 
     async def _deliver(
         self,
@@ -135,16 +131,16 @@ class ReasoningAction:
         ]
         if target_frame:
             for message in result.answers:
-                await self._transforms.apply(message, target_frame)
-        self._dispatcher.count_answers(len(answers))
+                await self._backend.transforms.apply(message, target_frame)
+        self._backend.dispatcher.count_answers(len(answers))
         total_s = ticket.elapsed_s()
         for answer, message in zip(answers, result.answers, strict=True):
-            self._publishers.publish(message, answer.timings, total_s, ticket.frame_id)
+            self._backend.publishers.publish(message, answer.timings, total_s, ticket.frame_id)
 
     def _fail(
         self, goal: _GoalHandle, result: SpatialReasoning.Result, error: Exception
     ) -> SpatialReasoning.Result:
-        self._dispatcher.refuse(result, error)
+        self._backend.dispatcher.refuse(result, error)
         if isinstance(error, QueryCanceled) and goal.is_cancel_requested:
             goal.canceled()
         else:

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from builtin_interfaces.msg import Duration, Time
@@ -35,6 +36,7 @@ from sdvlm_core.model.prompt import check_question
 from sdvlm_ros import parameters
 from sdvlm_ros.frame_buffer import RawFrame, check_age
 from sdvlm_ros.parameters import Settings
+from sdvlm_ros.publishers import Publishers
 from sdvlm_ros.subscriptions import Subscriptions
 from sdvlm_ros.ticket import (
     Opened,
@@ -47,6 +49,7 @@ from sdvlm_ros.ticket import (
     Stage,
     Ticket,
 )
+from sdvlm_ros.transforms import Transforms
 from sdvlm_ros.visualization import Visualization
 from sdvlm_ros.worker import FrameDecoder, Worker
 
@@ -270,6 +273,15 @@ class Dispatcher:
 
     def _sensor(self) -> str:
         return str(self._node.get_parameter("sensor").value)
+
+
+@dataclass(frozen=True, eq=False)
+class Backend:
+    """The parts of a node that its services and its action share."""
+
+    dispatcher: Dispatcher
+    publishers: Publishers
+    transforms: Transforms
 
 
 def _seconds(duration: Duration, name: str) -> float:

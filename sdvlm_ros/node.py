@@ -24,7 +24,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sdvlm_core.errors import ParameterError, SdvlmError
 from sdvlm_ros import diagnostics, parameters, process
 from sdvlm_ros.action import ReasoningAction
-from sdvlm_ros.dispatch import Dispatcher
+from sdvlm_ros.dispatch import Backend, Dispatcher
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.publishers import Publishers
 from sdvlm_ros.services import Services
@@ -68,9 +68,9 @@ class SpatialQueryNode(process.ServedNode):
         self._dispatcher = Dispatcher(self, self._why_not_ready, self._visualization)
         self._answer_publishers = Publishers(self)
         self._transforms = Transforms(self)
-        parts = (self, self._dispatcher, self._answer_publishers, self._transforms)
-        self._query_services = Services(*parts)
-        self._reasoning_action = ReasoningAction(*parts)
+        backend = Backend(self._dispatcher, self._answer_publishers, self._transforms)
+        self._query_services = Services(self, backend)
+        self._reasoning_action = ReasoningAction(self, backend)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Not the node's clock: a paused bag must not stop the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)

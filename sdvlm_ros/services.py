@@ -16,9 +16,7 @@ from std_srvs.srv import Trigger
 from sdvlm.srv import MeasureRegions, SpatialQuery
 from sdvlm_core.errors import SdvlmError, error_code
 from sdvlm_ros.conversions import answer_message, measured_response
-from sdvlm_ros.dispatch import Dispatcher
-from sdvlm_ros.publishers import Publishers
-from sdvlm_ros.transforms import Transforms
+from sdvlm_ros.dispatch import Backend
 
 # The default depth of 10 loses requests of a burst. The queue must reject them instead.
 _QOS = QoSProfile(depth=100)
@@ -27,12 +25,8 @@ _QOS = QoSProfile(depth=100)
 class Services:
     """~/query, ~/measure_regions and ~/capture of a node."""
 
-    def __init__(
-        self, node: Node, dispatcher: Dispatcher, publishers: Publishers, transforms: Transforms
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._publishers = publishers
-        self._transforms = transforms
+    def __init__(self, node: Node, backend: Backend) -> None:
+        self._backend = backend
         # Reentrant: a callback that awaits its ticket must not block the next request.
         group = ReentrantCallbackGroup()
         self._query = node.create_service(
@@ -50,19 +44,19 @@ class Services:
     async def _on_query(
         self, request: SpatialQuery.Request, response: SpatialQuery.Response
     ) -> SpatialQuery.Response:
-        with self._dispatcher.request_in_flight():
+        with self._backend.dispatcher.request_in_flight():
             try:
-                ticket = self._dispatcher.ask(request, [request.question])
+                ticket = self._backend.dispatcher.ask(request, [request.question])
                 (answer,) = await ticket.wait()
                 response.answer = answer_message(
                     answer, ticket.stamp_ns, ticket.frame_id, uuid.uuid4().hex
                 )
                 if request.target_frame:
-                    await self._transforms.apply(response.answer, request.target_frame)
+                    await self._backend.transforms.apply(response.answer, request.target_frame)
             except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
-                return self._dispatcher.refuse(response, error)
-            self._dispatcher.count_answers(1)
-            self._publishers.publish(
+                return self._backend.dispatcher.refuse(response, error)
+            self._backend.dispatcher.count_answers(1)
+            self._backend.publishers.publish(
                 response.answer, answer.timings, ticket.elapsed_s(), ticket.frame_id
             )
             return response
@@ -70,20 +64,20 @@ class Services:
     async def _on_measure_regions(
         self, request: MeasureRegions.Request, response: MeasureRegions.Response
     ) -> MeasureRegions.Response:
-        with self._dispatcher.request_in_flight():
+        with self._backend.dispatcher.request_in_flight():
             try:
-                ticket = self._dispatcher.measure(request)
+                ticket = self._backend.dispatcher.measure(request)
                 ((found, pairs),) = await ticket.wait()
                 response = measured_response(found, pairs, ticket.stamp_ns, ticket.frame_id)
                 if request.target_frame:
-                    await self._transforms.apply_to_regions(response, request.target_frame)
+                    await self._backend.transforms.apply_to_regions(response, request.target_frame)
             except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
-                return self._dispatcher.refuse(response, error)
+                return self._backend.dispatcher.refuse(response, error)
             return response
 
     def _on_capture(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
-            stamp_ns = self._dispatcher.hold_frame()
+            stamp_ns = self._backend.dispatcher.hold_frame()
         except SdvlmError as error:
             response.message = f"{error_code(error).name}: {error}"
             return response

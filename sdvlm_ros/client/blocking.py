@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import wraps
-from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import rclpy
@@ -115,12 +114,7 @@ class SpatialClient:
     def __enter__(self) -> SpatialClient:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _spin(self) -> None:
