@@ -12,31 +12,7 @@ from hypothesis import strategies as st
 
 from sdvlm_core.answer import Kind
 from sdvlm_core.language.reading import Reading, measurements, parse
-
-LENGTH_UNITS = {
-    "km": 1000.0,
-    "m": 1.0,
-    "meter": 1.0,
-    "metres": 1.0,
-    "meters": 1.0,
-    "cm": 0.01,
-    "centimeters": 0.01,
-    "mm": 0.001,
-    "in": 0.0254,
-    "inch": 0.0254,
-    "inches": 0.0254,
-    '"': 0.0254,
-    "ft": 0.3048,
-    "foot": 0.3048,
-    "feet": 0.3048,
-    "'": 0.3048,
-    "yards": 0.9144,
-}
-
-
-def values(text: str, dimension: str = "length") -> list[float]:
-    return [q.value for q in parse(text).quantities if q.dimension == dimension]
-
+from tests.core.language.test_reading import LENGTH_UNITS, values
 
 W, H, L, D, C = Kind.WIDTH, Kind.HEIGHT, Kind.LENGTH, Kind.DISTANCE, Kind.COUNT
 

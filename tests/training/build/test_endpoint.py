@@ -1,44 +1,20 @@
-"""Relabelling and chains of thought, with a real HTTP server on this machine."""
+"""Requests to a model endpoint, with a real HTTP server on this machine."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.tiny_checkpoint import write_tiny_checkpoint
-from tests.training.chat_server import BROKEN, Chat, chatting
-from training.build.endpoint import Endpoint, EndpointError, Usage, local_model, read_object
-
-RNG = np.random.default_rng(0)
-RGB = np.kron(RNG.integers(0, 255, (6, 8, 3)), np.ones((20, 20, 1))).astype(np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def server() -> Iterator[Chat]:
-    with chatting(lambda prompt: f"heard {prompt}") as state:
-        yield state
-
-
-def _endpoint(server: Chat, cache: Path, **more: Any) -> Endpoint:
-    options = {"model": "qwen", "timeout": 2.0, "retries": 2} | more
-    return Endpoint(server.address, cache=cache, **options)
-
-
-# --- the endpoint ---------------------------------------------------------------------------------
+from tests.training.build.chat_endpoint import RGB, endpoint_of
+from tests.training.chat_server import BROKEN
+from training.build.endpoint import EndpointError, Usage, local_model, read_object
 
 
 def test_an_image_arrives_unchanged_and_sampling_is_off(tmp_path, server):
-    endpoint = _endpoint(server, tmp_path, max_tokens=77)
+    endpoint = endpoint_of(server, tmp_path, max_tokens=77)
     assert endpoint("what is this?", (RGB, RGB[:40])) == "heard what is this?"
     body = server.bodies[0]
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("qwen", 0, 77)
@@ -49,24 +25,24 @@ def test_an_image_arrives_unchanged_and_sampling_is_off(tmp_path, server):
 
 
 def test_a_second_run_sends_no_request(tmp_path, server):
-    first = _endpoint(server, tmp_path)
+    first = endpoint_of(server, tmp_path)
     answers = [first(prompt, (RGB,)) for prompt in ("one", "two", "one")]
     assert first.usage == Usage(2, 1, 0, 2000, 400, 0.0)
     server.bodies.clear()
-    second = _endpoint(server, tmp_path)
+    second = endpoint_of(server, tmp_path)
     assert [second(prompt, (RGB,)) for prompt in ("one", "two", "one")] == answers
     assert server.bodies == []
     assert second.usage == Usage(cached=3)
 
 
 def test_every_change_of_a_request_misses_the_cache(tmp_path, server):
-    _endpoint(server, tmp_path)("one", (RGB,))
-    _endpoint(server, tmp_path)("other", (RGB,))
-    _endpoint(server, tmp_path)("one", (RGB[::-1],))
-    _endpoint(server, tmp_path)("one", (RGB, RGB))
-    _endpoint(server, tmp_path)("one", ())
-    _endpoint(server, tmp_path, model="another")("one", (RGB,))
-    _endpoint(server, tmp_path, max_tokens=3)("one", (RGB,))
+    endpoint_of(server, tmp_path)("one", (RGB,))
+    endpoint_of(server, tmp_path)("other", (RGB,))
+    endpoint_of(server, tmp_path)("one", (RGB[::-1],))
+    endpoint_of(server, tmp_path)("one", (RGB, RGB))
+    endpoint_of(server, tmp_path)("one", ())
+    endpoint_of(server, tmp_path, model="another")("one", (RGB,))
+    endpoint_of(server, tmp_path, max_tokens=3)("one", (RGB,))
     assert len(server.bodies) == 7
 
 
@@ -74,18 +50,18 @@ def test_every_change_of_a_request_misses_the_cache(tmp_path, server):
     "damage", [b"", b'{"text": "he', b"[]", b'{"text": 3}', b"\xff", b"[" * 9999]
 )
 def test_a_damaged_cache_file_is_requested_again_and_replaced(tmp_path, server, damage):
-    answer = _endpoint(server, tmp_path)("one", ())
+    answer = endpoint_of(server, tmp_path)("one", ())
     (file,) = tmp_path.iterdir()
     file.write_bytes(damage)
-    assert _endpoint(server, tmp_path)("one", ()) == answer
-    assert _endpoint(server, tmp_path)("one", ()) == answer
+    assert endpoint_of(server, tmp_path)("one", ()) == answer
+    assert endpoint_of(server, tmp_path)("one", ()) == answer
     assert len(server.bodies) == 2
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_429_is_retried_after_the_time_that_the_server_gives(tmp_path, server):
     server.misbehave, server.retry_after = ["429"], "1"
-    endpoint = _endpoint(server, tmp_path)
+    endpoint = endpoint_of(server, tmp_path)
     assert endpoint("one", ()) == "heard one"
     # Without the header the second request would come within half a second.
     assert server.times[1] - server.times[0] >= 1.0
@@ -94,7 +70,7 @@ def test_429_is_retried_after_the_time_that_the_server_gives(tmp_path, server):
 
 def test_repeated_429_is_an_error_that_is_not_cached(tmp_path, server):
     server.misbehave = ["429"] * 3
-    endpoint = _endpoint(server, tmp_path)
+    endpoint = endpoint_of(server, tmp_path)
     with pytest.raises(EndpointError, match="429"):
         endpoint("one", ())
     assert (endpoint.usage.requests, endpoint.usage.retries) == (3, 2)
@@ -105,7 +81,7 @@ def test_repeated_429_is_an_error_that_is_not_cached(tmp_path, server):
 @pytest.mark.parametrize("fault", ["500", "503", "stall", "cut"])
 def test_a_temporary_fault_is_retried(tmp_path, server, fault):
     server.misbehave = [fault]
-    endpoint = _endpoint(server, tmp_path)
+    endpoint = endpoint_of(server, tmp_path)
     assert endpoint("one", ()) == "heard one"
     assert endpoint.usage.retries == 1
 
@@ -113,7 +89,7 @@ def test_a_temporary_fault_is_retried(tmp_path, server, fault):
 def test_a_server_that_never_answers_times_out(tmp_path, server):
     server.misbehave = ["stall"] * 2
     with pytest.raises(EndpointError, match="timed out"):
-        _endpoint(server, tmp_path, retries=1)("one", ())
+        endpoint_of(server, tmp_path, retries=1)("one", ())
     assert len(server.bodies) == 2
     assert not list(tmp_path.iterdir())
 
@@ -121,14 +97,14 @@ def test_a_server_that_never_answers_times_out(tmp_path, server):
 def test_no_server_is_an_error(tmp_path, server):
     server.address = "http://127.0.0.1:9/v1"
     with pytest.raises(EndpointError, match="Connection error"):
-        _endpoint(server, tmp_path, retries=0)("one", ())
+        endpoint_of(server, tmp_path, retries=0)("one", ())
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_malformed_response_is_an_error_that_is_not_cached(tmp_path, server, fault):
     server.misbehave = [fault]
     with pytest.raises(EndpointError, match="malformed response"):
-        _endpoint(server, tmp_path)("one", ())
+        endpoint_of(server, tmp_path)("one", ())
     assert not list(tmp_path.iterdir())
 
 
@@ -137,8 +113,8 @@ def test_a_refused_request_is_not_retried_and_does_not_show_the_key(tmp_path, se
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-someone-else")
     server.misbehave = ["401"]
     with pytest.raises(EndpointError, match=r"401.*\*\*\*") as raised:
-        _endpoint(server, tmp_path, key_variable="OUR_KEY")("one", ())
-    _endpoint(server, tmp_path)("one", ())
+        endpoint_of(server, tmp_path, key_variable="OUR_KEY")("one", ())
+    endpoint_of(server, tmp_path)("one", ())
     assert server.keys == ["Bearer sk-secret", "Bearer none"]
     assert "sk-secret" not in str(raised.value)
     assert "sk-secret" not in "".join(file.read_text() for file in tmp_path.iterdir())
@@ -146,7 +122,7 @@ def test_a_refused_request_is_not_retried_and_does_not_show_the_key(tmp_path, se
 
 def test_requests_obey_the_rate_and_cached_answers_do_not_wait(tmp_path, server):
     server.misbehave, server.retry_after = ["429"], "0.01"
-    endpoint = _endpoint(server, tmp_path, per_minute=200)
+    endpoint = endpoint_of(server, tmp_path, per_minute=200)
     for prompt in ("one", "one", "one", "two"):
         endpoint(prompt, ())
     assert len(server.times) == 3
@@ -155,7 +131,7 @@ def test_requests_obey_the_rate_and_cached_answers_do_not_wait(tmp_path, server)
 
 
 def test_the_cost_is_counted(tmp_path, server):
-    endpoint = _endpoint(server, tmp_path, prompt_price=0.5, completion_price=2.0)
+    endpoint = endpoint_of(server, tmp_path, prompt_price=0.5, completion_price=2.0)
     endpoint("one", ())
     endpoint("one", ())
     assert endpoint.usage.cost == pytest.approx(1000 * 0.5e-6 + 200 * 2e-6)
@@ -163,10 +139,10 @@ def test_the_cost_is_counted(tmp_path, server):
 
 def test_a_missing_key_library_or_model_is_an_error(tmp_path, server, monkeypatch):
     with pytest.raises(EndpointError, match="NOT_SET_HERE"):
-        _endpoint(server, tmp_path, key_variable="NOT_SET_HERE")
+        endpoint_of(server, tmp_path, key_variable="NOT_SET_HERE")
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(EndpointError, match="pip install openai"):
-        _endpoint(server, tmp_path)
+        endpoint_of(server, tmp_path)
     with pytest.raises(EndpointError, match=r"no directory .*Qwen: give"):
         local_model(tmp_path / "Qwen")
     with pytest.raises(EndpointError, match="cannot be loaded"):
@@ -176,7 +152,7 @@ def test_a_missing_key_library_or_model_is_an_error(tmp_path, server, monkeypatc
 def test_lone_surrogates_are_replaced(tmp_path, server):
     server.answer = lambda _: "half \ud800"
     for _ in range(2):
-        assert _endpoint(server, tmp_path)("also half \udc00", ()) == "half ?"
+        assert endpoint_of(server, tmp_path)("also half \udc00", ()) == "half ?"
     assert len(server.bodies) == 1
 
 

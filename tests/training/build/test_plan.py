@@ -10,18 +10,6 @@ from tests.paths import ROOT
 from training.build.plan import plan
 
 
-def _run(*command: object, **more) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", *map(str, command)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        **more,
-    )
-
-
 def test_no_place_is_in_both_splits(tmp_path):
     for number in range(30):
         for scan in range(3):
@@ -37,6 +25,9 @@ def test_no_place_is_in_both_splits(tmp_path):
 
 
 def test_a_folder_without_scenes_is_refused_by_name(tmp_path):
-    done = _run("training.build", "--scannet", tmp_path, "--out", tmp_path / "out")
+    done = subprocess.run(
+        [sys.executable, "-m", "training.build", "--scannet", tmp_path, "--out", tmp_path / "out"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 2
     assert "holds no scene" in " ".join(re.sub("[│╭╮╰╯─]", " ", done.stderr).split())

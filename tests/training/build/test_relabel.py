@@ -5,68 +5,22 @@ from __future__ import annotations
 import copy
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from tests.training.chat_server import Chat, chatting
-from training.build.endpoint import Endpoint, Usage
+from tests.training.build.chat_endpoint import RGB, endpoint_of, object_entry
+from training.build.endpoint import Usage
 from training.build.questions import named_view
 from training.build.relabel import relabel
 
-RNG = np.random.default_rng(0)
-
-
-RGB = np.kron(RNG.integers(0, 255, (6, 8, 3)), np.ones((20, 20, 1))).astype(np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def server() -> Iterator[Chat]:
-    with chatting(lambda prompt: f"heard {prompt}") as state:
-        yield state
-
-
-def _endpoint(server: Chat, cache: Path, **more: Any) -> Endpoint:
-    options = {"model": "qwen", "timeout": 2.0, "retries": 2} | more
-    return Endpoint(server.address, cache=cache, **options)
-
-
-def _entry(instance: int, label: str, **more: Any) -> dict[str, Any]:
-    """An entry as `selection.select` returns it: ambiguous, unless `more` says otherwise."""
-    return {
-        "instance": instance,
-        "label": label,
-        "category": label.split()[-1],
-        "colour": "",
-        "name": "",
-        "unnamed": "ambiguous",
-        "length_m": 1.2,
-        "width_m": 0.6,
-        "height_m": 0.752,
-        "centre_camera_m": [0.0, 0.0, 2.0],
-        "centre_world_m": [0.0, 0.0, 0.4],
-        "centre_uv": [0.5, 0.5],
-        "visible_pixels": 900,
-        "visible_fraction": 1.0,
-        "truncated": False,
-        "box_xyxy": [20 * instance, 30, 20 * instance + 20, 50],
-    } | more
-
-
 TABLES = (
-    _entry(1, "table"),
-    _entry(2, "table"),
-    _entry(3, "coffee table", colour="red", name="red coffee table", unnamed=""),
-    _entry(4, "table", colour="blue", unnamed="occluded"),
-    _entry(5, "lamp", name="lamp", unnamed=""),
+    object_entry(1, "table"),
+    object_entry(2, "table"),
+    object_entry(3, "coffee table", colour="red", name="red coffee table", unnamed=""),
+    object_entry(4, "table", colour="blue", unnamed="occluded"),
+    object_entry(5, "lamp", name="lamp", unnamed=""),
 )
 
 
@@ -79,7 +33,7 @@ def _named(*names: str) -> Callable[[str], str]:
 def test_ambiguous_objects_get_names_and_nothing_else_changes(tmp_path, server):
     server.answer, server.misbehave = _named("white table", "wooden table"), ["429", "stall"]
     entries, before, dropped = list(TABLES), copy.deepcopy(TABLES), Counter()
-    endpoint = _endpoint(server, tmp_path, retries=3)
+    endpoint = endpoint_of(server, tmp_path, retries=3)
     found = relabel(entries, RGB, endpoint, dropped)
     assert [entry["name"] for entry in found] == [
         *("white table", "wooden table", "red coffee table", "", "lamp")
@@ -88,7 +42,7 @@ def test_ambiguous_objects_get_names_and_nothing_else_changes(tmp_path, server):
     assert tuple(entries) == before
     assert not dropped
     assert endpoint.usage.requests == 4
-    again = _endpoint(server, tmp_path)
+    again = endpoint_of(server, tmp_path)
     assert relabel(entries, RGB, again, dropped) == found
     assert again.usage == Usage(cached=2)
     assert [name for name, _ in named_view(found, 50, ()).named] == [
@@ -98,7 +52,7 @@ def test_ambiguous_objects_get_names_and_nothing_else_changes(tmp_path, server):
 
 def test_the_model_sees_the_object_the_whole_image_and_the_other_labels(tmp_path, server):
     server.answer = _named("white table", "wooden table")
-    relabel(TABLES, RGB, _endpoint(server, tmp_path), Counter())
+    relabel(TABLES, RGB, endpoint_of(server, tmp_path), Counter())
     assert "annotated as: table." in server.prompts()[0]
     assert "annotated as: table, coffee table, table." in server.prompts()[0]
     assert "$" not in server.prompts()[0]
@@ -112,8 +66,8 @@ def test_the_model_sees_the_object_the_whole_image_and_the_other_labels(tmp_path
 
 def test_the_crop_of_an_object_stays_within_the_image(tmp_path, server):
     server.answer = _named("white table")
-    entry = _entry(1, "table", box_xyxy=[0, 0, 160, 40])
-    (found,) = relabel([entry], RGB, _endpoint(server, tmp_path), Counter())
+    entry = object_entry(1, "table", box_xyxy=[0, 0, 160, 40])
+    (found,) = relabel([entry], RGB, endpoint_of(server, tmp_path), Counter())
     assert found["name"] == "white table"
     assert server.pictures()[0][0].shape == (50, 160, 3)
 
@@ -147,7 +101,7 @@ def test_the_crop_of_an_object_stays_within_the_image(tmp_path, server):
 def test_an_unsuitable_name_is_refused_and_counted(tmp_path, server, answer, reason):
     server.answer = lambda _: answer
     dropped: Counter[str] = Counter()
-    found = relabel((TABLES[0], *TABLES[2:]), RGB, _endpoint(server, tmp_path), dropped)
+    found = relabel((TABLES[0], *TABLES[2:]), RGB, endpoint_of(server, tmp_path), dropped)
     assert (found[0]["name"], found[0]["unnamed"]) == ("", "ambiguous")
     assert dropped == {f"relabel: {reason}": 1}
 
@@ -156,7 +110,7 @@ def test_an_unsuitable_name_is_refused_and_counted(tmp_path, server, answer, rea
 def test_two_objects_with_the_same_name_keep_none(tmp_path, server, names):
     server.answer = _named(*names)
     dropped: Counter[str] = Counter()
-    found = relabel(TABLES, RGB, _endpoint(server, tmp_path), dropped)
+    found = relabel(TABLES, RGB, endpoint_of(server, tmp_path), dropped)
     assert [entry["name"] for entry in found] == [entry["name"] for entry in TABLES]
     assert dropped == {"relabel: same name": 2}
 
@@ -164,6 +118,6 @@ def test_two_objects_with_the_same_name_keep_none(tmp_path, server, names):
 def test_one_failed_request_loses_only_one_name(tmp_path, server):
     server.answer, server.misbehave = _named("wooden table"), ["garbage"]
     dropped: Counter[str] = Counter()
-    found = relabel(TABLES, RGB, _endpoint(server, tmp_path), dropped)
+    found = relabel(TABLES, RGB, endpoint_of(server, tmp_path), dropped)
     assert [entry["name"] for entry in found[:2]] == ["", "wooden table"]
     assert dropped == {"relabel: endpoint": 1}

@@ -10,59 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.training.build.chat_endpoint import RGB, endpoint_of, object_entry
 from tests.training.chat_server import Chat, chatting
-from training.build.endpoint import Endpoint
 from training.build.phrasing import MSMU
 from training.build.questions import Question, ask_all, named_view
 from training.build.thought import think
 
-RNG = np.random.default_rng(0)
-
-
-RGB = np.kron(RNG.integers(0, 255, (6, 8, 3)), np.ones((20, 20, 1))).astype(np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def server() -> Iterator[Chat]:
-    with chatting(lambda prompt: f"heard {prompt}") as state:
-        yield state
-
-
-def _endpoint(server: Chat, cache: Path, **more: Any) -> Endpoint:
-    options = {"model": "qwen", "timeout": 2.0, "retries": 2} | more
-    return Endpoint(server.address, cache=cache, **options)
-
-
-def _entry(instance: int, label: str, **more: Any) -> dict[str, Any]:
-    """An entry as `selection.select` returns it: ambiguous, unless `more` says otherwise."""
-    return {
-        "instance": instance,
-        "label": label,
-        "category": label.split()[-1],
-        "colour": "",
-        "name": "",
-        "unnamed": "ambiguous",
-        "length_m": 1.2,
-        "width_m": 0.6,
-        "height_m": 0.752,
-        "centre_camera_m": [0.0, 0.0, 2.0],
-        "centre_world_m": [0.0, 0.0, 0.4],
-        "centre_uv": [0.5, 0.5],
-        "visible_pixels": 900,
-        "visible_fraction": 1.0,
-        "truncated": False,
-        "box_xyxy": [20 * instance, 30, 20 * instance + 20, 50],
-    } | more
-
-
 ROOM = (
-    _entry(1, "desk", name="desk", unnamed=""),
-    _entry(
+    object_entry(1, "desk", name="desk", unnamed=""),
+    object_entry(
         2,
         "box",
         name="box",
@@ -72,7 +28,7 @@ ROOM = (
         height_m=0.3,
         centre_camera_m=[1.5, 0.0, 4.0],
     ),
-    _entry(
+    object_entry(
         3,
         "lamp",
         name="lamp",
@@ -112,8 +68,8 @@ def judges() -> Iterator[Chat]:
 
 
 def _think(tmp_path: Path, server: Chat, judges: Chat, question: Question = WIDTH, **more: Any):
-    write = _endpoint(server, tmp_path / "writer", **more)
-    judge = _endpoint(judges, tmp_path / "judge", model="deepseek", **more)
+    write = endpoint_of(server, tmp_path / "writer", **more)
+    judge = endpoint_of(judges, tmp_path / "judge", model="deepseek", **more)
     return think(question, ROOM, RGB, write, judge)
 
 
