@@ -37,13 +37,9 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 from sdvlm.srv import SpatialQuery  # noqa: E402
+from sdvlm_core.camera.messages import nanoseconds  # noqa: E402
 from sdvlm_core.frame import CameraIntrinsics  # noqa: E402
-from sdvlm_ros.conversions import (  # noqa: E402
-    camera_info_message,
-    image_message,
-    nanoseconds,
-    time_message,
-)
+from sdvlm_ros.conversions import camera_info_message, image_message, time_message  # noqa: E402
 
 
 class Camera:

@@ -28,7 +28,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
+from sdvlm_core.camera.image_files import read_frame
+from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
 from sdvlm_core.geometry.measure import measure_pair, measure_region
 from sdvlm_core.geometry.point_cloud import make_cloud
 from sdvlm_core.geometry.scene import Scene

@@ -33,8 +33,10 @@ import numpy as np
 
 from sdvlm.msg import SpatialAnswer
 from sdvlm.srv import SpatialQuery
+from sdvlm_core.camera.assembly import frame_from_messages
+from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.engine import LoadOptions, SpatialEngine, load_engine
-from sdvlm_ros.conversions import frame_from_messages, nanoseconds, time_message
+from sdvlm_ros.conversions import time_message
 
 QUESTION = "How far is the wall?"
 # The first questions fill caches and allocators on both sides.

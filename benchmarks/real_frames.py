@@ -30,7 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sdvlm_core.answer import without_nan
-from sdvlm_core.frame import Region, read_frame
+from sdvlm_core.camera.image_files import read_frame
+from sdvlm_core.frame import Region
 from sdvlm_core.geometry.measure import Measured, Pair, measure_pair, measure_region
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DepthNoise, sensor_noise

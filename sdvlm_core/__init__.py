@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sdvlm_core.answer import Measurement, SpatialAnswer
+    from sdvlm_core.camera.image_files import read_frame
     from sdvlm_core.engine import FrameSession, LoadOptions, SpatialEngine, load, load_engine
     from sdvlm_core.errors import SdvlmError
-    from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, read_frame
+    from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
     from sdvlm_core.geometry.measure import measure
     from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 
@@ -59,7 +60,7 @@ _MODULES = {
     "load": "sdvlm_core.engine",
     "load_engine": "sdvlm_core.engine",
     "measure": "sdvlm_core.geometry.measure",
-    "read_frame": "sdvlm_core.frame",
+    "read_frame": "sdvlm_core.camera.image_files",
 }
 
 

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from sdvlm_core.cautions import Caution
+
 
 class Status(IntEnum):
     """How the question ended; the numbers are those of msg/SpatialAnswer."""
@@ -102,6 +104,7 @@ class SpatialAnswer:
     (of all its tokens if it has no number). NaN = not available.
     `image_points` are (u, v) as fractions of the colour image (`frame.pixel_from_fraction`);
     `positions` are the same points in 3-D, if the frame has depth and intrinsics.
+    `cautions` are the frame's, and those of what was measured to verify the answer.
     """
 
     question: str
@@ -114,6 +117,7 @@ class SpatialAnswer:
     confidence: float = math.nan
     model_id: str = ""
     depth_source: str = ""
+    cautions: tuple[Caution, ...] = ()
     timings: Timings = field(default_factory=Timings)
 
 
@@ -125,6 +129,7 @@ def answer_document(answer: SpatialAnswer) -> dict[str, Any]:
     document: dict[str, Any] = without_nan(asdict(answer))
     document["status"] = answer.status.name
     document["verdict"] = answer.verdict.name
+    document["cautions"] = [code.value for code in answer.cautions]
     for written, measurement in zip(document["measurements"], answer.measurements, strict=True):
         written["kind"] = measurement.kind.name
         written["source"] = measurement.source.name
@@ -155,6 +160,7 @@ def answer_from_document(document: Mapping[str, Any]) -> SpatialAnswer:
         confidence=_or_nan(document["confidence"]),
         model_id=document["model_id"],
         depth_source=document["depth_source"],
+        cautions=tuple(map(Caution, document.get("cautions", ()))),
         timings=Timings(**document["timings"]),
     )
 

@@ -341,6 +341,7 @@ class FrameSession:
             confidence=self._confidence(reading, measured, generated),
             model_id=self._checkpoint.model_id,
             depth_source="" if self.frame.depth is None else self.frame.depth_source,
+            cautions=self.frame.cautions,
             timings=Timings(
                 encode=self._encode_seconds,
                 prefill=generated.prefill_s,

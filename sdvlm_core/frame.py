@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.answer import Position
+from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, QueryError
 from sdvlm_core.files import read_json
 
@@ -121,9 +122,26 @@ class CameraIntrinsics:
             raise IntrinsicsError(f"{path}: {error}") from error
 
 
+@dataclass(frozen=True)
+class Lens:
+    """The projection of a raw image: intrinsics in its pixels, and the lens's distortion.
+
+    Attributes:
+        intrinsics: K of the raw image.
+        model: name of the distortion model, as in sensor_msgs/CameraInfo.
+        coefficients: D, in the order of sensor_msgs/CameraInfo.
+    """
+
+    intrinsics: CameraIntrinsics
+    model: str
+    coefficients: tuple[float, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class RgbdFrame:
     """A colour image with the depth and the intrinsics of the same pixels, where known.
+
+    Always rectified and registered: a pixel of colour, of depth and of the intrinsics is one ray.
 
     Attributes:
         rgb: (H, W, 3) uint8, red first.
@@ -133,9 +151,13 @@ class RgbdFrame:
         frame_id: the colour optical frame (REP-103).
         depth_source: `sensor`, `estimated_metric`, or `estimated_relative` (affine-invariant: the
             values are not metres).
+        up: unit vector against gravity in the optical frame; None = unknown.
+        cautions: what the camera's data made doubtful; every answer and measurement carries them.
+        lens: the raw image's projection, if the frame was rectified here: callers' pixels are then
+            pixels of the raw image (`camera.calibration.rectified_regions`).
 
     Raises:
-        FrameError: rgb is not (H, W, 3) uint8, or depth_source is unknown.
+        FrameError: rgb is not (H, W, 3) uint8, depth_source is unknown, or up is no direction.
         DepthError: depth is not (H, W) float32, or its size differs from rgb's.
         IntrinsicsError: the intrinsics are for another image size than rgb's.
     """
@@ -146,6 +168,9 @@ class RgbdFrame:
     stamp_ns: int = 0
     frame_id: str = ""
     depth_source: DepthSource = "sensor"
+    up: tuple[float, float, float] | None = None
+    cautions: tuple[Caution, ...] = ()
+    lens: Lens | None = None
 
     def __post_init__(self) -> None:
         rgb, depth = self.rgb, self.depth
@@ -170,6 +195,8 @@ class RgbdFrame:
             )
         if self.depth_source not in DEPTH_SOURCES:
             raise FrameError(f"depth_source must be one of {DEPTH_SOURCES}: {self.depth_source!r}")
+        if self.up is not None and not abs(math.hypot(*self.up) - 1) < 1e-3:
+            raise FrameError(f"up must be a unit vector, got {self.up}")
 
     @property
     def width(self) -> int:
@@ -233,52 +260,6 @@ def depth_in_metres(raw: Array, scale: float) -> npt.NDArray[np.float32]:
     depth = np.multiply(raw, np.float32(scale), dtype=np.float32)
     depth[raw == 0] = np.nan
     return depth
-
-
-def read_frame(
-    rgb_path: Path,
-    depth_path: Path | None = None,
-    intrinsics_path: Path | None = None,
-    depth_scale: float = 0.001,
-) -> RgbdFrame:
-    """Read a frame from image files: an 8-bit colour image and a uint16 depth PNG.
-
-    Metres = stored value x `depth_scale`; a stored 0 means "no reading".
-
-    Raises:
-        FrameError: a file is missing, not an image, or of the wrong type; names the file.
-    """
-    import cv2
-
-    # The Exif orientation would rotate colour only, not depth and intrinsics.
-    bgr = _read_image(rgb_path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, FrameError)
-    depth = None
-    if depth_path is not None:
-        if not (math.isfinite(depth_scale) and depth_scale > 0):
-            raise DepthError(f"depth scale must be positive metres per unit, got {depth_scale}")
-        raw = _read_image(depth_path, cv2.IMREAD_UNCHANGED, DepthError)
-        if raw.dtype != np.uint16 or raw.ndim != 2:
-            raise DepthError(
-                f"{depth_path} must be a single-channel uint16 image (0 = no reading), "
-                f"found {raw.dtype} with shape {raw.shape}"
-            )
-        depth = depth_in_metres(raw, depth_scale)
-    intrinsics = CameraIntrinsics.from_json(intrinsics_path) if intrinsics_path else None
-    return RgbdFrame(np.ascontiguousarray(bgr[..., ::-1]), depth, intrinsics)
-
-
-def _read_image(path: Path, flags: int, refusal: type[FrameError]) -> Array:
-    import cv2
-
-    try:
-        image = cv2.imread(str(path), flags)
-    except cv2.error as error:
-        raise refusal(
-            f"{path} cannot be decoded; give the complete image in the camera's resolution: {error}"
-        ) from error
-    if image is None:
-        raise refusal(f"{path} is missing or not an image that OpenCV can read")
-    return image
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
+from sdvlm_core.cautions import UNFIT, Caution
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import Region, is_in_image, pixel_from_fraction
-from sdvlm_core.geometry.measure import UNFIT, Caution, Measured, measure_in, measure_pair
+from sdvlm_core.geometry.measure import Measured, measure_in, measure_pair
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
 from sdvlm_core.model.generation_options import GenerationOptions
@@ -110,8 +111,12 @@ def verify(
         if check.agrees and check.measurement is not None
     ]
     disagrees = any(check.agrees is False for check in checks)
-    status = Status.DISAGREEMENT if disagrees else answer.status
-    return replace(answer, measurements=(*answer.measurements, *added), status=status), checks
+    return replace(
+        answer,
+        measurements=(*answer.measurements, *added),
+        status=Status.DISAGREEMENT if disagrees else answer.status,
+        cautions=scene.cautions,
+    ), checks
 
 
 def lengths_agree(a: float, b: float) -> bool:

@@ -27,13 +27,10 @@ from rosgraph_msgs.msg import Clock as ClockMsg
 
 from sdvlm.msg import SpatialAnswer
 from sdvlm_core.camera.bags import COLOR_NAMES, DEPTH_NAMES, INFO_NAMES
+from sdvlm_core.camera.decoding import serialized_stamp_ns
+from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_ros import process
-from sdvlm_ros.conversions import (
-    message_class,
-    nanoseconds,
-    serialized_stamp_ns,
-    time_message,
-)
+from sdvlm_ros.conversions import message_class, time_message
 
 # Period of /clock between messages, real time.
 _TICK_S = 0.01

@@ -1,7 +1,6 @@
 """RgbdFrame's parts and SpatialAnswer -> rclpy's messages; `camera.decoding` does the reverse.
 
 Works on message objects without a node; does not know topics, time, or where a message goes.
-Functions that read messages need no ROS and are only re-exported here.
 """
 
 from __future__ import annotations
@@ -26,39 +25,10 @@ from sdvlm.msg import SpatialAnswer as SpatialAnswerMsg
 from sdvlm.srv import MeasureRegions
 from sdvlm_core.answer import SpatialAnswer, Timings
 from sdvlm_core.camera import messages
-from sdvlm_core.camera.decoding import (
-    color_from_message,
-    depth_from_message,
-    frame_from_messages,
-    intrinsics_from_message,
-    serialized_frame_id,
-    serialized_stamp_ns,
-)
-from sdvlm_core.camera.messages import nanoseconds
+from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import FrameError
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_core.geometry.measure import Measured, Pair
-
-__all__ = [
-    "answer_message",
-    "camera_info_message",
-    "color_from_message",
-    "depth_from_message",
-    "duration_message",
-    "frame_from_messages",
-    "header_message",
-    "image_message",
-    "intrinsics_from_message",
-    "latency_message",
-    "make_message",
-    "measured_response",
-    "message_class",
-    "nanoseconds",
-    "read_serialized",
-    "serialized_frame_id",
-    "serialized_stamp_ns",
-    "time_message",
-]
 
 MessageT = TypeVar("MessageT")
 
@@ -162,11 +132,16 @@ def latency_message(timings: Timings, total: float, stamp_ns: int, frame_id: str
 
 
 def measured_response(
-    found: Sequence[Measured], pairs: Sequence[Pair], stamp_ns: int, frame_id: str
+    found: Sequence[Measured],
+    pairs: Sequence[Pair],
+    cautions: Sequence[Caution],
+    stamp_ns: int,
+    frame_id: str,
 ) -> MeasureRegions.Response:
     """Measurements -> response, with the stamp and frame_id of the image."""
     return MeasureRegions.Response(
         header=header_message(stamp_ns, frame_id),
+        cautions=[code.value for code in cautions],
         regions=[
             RegionMeasurement(
                 label=one.label,

@@ -20,9 +20,9 @@ from rclpy.node import Node
 from sdvlm.msg import Region
 from sdvlm.srv import SpatialQuery
 from sdvlm_core.answer import SpatialAnswer
-from sdvlm_core.camera.decoding import regions_from_messages
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.camera.pairing import Input
+from sdvlm_core.camera.regions import regions_from_messages
 from sdvlm_core.errors import (
     ErrorCode,
     ModelNotReadyError,

@@ -11,7 +11,8 @@ from rclpy.node import Node
 
 from sdvlm.msg import Latency, SpatialAnswer
 from sdvlm_core.answer import Timings
-from sdvlm_ros.conversions import latency_message, nanoseconds
+from sdvlm_core.camera.messages import nanoseconds
+from sdvlm_ros.conversions import latency_message
 
 
 class Publishers:

@@ -67,8 +67,14 @@ class Services:
         with self._backend.dispatcher.request_in_flight():
             try:
                 ticket = self._backend.dispatcher.measure(request)
-                ((found, pairs),) = await ticket.wait()
-                response = measured_response(found, pairs, ticket.stamp_ns, ticket.frame_id)
+                (measured,) = await ticket.wait()
+                response = measured_response(
+                    measured.found,
+                    measured.pairs,
+                    measured.cautions,
+                    ticket.stamp_ns,
+                    ticket.frame_id,
+                )
                 if request.target_frame:
                     await self._backend.transforms.apply_to_regions(response, request.target_frame)
             except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text

@@ -27,9 +27,10 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from sdvlm_core.camera.decoding import serialized_frame_id, serialized_stamp_ns
 from sdvlm_core.camera.pairing import Input
 from sdvlm_core.errors import FrameError, IntrinsicsError
-from sdvlm_ros.conversions import read_serialized, serialized_frame_id, serialized_stamp_ns
+from sdvlm_ros.conversions import read_serialized
 from sdvlm_ros.frame_buffer import FrameBuffer
 from sdvlm_ros.parameters import Settings
 

@@ -23,6 +23,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import QueryCanceled, QueryTimeout
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.measure import Measured, Pair, measure_in
@@ -46,8 +47,14 @@ T = TypeVar("T")
 OpenedT_contra = TypeVar("OpenedT_contra", bound=Opened, contravariant=True)
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 
-#: Objects of all regions, and every pair of them.
-RegionMeasurements = tuple[tuple[Measured, ...], tuple[Pair, ...]]
+
+@dataclass(frozen=True)
+class RegionMeasurements:
+    """Objects of all regions, every pair of them, and the frame's cautions."""
+
+    found: tuple[Measured, ...]
+    pairs: tuple[Pair, ...]
+    cautions: tuple[Caution, ...]
 
 
 class Stage(IntEnum):
@@ -303,4 +310,4 @@ class RegionRequest:
         scene = open_scene(opened.frame)
         found, pairs = measure_in(scene, self.regions, self.sensor)
         self.on_measured(scene.frame, found, pairs)
-        yield found, pairs
+        yield RegionMeasurements(found, pairs, scene.cautions)

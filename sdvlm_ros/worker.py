@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from sdvlm_core.camera.assembly import frame_from_messages
 from sdvlm_core.errors import (
     DepthError,
     FrameError,
@@ -25,7 +26,7 @@ from sdvlm_core.errors import (
     QueueFullError,
 )
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_ros.conversions import frame_from_messages, read_serialized
+from sdvlm_ros.conversions import read_serialized
 from sdvlm_ros.frame_buffer import RawFrame
 from sdvlm_ros.ticket import Opened, Ticket
 

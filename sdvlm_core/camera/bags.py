@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sdvlm_core.camera.assembly import frame_from_messages
 from sdvlm_core.camera.decoding import (
-    frame_from_messages,
     is_color,
     is_depth,
     serialized_stamp_ns,

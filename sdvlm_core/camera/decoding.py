@@ -1,30 +1,27 @@
-"""Messages of a camera -> frames: decodes sensor_msgs/Image, CompressedImage and CameraInfo.
+"""Image messages of a camera -> arrays: decodes sensor_msgs/Image and CompressedImage.
 
-Reads attributes only, so messages of rclpy and of `rosbags` give bit-identical frames. `encoding`
+Reads attributes only, so messages of rclpy and of `rosbags` give bit-identical arrays. `encoding`
 alone decides (REP-118: 16UC1 is millimetres with 0 invalid, 32FC1 is metres with NaN or Inf
-invalid); an unsupported encoding is refused by name. Does not know ROS, topics or time.
+invalid); an unsupported encoding is refused by name. Does not know ROS, topics, time, or how arrays
+become a frame (`assembly`).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.camera.protocols import (
     AnyImage,
     ByteArray,
-    CameraInfoLike,
     CompressedImageLike,
     ImageLike,
-    RegionLike,
 )
-from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, QueryError
-from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame, depth_in_metres
+from sdvlm_core.errors import DepthError, FrameError
+from sdvlm_core.frame import depth_in_metres
 
 _M_PER_MM = 0.001
 
@@ -70,54 +67,6 @@ def serialized_frame_id(data: bytes) -> str:
     return data[16 : 16 + max(0, length - 1)].decode("utf-8", errors="replace")
 
 
-def frame_from_messages(color: AnyImage, depth: AnyImage | None, info: CameraInfoLike) -> RgbdFrame:
-    """One frame from its messages, with the colour image's stamp and frame_id.
-
-    Raises:
-        FrameError: colour is truncated or has an unsupported encoding.
-        DepthError: the same for depth; or its size differs from colour; or it has no reading.
-        IntrinsicsError: the camera is not calibrated, or the info is for another image size.
-    """
-    rgb = color_from_message(color)
-    metres = depth_from_message(depth) if depth is not None else None
-    intrinsics = intrinsics_from_message(info)
-    _check_registered(rgb, metres, intrinsics)
-    frame = RgbdFrame(
-        rgb=rgb,
-        depth=metres,
-        intrinsics=intrinsics,
-        stamp_ns=nanoseconds(color.header.stamp),
-        frame_id=color.header.frame_id,
-    )
-    if metres is not None and np.isnan(metres).all():
-        raise DepthError(
-            f"depth has no usable reading: all {metres.size} pixels are zero, NaN or Inf; is the "
-            "sensor covered, too close, or its depth stream off?"
-        )
-    return frame
-
-
-def _check_registered(
-    rgb: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32] | None, intrinsics: CameraIntrinsics
-) -> None:
-    """Raise an error with all three sizes unless they are equal."""
-    height, width = rgb.shape[:2]
-    color_text, info_text = f"{width}x{height}", f"{intrinsics.width}x{intrinsics.height}"
-    depth_text = color_text if depth is None else f"{depth.shape[1]}x{depth.shape[0]}"
-    if depth_text != color_text:
-        raise DepthError(
-            f"depth is {depth_text} but colour is {color_text} (and camera_info is {info_text}); "
-            "register depth to the colour camera (RealSense: align_depth.enable, OpenNI: "
-            "depth_registration)"
-        )
-    if info_text != color_text:
-        also = "" if depth is None else f" (and depth is {depth_text})"
-        raise IntrinsicsError(
-            f"camera_info is {info_text} but colour is {color_text}{also}; use the camera_info "
-            "topic of the colour image"
-        )
-
-
 def color_from_message(message: AnyImage) -> npt.NDArray[np.uint8]:
     """Colour (H, W, 3) uint8, red first; a view into the message if its layout allows it."""
     if isinstance(message, CompressedImageLike):
@@ -128,7 +77,7 @@ def color_from_message(message: AnyImage) -> npt.NDArray[np.uint8]:
             f"{', '.join(_COLOR)} (convert Bayer and YUV with image_proc)"
         )
     channels, order = _COLOR[message.encoding]
-    pixels = _pixels(message, np.uint8, channels, FrameError)
+    pixels = image_pixels(message, np.uint8, channels, FrameError)
     if order == (0, 1, 2):
         return pixels[..., :3]
     # Copied, because torch does not accept negative strides.
@@ -147,75 +96,10 @@ def depth_from_message(message: AnyImage) -> npt.NDArray[np.float32]:
             f"the depth image has encoding {message.encoding!r}; supported are 16UC1 (millimetres) "
             "and 32FC1 (metres)"
         )
-    raw = _pixels(message, _DEPTH[message.encoding], 1, DepthError)[..., 0]
+    raw = image_pixels(message, _DEPTH[message.encoding], 1, DepthError)[..., 0]
     if message.encoding == "16UC1":
         return depth_in_metres(raw, _M_PER_MM)
     return _valid_metres(raw.astype(np.float32))
-
-
-def intrinsics_from_message(message: CameraInfoLike) -> CameraIntrinsics:
-    """Pinhole intrinsics of the image of a camera info, after binning and region of interest.
-
-    From P, which describes the rectified image, if it is set; else from K.
-
-    Raises:
-        IntrinsicsError: not calibrated (focal length 0), not finite, or without a size.
-    """
-    p, k = message.p, message.k
-    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] else (k[0], k[4], k[2], k[5])
-    if not fx or not fy:
-        raise IntrinsicsError(
-            "camera_info is not calibrated: its focal length is 0; calibrate the camera, or set "
-            "the driver's calibration file"
-        )
-    bin_x, bin_y = max(1, message.binning_x), max(1, message.binning_y)
-    roi = message.roi
-    return CameraIntrinsics(
-        fx=float(fx) / bin_x,
-        fy=float(fy) / bin_y,
-        cx=(float(cx) - roi.x_offset) / bin_x,
-        cy=(float(cy) - roi.y_offset) / bin_y,
-        width=(roi.width or message.width) // bin_x,
-        height=(roi.height or message.height) // bin_y,
-    )
-
-
-#: Largest number of regions in a request; measuring a region takes a few milliseconds.
-MAX_REGIONS = 64
-
-
-def regions_from_messages(messages: Sequence[RegionLike]) -> tuple[Region, ...]:
-    """sdvlm/Region messages -> regions: the mask if there is one, else the roi; size 0 is a point.
-
-    Raises:
-        QueryError: too many regions, a repeated label, or a mask that is not mono8.
-    """
-    if len(messages) > MAX_REGIONS:
-        raise QueryError(
-            f"{len(messages)} regions in one request; at most {MAX_REGIONS} are accepted"
-        )
-    labels = [message.label for message in messages]
-    if len(set(labels)) != len(labels):
-        raise QueryError(f"the labels of regions must differ, got {labels}")
-    return tuple(_region(message) for message in messages)
-
-
-def _region(message: RegionLike) -> Region:
-    mask, roi = message.mask, message.roi
-    if len(mask.data):
-        if mask.encoding != "mono8":
-            raise QueryError(
-                f"the mask of region {message.label!r} has encoding {mask.encoding!r}, not mono8"
-            )
-        try:
-            pixels = _pixels(mask, np.uint8, 1, FrameError)
-        except FrameError as error:
-            raise QueryError(f"the mask of region {message.label!r}: {error}") from error
-        return Region(message.label, mask=pixels[..., 0] > 0)
-    if roi.width == 0 and roi.height == 0:
-        return Region(message.label, point=(float(roi.x_offset), float(roi.y_offset)))
-    x, y = float(roi.x_offset), float(roi.y_offset)
-    return Region(message.label, box=(x, y, x + roi.width, y + roi.height))
 
 
 def is_color(message: AnyImage) -> bool:
@@ -234,7 +118,7 @@ def is_depth(message: AnyImage) -> bool:
     return encoding.partition(";")[0].strip() in _DEPTH
 
 
-def _pixels(
+def image_pixels(
     message: ImageLike, dtype: npt.DTypeLike, channels: int, refusal: type[FrameError]
 ) -> npt.NDArray[Any]:
     """View (H, W, channels) of an uncompressed image; honours `step` and `is_bigendian`."""

@@ -47,6 +47,7 @@ uint8 verdict
 float32 confidence
 string model_id
 string depth_source
+string[] cautions
 builtin_interfaces/Duration queue_time
 builtin_interfaces/Duration encode_time
 builtin_interfaces/Duration generate_time

@@ -125,6 +125,7 @@ def answer_message(
         confidence=float(answer.confidence),
         model_id=answer.model_id,
         depth_source=answer.depth_source,
+        cautions=[code.value for code in answer.cautions],
         queue_time=duration_message(make, timings.queue),
         encode_time=duration_message(make, timings.encode),
         generate_time=duration_message(make, timings.prefill + timings.decode + timings.measure),

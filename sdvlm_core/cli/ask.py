@@ -18,11 +18,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from sdvlm_core.answer import UNITS, Measurement, SpatialAnswer, Status, answer_document
+from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals, stderr_console
-from sdvlm_core.frame import Region, read_frame
+from sdvlm_core.frame import Region
 
 if TYPE_CHECKING:
+    from sdvlm_core.cautions import Caution
     from sdvlm_core.engine import FrameSession
     from sdvlm_core.geometry.measure import Measured, Pair
     from sdvlm_core.verification import Check
@@ -41,7 +43,7 @@ class _Outcome:
     """
 
     answer: SpatialAnswer
-    measured: tuple[tuple[Measured, ...], tuple[Pair, ...]] | None
+    measured: tuple[tuple[Measured, ...], tuple[Pair, ...], tuple[Caution, ...]] | None
     checks: tuple[Check, ...] | None
 
 
@@ -109,12 +111,16 @@ def ask(
 def _answer(
     session: FrameSession, question: str, regions: Sequence[Region], sensor: str, verify: bool
 ) -> _Outcome:
-    from sdvlm_core.geometry.measure import measure
+    from sdvlm_core.geometry.measure import measure_in
+    from sdvlm_core.geometry.scene import open_scene
     from sdvlm_core.verification import verify as verify_answer
 
     # Measured before the question, which may take a minute, so that an invalid region fails at
     # once.
-    measured = measure(session.frame, regions, sensor) if regions else None
+    measured = None
+    if regions:
+        scene = open_scene(session.frame)
+        measured = *measure_in(scene, regions, sensor), scene.cautions
     answer = session.ask(question)
     if not verify:
         return _Outcome(answer, measured, None)
@@ -138,6 +144,7 @@ def _document(outcome: _Outcome) -> dict[str, Any]:
             for check in outcome.checks
         ]
     if outcome.measured is not None:
+        # The scene's cautions include the answer's.
         document |= measurement_document(*outcome.measured)
     return document
 
@@ -159,6 +166,9 @@ def _print_answer(answer: SpatialAnswer) -> None:
     console.print(escape(answer.text) or "[yellow](no text)[/]", style="bold")
     if answer.status in _STATUS_HINTS:
         console.print(f"  [yellow]{answer.status.name}: {_STATUS_HINTS[answer.status]}[/]")
+    if answer.cautions:
+        codes = ", ".join(code.value for code in answer.cautions)
+        console.print(f"  [yellow]doubtful: {codes}[/]")
     for measurement in answer.measurements:
         console.print("  " + escape(_measurement_line(measurement)))
     for point in answer.positions:

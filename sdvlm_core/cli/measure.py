@@ -16,12 +16,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from sdvlm_core.answer import without_nan
+from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals
 from sdvlm_core.errors import QueryError
-from sdvlm_core.frame import read_frame
 
 if TYPE_CHECKING:
+    from sdvlm_core.cautions import Caution
     from sdvlm_core.geometry.measure import Measured, Pair
     from sdvlm_core.geometry.scene import Scene
 
@@ -65,9 +66,9 @@ def measure(
         if draw is not None:
             _write_drawing(draw, scene, found, pairs)
         if as_json:
-            print_json(measurement_document(found, pairs))
+            print_json(measurement_document(found, pairs, scene.cautions))
         else:
-            print_measured(found, pairs)
+            print_measured(found, pairs, scene.cautions)
 
 
 def _write_drawing(
@@ -96,9 +97,12 @@ def _write_drawing(
         )
 
 
-def measurement_document(found: tuple[Measured, ...], pairs: tuple[Pair, ...]) -> dict[str, Any]:
+def measurement_document(
+    found: tuple[Measured, ...], pairs: tuple[Pair, ...], cautions: tuple[Caution, ...]
+) -> dict[str, Any]:
     """The JSON document of `sdvlm measure`: metres, null = unknown, warnings as codes."""
     document: dict[str, Any] = {
+        "cautions": [code.value for code in cautions],
         "regions": [
             {
                 "label": one.label,
@@ -118,8 +122,10 @@ def measurement_document(found: tuple[Measured, ...], pairs: tuple[Pair, ...]) -
     return without_nan(document)
 
 
-def print_measured(found: tuple[Measured, ...], pairs: tuple[Pair, ...]) -> None:
-    """Print a table, the warnings, and one line for each pair."""
+def print_measured(
+    found: tuple[Measured, ...], pairs: tuple[Pair, ...], cautions: tuple[Caution, ...]
+) -> None:
+    """Print a table, the cautions and warnings, and one line for each pair."""
 
     def metres(value: float, std_dev: float) -> str:
         return "?" if math.isnan(value) else f"{value:.3f} ± {std_dev:.3f}"
@@ -138,10 +144,12 @@ def print_measured(found: tuple[Measured, ...], pairs: tuple[Pair, ...]) -> None
             ", ".join(f"{value:.3f}" for value in one.position_m),
         )
     console.print(table)
+    if cautions:
+        console.print(f"[yellow]the frame: {', '.join(code.value for code in cautions)}[/]")
     for one in found:
-        if one.warnings:
-            codes = ", ".join(code.value for code in one.warnings)
-            console.print(f"[yellow]{escape(one.label)}: {codes}[/]")
+        own = [code.value for code in one.warnings if code not in cautions]
+        if own:
+            console.print(f"[yellow]{escape(one.label)}: {', '.join(own)}[/]")
     for pair in pairs:
         distance, gap = (metres(x, pair.std_dev_m) for x in (pair.distance_m, pair.gap_m))
         console.print(f"{escape(pair.a)} - {escape(pair.b)}: distance {distance} m, gap {gap} m")

@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import combinations
 
 import cv2
 import numpy as np
 
+from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.object_pixels import ObjectPixels, find_object
 from sdvlm_core.geometry.point_cloud import Cloud, Mask, Points
@@ -56,41 +56,6 @@ _MIN_FOOT_FRACTION = 0.02
 _COARSE_POINTS, _FINE_POINTS = 200, 4000
 
 
-class Caution(str, Enum):
-    """Why a measurement may be wrong; the values are the codes of the JSON and the messages."""
-
-    TOO_FEW_POINTS = "too_few_points"
-    TRUNCATED = "truncated"
-    OCCLUDED = "occluded"
-    TRANSPARENT_OR_REFLECTIVE = "transparent_or_reflective"
-    NO_SUPPORT_PLANE = "no_support_plane"
-    NOTHING_STANDS_OUT = "nothing_stands_out"
-    UNSEEN_EXTENT = "unseen_extent"
-    ESTIMATED_DEPTH = "estimated_depth"
-
-
-#: A measurement with one of these warnings is unfit to act on: a robot must not move because of it,
-#: and it cannot confirm or contradict a model's answer.
-UNFIT: frozenset[Caution] = frozenset(
-    {
-        Caution.TOO_FEW_POINTS,  # nothing was measured: every value is NaN
-        Caution.TRUNCATED,  # the object ends outside the view: its sizes are lower bounds
-        Caution.TRANSPARENT_OR_REFLECTIVE,  # readings lie behind the object, or are reflections
-        Caution.NOTHING_STANDS_OUT,  # all pixels belong to the support: there is no object
-        # The sensor presets do not cover a network's scale error, which can be a third.
-        Caution.ESTIMATED_DEPTH,
-    }
-)
-#: These warnings only inform: the values can be used with their std_dev.
-INFORMATIVE: frozenset[Caution] = frozenset(
-    {
-        Caution.OCCLUDED,  # std_dev grows with the hidden part of the outline
-        Caution.NO_SUPPORT_PLANE,  # "height" runs along the image's up axis, not against gravity
-        Caution.UNSEEN_EXTENT,  # std_dev includes the possible extent without readings
-    }
-)
-
-
 @dataclass(frozen=True, eq=False)
 class Measured:
     """One region's object: metres in the colour optical frame; NaN = unknown, never 0.
@@ -103,7 +68,7 @@ class Measured:
         height_m: along the support's normal.
         std_dev: 1 sigma by STD_DEV_KEYS, metres; the one of position_m applies to each axis.
         valid_fraction: fraction of the region's pixels with a depth reading.
-        warnings: possible errors of the values.
+        warnings: what makes the values doubtful: the scene's cautions, then the region's.
         region: the requested region.
         box, pixels: the source of the values; None without enough readings.
     """
@@ -169,7 +134,7 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     """
     cloud = scene.cloud
     pixels = find_object(scene.frame, cloud, scene.planes, region)
-    warnings = _warnings(scene.frame, pixels)
+    warnings = (*scene.cautions, *_warnings(scene.frame, pixels))
     if len(pixels.rows) < _MIN_POINTS:
         return _unmeasured(region, pixels, warnings)
     points = surface_points(cloud, pixels)

@@ -12,6 +12,7 @@ import threading
 import weakref
 from dataclasses import dataclass, field
 
+from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry.point_cloud import Cloud, make_cloud
 from sdvlm_core.geometry.support_plane import Plane, find_support_planes
@@ -25,11 +26,13 @@ class Scene:
         frame: the RGB-D frame.
         cloud: the back-projected depth of the frame.
         planes: the horizontal surfaces of the frame, the dominant one first.
+        cautions: the frame's, and UP_UNCERTAIN if neither the frame nor a plane shows what is up.
     """
 
     frame: RgbdFrame
     cloud: Cloud
     planes: tuple[Plane, ...]
+    cautions: tuple[Caution, ...]
 
 
 @dataclass(eq=False)
@@ -58,4 +61,4 @@ def open_scene(frame: RgbdFrame) -> Scene:
             cloud = make_cloud(frame)
             entry.parts = cloud, find_support_planes(cloud)
         cloud, planes = entry.parts
-    return Scene(frame, cloud, planes)
+    return Scene(frame, cloud, planes, frame.cautions)

@@ -9,7 +9,7 @@
 `UNFIT` are the codes in `RegionMeasurement.warnings` that make a measurement unfit to act on.
 """
 
-from sdvlm_core.geometry.measure import UNFIT
+from sdvlm_core.cautions import UNFIT
 from sdvlm_ros.client.asynchronous import AsyncSpatialClient
 from sdvlm_ros.client.blocking import SpatialClient
 from sdvlm_ros.client.messages import NoMeasurement, Size, SpatialQueryFailed

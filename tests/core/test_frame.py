@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, QueryError
 from sdvlm_core.frame import (
     CameraIntrinsics,
@@ -24,7 +25,6 @@ from sdvlm_core.frame import (
     is_in_image,
     pixel_from_fraction,
     point_at,
-    read_frame,
 )
 
 CAMERA = CameraIntrinsics(fx=60.0, fy=60.0, cx=31.5, cy=23.5, width=64, height=48)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
+from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry.measure import Caution
 from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.verification import fused, lengths_agree, verify
 from tests import blocks

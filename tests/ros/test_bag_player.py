@@ -18,7 +18,9 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from sdvlm_ros.conversions import color_from_message, depth_from_message, nanoseconds, time_message
+from sdvlm_core.camera.decoding import color_from_message, depth_from_message
+from sdvlm_core.camera.messages import nanoseconds
+from sdvlm_ros.conversions import time_message
 from tests.ros.conftest import ROOT, running
 from tests.ros.peer import DEPTH, HEIGHT, INFO, RGB, WIDTH, Peer, Response, color, depth, info
 from tests.waiting import PATIENCE_S

@@ -26,19 +26,17 @@ from sdvlm_core.answer import (
     Timings,
     Verdict,
 )
+from sdvlm_core.camera.assembly import frame_from_messages
+from sdvlm_core.camera.calibration import intrinsics_from_message
+from sdvlm_core.camera.decoding import color_from_message, depth_from_message, serialized_stamp_ns
+from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros.conversions import (
     answer_message,
     camera_info_message,
-    color_from_message,
-    depth_from_message,
     duration_message,
-    frame_from_messages,
     image_message,
-    intrinsics_from_message,
-    nanoseconds,
-    serialized_stamp_ns,
 )
 
 INTRINSICS = CameraIntrinsics(60.0, 61.0, 31.5, 23.5, 64, 48)

@@ -22,12 +22,13 @@ from lifecycle_msgs.srv import ChangeState
 
 from sdvlm.msg import Region, SpatialAnswer
 from sdvlm.srv import SpatialQuery
+from sdvlm_core.camera.assembly import frame_from_messages
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.errors import ModelNotReadyError
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros import parameters
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
-from sdvlm_ros.conversions import camera_info_message, frame_from_messages, image_message
+from sdvlm_ros.conversions import camera_info_message, image_message
 from sdvlm_ros.dispatch import Dispatcher
 from sdvlm_ros.visualization import Visualization
 from tests.ros.conftest import running

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from sdvlm.msg import RegionMeasurement
-from sdvlm_core.geometry.measure import INFORMATIVE
+from sdvlm_core.cautions import INFORMATIVE
 from sdvlm_ros.client import UNFIT, NoMeasurement
 from tests.paths import ROOT
 

@@ -30,7 +30,7 @@ rosbag2 = pytest.importorskip("rosbags.rosbag2")
 from sdvlm.msg import SpatialAnswer  # noqa: E402
 from sdvlm_core import errors  # noqa: E402
 from sdvlm_core.camera import bags as core_bags  # noqa: E402
-from sdvlm_core.camera.decoding import frame_from_messages  # noqa: E402
+from sdvlm_core.camera.assembly import frame_from_messages  # noqa: E402
 from sdvlm_core.camera.messages import nanoseconds  # noqa: E402
 from sdvlm_ros import frame_buffer  # noqa: E402
 from tests import bags  # noqa: E402

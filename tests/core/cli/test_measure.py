@@ -46,7 +46,7 @@ def test_json_is_exactly_the_documented_document(files):
     result = runner.invoke(app, ["measure", *picture, *regions, "--json"])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout, parse_constant=refuse_constant)
-    assert list(document) == ["regions", "pairs"]
+    assert list(document) == ["cautions", "regions", "pairs"]
     near, far = document["regions"]
     assert list(near) == [
         "label",

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry.measure import Caution, Measured, measure, smallest_gap
+from sdvlm_core.geometry.measure import Measured, measure, smallest_gap
 from sdvlm_core.geometry.support_plane import Plane
 from sdvlm_core.geometry.upright_box import upright_box
 from tests.core.geometry.test_measure import camera, sizes, table

@@ -1,0 +1,65 @@
+"""Assembly: decoded colour, depth and calibration -> one checked RgbdFrame.
+
+The one way from a camera's data to a frame, for the node, a bag and image files: sizes, calibration
+(`calibration`) and plausibility. Does not know topics or files.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sdvlm_core.camera.calibration import intrinsics_from_message
+from sdvlm_core.camera.decoding import color_from_message, depth_from_message
+from sdvlm_core.camera.messages import nanoseconds
+from sdvlm_core.camera.protocols import AnyImage, CameraInfoLike
+from sdvlm_core.errors import DepthError, IntrinsicsError
+from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
+
+
+def frame_from_messages(color: AnyImage, depth: AnyImage | None, info: CameraInfoLike) -> RgbdFrame:
+    """One frame from its messages, with the colour image's stamp and frame_id.
+
+    Raises:
+        FrameError: colour is truncated or has an unsupported encoding.
+        DepthError: the same for depth; or its size differs from colour; or it has no reading.
+        IntrinsicsError: the camera is not calibrated, or the info is for another image size.
+    """
+    rgb = color_from_message(color)
+    metres = depth_from_message(depth) if depth is not None else None
+    intrinsics = intrinsics_from_message(info)
+    _check_registered(rgb, metres, intrinsics)
+    frame = RgbdFrame(
+        rgb=rgb,
+        depth=metres,
+        intrinsics=intrinsics,
+        stamp_ns=nanoseconds(color.header.stamp),
+        frame_id=color.header.frame_id,
+    )
+    if metres is not None and np.isnan(metres).all():
+        raise DepthError(
+            f"depth has no usable reading: all {metres.size} pixels are zero, NaN or Inf; is the "
+            "sensor covered, too close, or its depth stream off?"
+        )
+    return frame
+
+
+def _check_registered(
+    rgb: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32] | None, intrinsics: CameraIntrinsics
+) -> None:
+    """Raise an error with all three sizes unless they are equal."""
+    height, width = rgb.shape[:2]
+    color_text, info_text = f"{width}x{height}", f"{intrinsics.width}x{intrinsics.height}"
+    depth_text = color_text if depth is None else f"{depth.shape[1]}x{depth.shape[0]}"
+    if depth_text != color_text:
+        raise DepthError(
+            f"depth is {depth_text} but colour is {color_text} (and camera_info is {info_text}); "
+            "register depth to the colour camera (RealSense: align_depth.enable, OpenNI: "
+            "depth_registration)"
+        )
+    if info_text != color_text:
+        also = "" if depth is None else f" (and depth is {depth_text})"
+        raise IntrinsicsError(
+            f"camera_info is {info_text} but colour is {color_text}{also}; use the camera_info "
+            "topic of the colour image"
+        )
