@@ -1,7 +1,8 @@
 """The SdvlmError family, and the one table from an error to the code a planner receives.
 
-An error message states what is wrong, the values, and what to do. The codes are those of
-srv/SpatialQuery. Does not know the exit statuses of commands (`sdvlm_core.cli`).
+An error message states what is wrong, the values, and what to do; text from outside is in it as
+`shown`. The codes are those of srv/SpatialQuery. Does not know the exit statuses of commands
+(`sdvlm_core.cli`).
 """
 
 from __future__ import annotations
@@ -118,3 +119,16 @@ def error_code(error: Exception) -> ErrorCode:
         if isinstance(error, kind):
             return code
     return ErrorCode.UNKNOWN
+
+
+def shown(text: str, limit: int = 200) -> str:
+    r"""Text from outside, safe for a log line, a diagnostic or a reply.
+
+    Characters that are not printable (line breaks, terminal escapes, direction controls, lone
+    surrogates) become escapes such as `\n`; a text longer than `limit` characters ends in "...".
+    The work is bounded by `limit`, and `shown(shown(text)) == shown(text)`.
+    """
+    escaped = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:limit])
+    if len(text) <= limit and len(escaped) <= limit:
+        return escaped
+    return escaped[: max(0, limit - 3)] + "..."

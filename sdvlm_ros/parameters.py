@@ -21,7 +21,8 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from sdvlm_core.errors import ParameterError
+from sdvlm_core.camera.settings import RECTIFY, CameraSettings, Rectify
+from sdvlm_core.errors import ParameterError, shown
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
 from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 
@@ -33,6 +34,7 @@ CHOICES = {
     "depth_qos": QOS,
     "info_qos": QOS,
     "sensor": tuple(SENSORS),
+    "rectify": RECTIFY,
 }
 # Logits divided by a lower temperature overflow.
 MIN_TEMPERATURE = 0.01
@@ -56,6 +58,12 @@ class Settings:
     depth_qos: str
     info_qos: str
     sensor: str
+    depth_unit: float
+    rectify: Rectify
+    gravity_frame: str
+    max_pixels: int
+    max_aspect: float
+    max_regions: int
     buffer_size: int
     queue_size: int
     sync_slop: float
@@ -87,9 +95,13 @@ def _count(description: str, low: int, high: int, read_only: bool = True) -> Par
     )
 
 
-def _number(description: str, low: float, high: float) -> ParameterDescriptor:
+def _number(
+    description: str, low: float, high: float, read_only: bool = False
+) -> ParameterDescriptor:
     allowed = FloatingPointRange(from_value=low, to_value=high, step=0.0)
-    return ParameterDescriptor(description=description, floating_point_range=[allowed])
+    return ParameterDescriptor(
+        description=description, read_only=read_only, floating_point_range=[allowed]
+    )
 
 
 # Name -> (default, descriptor). A parameter that is not read-only is read for every question.
@@ -139,6 +151,40 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
         DEFAULT_SENSOR,
         _choice("sensor", "Noise model of the depth camera, for the uncertainty of measurements."),
     ),
+    "depth_unit": (
+        0.001,
+        _number(
+            "Metres per unit of 16UC1 depth; 0.0001 for D405, 0.00025 for L515, which the messages "
+            "do not state.",
+            1e-6,
+            1.0,
+            read_only=True,
+        ),
+    ),
+    "rectify": (
+        "auto",
+        _choice(
+            "rectify",
+            "Whether images with lens distortion are rectified by the node: auto = unless the "
+            "colour topic's name contains rect, always, never.",
+        ),
+    ),
+    "gravity_frame": (
+        "",
+        _fixed(
+            "TF frame whose +Z points up, such as base_link: up is looked up at each image's "
+            "stamp; empty = from the support plane and the image."
+        ),
+    ),
+    "max_pixels": (
+        40_000_000,
+        _count("Largest image, pixels; a larger one is refused by its header.", 1, 10**9),
+    ),
+    "max_aspect": (
+        8.0,
+        _number("Largest ratio of an image's sides.", 1.0, 1e6, read_only=True),
+    ),
+    "max_regions": (64, _count("Largest number of regions in a request.", 1, 1000)),
     "buffer_size": (8, _count("Undecoded messages kept for each input.", 1, 300)),
     "queue_size": (
         8,
@@ -208,7 +254,7 @@ def declare(node: Node) -> None:
 def _unknown(name: str) -> str:
     near = get_close_matches(name, PARAMETERS, 1)
     hint = f"did you mean {near[0]}?" if near else "see docs/parameters.md"
-    return f"there is no parameter {name!r}, {hint}"
+    return f"there is no parameter '{shown(name)}', {hint}"
 
 
 def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
@@ -216,7 +262,7 @@ def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
     for parameter in changed:
         choices = CHOICES.get(parameter.name)
         if choices is not None and parameter.value not in choices:
-            reason = f"{parameter.value!r} is not one of {', '.join(choices)}"
+            reason = f"'{shown(str(parameter.value))}' is not one of {', '.join(choices)}"
             return SetParametersResult(successful=False, reason=reason)
         if parameter.name == "temperature" and 0 < parameter.value < MIN_TEMPERATURE:
             reason = (
@@ -229,6 +275,16 @@ def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
 def read(node: Node) -> Settings:
     """The current values."""
     return Settings(**{name: node.get_parameter(name).value for name in PARAMETERS})
+
+
+def camera_settings(settings: Settings) -> CameraSettings:
+    """How the camera's messages become a frame."""
+    return CameraSettings(
+        depth_unit_m=settings.depth_unit,
+        rectify=settings.rectify,
+        max_pixels=settings.max_pixels,
+        max_aspect=settings.max_aspect,
+    )
 
 
 def read_generation(node: Node) -> GenerationOptions:
