@@ -13,12 +13,29 @@ from sdvlm_core.camera.calibration import intrinsics_from_message
 from sdvlm_core.camera.decoding import color_from_message, depth_from_message
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.camera.protocols import AnyImage, CameraInfoLike
+from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 
 
-def frame_from_messages(color: AnyImage, depth: AnyImage | None, info: CameraInfoLike) -> RgbdFrame:
+def frame_from_messages(
+    color: AnyImage,
+    depth: AnyImage | None,
+    info: CameraInfoLike,
+    settings: CameraSettings = DEFAULT_SETTINGS,
+    *,
+    color_topic: str = "",
+    depth_topic: str = "",
+    depth_info: CameraInfoLike | None = None,
+    up: tuple[float, float, float] | None = None,
+) -> RgbdFrame:
     """One frame from its messages, with the colour image's stamp and frame_id.
+
+    Args:
+        settings: what the messages do not say, and the limits.
+        color_topic, depth_topic: resolved names of the image topics; "" = unknown.
+        depth_info: the depth camera's info; None = unknown.
+        up: unit vector against gravity in the colour optical frame; None = unknown.
 
     Raises:
         FrameError: colour is truncated or has an unsupported encoding.
@@ -26,7 +43,7 @@ def frame_from_messages(color: AnyImage, depth: AnyImage | None, info: CameraInf
         IntrinsicsError: the camera is not calibrated, or the info is for another image size.
     """
     rgb = color_from_message(color)
-    metres = depth_from_message(depth) if depth is not None else None
+    metres = None if depth is None else depth_from_message(depth, settings)
     intrinsics = intrinsics_from_message(info)
     _check_registered(rgb, metres, intrinsics)
     frame = RgbdFrame(
@@ -35,6 +52,7 @@ def frame_from_messages(color: AnyImage, depth: AnyImage | None, info: CameraInf
         intrinsics=intrinsics,
         stamp_ns=nanoseconds(color.header.stamp),
         frame_id=color.header.frame_id,
+        up=up,
     )
     if metres is not None and np.isnan(metres).all():
         raise DepthError(

@@ -20,10 +20,9 @@ from sdvlm_core.camera.protocols import (
     CompressedImageLike,
     ImageLike,
 )
+from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
 from sdvlm_core.errors import DepthError, FrameError
 from sdvlm_core.frame import depth_in_metres
-
-_M_PER_MM = 0.001
 
 # Encoding -> (channels, indices of red, green and blue).
 _COLOR: dict[str, tuple[int, tuple[int, int, int]]] = {
@@ -84,13 +83,15 @@ def color_from_message(message: AnyImage) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., list(order)])
 
 
-def depth_from_message(message: AnyImage) -> npt.NDArray[np.float32]:
+def depth_from_message(
+    message: AnyImage, settings: CameraSettings = DEFAULT_SETTINGS
+) -> npt.NDArray[np.float32]:
     """Depth (H, W) float32 metres, NaN = no reading.
 
     In both encodings zero and negative values mean "no reading": drivers also write 0 into 32FC1.
     """
     if isinstance(message, CompressedImageLike):
-        return _decode_depth(message)
+        return _decode_depth(message, settings.depth_unit_m)
     if message.encoding not in _DEPTH:
         raise DepthError(
             f"the depth image has encoding {message.encoding!r}; supported are 16UC1 (millimetres) "
@@ -98,7 +99,7 @@ def depth_from_message(message: AnyImage) -> npt.NDArray[np.float32]:
         )
     raw = image_pixels(message, _DEPTH[message.encoding], 1, DepthError)[..., 0]
     if message.encoding == "16UC1":
-        return depth_in_metres(raw, _M_PER_MM)
+        return depth_in_metres(raw, settings.depth_unit_m)
     return _valid_metres(raw.astype(np.float32))
 
 
@@ -173,7 +174,7 @@ def _decode_color(message: CompressedImageLike) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(bgr[..., ::-1])
 
 
-def _decode_depth(message: CompressedImageLike) -> npt.NDArray[np.float32]:
+def _decode_depth(message: CompressedImageLike, unit_m: float) -> npt.NDArray[np.float32]:
     """compressedDepth: a header of 12 bytes, then a 16-bit PNG; or a 16-bit PNG alone.
 
     For 32FC1 the PNG holds quantised inverse depth: metres = A / (value - B), 0 = no reading.
@@ -197,7 +198,7 @@ def _decode_depth(message: CompressedImageLike) -> npt.NDArray[np.float32]:
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise DepthError(f"{what} contains {stored.shape} {stored.dtype}, not one 16-bit channel")
     if encoding == "16UC1":
-        return depth_in_metres(stored, _M_PER_MM)
+        return depth_in_metres(stored, unit_m)
     if bare:
         raise DepthError(f"{what} has no compressedDepth header, so it cannot be dequantised")
     _, quant_a, quant_b = _COMPRESSED_DEPTH_HEADER.unpack_from(data)

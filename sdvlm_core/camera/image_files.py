@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
 from sdvlm_core.errors import DepthError, FrameError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, depth_in_metres
 
@@ -23,6 +24,9 @@ def read_frame(
     depth_path: Path | None = None,
     intrinsics_path: Path | None = None,
     depth_scale: float = 0.001,
+    *,
+    settings: CameraSettings = DEFAULT_SETTINGS,
+    up: tuple[float, float, float] | None = None,
 ) -> RgbdFrame:
     """Read a frame from image files: an 8-bit colour image and a uint16 depth PNG.
 
@@ -47,7 +51,7 @@ def read_frame(
             )
         depth = depth_in_metres(raw, depth_scale)
     intrinsics = CameraIntrinsics.from_json(intrinsics_path) if intrinsics_path else None
-    return RgbdFrame(np.ascontiguousarray(bgr[..., ::-1]), depth, intrinsics)
+    return RgbdFrame(np.ascontiguousarray(bgr[..., ::-1]), depth, intrinsics, up=up)
 
 
 def _read_image(path: Path, flags: int, refusal: type[FrameError]) -> Array:

@@ -31,3 +31,7 @@ class CameraSettings:
     rectify: Rectify = "auto"
     max_pixels: int = 40_000_000
     max_aspect: float = 8.0
+
+
+#: What REP-118 and the usual cameras imply.
+DEFAULT_SETTINGS = CameraSettings()

@@ -25,6 +25,7 @@ class DepthNoise:
         step_square_per_m: growth of that resolution with z^2, 1 / metre.
         edge_px: pixels of a silhouette that are lost or mixed, on each side.
         scale_fraction: 1 sigma of the calibration, as a fraction of a length.
+        range_m: nearest and farthest useful reading of the sensor's data sheet, metres.
     """
 
     floor_m: float
@@ -33,6 +34,7 @@ class DepthNoise:
     step_square_per_m: float
     edge_px: float
     scale_fraction: float
+    range_m: tuple[float, float]
 
     def reading_std_dev(self, z: float) -> float:
         """Standard deviation of one reading at depth z metres, metres."""
@@ -43,11 +45,11 @@ class DepthNoise:
 #: Presets by sensor family. `edge_px` of the real ones was set so that the intervals cover the
 #: frames of benchmarks/real_frames.py; there was no frame of an azure_kinect.
 SENSORS: dict[str, DepthNoise] = {
-    "realsense": DepthNoise(0.0020, 0.0020, 0.001, 0.0005, 4.0, 0.010),
-    "kinect": DepthNoise(0.0015, 0.0015, 0.001, 0.0027, 4.0, 0.010),
-    "azure_kinect": DepthNoise(0.0020, 0.0004, 0.001, 0.0, 4.0, 0.005),
+    "realsense": DepthNoise(0.0020, 0.0020, 0.001, 0.0005, 4.0, 0.010, (0.1, 10.0)),
+    "kinect": DepthNoise(0.0015, 0.0015, 0.001, 0.0027, 4.0, 0.010, (0.4, 8.0)),
+    "azure_kinect": DepthNoise(0.0020, 0.0004, 0.001, 0.0, 4.0, 0.005, (0.25, 5.46)),
     # Its pixels have independent noise, so smoothing removes most of the scatter.
-    "simulated": DepthNoise(0.0003, 0.0005, 0.001, 0.0002, 0.6, 0.0),
+    "simulated": DepthNoise(0.0003, 0.0005, 0.001, 0.0002, 0.6, 0.0, (0.1, 10.0)),
 }
 #: The preset if the caller names none.
 DEFAULT_SENSOR = "realsense"
