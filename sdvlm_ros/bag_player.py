@@ -26,7 +26,7 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosgraph_msgs.msg import Clock as ClockMsg
 
 from sdvlm.msg import SpatialAnswer
-from sdvlm_core.camera.bags import COLOR_NAMES, DEPTH_NAMES, INFO_NAMES
+from sdvlm_core.camera.bag_topics import COLOR_NAMES, DEPTH_NAMES, INFO_NAMES
 from sdvlm_core.camera.decoding import serialized_stamp_ns
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_ros import process

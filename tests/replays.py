@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from sdvlm_core.answer import Kind, Measurement, Position, SpatialAnswer, Timings
-from sdvlm_core.camera.bags import find_topics, open_bag
+from sdvlm_core.camera.bag_topics import find_topics
+from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.replay.journal import ANSWERS, open_journal, read_entries
 from sdvlm_core.replay.outputs import write_outputs
 from sdvlm_core.replay.run import Plan, Summary, describe, run

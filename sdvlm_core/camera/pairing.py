@@ -1,8 +1,8 @@
 """Which colour, depth and camera info messages form one frame: the nearest header stamps.
 
-Shared by recorded bags (`camera.bags`) and the node's frame buffer, so that both build the same
-frames and fail with the same error text. Does not know topics, ROS, the content of a message, or
-when a frame is requested.
+Shared by recorded bags (`camera.bag_frames`) and the node's frame buffer, so that both build the
+same frames and fail with the same error text. Does not know topics, ROS, the content of a message,
+or when a frame is requested.
 """
 
 from __future__ import annotations

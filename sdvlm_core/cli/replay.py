@@ -21,7 +21,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from sdvlm_core.camera.bags import Topics, find_topics, open_bag
+from sdvlm_core.camera.bag_topics import Topics, find_topics
+from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals
 from sdvlm_core.replay.journal import ANSWERS, open_journal

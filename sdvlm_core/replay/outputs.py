@@ -12,7 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdvlm_core.camera.bags import Message, Topics, deserialize, stream
+from sdvlm_core.camera.bag_topics import Topics
+from sdvlm_core.camera.bags import Message, deserialize, stream
 from sdvlm_core.camera.decoding import color_from_message
 from sdvlm_core.errors import FrameError
 from sdvlm_core.files import atomic_directory, remove_temporaries, write_text

@@ -3,7 +3,7 @@
 Streams the bag once, asks the due questions, and appends each outcome as one line that is on the
 disk before the next question is asked. The plan follows from bag, questions and settings alone, so
 a killed run resumes after its last complete line. Does not know the format of the outputs
-(`replay.outputs`), how topics are found (`camera.bags`) or what a model is.
+(`replay.outputs`), how topics are found (`camera.bag_topics`) or what a model is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sdvlm_core import __version__
 from sdvlm_core.answer import answer_document
-from sdvlm_core.camera.bags import BagFrame, Topics, decode, frames
+from sdvlm_core.camera.bag_frames import BagFrame, decode, frames
+from sdvlm_core.camera.bag_topics import Topics
 from sdvlm_core.errors import (
     FrameError,
     QueryCanceled,

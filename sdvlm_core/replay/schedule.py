@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from sdvlm_core.camera.bags import BagFrame
+from sdvlm_core.camera.bag_frames import BagFrame
 from sdvlm_core.errors import QueryError
 from sdvlm_core.model.prompt import check_question
 

@@ -29,6 +29,7 @@ rosbag2 = pytest.importorskip("rosbags.rosbag2")
 
 from sdvlm.msg import SpatialAnswer  # noqa: E402
 from sdvlm_core import errors  # noqa: E402
+from sdvlm_core.camera import bag_frames, bag_topics, pairing  # noqa: E402
 from sdvlm_core.camera import bags as core_bags  # noqa: E402
 from sdvlm_core.camera.assembly import frame_from_messages  # noqa: E402
 from sdvlm_core.camera.messages import nanoseconds  # noqa: E402
@@ -48,8 +49,8 @@ SLOP = 30_000_000
 def looks() -> list[tuple[Any, Any]]:
     """Colour and depth (mm) of the demo's table, from a different viewpoint in each frame."""
     with core_bags.open_bag(ROOT / "demo" / "table") as reader:
-        topics = core_bags.find_topics(reader)
-        frame = core_bags.decode(next(core_bags.frames(reader, topics, SLOP)))
+        topics = bag_topics.find_topics(reader)
+        frame = bag_frames.decode(next(bag_frames.frames(reader, topics, SLOP)))
     assert frame.depth is not None
     millimetres = np.nan_to_num(frame.depth * 1000).round().astype(np.uint16)
     return [
@@ -207,17 +208,17 @@ def test_a_bag_is_paired_as_the_node_pairs(
 ) -> None:
     """Stamps may differ by more than the slop, and messages may be missing."""
     buffer = frame_buffer.FrameBuffer(100, SLOP, lambda kind: "offered")
-    messages: list[tuple[core_bags.Input, core_bags.Stamped]] = []
-    absent = {core_bags.Input.DEPTH: no_depth, core_bags.Input.INFO: no_info}
+    messages: list[tuple[pairing.Input, pairing.StampedMessage]] = []
+    absent = {pairing.Input.DEPTH: no_depth, pairing.Input.INFO: no_info}
     for number, offsets in enumerate(frames):
-        for kind, offset in zip(core_bags.Input, offsets, strict=True):
+        for kind, offset in zip(pairing.Input, offsets, strict=True):
             if number in absent.get(kind, ()):
                 continue
             stamp_ns = START_NS + number * bags.PERIOD_NS + offset
             name = f"{kind.value} {number}".encode()
-            messages.append((kind, core_bags.BagMessage(stamp_ns, name, stamp_ns, "")))
+            messages.append((kind, bag_frames.BagMessage(stamp_ns, name, stamp_ns, "")))
             buffer.add(frame_buffer.Input(kind.value), stamp_ns, name)
-    for frame in core_bags.pair(messages, SLOP):
+    for frame in bag_frames.pair(messages, SLOP):
         partners = frame.depth and frame.info and (frame.depth.data, frame.info.data)
         code = frame.refusal and int(errors.error_code(frame.refusal))
         assert (partners, code) == paired_live(buffer, frame.color.stamp_ns)
@@ -240,4 +241,4 @@ def test_codes_in_files_are_those_of_the_service() -> None:
 
 
 def test_the_inputs_have_the_same_names() -> None:
-    assert {kind.value for kind in core_bags.Input} == {kind.value for kind in frame_buffer.Input}
+    assert {kind.value for kind in pairing.Input} == {kind.value for kind in frame_buffer.Input}

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sdvlm_core.camera.bags import decode, find_topics, frames, open_bag
+from sdvlm_core.camera.bag_frames import decode, frames
+from sdvlm_core.camera.bag_topics import find_topics
+from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.errors import BagError
 from tests import bags
 from tests.bags import CAMERA_INFO, DEPTH, IMAGE, INFO, PERIOD_NS, RGB, START_NS
@@ -245,7 +247,9 @@ def test_a_bag_is_streamed_not_loaded_into_memory(tmp_path: Path) -> None:
     )
     code = (
         "import resource, sys\nfrom pathlib import Path\n"
-        "from sdvlm_core.camera.bags import find_topics, frames, open_bag\n"
+        "from sdvlm_core.camera.bag_frames import frames\n"
+        "from sdvlm_core.camera.bag_topics import find_topics\n"
+        "from sdvlm_core.camera.bags import open_bag\n"
         f"with open_bag(Path({str(bag)!r})) as reader:\n"
         "    topics = find_topics(reader)\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

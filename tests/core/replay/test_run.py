@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sdvlm_core.camera.bags import find_topics, open_bag
+from sdvlm_core.camera.bag_topics import find_topics
+from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.errors import ReplayError
 from sdvlm_core.replay.journal import ANSWERS, open_journal
 from sdvlm_core.replay.run import Plan, describe
