@@ -53,6 +53,7 @@ def ask(
     depth: Annotated[Path | None, typer.Option(help=options.DEPTH_HELP)] = None,
     intrinsics: Annotated[Path | None, typer.Option(help=options.INTRINSICS_HELP)] = None,
     depth_scale: options.DepthScale = 0.001,
+    up: options.Up = None,
     model: options.Model = "nano",
     estimate_depth: Annotated[
         str | None,
@@ -89,13 +90,13 @@ def ask(
         --region box=210,140,420,380
     """
     options.check_sensor(sensor)
-    regions = options.parse_regions(region, point)
+    regions, upward = options.parse_regions(region, point), options.parse_up(up)
     if depth is not None and estimate_depth is not None:
         raise typer.BadParameter("give --depth or --estimate-depth, not both")
     with refusals(as_json):
         # Keeps prints of libraries out of the JSON on stdout.
         with redirect_stdout(sys.stderr):
-            frame = read_frame(rgb, depth, intrinsics, depth_scale)
+            frame = read_frame(rgb, depth, intrinsics, depth_scale, up=upward)
             from sdvlm_core.engine import LoadOptions, load_engine
 
             engine = load_engine(

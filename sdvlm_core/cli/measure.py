@@ -34,6 +34,7 @@ def measure(
     region: options.Boxes = None,
     point: options.Points = None,
     depth_scale: options.DepthScale = 0.001,
+    up: options.Up = None,
     sensor: options.Sensor = "realsense",
     draw: Annotated[
         Path | None, typer.Option(help="Write the image with all measurements drawn.")
@@ -55,13 +56,13 @@ def measure(
     from sdvlm_core.geometry.scene import open_scene
 
     options.check_sensor(sensor)
-    regions = options.parse_regions(region, point)
+    regions, upward = options.parse_regions(region, point), options.parse_up(up)
     if not regions:
         raise typer.BadParameter(
             "give at least one --region LABEL=x1,y1,x2,y2 or --point LABEL=u,v"
         )
     with refusals(as_json):
-        scene = open_scene(read_frame(rgb, depth, intrinsics, depth_scale))
+        scene = open_scene(read_frame(rgb, depth, intrinsics, depth_scale, up=upward))
         found, pairs = measure_in(scene, regions, sensor)
         if draw is not None:
             _write_drawing(draw, scene, found, pairs)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sdvlm_core.errors import SdvlmError
+from sdvlm_core.errors import SdvlmError, shown
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.sensor_noise import SENSORS
 
@@ -35,6 +35,14 @@ Sensor = Annotated[
     str, typer.Option(help="The depth camera: realsense, kinect, azure_kinect or simulated.")
 ]
 
+Up = Annotated[
+    str | None,
+    typer.Option(
+        help="x,y,z: the direction against gravity in the optical frame (x right, y down, "
+        "z forward); 0,-0.7,-0.7 = a camera that looks down at 45 degrees.",
+    ),
+]
+
 DEPTH_HELP = "Depth of the same pixels: uint16 PNG, 0 = no reading."
 INTRINSICS_HELP = 'JSON with "fx", "fy", "cx", "cy", "width", "height".'
 
@@ -43,6 +51,26 @@ def check_sensor(name: str) -> None:
     """Raises typer.BadParameter for a sensor without a preset."""
     if name not in SENSORS:
         raise typer.BadParameter(f"--sensor is one of {', '.join(SENSORS)}, not {name!r}")
+
+
+def parse_up(text: str | None) -> tuple[float, float, float] | None:
+    """The unit vector of --up; None if it was not given.
+
+    Raises:
+        typer.BadParameter: not three finite numbers, or all three are 0.
+    """
+    if text is None:
+        return None
+    try:
+        x, y, z = (float(value) for value in text.split(","))
+    except ValueError:
+        x = y = z = math.nan
+    size = math.hypot(x, y, z)
+    if not (math.isfinite(size) and size > 0):
+        raise typer.BadParameter(
+            f"--up is x,y,z, three finite numbers that are not all 0, not {shown(text)!r}"
+        )
+    return x / size, y / size, z / size
 
 
 def parse_regions(boxes: list[str] | None, points: list[str] | None) -> list[Region]:
