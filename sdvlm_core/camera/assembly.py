@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.camera.calibration import intrinsics_from_message
+from sdvlm_core.camera.calibration import calibration_from_message, image_projection
 from sdvlm_core.camera.decoding import color_from_message, depth_from_message
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.camera.protocols import AnyImage, CameraInfoLike
@@ -44,7 +44,9 @@ def frame_from_messages(
     """
     rgb = color_from_message(color)
     metres = None if depth is None else depth_from_message(depth, settings)
-    intrinsics = intrinsics_from_message(info)
+    calibration = calibration_from_message(info)
+    projection = image_projection(color_topic, calibration, settings)
+    intrinsics = calibration.intrinsics(projection)
     _check_registered(rgb, metres, intrinsics)
     frame = RgbdFrame(
         rgb=rgb,

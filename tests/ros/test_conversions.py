@@ -27,7 +27,7 @@ from sdvlm_core.answer import (
     Verdict,
 )
 from sdvlm_core.camera.assembly import frame_from_messages
-from sdvlm_core.camera.calibration import intrinsics_from_message
+from sdvlm_core.camera.calibration import Projection, calibration_from_message
 from sdvlm_core.camera.decoding import color_from_message, depth_from_message, serialized_stamp_ns
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError
@@ -218,11 +218,11 @@ def test_no_input_bytes_crash_the_decoders(data: bytes) -> None:
 
 def test_intrinsics_are_those_of_the_rectified_image_if_available() -> None:
     message = camera_info_message(INTRINSICS)
-    assert intrinsics_from_message(message) == INTRINSICS
+    assert calibration_from_message(message).intrinsics(Projection.RECTIFIED) == INTRINSICS
     message.k[0] = 99.0
-    assert intrinsics_from_message(message).fx == 60.0
+    assert calibration_from_message(message).intrinsics(Projection.RECTIFIED).fx == 60.0
     message.p = [0.0] * 12
-    assert intrinsics_from_message(message).fx == 99.0
+    assert calibration_from_message(message).intrinsics(Projection.RECTIFIED).fx == 99.0
 
 
 def test_binning_and_region_of_interest_move_the_intrinsics() -> None:
@@ -230,7 +230,7 @@ def test_binning_and_region_of_interest_move_the_intrinsics() -> None:
     message.binning_x = message.binning_y = 2
     message.roi.x_offset, message.roi.y_offset = 8, 4
     message.roi.width, message.roi.height = 32, 24
-    intrinsics = intrinsics_from_message(message)
+    intrinsics = calibration_from_message(message).intrinsics(Projection.RECTIFIED)
     assert (intrinsics.width, intrinsics.height) == (16, 12)
     assert (intrinsics.fx, intrinsics.fy) == (30.0, 30.5)
     assert (intrinsics.cx, intrinsics.cy) == (11.75, 9.75)
@@ -240,7 +240,7 @@ def test_an_uncalibrated_camera_is_refused() -> None:
     message = camera_info_message(INTRINSICS)
     message.k, message.p = [0.0] * 9, [0.0] * 12
     with pytest.raises(IntrinsicsError, match="not calibrated"):
-        intrinsics_from_message(message)
+        calibration_from_message(message).intrinsics(Projection.RECTIFIED)
 
 
 def messages(depth: npt.NDArray, stamp_ns: int = 5):
