@@ -19,6 +19,7 @@ from sdvlm_core.camera.pairing import (
     StampedMessage,
     missing_partner,
     nearest,
+    partner,
 )
 from sdvlm_core.errors import FrameError, StaleFrameError
 
@@ -193,7 +194,9 @@ class FrameBuffer:
             self.peek()
         except FrameError as error:
             return str(error)
-        silent = [kind for kind in self.inputs if (self.silence(kind) or 0.0) > silence_s]
+        # A camera_info may be published only once.
+        streams = [kind for kind in self.inputs if kind is not Input.INFO]
+        silent = [kind for kind in streams if (self.silence(kind) or 0.0) > silence_s]
         described = "; ".join(self.describe(kind) for kind in silent)
         return f"has the driver stopped? {described}" if silent else ""
 
@@ -209,13 +212,15 @@ class FrameBuffer:
 
     def _pair(self, color: BufferedMessage) -> tuple[int, RawFrame] | None:
         """(sum of the stamp differences, frame) of a colour image; None = incomplete."""
-        info = nearest(self._rings[Input.INFO], color.stamp_ns, self.slop_ns)
+        info = partner(Input.INFO, self._rings[Input.INFO], color.stamp_ns, self.slop_ns)
         if info is None:
             return None
         difference_ns = abs(info.stamp_ns - color.stamp_ns)
+        if difference_ns > self.slop_ns:  # static: it says nothing about which image is complete
+            difference_ns = 0
         if Input.DEPTH not in self.inputs:
             return difference_ns, RawFrame(color, None, info)
-        depth = nearest(self._rings[Input.DEPTH], color.stamp_ns, self.slop_ns)
+        depth = partner(Input.DEPTH, self._rings[Input.DEPTH], color.stamp_ns, self.slop_ns)
         if depth is None:
             return None
         difference_ns += abs(depth.stamp_ns - color.stamp_ns)
@@ -241,7 +246,7 @@ class FrameBuffer:
             ring = self._rings[kind]
             if not ring:
                 return error(self._missing(kind))
-            if nearest(ring, color.stamp_ns, self.slop_ns) is None:
+            if partner(kind, ring, color.stamp_ns, self.slop_ns) is None:
                 reason = missing_partner(kind, ring, color.stamp_ns, self.slop_ns, _SLOP_OPTION)
                 return error(f"{reason}. {self.describe(kind)}")
         return NoImageError(f"the colour image of stamp {color.stamp_ns} is incomplete")

@@ -21,6 +21,7 @@ from sdvlm_core.camera.pairing import (
     StampedMessage,
     missing_partner,
     nearest,
+    partner,
 )
 from sdvlm_core.errors import (
     DepthError,
@@ -139,7 +140,9 @@ def _complete(index: int, color: BagMessage, buffers: _Buffers, slop_ns: int) ->
             "does not set it"
         )
         return BagFrame(index, color, refusal=StaleFrameError(reason))
-    found = {kind: nearest(buffer, color.stamp_ns, slop_ns) for kind, buffer in buffers.items()}
+    found = {
+        kind: partner(kind, buffer, color.stamp_ns, slop_ns) for kind, buffer in buffers.items()
+    }
     for kind, error in PARTNER_ERRORS.items():
         if kind in found and found[kind] is None:
             reason = missing_partner(kind, buffers[kind], color.stamp_ns, slop_ns, _SLOP_OPTION)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
@@ -27,9 +28,15 @@ def color(stamp_ns: int, encoding: str = "rgb8") -> Image:
     return image_message(np.full((HEIGHT, WIDTH, 3), 90, np.uint8), encoding, stamp_ns, "optical")
 
 
+def plausible_metres(metres: float = 1.5) -> npt.NDArray[np.float32]:
+    """A wall with a step of 1 mm from row to row: equal readings would be a caution."""
+    rows = np.float32(metres) + np.arange(HEIGHT, dtype=np.float32)[:, None] / 1000
+    return np.repeat(rows, WIDTH, axis=1)
+
+
 def depth(stamp_ns: int, metres: float = 1.5) -> Image:
-    """A flat 32FC1 depth image."""
-    pixels = np.full((HEIGHT, WIDTH), metres, np.float32)
+    """A 32FC1 depth image of a wall; 0 or NaN = no reading anywhere."""
+    pixels = plausible_metres(metres) if metres else np.zeros((HEIGHT, WIDTH), np.float32)
     return image_message(pixels, "32FC1", stamp_ns, "optical")
 
 
@@ -113,9 +120,10 @@ class Peer:
 
 def frame(stamp_ns: int, **replaced: Any) -> dict[str, Any]:
     """Messages of a valid frame by topic; rgb, depth, info replace a message, None omits it."""
+    # The info first: until it arrives, the image is complete with the info of an earlier frame.
     messages = {
+        INFO: replaced.get("info", info(stamp_ns)),
         RGB: replaced.get("rgb", color(stamp_ns)),
         DEPTH: replaced.get("depth", depth(stamp_ns)),
-        INFO: replaced.get("info", info(stamp_ns)),
     }
     return {topic: message for topic, message in messages.items() if message is not None}

@@ -235,11 +235,10 @@ def test_whatever_arrives_a_frame_is_within_the_slop_or_refused(
     for kind, stamp in arrivals:
         buffer.add(kind, stamp * MS, b"")
     try:
-        color, depth, info = stamps_ms(buffer.newest())
+        color, depth, _ = stamps_ms(buffer.newest())
     except (NoImageError, DepthError, IntrinsicsError):
         return
     assert abs(depth - color) <= slop_ms
-    assert abs(info - color) <= slop_ms
 
 
 def frame_at(stamp_ns: int) -> RawFrame:
@@ -267,6 +266,20 @@ def test_without_a_depth_input_a_frame_is_complete_without_depth(clock: Clock) -
     buffer = FrameBuffer(4, 30 * MS, lambda kind: "", inputs, clock)
     add(buffer, 0, *inputs)
     assert buffer.newest().depth is None
-    add(buffer, 100, Input.COLOR)
-    with pytest.raises(IntrinsicsError, match=r"nearest is 0\.100 s away"):
-        buffer.at(100 * MS)
+    empty = FrameBuffer(4, 30 * MS, lambda kind: "", inputs, clock)
+    add(empty, 100, Input.COLOR)
+    with pytest.raises(IntrinsicsError, match=r"no camera_info message"):
+        empty.at(100 * MS)
+
+
+@pytest.mark.parametrize("info_stamp_ms", [0, 100_000], ids=["no stamp", "5 s old"])
+def test_a_camera_info_without_a_stamp_or_latched_once_belongs_to_every_image(
+    buffer: FrameBuffer, clock: Clock, info_stamp_ms: int
+) -> None:
+    add(buffer, info_stamp_ms, Input.INFO)
+    clock.now += 5.0
+    for stamp in (105_000, 105_033):
+        add(buffer, stamp, Input.COLOR, Input.DEPTH)
+    assert stamps_ms(buffer.newest()) == (105_033, 105_033, info_stamp_ms)
+    assert stamps_ms(buffer.at(105_000 * MS)) == (105_000, 105_000, info_stamp_ms)
+    assert buffer.problem(2.0) == "", "a camera_info may be published once"

@@ -145,12 +145,6 @@ BAD = {
         "BAD_CAMERA_INFO",
         "640x480",
     ),
-    "no camera info near the image": (
-        "info",
-        lambda t: None,
-        "BAD_CAMERA_INFO",
-        "no camera_info within",
-    ),
     "no depth near the image": ("depth", lambda t: None, "BAD_DEPTH", "no depth within"),
 }
 

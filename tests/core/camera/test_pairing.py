@@ -12,6 +12,7 @@ from sdvlm_core.camera.pairing import (
     StampedMessage,
     missing_partner,
     nearest,
+    partner,
 )
 from sdvlm_core.errors import ErrorCode, error_code
 
@@ -43,9 +44,40 @@ def test_the_newer_of_two_messages_with_equal_stamps_is_used() -> None:
     assert found.data == b"1"
 
 
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=20), st.integers(0, 10**9))
+def test_every_image_has_a_camera_info_once_one_has_arrived(
+    stamps_ns: list[int], stamp_ns: int
+) -> None:
+    messages = at(*stamps_ns)
+    found = partner(Input.INFO, messages, stamp_ns, SLOP_NS)
+    assert found is nearest(messages, stamp_ns, 10**9)
+    close = nearest(messages, stamp_ns, SLOP_NS)
+    assert partner(Input.DEPTH, messages, stamp_ns, SLOP_NS) is close
+
+
+def test_without_any_camera_info_no_image_has_one() -> None:
+    assert partner(Input.INFO, at(), 5, SLOP_NS) is None
+
+
+BOOT_NS = 1_700_000_000 * 10**9
+
+
+@pytest.mark.parametrize(("offset_s", "side"), [(-78_643_199, "before"), (78_643_199, "after")])
+def test_depth_stamped_by_another_clock_is_reported_with_the_difference(
+    offset_s: int, side: str
+) -> None:
+    depth = at(BOOT_NS + offset_s * 10**9)
+    text = missing_partner(Input.DEPTH, depth, BOOT_NS, SLOP_NS, "--sync-slop")
+    assert "the clocks differ: the nearest stamp of depth is 78643199 s " + side in text
+
+
 @pytest.mark.parametrize(
     ("stamps_ns", "reason"),
-    [((), "none arrived"), ((0, 400_000_000), "the nearest is 0.100 s away")],
+    [
+        ((), "none arrived"),
+        ((0, 400_000_000), "the nearest is 0.100 s away"),
+        ((540_000_000,), "the nearest is 0.040 s away"),
+    ],
 )
 def test_a_missing_message_is_reported_with_slop_option_and_distance(
     stamps_ns: tuple[int, ...], reason: str
