@@ -84,9 +84,11 @@ test-wheel: setup
 	build/wheel/venv/bin/$(PIP_INSTALL) build/wheel/sdvlm_python-*.whl
 	cd build/wheel; venv/bin/python -I ../../tests/packaging/check_installation.py
 
-# Minutes of questions against a camera's stream: finds leaks and growing latency.
+# Minutes of questions against a camera's stream: finds leaks and growing latency. Then malformed
+# messages and requests: finds crashes, hangs and errors without a reason.
 soak: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/soak.py
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/fuzz_node.py
 
 lint: setup
 	$(VENV)/bin/ruff check .
