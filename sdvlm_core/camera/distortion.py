@@ -106,6 +106,28 @@ def distort(lens: Lens, slopes: Slopes) -> Slopes:
     return seen
 
 
+def raw_pixels(lens: Lens, target: CameraIntrinsics, rows: slice) -> npt.NDArray[np.float32]:
+    """Pixels of the raw image (h, W, 2) that show what some rows of a rectified image show.
+
+    Far outside of the image where it does not show a ray, see `distort`.
+    """
+    import cv2
+
+    size = (target.width, rows.stop - rows.start)
+    to = np.array([[target.fx, 0, target.cx], [0, target.fy, target.cy - rows.start], [0, 0, 1]])
+    k = lens.intrinsics
+    of = np.array([[k.fx, 0, k.cx], [0, k.fy, k.cy], [0, 0, 1]])
+    d = np.array(lens.coefficients)
+    fisheye = _MODELS[lens.model][0] == "fisheye"
+    make = cv2.fisheye.initUndistortRectifyMap if fisheye else cv2.initUndistortRectifyMap
+    maps = np.stack(make(of, d, np.eye(3), to, size, cv2.CV_32FC1), axis=-1)
+    x, y = target.ray_slopes()
+    square = (x**2)[None, :] + (y[rows] ** 2)[:, None]
+    folded = square >= _monotone_radius(lens.model, lens.coefficients) ** 2
+    maps[folded | ~np.isfinite(maps).all(axis=-1)] = -1e6
+    return maps
+
+
 def undistort(lens: Lens, seen: Slopes) -> Slopes:
     """Slopes (N, 2) in the raw image -> slopes of the rays; NaN where the image shows none.
 
