@@ -154,7 +154,7 @@ class RgbdFrame:
         up: unit vector against gravity in the optical frame; None = unknown.
         cautions: what the camera's data made doubtful; every answer and measurement carries them.
         lens: the raw image's projection, if the frame was rectified here: callers' pixels are then
-            pixels of the raw image (`camera.calibration.rectified_regions`).
+            pixels of the raw image (`camera.rectification.rectified_regions`).
 
     Raises:
         FrameError: rgb is not (H, W, 3) uint8, depth_source is unknown, or up is no direction.
