@@ -1,4 +1,4 @@
-"""Atomic writes of files and directories, strict reading of JSON objects, and content hashes.
+"""Atomic writes of files and directories, bounded reading of JSON and YAML, and content hashes.
 
 A reader never finds an incomplete file: content is written under a temporary name next to the
 target, which then replaces the target in one step. Does not know what the files mean.
@@ -15,7 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sdvlm_core.errors import shown
+
 _CHUNK_BYTES = 1 << 24
+# A YAML file of a few bytes can expand to gigabytes by aliases; nesting is limited by the stack.
+_MAX_YAML_BYTES = 8 << 20
+_MAX_YAML_NODES = 500_000
+_MAX_YAML_DEPTH = 50
 
 
 def read_json(path: Path, refusal: type[Exception] = ValueError) -> dict[str, Any]:
@@ -26,11 +32,63 @@ def read_json(path: Path, refusal: type[Exception] = ValueError) -> dict[str, An
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise refusal(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict):
         raise refusal(f"{path} must hold one JSON object, found {type(values).__name__}")
     return values
+
+
+def read_yaml(path: Path, refusal: type[Exception] = ValueError) -> Any:
+    """Read one YAML document of at most 8 MiB, 50 levels, and 500,000 values with aliases expanded.
+
+    Raises:
+        refusal: the file is unreadable, not YAML, or too large. The message names the file.
+    """
+    try:
+        if path.stat().st_size > _MAX_YAML_BYTES:
+            raise ValueError(
+                f"{path.stat().st_size} bytes, more than the limit of {_MAX_YAML_BYTES}"
+            )
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    # PyYAML raises any type of error for a value that does not fit its tag, e.g. `!!int x`.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise refusal(f"cannot read {path}: {shown(reason)}") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """The YAML document in a text; bounded as `read_yaml`.
+
+    Raises:
+        Exception: the text is not YAML, or too large. PyYAML does not limit the types.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    sizes: dict[str | None, int] = {}  # anchor -> its number of values, with aliases expanded
+    outer: list[tuple[str | None, int]] = []  # of each open collection: anchor, count before it
+    count = 0
+    # The events come without recursion and without expansion, so they can be counted first.
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            outer.append((event.anchor, count))
+            count += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = outer.pop()
+            sizes[anchor] = count - before
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise ValueError(f"the alias {event.anchor!r} has no value before it")
+            count += sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            sizes[event.anchor] = 1
+            count += 1
+        if len(outer) > _MAX_YAML_DEPTH:
+            raise ValueError(f"nested more than {_MAX_YAML_DEPTH} levels deep")
+        if count > _MAX_YAML_NODES:
+            raise ValueError(f"more than {_MAX_YAML_NODES} values")
+    return yaml.load(text, Loader=loader)
 
 
 def temporary_path(path: Path) -> Path:

@@ -7,12 +7,13 @@ as a stream. Does not know what the messages are for (`camera.bag_topics`, `came
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sdvlm_core.errors import BagError, FrameError
+from sdvlm_core.camera.bag_files import examine, repair_hint
+from sdvlm_core.errors import BagError, FrameError, shown
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -28,26 +29,29 @@ def open_bag(path: Path) -> Iterator[Reader]:
     """Open a bag for reading: the directory with metadata.yaml, or one .mcap or .db3 file.
 
     Raises:
-        BagError: the bag cannot be read.
+        BagError: the bag cannot be read, is empty, or expands to more than the limits; says what
+            the file is and what to do.
     """
-    from rosbags.rosbag2 import Reader
+    from sdvlm_core.camera.bag_reader import opened
 
-    if not path.exists():
-        raise BagError(f"{path} does not exist")
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
-        raise BagError(
-            f"{path} is not the directory of a ROS 2 bag: it has no metadata.yaml "
-            "(`ros2 bag reindex` writes one)"
-        )
-    try:
-        reader = Reader(path)
-        reader.open()
-    except Exception as error:  # the type depends on which part of the file is damaged
-        raise BagError(f"{path} cannot be read: {error}") from error
-    try:
+    layout = examine(path)
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(opened(path, layout))
+        except BagError:
+            raise
+        except Exception as error:  # the type depends on which part of the file is damaged
+            raise BagError(f"{path} cannot be read: {_reason(error)}{repair_hint(path)}") from error
+        if not reader.message_count:
+            raise BagError(
+                f"{path} has no messages: nothing was recorded, or the recording was interrupted "
+                f"(then: ros2 bag reindex {path})"
+            )
         yield reader
-    finally:
-        reader.close()
+
+
+def _reason(error: Exception) -> str:
+    return shown(" ".join(str(error).split()) or type(error).__name__)
 
 
 def stream(
@@ -62,8 +66,11 @@ def stream(
     try:
         if chosen:  # rosbags reads every topic if the list is empty
             yield from reader.messages(chosen)
+    except BagError:
+        raise
     except Exception as error:  # the type depends on the damaged part, as in `open_bag`
-        raise BagError(f"{reader.path} cannot be read further: {error}") from error
+        hint = repair_hint(Path(str(reader.path)))
+        raise BagError(f"{reader.path} cannot be read further: {_reason(error)}{hint}") from error
 
 
 def deserialize(data: bytes | memoryview, msgtype: str) -> Message:
