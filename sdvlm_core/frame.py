@@ -27,6 +27,9 @@ _HALF_WINDOW_FRACTION = 0.01
 _MIN_HALF_WINDOW_PX = 2
 _MIN_VALID_PX = 3  # one or two readings in a hole are noise
 
+# Drivers write the largest value of 16 bits where the sensor is saturated.
+_SATURATED = 65535
+
 DepthSource = Literal["sensor", "estimated_metric", "estimated_relative"]
 DEPTH_SOURCES: tuple[DepthSource, ...] = ("sensor", "estimated_metric", "estimated_relative")
 
@@ -153,6 +156,8 @@ class RgbdFrame:
             values are not metres).
         up: unit vector against gravity in the optical frame; None = unknown.
         cautions: what the camera's data made doubtful; every answer and measurement carries them.
+        reasons: why, for people: the values that were found and what to set. At least one for each
+            of `cautions`.
         lens: the raw image's projection, if the frame was rectified here: callers' pixels are then
             pixels of the raw image (`camera.rectification.rectified_regions`).
 
@@ -170,6 +175,7 @@ class RgbdFrame:
     depth_source: DepthSource = "sensor"
     up: tuple[float, float, float] | None = None
     cautions: tuple[Caution, ...] = ()
+    reasons: tuple[str, ...] = ()
     lens: Lens | None = None
 
     def __post_init__(self) -> None:
@@ -256,9 +262,12 @@ def point_at(frame: RgbdFrame, u: float, v: float) -> Position | None:
 
 
 def depth_in_metres(raw: Array, scale: float) -> npt.NDArray[np.float32]:
-    """Integer depth readings (H, W) x `scale` -> float32 metres, 0 -> NaN (no reading)."""
+    """Unsigned depth readings (H, W) x `scale` -> float32 metres.
+
+    0 and, of 16 bits, the largest value, which drivers write for saturation, are no reading: NaN.
+    """
     depth = np.multiply(raw, np.float32(scale), dtype=np.float32)
-    depth[raw == 0] = np.nan
+    depth[(raw == 0) | (raw == _SATURATED)] = np.nan
     return depth
 
 

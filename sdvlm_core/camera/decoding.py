@@ -34,6 +34,10 @@ _COLOR: dict[str, tuple[int, tuple[int, int, int]]] = {
 }
 _DEPTH: dict[str, npt.DTypeLike] = {"16UC1": np.uint16, "32FC1": np.float32}
 
+# A 32FC1 value from here on is no distance but a code for "no reading": FLT_MAX, 1e30, Inf. Smaller
+# values stay readings, so that millimetres in 32FC1 are found by their median.
+_NO_READING_M = 1e6
+
 _COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")  # format, depthQuantA, depthQuantB
 _PNG_MAGIC = b"\x89PNG"
 
@@ -88,7 +92,8 @@ def depth_from_message(
 ) -> npt.NDArray[np.float32]:
     """Depth (H, W) float32 metres, NaN = no reading.
 
-    In both encodings zero and negative values mean "no reading": drivers also write 0 into 32FC1.
+    Zero, negative values and the codes of saturation (65535 of 16UC1; 1e6 m and more, FLT_MAX or
+    Inf of 32FC1) mean "no reading".
     """
     if isinstance(message, CompressedImageLike):
         return _decode_depth(message, settings.depth_unit_m)
@@ -141,9 +146,9 @@ def image_pixels(
 
 
 def _valid_metres(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """In place: every value that is not finite and positive becomes NaN."""
+    """In place: every value that is not positive, or a code for "too far", becomes NaN."""
     with np.errstate(invalid="ignore"):
-        depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
+        depth[~((depth > 0) & (depth < _NO_READING_M))] = np.nan
     return depth
 
 

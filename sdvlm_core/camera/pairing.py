@@ -2,9 +2,11 @@
 
 Depth belongs to a colour image only within the slop. A camera_info is static data: the nearest one
 belongs to an image however far it is, because some drivers leave its stamp 0, latch it once, or
-publish it less often. Its size is checked when the frame is assembled. Shared by recorded bags
-(`camera.bag_frames`) and the node's frame buffer, so that both build the same frames and fail with
-the same error text. Does not know topics, ROS, the content of a message, or when a frame is requested.
+publish it less often. Its size is checked when the frame is assembled.
+
+Shared by recorded bags (`camera.bag_frames`) and the node's frame buffer, so that both build the
+same frames and fail with the same error text. Does not know topics, ROS, the content of a message,
+or when a frame is requested.
 """
 
 from __future__ import annotations
