@@ -23,6 +23,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import QueryCanceled, QueryTimeout
 from sdvlm_core.frame import Region, RgbdFrame
@@ -271,7 +272,12 @@ class QuestionRequest:
         self, answer: SpatialAnswer, sensor: str, session: FrameSession, control: Control
     ) -> SpatialAnswer:
         answer, checks = verify(
-            session, answer, self.regions, sensor, control.deadline, control.canceled
+            session,
+            answer,
+            rectified_regions(session.frame, self.regions),
+            sensor,
+            control.deadline,
+            control.canceled,
         )
         self.on_checks(session.frame, checks)
         return answer
@@ -308,6 +314,7 @@ class RegionRequest:
     def run(self, opened: Opened, control: Control) -> Iterator[RegionMeasurements]:
         """One result for all regions. A FrameSession supplies the depth that it estimated."""
         scene = open_scene(opened.frame)
-        found, pairs = measure_in(scene, self.regions, self.sensor)
+        regions = rectified_regions(scene.frame, self.regions)
+        found, pairs = measure_in(scene, regions, self.sensor)
         self.on_measured(scene.frame, found, pairs)
         yield RegionMeasurements(found, pairs, scene.cautions)

@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from sdvlm_core.answer import UNITS, Measurement, SpatialAnswer, Status, answer_document
 from sdvlm_core.camera.image_files import read_frame
+from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals, stderr_console
 from sdvlm_core.frame import Region
@@ -116,6 +117,7 @@ def _answer(
     from sdvlm_core.geometry.scene import open_scene
     from sdvlm_core.verification import verify as verify_answer
 
+    regions = rectified_regions(session.frame, regions)
     # Measured before the question, which may take a minute, so that an invalid region fails at
     # once.
     measured = None

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from sdvlm_core.answer import without_nan
 from sdvlm_core.camera.image_files import read_frame
+from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals
 from sdvlm_core.errors import QueryError
@@ -63,7 +64,7 @@ def measure(
         )
     with refusals(as_json):
         scene = open_scene(read_frame(rgb, depth, intrinsics, depth_scale, up=upward))
-        found, pairs = measure_in(scene, regions, sensor)
+        found, pairs = measure_in(scene, rectified_regions(scene.frame, regions), sensor)
         if draw is not None:
             _write_drawing(draw, scene, found, pairs)
         if as_json:
