@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sdvlm_core.answer import Kind, Measurement, Position, SpatialAnswer, Timings
+from sdvlm_core.camera.bag_frames import BagCamera
 from sdvlm_core.camera.bag_topics import find_topics
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.replay.journal import ANSWERS, open_journal, read_entries
@@ -51,6 +52,7 @@ class PixelEngine:
             positions=(Position("it", 0.1, -0.2, metres),),
             model_id="pixels",
             depth_source="sensor",
+            cautions=frame.cautions,
             timings=Timings(decode=time.perf_counter() % 1),
         )
 
@@ -69,7 +71,11 @@ def replay(
     with open_bag(bag) as reader:
         topics = find_topics(reader)
         plan = Plan(
-            topics, questions or (HEIGHT,), SLOP_NS, round(max_age * SECOND_NS), {"name": "p"}
+            BagCamera(topics),
+            questions or (HEIGHT,),
+            SLOP_NS,
+            round(max_age * SECOND_NS),
+            {"name": "p"},
         )
         with open_journal(out, describe(reader, plan)) as journal:
             summary = run(

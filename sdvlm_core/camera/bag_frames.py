@@ -8,38 +8,45 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sdvlm_core.camera.assembly import frame_from_messages
-from sdvlm_core.camera.bag_topics import Topics
+from sdvlm_core.camera.bag_topics import Topics, find_topics
+from sdvlm_core.camera.bag_transforms import BagTransforms, read_transforms
 from sdvlm_core.camera.bags import Message, deserialize, stream
-from sdvlm_core.camera.decoding import serialized_stamp_ns
+from sdvlm_core.camera.decoding import serialized_frame_id, serialized_stamp_ns
 from sdvlm_core.camera.pairing import (
     PARTNER_ERRORS,
     Input,
     StampedMessage,
     missing_partner,
-    nearest,
     partner,
 )
+from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
 from sdvlm_core.errors import (
     DepthError,
     FrameError,
     IntrinsicsError,
     ModelMemoryError,
     StaleFrameError,
+    TransformError,
 )
 from sdvlm_core.frame import RgbdFrame
 
 if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader
 
+Vector: TypeAlias = tuple[float, float, float]
+
 _SLOP_OPTION = "--sync-slop"
 # A colour image waits for its depth and camera info for at most this many newer colour images.
 _MAX_WAITING_IMAGES = 8
 # Capacity of the depth and of the camera info buffer: about one second at 30 Hz.
 _MAX_BUFFERED_MESSAGES = 32
+# Largest memory of each of these buffers.
+_MAX_BUFFERED_BYTES = 512 << 20
 # Stands for the stamp of a colour message that is too short to have a header.
 _NO_HEADER_NS = -1
 
@@ -58,6 +65,7 @@ class BagFrame:
 
     Attributes:
         index: number of the colour image on its topic, from 0.
+        depth_info: the newest info of the depth camera; None = not recorded.
         refusal: the error that `decode` raises; None = the frame is complete.
     """
 
@@ -65,7 +73,84 @@ class BagFrame:
     color: BagMessage
     depth: BagMessage | None = None
     info: BagMessage | None = None
+    depth_info: BagMessage | None = None
     refusal: FrameError | None = None
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """What a user says about the camera of a bag.
+
+    Attributes:
+        color, depth, info: topics; None = find them.
+        with_depth: False = depth is estimated.
+        up: constant unit vector against gravity in the optical frame; None = unknown.
+        gravity_frame: frame of the bag's transforms whose z axis points against gravity; "" = none.
+    """
+
+    color: str | None = None
+    depth: str | None = None
+    info: str | None = None
+    with_depth: bool = True
+    settings: CameraSettings = DEFAULT_SETTINGS
+    up: Vector | None = None
+    gravity_frame: str = ""
+
+
+@dataclass(frozen=True)
+class BagCamera:
+    """The camera of a bag: what its frames are made of, and how; see `CameraOptions`.
+
+    Attributes:
+        transforms: needed with `gravity_frame`.
+    """
+
+    topics: Topics
+    settings: CameraSettings = DEFAULT_SETTINGS
+    up: Vector | None = None
+    gravity_frame: str = ""
+    transforms: BagTransforms | None = None
+
+    def upward(self, frame_id: str, stamp_ns: int) -> Vector | None:
+        """Unit vector against gravity in an optical frame at a stamp; None = unknown.
+
+        Raises:
+            BagError, TransformError: as `BagTransforms.up`.
+        """
+        if self.transforms is None:
+            return self.up
+        return self.transforms.up(frame_id, self.gravity_frame, stamp_ns)
+
+    def describe(self) -> dict[str, Any]:
+        """All that changes an answer, as JSON values."""
+        return {
+            "topics": asdict(self.topics),
+            "settings": asdict(self.settings) | {"range_m": [*self.settings.range_m]},
+            "up": None if self.up is None else [*self.up],
+            "gravity_frame": self.gravity_frame,
+        }
+
+
+def open_camera(reader: Reader, options: CameraOptions) -> BagCamera:
+    """Find the topics of a camera, and read the transforms if `gravity_frame` needs them.
+
+    Raises:
+        BagError: a topic is missing or ambiguous, or the transforms do not connect the first colour
+            image with `gravity_frame`.
+    """
+    topics = find_topics(
+        reader, options.color, options.depth, options.info, with_depth=options.with_depth
+    )
+    transforms = None
+    if options.gravity_frame:
+        transforms = read_transforms(reader)
+        first = _first(reader, topics.color)
+        if first is not None:
+            # An image outside the recorded time is the error of its frame alone.
+            with suppress(FrameError, TransformError):
+                frame_id = serialized_frame_id(first.data)
+                transforms.up(frame_id, options.gravity_frame, first.stamp_ns)
+    return BagCamera(topics, options.settings, options.up, options.gravity_frame, transforms)
 
 
 _Buffers: TypeAlias = dict[Input, deque[BagMessage]]
@@ -77,13 +162,38 @@ def frames(reader: Reader, topics: Topics, slop_ns: int) -> Iterator[BagFrame]:
     Args:
         slop_ns: largest difference of the stamps of one frame, nanoseconds.
     """
-    return pair(_messages(reader, topics), slop_ns, topics.depth is not None)
+    # Its first message may follow the first images, and holds for them as well.
+    depth_info = _first(reader, topics.depth_info)
+
+    def paired_messages() -> Iterator[tuple[Input, BagMessage]]:
+        nonlocal depth_info
+        for kind, message in _messages(reader, topics):
+            if kind is None:
+                depth_info = message
+            else:
+                yield kind, message
+
+    for frame in pair(paired_messages(), slop_ns, topics.depth is not None):
+        yield frame if depth_info is None else replace(frame, depth_info=depth_info)
 
 
-def _messages(reader: Reader, topics: Topics) -> Iterator[tuple[Input, BagMessage]]:
-    kinds = {topics.color: Input.COLOR, topics.info: Input.INFO}
+def _first(reader: Reader, topic: str | None) -> BagMessage | None:
+    """The first message of a topic."""
+    for connection, bag_ns, data in stream(reader, () if topic is None else (topic,)):
+        stamp_ns = 0
+        with suppress(FrameError):
+            stamp_ns = serialized_stamp_ns(bytes(data[:12]))
+        return BagMessage(stamp_ns, bytes(data), bag_ns, connection.msgtype)
+    return None
+
+
+def _messages(reader: Reader, topics: Topics) -> Iterator[tuple[Input | None, BagMessage]]:
+    """The messages that form frames; None = info of the depth camera."""
+    kinds: dict[str, Input | None] = {topics.color: Input.COLOR, topics.info: Input.INFO}
     if topics.depth is not None:
         kinds[topics.depth] = Input.DEPTH
+    if topics.depth_info is not None:
+        kinds[topics.depth_info] = None
     for connection, bag_ns, view in stream(reader, kinds):
         kind, data = kinds[connection.topic], bytes(view)
         try:
@@ -113,20 +223,28 @@ def pair(
             count += 1
         else:
             buffers[kind].append(message)
+            while len(buffers[kind]) > 1 and _bytes(buffers[kind]) > _MAX_BUFFERED_BYTES:
+                buffers[kind].popleft()
         while waiting and (
-            len(waiting) > _MAX_WAITING_IMAGES or _is_certain(waiting[0][1], buffers, slop_ns)
+            len(waiting) > _MAX_WAITING_IMAGES
+            or sum(len(color.data) for _, color in waiting) > _MAX_BUFFERED_BYTES
+            or _is_certain(waiting[0][1], buffers, slop_ns)
         ):
             yield _complete(*waiting.popleft(), buffers, slop_ns)
     while waiting:
         yield _complete(*waiting.popleft(), buffers, slop_ns)
 
 
+def _bytes(messages: Iterable[BagMessage]) -> int:
+    return sum(len(message.data) for message in messages)
+
+
 def _is_certain(color: BagMessage, buffers: _Buffers, slop_ns: int) -> bool:
     """Whether no later message can be nearer than the buffered ones."""
     return color.stamp_ns <= 0 or all(
-        nearest(buffer, color.stamp_ns, slop_ns) is not None
+        partner(kind, buffer, color.stamp_ns, slop_ns) is not None
         and buffer[-1].stamp_ns >= color.stamp_ns
-        for buffer in buffers.values()
+        for kind, buffer in buffers.items()
     )
 
 
@@ -150,21 +268,31 @@ def _complete(index: int, color: BagMessage, buffers: _Buffers, slop_ns: int) ->
     return BagFrame(index, color, found.get(Input.DEPTH), found[Input.INFO])
 
 
-def decode(frame: BagFrame) -> RgbdFrame:
-    """The decoded frame.
+def decode(frame: BagFrame, camera: BagCamera) -> RgbdFrame:
+    """The decoded frame, as the node decodes it.
 
     Raises:
         FrameError: the frame is incomplete, or one of its messages cannot be read or used.
+        TransformError: the direction of gravity is unknown at the image's stamp.
+        BagError: the bag's transforms do not have the image's frame_id.
         ModelMemoryError: out of memory.
     """
     if frame.refusal is not None:
         raise frame.refusal
     assert frame.info is not None
     try:
+        color = _deserialized(frame.color, FrameError)
         return frame_from_messages(
-            _deserialized(frame.color, FrameError),
+            color,
             None if frame.depth is None else _deserialized(frame.depth, DepthError),
             _deserialized(frame.info, IntrinsicsError),
+            camera.settings,
+            color_topic=camera.topics.color,
+            depth_topic=camera.topics.depth or "",
+            depth_info=None
+            if frame.depth_info is None
+            else _deserialized(frame.depth_info, IntrinsicsError),
+            up=camera.upward(color.header.frame_id, frame.color.stamp_ns),
         )
     except MemoryError as error:
         raise ModelMemoryError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sdvlm_core.camera.bags import Message, deserialize, stream
 from sdvlm_core.camera.decoding import is_color, is_depth
 from sdvlm_core.camera.pairing import Input
-from sdvlm_core.errors import BagError, FrameError
+from sdvlm_core.errors import BagError, FrameError, shown
 
 if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader
@@ -26,15 +26,21 @@ INFO_NAMES = ("rgb/camera_info",)
 
 _IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+_MAX_LISTED = 50
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Topics of colour, depth and camera info; `depth` is None if depth is estimated."""
+    """Topics of colour, depth and camera info; `depth` is None if depth is estimated.
+
+    Attributes:
+        depth_info: camera info in the namespace of depth, if it is another topic than `info`.
+    """
 
     color: str
     depth: str | None
     info: str
+    depth_info: str | None = None
 
 
 def find_topics(
@@ -64,7 +70,10 @@ def find_topics(
     depth_topic = None
     if with_depth:
         depth_topic = _image_topic(reader, images, Input.DEPTH, depth, DEPTH_NAMES, is_depth, first)
-    return Topics(color_topic, depth_topic, _info_topic(reader, infos, info, color_topic))
+    info_topic = _info_topic(reader, infos, info, color_topic)
+    beside = None if depth_topic is None else _info_beside(depth_topic)
+    depth_info = beside if beside in infos and beside != info_topic else None
+    return Topics(color_topic, depth_topic, info_topic, depth_info)
 
 
 def _image_topic(
@@ -98,9 +107,7 @@ def _info_topic(reader: Reader, infos: list[str], given: str | None, color: str)
         if name in infos:
             return name
         raise _ambiguous(reader, Input.INFO, f"the bag has no camera info on {name}")
-    # Drivers publish camera_info in the image's namespace; it may not be the only camera_info.
-    image = color.removesuffix("/compressed")
-    beside = image.rsplit("/", 1)[0] + "/camera_info"
+    beside = _info_beside(color)
     if beside in infos:
         return beside
     if len(infos) != 1:
@@ -109,8 +116,15 @@ def _info_topic(reader: Reader, infos: list[str], given: str | None, color: str)
     return infos[0]
 
 
+def _info_beside(image: str) -> str:
+    """The camera info's topic in the namespace of an image's topic, where drivers publish it."""
+    for transport in ("/compressed", "/compressedDepth"):
+        image = image.removesuffix(transport)
+    return image.rsplit("/", 1)[0] + "/camera_info"
+
+
 def _listed(found: list[str]) -> str:
-    return " and ".join(found) if found else "no topic"
+    return " and ".join(map(shown, found[:_MAX_LISTED])) if found else "no topic"
 
 
 def _without_copies(topics: list[str]) -> list[str]:
@@ -121,10 +135,13 @@ def _without_copies(topics: list[str]) -> list[str]:
 def _ambiguous(reader: Reader, kind: Input, reason: str) -> BagError:
     option = {Input.COLOR: "--color", Input.DEPTH: "--depth", Input.INFO: "--info"}[kind]
     estimate = ", or --estimate-depth" if kind is Input.DEPTH else ""
+    listed = sorted(reader.topics.items())
     listing = "".join(
-        f"\n  {topic} ({info.msgtype}, {info.msgcount} messages)"
-        for topic, info in sorted(reader.topics.items())
+        f"\n  {shown(topic)} ({shown(str(info.msgtype))}, {info.msgcount} messages)"
+        for topic, info in listed[:_MAX_LISTED]
     )
+    if len(listed) > _MAX_LISTED:
+        listing += f"\n  and {len(listed) - _MAX_LISTED} more"
     return BagError(
         f"{reason}; choose with {option} TOPIC{estimate}. The bag has:{listing or ' no topics'}"
     )

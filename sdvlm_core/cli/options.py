@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from sdvlm_core.camera.settings import DEFAULT_SETTINGS, RECTIFY, CameraSettings
 from sdvlm_core.errors import SdvlmError, shown
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.sensor_noise import SENSORS
@@ -43,6 +44,19 @@ Up = Annotated[
     ),
 ]
 
+GravityFrame = Annotated[
+    str,
+    typer.Option(
+        help="A frame of the bag's transforms whose z axis points against gravity, as base_link."
+    ),
+]
+Rectify = Annotated[
+    str,
+    typer.Option(
+        help="Raw images with lens distortion: always, never, or auto = by the topic's name."
+    ),
+]
+
 DEPTH_HELP = "Depth of the same pixels: uint16 PNG, 0 = no reading."
 INTRINSICS_HELP = 'JSON with "fx", "fy", "cx", "cy", "width", "height".'
 
@@ -51,6 +65,30 @@ def check_sensor(name: str) -> None:
     """Raises typer.BadParameter for a sensor without a preset."""
     if name not in SENSORS:
         raise typer.BadParameter(f"--sensor is one of {', '.join(SENSORS)}, not {name!r}")
+
+
+def camera_settings(
+    sensor: str, depth_scale: float, rectify: str = DEFAULT_SETTINGS.rectify
+) -> CameraSettings:
+    """The settings of --sensor, --depth-scale and --rectify.
+
+    Raises:
+        typer.BadParameter: a value that the option does not have.
+    """
+    check_sensor(sensor)
+    if not (math.isfinite(depth_scale) and depth_scale > 0):
+        raise typer.BadParameter(
+            f"--depth-scale is positive metres per unit (0.001 = millimetres), not {depth_scale}"
+        )
+    if rectify not in RECTIFY:
+        raise typer.BadParameter(
+            f"--rectify is one of {', '.join(RECTIFY)}, not {shown(rectify)!r}"
+        )
+    return CameraSettings(
+        depth_unit_m=depth_scale,
+        range_m=SENSORS[sensor].range_m,
+        rectify=rectify,
+    )
 
 
 def parse_up(text: str | None) -> tuple[float, float, float] | None:

@@ -21,7 +21,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from sdvlm_core.camera.bag_topics import Topics, find_topics
+from sdvlm_core.camera.bag_frames import BagCamera, CameraOptions, open_camera
+from sdvlm_core.camera.bag_topics import Topics
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader
 
     from sdvlm_core.engine import SpatialEngine
+
+
+# Reasons on stderr; answers.jsonl has all.
+_MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,7 @@ class ReplayOptions:
     quantization: str
     attention: str
     estimate_depth: str | None
-    color: str | None
-    depth: str | None
-    info: str | None
+    camera: CameraOptions
     sync_slop: float
     max_age: float
     limit: int | None
@@ -74,6 +77,7 @@ class Outcome:
         return {
             "answered": self.summary.answered,
             "errors": dict(self.summary.errors),
+            "cautions": dict(self.summary.cautions),
             "resumed": self.summary.resumed,
             "finished": self.summary.finished and not self.signal,
         }
@@ -99,6 +103,11 @@ def replay(
         str | None, typer.Option(help="Topic of the depth image, raw or compressedDepth.")
     ] = None,
     info: Annotated[str | None, typer.Option(help="Topic of the colour camera's info.")] = None,
+    depth_scale: options.DepthScale = 0.001,
+    sensor: options.Sensor = "realsense",
+    rectify: options.Rectify = "auto",
+    up: options.Up = None,
+    gravity_frame: options.GravityFrame = "",
     sync_slop: Annotated[
         float, typer.Option(min=0.0, help="Largest difference of the stamps of one frame, s.")
     ] = 0.03,
@@ -140,6 +149,9 @@ def replay(
       sdvlm replay drive.mcap --questions q.yaml --out drive --color /camera/color/image_raw \\
         --depth /camera/aligned_depth_to_color/image_raw --model sd-vlm-7b
     """
+    upward = options.parse_up(up)
+    if upward is not None and gravity_frame:
+        raise typer.BadParameter("give --up or --gravity-frame, not both")
     chosen = ReplayOptions(
         bag=bag,
         questions=questions,
@@ -150,9 +162,15 @@ def replay(
         quantization=quantization,
         attention=attention,
         estimate_depth=estimate_depth,
-        color=color,
-        depth=depth,
-        info=info,
+        camera=CameraOptions(
+            color=color,
+            depth=depth,
+            info=info,
+            with_depth=estimate_depth is None,
+            settings=options.camera_settings(sensor, depth_scale, rectify),
+            up=upward,
+            gravity_frame=gravity_frame,
+        ),
         sync_slop=sync_slop,
         max_age=max_age,
         limit=limit,
@@ -174,14 +192,8 @@ def replay_bag(chosen: ReplayOptions) -> Outcome:
     """
     questions = read_questions(chosen.questions)
     with open_bag(chosen.bag) as reader:
-        topics = find_topics(
-            reader,
-            chosen.color,
-            chosen.depth,
-            chosen.info,
-            with_depth=chosen.estimate_depth is None,
-        )
-        plan = _plan(chosen, topics, questions)
+        camera = open_camera(reader, chosen.camera)
+        plan = _plan(chosen, camera, questions)
         # Loaded before the directory is created: a wrong model name must leave no files.
         engine = _load(chosen)
         with (
@@ -195,14 +207,14 @@ def replay_bag(chosen: ReplayOptions) -> Outcome:
             if summary.finished:
                 progress.finish(summary)
                 progress.start("writing")
-                written = _write(reader, topics, chosen, stop, progress.at)
+                written = _write(reader, camera.topics, chosen, stop, progress.at)
     _report(chosen.out, summary, written)
     return Outcome(summary, 0 if written else received[0] if received else 0)
 
 
-def _plan(chosen: ReplayOptions, topics: Topics, questions: tuple[PlannedQuestion, ...]) -> Plan:
+def _plan(chosen: ReplayOptions, camera: BagCamera, questions: tuple[PlannedQuestion, ...]) -> Plan:
     return Plan(
-        topics=topics,
+        camera=camera,
         questions=questions,
         slop_ns=round(chosen.sync_slop * 1e9),
         max_age_ns=round(chosen.max_age * 1e9),
@@ -318,8 +330,18 @@ class _Progress:
         self.counted(self._total_s, summary)
 
 
+def reason_lines(summary: Summary) -> list[str]:
+    """Why questions have no answer: the most frequent reasons, one line each."""
+    listed = [item for item in summary.reasons.most_common() if item[0][1]][:_MAX_LISTED]
+    lines = [f"{count} x {name}: {message}" for (name, message), count in listed]
+    others = summary.errors.total() - sum(count for _, count in listed)
+    if others:
+        lines.append(f"{others} x other reasons: see {ANSWERS}")
+    return lines
+
+
 def _report(out: Path, summary: Summary, written: bool) -> None:
-    """Print the counts, and where the outputs are or how to resume."""
+    """Print the counts with their reasons, and where the outputs are or how to resume."""
     errors = ", ".join(f"{count} {name}" for name, count in summary.errors.most_common())
     earlier = f" ({summary.resumed} of them by an earlier run)" if summary.resumed else ""
     print(
@@ -327,6 +349,11 @@ def _report(out: Path, summary: Summary, written: bool) -> None:
         f"{f'; no answer: {errors}' if errors else ''}{earlier}",
         file=sys.stderr,
     )
+    for line in reason_lines(summary):
+        print(f"  {line}", file=sys.stderr)
+    if summary.cautions:
+        counts = ", ".join(f"{n} {code}" for code, n in summary.cautions.most_common())
+        print(f"cautions of the answers (docs/geometry.md): {counts}", file=sys.stderr)
     if written:
         print(
             f"{out / ANSWERS}\n{out / REPORT}\n{out / BAG}/ (a bag; Foxglove opens it)",

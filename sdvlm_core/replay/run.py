@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sdvlm_core import __version__
 from sdvlm_core.answer import answer_document
-from sdvlm_core.camera.bag_frames import BagFrame, decode, frames
-from sdvlm_core.camera.bag_topics import Topics
+from sdvlm_core.camera.bag_frames import BagCamera, BagFrame, decode, frames
 from sdvlm_core.errors import (
     FrameError,
     QueryCanceled,
@@ -27,6 +26,7 @@ from sdvlm_core.errors import (
     SdvlmError,
     StaleFrameError,
     error_code,
+    shown,
 )
 from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.replay.journal import Entry, append, parse_entries
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from sdvlm_core.engine import FrameSession, SpatialEngine
 
 
+# A message often has a time in it, so that each is different.
+_MAX_REASONS = 200
+
+
 @dataclass(frozen=True)
 class Plan:
     """All inputs that determine which question is asked about which frame, and its answer.
@@ -49,7 +53,7 @@ class Plan:
         model: the model and the load options that change its answers.
     """
 
-    topics: Topics
+    camera: BagCamera
     questions: tuple[PlannedQuestion, ...]
     slop_ns: int
     max_age_ns: int
@@ -58,11 +62,19 @@ class Plan:
 
 @dataclass
 class Summary:
-    """Counts of the entries in answers.jsonl, including those of earlier runs; errors by name."""
+    """Counts of the entries in answers.jsonl, including those of earlier runs.
+
+    Attributes:
+        errors: entries without an answer, by the error's name.
+        reasons: the same by (name, message); at most 200 of them, "" = any other message.
+        cautions: answers with a caution, by its code.
+    """
 
     answered: int = 0
     resumed: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    cautions: Counter[str] = field(default_factory=Counter)
     finished: bool = False
 
     @property
@@ -74,8 +86,14 @@ class Summary:
         """Count one entry."""
         if entry["error"] is None:
             self.answered += 1
-        else:
-            self.errors[entry["error"]["name"]] += 1
+            self.cautions.update(entry["answer"]["cautions"])
+            return
+        name = entry["error"]["name"]
+        self.errors[name] += 1
+        reason = name, shown(entry["error"]["message"])
+        if reason not in self.reasons and len(self.reasons) >= _MAX_REASONS:
+            reason = name, ""
+        self.reasons[reason] += 1
 
 
 def describe(reader: Reader, plan: Plan) -> dict[str, Any]:
@@ -89,7 +107,7 @@ def describe(reader: Reader, plan: Plan) -> dict[str, Any]:
             "end_ns": reader.end_time,
             "messages": reader.message_count,
         },
-        "topics": asdict(plan.topics),
+        "camera": plan.camera.describe(),
         "questions": [asdict(q) | {"at_ns": [*q.at_ns]} for q in plan.questions],
         "sync_slop_ns": plan.slop_ns,
         "max_age_ns": plan.max_age_ns,
@@ -121,7 +139,7 @@ def run(
     summary = Summary()
     start_ns = reader.start_time
     recorded = parse_entries(journal, Path(journal.name))
-    asker = _Asker(engine, stop)
+    asker = _Asker(engine, stop, plan.camera)
     for frame, due_questions in _scheduled_frames(reader, plan):
         for due in due_questions:
             if summary.entries == limit:
@@ -161,7 +179,7 @@ def _scheduled_frames(
     """Every frame with its due questions, in order; then None with the moments after the end."""
     start_ns, end_ns = reader.start_time, reader.end_time
     yield from schedule(
-        frames(reader, plan.topics, plan.slop_ns),
+        frames(reader, plan.camera.topics, plan.slop_ns),
         plan.questions,
         start_ns,
         end_ns,
@@ -196,9 +214,10 @@ def _planned_entry(
 class _Asker:
     """Asks the engine; keeps the session of the newest frame open for its other questions."""
 
-    def __init__(self, engine: SpatialEngine, stop: threading.Event) -> None:
+    def __init__(self, engine: SpatialEngine, stop: threading.Event, camera: BagCamera) -> None:
         self._engine = engine
         self._stop = stop
+        self._camera = camera
         self._opened: tuple[int, FrameSession | Exception] | None = None
 
     def outcome(self, frame: BagFrame | None, due: DueQuestion, question: str) -> Entry:
@@ -234,7 +253,7 @@ class _Asker:
         if self._opened is None or self._opened[0] != frame.index:
             self._opened = None  # free the old cache before the new one is allocated
             try:
-                self._opened = frame.index, self._engine.open(decode(frame))
+                self._opened = frame.index, self._engine.open(decode(frame, self._camera))
             except Exception as error:  # noqa: BLE001 - raised for each question about the frame
                 self._opened = frame.index, error
         opened = self._opened[1]

@@ -29,7 +29,7 @@ rosbag2 = pytest.importorskip("rosbags.rosbag2")
 
 from sdvlm.msg import SpatialAnswer  # noqa: E402
 from sdvlm_core import errors  # noqa: E402
-from sdvlm_core.camera import bag_frames, bag_topics, pairing  # noqa: E402
+from sdvlm_core.camera import bag_frames, pairing  # noqa: E402
 from sdvlm_core.camera import bags as core_bags  # noqa: E402
 from sdvlm_core.camera.assembly import frame_from_messages  # noqa: E402
 from sdvlm_core.camera.messages import nanoseconds  # noqa: E402
@@ -49,8 +49,8 @@ SLOP = 30_000_000
 def looks() -> list[tuple[Any, Any]]:
     """Colour and depth (mm) of the demo's table, from a different viewpoint in each frame."""
     with core_bags.open_bag(ROOT / "demo" / "table") as reader:
-        topics = bag_topics.find_topics(reader)
-        frame = bag_frames.decode(next(bag_frames.frames(reader, topics, SLOP)))
+        camera = bag_frames.open_camera(reader, bag_frames.CameraOptions())
+        frame = bag_frames.decode(next(bag_frames.frames(reader, camera.topics, SLOP)), camera)
     assert frame.depth is not None
     millimetres = np.nan_to_num(frame.depth * 1000).round().astype(np.uint16)
     return [

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sdvlm_core.camera.bag_frames import decode, frames
+from sdvlm_core.camera.bag_frames import CameraOptions, decode, frames, open_camera
 from sdvlm_core.camera.bag_topics import find_topics
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.errors import BagError
@@ -52,7 +52,8 @@ def test_every_storage_format_and_compression_gives_the_same_answers(
 def test_compressed_images_are_the_pixels_that_opencv_decodes(tmp_path: Path) -> None:
     bag = bag_of(tmp_path / "bag", 1, "compressed")
     with open_bag(bag) as reader:
-        frame = decode(next(frames(reader, find_topics(reader), SLOP_NS)))
+        camera = open_camera(reader, CameraOptions())
+        frame = decode(next(frames(reader, camera.topics, SLOP_NS)), camera)
     jpeg = cv2.imencode(".jpg", bags.picture(0)[..., ::-1])[1]
     np.testing.assert_array_equal(frame.rgb, cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1])
     assert frame.depth is not None

@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.camera.bag_frames import CameraOptions
 from sdvlm_core.cli.app import app
 from sdvlm_core.replay.journal import ANSWERS
 from tests import bags
@@ -63,6 +64,7 @@ def test_the_command_answers_and_prints_where_the_outputs_are(
     assert json.loads(result.stdout) == {
         "answered": 2,
         "errors": {},
+        "cautions": {},
         "resumed": 0,
         "finished": True,
     }
@@ -183,9 +185,7 @@ def test_ctrl_c_at_any_stage_stops_it_and_the_next_run_finishes(
         quantization="none",
         attention="auto",
         estimate_depth=None,
-        color=None,
-        depth=None,
-        info=None,
+        camera=CameraOptions(),
         sync_slop=0.03,
         max_age=1.0,
         limit=None,

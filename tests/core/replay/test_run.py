@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sdvlm_core.camera.bag_frames import BagCamera
 from sdvlm_core.camera.bag_topics import find_topics
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.errors import ReplayError
@@ -112,7 +113,7 @@ def test_a_damaged_line_is_reported_not_skipped(tmp_path: Path) -> None:
 def test_two_replays_do_not_write_into_one_directory(tmp_path: Path) -> None:
     bag = bag_of(tmp_path / "bag", 1)
     with open_bag(bag) as reader:
-        plan = Plan(find_topics(reader), (HEIGHT,), SLOP_NS, SECOND_NS, {"name": "p"})
+        plan = Plan(BagCamera(find_topics(reader)), (HEIGHT,), SLOP_NS, SECOND_NS, {"name": "p"})
         with (
             open_journal(tmp_path / "out", describe(reader, plan)),
             pytest.raises(ReplayError, match="another sdvlm replay is writing"),
