@@ -18,20 +18,29 @@ from typing import Any
 from sdvlm_core.errors import shown
 
 _CHUNK_BYTES = 1 << 24
+#: Largest JSON file that `read_json` reads; the index of a sharded model has 0.1 MB.
+MAX_JSON_BYTES = 1 << 26
 # A YAML file of a few bytes can expand to gigabytes by aliases; nesting is limited by the stack.
 _MAX_YAML_BYTES = 8 << 20
 _MAX_YAML_NODES = 500_000
 _MAX_YAML_DEPTH = 50
 
 
-def read_json(path: Path, refusal: type[Exception] = ValueError) -> dict[str, Any]:
+def read_json(
+    path: Path, refusal: type[Exception] = ValueError, max_bytes: int = MAX_JSON_BYTES
+) -> dict[str, Any]:
     """Read one JSON object from a file.
 
     Raises:
-        refusal: the file is unreadable, not JSON, or not an object. The message names the file.
+        refusal: the file is unreadable, larger than `max_bytes`, not JSON, nested too deeply, or
+            not an object. The message names the file.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stored:  # its size on disk may be 0 (a pipe)
+            content = stored.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise ValueError(f"it has more than {max_bytes} bytes")
+        values = json.loads(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise refusal(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +18,6 @@ import numpy.typing as npt
 from sdvlm_core.answer import Position
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, QueryError
-from sdvlm_core.files import read_json
 
 # Half the side of point_at's window, as a fraction of the image width and at least some pixels:
 # 13 x 13 at 640. Large enough to bridge holes of a depth camera, small enough for a mug at 2 m.
@@ -102,7 +100,9 @@ class CameraIntrinsics:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> CameraIntrinsics:
-        """Read `fx, fy, cx, cy, width, height`; other keys are ignored.
+        """Read `fx, fy, cx, cy, width, height` as sdvlm's own data have them; ignores other keys.
+
+        Files of users are read by `camera.intrinsics_file`, which does not ignore distortion.
 
         Raises:
             IntrinsicsError: a key is missing or its value is not a number.
@@ -114,15 +114,6 @@ class CameraIntrinsics:
             raise IntrinsicsError(f"intrinsics lack the key {error}") from error
         except (TypeError, ValueError, OverflowError) as error:
             raise IntrinsicsError(f"an intrinsics value is not a number: {error}") from error
-
-    @classmethod
-    def from_json(cls, path: Path) -> CameraIntrinsics:
-        """Read an `intrinsics.json`; an unreadable or wrong file raises IntrinsicsError."""
-        values = read_json(Path(path), IntrinsicsError)
-        try:
-            return cls.from_mapping(values)
-        except IntrinsicsError as error:
-            raise IntrinsicsError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sdvlm_core.camera.assembly import assemble
+from sdvlm_core.camera.intrinsics_file import StatedCalibration, read_intrinsics
 from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
 from sdvlm_core.errors import DepthError, FrameError
-from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, depth_in_metres
+from sdvlm_core.frame import RgbdFrame, depth_in_metres
 
 Array = npt.NDArray[Any]
 
@@ -23,35 +25,58 @@ def read_frame(
     rgb_path: Path,
     depth_path: Path | None = None,
     intrinsics_path: Path | None = None,
-    depth_scale: float = 0.001,
+    depth_scale: float | None = None,
     *,
     settings: CameraSettings = DEFAULT_SETTINGS,
     up: tuple[float, float, float] | None = None,
 ) -> RgbdFrame:
     """Read a frame from image files: an 8-bit colour image and a uint16 depth PNG.
 
-    Metres = stored value x `depth_scale`; a stored 0 means "no reading".
+    Images with lens distortion in the intrinsics file are rectified, unless `settings` say that
+    they are rectified already.
+
+    Args:
+        depth_scale: metres = stored value x `depth_scale`; a stored 0 means "no reading". None =
+            as the intrinsics file states, else `settings.depth_unit_m`.
+        up: unit vector against gravity in the colour optical frame; None = unknown.
 
     Raises:
         FrameError: a file is missing, not an image, or of the wrong type; names the file.
+        DepthError: the same for depth; or `depth_scale` is not what the intrinsics file states.
+        IntrinsicsError: the intrinsics file is not understood, or is for another image size.
     """
     import cv2
 
+    stated = None if intrinsics_path is None else read_intrinsics(Path(intrinsics_path))
     # The Exif orientation would rotate colour only, not depth and intrinsics.
     bgr = _read_image(rgb_path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, FrameError)
     depth = None
     if depth_path is not None:
-        if not (math.isfinite(depth_scale) and depth_scale > 0):
-            raise DepthError(f"depth scale must be positive metres per unit, got {depth_scale}")
+        unit_m = _depth_unit(depth_scale, stated, settings)
         raw = _read_image(depth_path, cv2.IMREAD_UNCHANGED, DepthError)
         if raw.dtype != np.uint16 or raw.ndim != 2:
             raise DepthError(
                 f"{depth_path} must be a single-channel uint16 image (0 = no reading), "
                 f"found {raw.dtype} with shape {raw.shape}"
             )
-        depth = depth_in_metres(raw, depth_scale)
-    intrinsics = CameraIntrinsics.from_json(intrinsics_path) if intrinsics_path else None
-    return RgbdFrame(np.ascontiguousarray(bgr[..., ::-1]), depth, intrinsics, up=up)
+        depth = depth_in_metres(raw, unit_m)
+    rgb = np.ascontiguousarray(bgr[..., ::-1])
+    return assemble(rgb, depth, stated.calibration if stated else None, settings, up=up)
+
+
+def _depth_unit(
+    given: float | None, stated: StatedCalibration | None, settings: CameraSettings
+) -> float:
+    """Metres per unit of the depth image."""
+    if given is not None and not (math.isfinite(given) and given > 0):
+        raise DepthError(f"depth scale must be positive metres per unit, got {given}")
+    in_file = None if stated is None else stated.depth_unit_m
+    if given is not None and in_file is not None and not math.isclose(given, in_file, rel_tol=0.01):
+        raise DepthError(
+            f"the depth scale is {given:g}, but the intrinsics file states {in_file:g} metres per "
+            "unit; correct one of them"
+        )
+    return given or in_file or settings.depth_unit_m
 
 
 def _read_image(path: Path, flags: int, refusal: type[FrameError]) -> Array:

@@ -53,7 +53,7 @@ def ask(
     rgb: options.Rgb,
     depth: Annotated[Path | None, typer.Option(help=options.DEPTH_HELP)] = None,
     intrinsics: Annotated[Path | None, typer.Option(help=options.INTRINSICS_HELP)] = None,
-    depth_scale: options.DepthScale = 0.001,
+    depth_scale: options.DepthScale = None,
     up: options.Up = None,
     model: options.Model = "nano",
     estimate_depth: Annotated[

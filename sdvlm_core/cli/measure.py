@@ -34,7 +34,7 @@ def measure(
     intrinsics: Annotated[Path, typer.Option(help=options.INTRINSICS_HELP)],
     region: options.Boxes = None,
     point: options.Points = None,
-    depth_scale: options.DepthScale = 0.001,
+    depth_scale: options.DepthScale = None,
     up: options.Up = None,
     sensor: options.Sensor = "realsense",
     draw: Annotated[

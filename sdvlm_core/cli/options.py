@@ -18,7 +18,12 @@ from sdvlm_core.geometry.sensor_noise import SENSORS
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 Rgb = Annotated[Path, typer.Option(help="Colour image, 8 bit.")]
-DepthScale = Annotated[float, typer.Option(help="Metres per unit of the depth image.")]
+DepthScale = Annotated[
+    float | None,
+    typer.Option(
+        help="Metres per unit of the depth image. Default: as in the intrinsics file, else 0.001."
+    ),
+]
 Model = Annotated[str, typer.Option(help="nano, a model directory, or the name of a download.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..., balanced.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")]

@@ -90,29 +90,6 @@ def test_conversion_to_pixels_and_back_preserves_a_fraction(u: float, v: float) 
     assert fraction_from_pixel(*pixel, 640, 480) == pytest.approx((u, v), abs=1e-12)
 
 
-@pytest.mark.parametrize("missing", ["fx", "width"])
-def test_an_incomplete_intrinsics_file_names_the_missing_key(tmp_path: Path, missing: str) -> None:
-    values = {"fx": 1, "fy": 1, "cx": 0, "cy": 0, "width": 4, "height": 3, "model": "ignored"}
-    del values[missing]
-    path = tmp_path / "intrinsics.json"
-    path.write_text(json.dumps(values))
-    with pytest.raises(IntrinsicsError, match=missing):
-        CameraIntrinsics.from_json(path)
-
-
-HUGE = json.dumps(CAMERA.__dict__).replace('"width": 64', '"width": 1e999')
-
-
-@pytest.mark.parametrize("content", ["", "[1, 2]", "{", '{"fx": "wide"}', HUGE])
-def test_an_intrinsics_file_without_an_object_of_numbers_is_refused(
-    tmp_path: Path, content: str
-) -> None:
-    path = tmp_path / "intrinsics.json"
-    path.write_text(content)
-    with pytest.raises(IntrinsicsError, match=r"intrinsics\.json"):
-        CameraIntrinsics.from_json(path)
-
-
 @pytest.mark.parametrize(
     "rgb",
     [

@@ -84,8 +84,10 @@ def test_without_json_a_table_is_printed(files):
 
 def test_a_point_without_depth_is_null_with_a_warning(files, tmp_path):
     picture, _ = files
-    cv2.imwrite(str(tmp_path / "none.png"), np.zeros((480, 640), np.uint16))
-    options = [*picture[:2], "--depth", str(tmp_path / "none.png"), *picture[4:]]
+    depth = cv2.imread(picture[3], cv2.IMREAD_UNCHANGED)
+    depth[60:140, 60:140] = 0
+    cv2.imwrite(str(tmp_path / "hole.png"), depth)
+    options = [*picture[:2], "--depth", str(tmp_path / "hole.png"), *picture[4:]]
     result = runner.invoke(app, ["measure", *options, "--point", "it=100,100", "--json"])
     assert result.exit_code == 0, result.output
     (one,) = json.loads(result.stdout, parse_constant=refuse_constant)["regions"]
