@@ -11,12 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
 from sdvlm_core.answer import Measurement, Position, SpatialAnswer, Status, Timings, Verdict
 from sdvlm_core.errors import DepthError, QueryError
@@ -24,7 +23,13 @@ from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, pixel_from_fraction, p
 from sdvlm_core.language.reading import Reading, measurements, parse
 from sdvlm_core.model import confidence
 from sdvlm_core.model.backbones.clip_image import clip_pixels
-from sdvlm_core.model.backbones.llava import calibration, encoding_settings, grid_cells
+from sdvlm_core.model.backbones.llava import (
+    calibration,
+    context_tokens,
+    encoding_settings,
+    grid_cells,
+    prefix_cache,
+)
 from sdvlm_core.model.checkpoint import NANO, Checkpoint
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from sdvlm_core.model.depth_encoding import encode, pool
@@ -34,11 +39,13 @@ from sdvlm_core.model.generation import (
     incremental_text,
     mask_non_text,
     memory_guard,
+    prefill,
 )
-from sdvlm_core.model.generation_options import GenerationOptions
-from sdvlm_core.model.prompt import check_question, prefix_ids, question_ids
+from sdvlm_core.model.generation_options import UNLIMITED, GenerationOptions, Limits
+from sdvlm_core.model.prompt import answer_limit, check_question, prefix_ids, question_ids
 
 if TYPE_CHECKING:
+    from transformers import DynamicCache
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     from sdvlm_core.model.depth_estimation import DepthEstimator
@@ -101,15 +108,21 @@ class SpatialEngine:
         self.estimator = estimator
         self.model_id = checkpoint.model_id
 
-    def open(self, frame: RgbdFrame) -> FrameSession:
+    def open(self, frame: RgbdFrame, limits: Limits = UNLIMITED) -> FrameSession:
         """Encode a frame once; the session answers any number of questions about it.
 
         A model whose depth encoding is `optional` also answers about a frame without depth; the
         answers then have the status NO_DEPTH and an empty `depth_source`.
 
+        Args:
+            limits: deadline and cancellation; checked before the image encoder, after it, and
+                between two chunks of the prompt's prefix.
+
         Raises:
             DepthError: the model's encoding needs depth and the frame has no usable reading.
-            IntrinsicsError: the encoding needs intrinsics and the frame has none.
+            IntrinsicsError: the encoding needs intrinsics and the frame has none, or they give
+                rays that the encoding cannot express.
+            QueryTimeout, QueryCanceled: a limit was reached.
             ModelMemoryError: out of memory.
         """
         started = time.perf_counter()
@@ -117,8 +130,9 @@ class SpatialEngine:
             memory_guard(f"encoding a {frame.width}x{frame.height} frame"),
             torch.inference_mode(),
         ):
+            limits.check("decoding the frame")
             frame = self._with_depth(frame)
-            cache, length = self._encode(frame)
+            cache, length = self._encode(frame, limits)
         return FrameSession(self.checkpoint, frame, cache, length, time.perf_counter() - started)
 
     def warm_up(self) -> None:
@@ -183,25 +197,18 @@ class SpatialEngine:
             return_dict=True,
         )
 
-    def _encode(self, frame: RgbdFrame) -> tuple[DynamicCache, int]:
+    def _encode(self, frame: RgbdFrame, limits: Limits) -> tuple[DynamicCache, int]:
         """The key/value cache of the prompt prefix with the image, and its length in tokens."""
         model = self.checkpoint.model
         features = self.image_features(frame)
+        limits.check("encoding the image")
         ids = prefix_ids(
             self.checkpoint.tokenizer,
             self.checkpoint.prompt_template,
             model.config.image_token_id,
             features.pooler_output[0].shape[0],
         )
-        cache = DynamicCache(config=model.config.text_config)
-        model(
-            input_ids=torch.tensor([ids], device=self.checkpoint.device),
-            mm_encoder_outputs={"image": features},
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return cache, len(ids)
+        return prefix_cache(model, ids, features, self.checkpoint.device, limits), len(ids)
 
 
 class FrameSession:
@@ -233,16 +240,18 @@ class FrameSession:
         """Answer one question.
 
         Args:
-            question: at most `prompt.MAX_QUESTION_CHARS` characters.
+            question: at most `prompt.MAX_QUESTION_CHARS` characters, and so many tokens that the
+                model's context has room for an answer (`prompt.answer_limit`).
             options: deadline, cancellation, token limit and sampling.
 
         Returns the answer; its `timings.encode` is the time to open the frame.
 
         Raises:
-            QueryError: the question is empty or too long.
+            QueryError: the question is empty, too long, or not text.
             QueryTimeout: the deadline passed.
             QueryCanceled: the caller canceled.
             ModelMemoryError: out of memory.
+            ModelOutputError: the model computed a value that is not finite.
         """
         text, generated = check_question(question), self._nothing_generated()
         with closing(self._tokens(text, generated, options)) as tokens:
@@ -267,11 +276,17 @@ class FrameSession:
 
     def next_token_logits(self, question: str) -> torch.Tensor:
         """Logits (vocabulary,) float32 of the first answer token; leaves the session as it was."""
-        ids = question_ids(
-            self._checkpoint.tokenizer, self._checkpoint.prompt_template, check_question(question)
-        )
+        ids = self._question_ids(check_question(question))
         with self._one_question(), torch.inference_mode():
-            return self._step(ids)
+            return prefill(self._step, ids, UNLIMITED)
+
+    def _question_ids(self, question: str) -> list[int]:
+        return question_ids(
+            self._checkpoint.tokenizer,
+            self._checkpoint.prompt_template,
+            question,
+            self._checkpoint.model.config.image_token_id,
+        )
 
     def _nothing_generated(self) -> Generated:
         return Generated(self._checkpoint.tokenizer, self._checkpoint.prompt_template.stop)
@@ -280,9 +295,11 @@ class FrameSession:
         self, question: str, generated: Generated, options: GenerationOptions
     ) -> Generator[int, None, None]:
         """Generate into `generated`, yield each token, and restore the cache at the end."""
-        ids = question_ids(self._checkpoint.tokenizer, self._checkpoint.prompt_template, question)
+        ids = self._question_ids(question)
+        context = context_tokens(self._checkpoint.model.config)
+        limit = answer_limit(self._prefix_length, len(ids), options.max_new_tokens, context)
         with self._one_question():
-            yield from generate(self._step, ids, generated, options)
+            yield from generate(self._step, ids, generated, replace(options, max_new_tokens=limit))
 
     @contextmanager
     def _one_question(self) -> Iterator[None]:

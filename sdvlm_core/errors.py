@@ -62,6 +62,10 @@ class ModelMemoryError(SdvlmError):
     """Out of memory, on the model's device or for the image; the process keeps running."""
 
 
+class ModelOutputError(SdvlmError):
+    """The model computed a value that is not finite: damaged weights, or its type overflows."""
+
+
 class TransformError(SdvlmError):
     """There is no transform to the target frame at the image's stamp."""
 
@@ -109,6 +113,7 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (ModelMemoryError, ErrorCode.OUT_OF_MEMORY),
     (CheckpointError, ErrorCode.MODEL_NOT_READY),
     (ModelNotReadyError, ErrorCode.MODEL_NOT_READY),
+    (ModelOutputError, ErrorCode.MODEL_NOT_READY),
     (TransformError, ErrorCode.TF_ERROR),
 )
 

@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 import cv2
 import torch
 
-from sdvlm_core.errors import ModelMemoryError
-from sdvlm_core.model.generation_options import GenerationOptions, Sampling
+from sdvlm_core.errors import ModelMemoryError, ModelOutputError
+from sdvlm_core.model.generation_options import GenerationOptions, Limits, Sampling
 from sdvlm_core.model.prompt import Tokenizer
 
+#: Tokens of one forward pass over a prompt. The deadline and the cancellation are checked between
+#: two passes; a GPU is busy with this many.
+PREFILL_CHUNK = 256
 _REPLACEMENT = "\ufffd"  # a decoder's output for an incomplete UTF-8 character
 
 
@@ -100,19 +103,26 @@ def generate(
         generated: empty; filled in place.
 
     Raises:
-        QueryTimeout, QueryCanceled: between two tokens.
+        QueryTimeout, QueryCanceled: between two tokens, or two chunks of the prompt.
         ModelMemoryError: out of memory.
+        ModelOutputError: the model computed a value that is not finite.
     """
     end, ids = generated.tokenizer.eos_token_id, prompt_ids
     choose: Callable[[torch.Tensor], int] | None = None
     started = time.perf_counter()
     for count in range(options.max_new_tokens):
-        options.check(count)
+        options.check(f"{count} tokens")
         with memory_guard("answering"), torch.inference_mode():
-            logits = step(ids)
+            logits = prefill(step, ids, options)
             choose = choose or _chooser(options.sampling, logits.device)
             token = choose(logits)
             probability = float(logits.softmax(-1)[token])
+        # One NaN among the logits makes every probability NaN. This one is on the host already.
+        if not math.isfinite(probability):
+            raise ModelOutputError(
+                f"the model's output is not finite at token {count} of the answer; if its dtype is "
+                "float16, load it with bfloat16 or float32, else its weights are damaged"
+            )
         generated.prefill_s = generated.prefill_s or time.perf_counter() - started
         if token == end:
             break
@@ -123,6 +133,20 @@ def generate(
         if generated.is_stopped():
             break
     generated.decode_s = time.perf_counter() - started - generated.prefill_s
+
+
+def prefill(
+    step: Callable[[list[int]], torch.Tensor], ids: list[int], limits: Limits
+) -> torch.Tensor:
+    """`step` over all ids, `PREFILL_CHUNK` at a time; the logits (vocabulary,) of the last pass.
+
+    Raises:
+        QueryTimeout, QueryCanceled: between two passes.
+    """
+    for end in range(PREFILL_CHUNK, len(ids), PREFILL_CHUNK):
+        step(ids[end - PREFILL_CHUNK : end])
+        limits.check(f"{end} of {len(ids)} tokens of the prompt")
+    return step(ids[(len(ids) - 1) // PREFILL_CHUNK * PREFILL_CHUNK :])
 
 
 def incremental_text(tokens: Iterable[int], generated: Generated) -> Iterator[str]:
@@ -151,7 +175,10 @@ def _chooser(sampling: Sampling | None, device: torch.device) -> Callable[[torch
         scaled = logits / sampling.temperature
         if 0 < sampling.top_k < len(scaled):
             scaled[scaled < scaled.topk(sampling.top_k).values[-1]] = -math.inf
-        return int(torch.multinomial(scaled.softmax(-1), 1, generator=generator))
+        # NaN would stop a GPU with an assertion that no later call survives. `generate` refuses
+        # the token, whichever is drawn.
+        weights = scaled.softmax(-1).nan_to_num_(nan=1.0)
+        return int(torch.multinomial(weights, 1, generator=generator))
 
     return sample
 

@@ -38,24 +38,38 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class GenerationOptions:
-    """How tokens are chosen and when the loop ends.
+class Limits:
+    """When work on a request must end.
 
     Attributes:
         deadline: `time.monotonic()` seconds after which QueryTimeout is raised; None = none.
         cancel: an event that another thread sets to raise QueryCanceled.
-        max_new_tokens: the answer is cut after this many tokens.
-        sampling: None = greedy.
     """
 
     deadline: float | None = None
     cancel: threading.Event | None = None
+
+    def check(self, progress: str) -> None:
+        """Raise QueryCanceled or QueryTimeout if the work must end; `progress`: what is done."""
+        if self.cancel is not None and self.cancel.is_set():
+            raise QueryCanceled(f"canceled after {progress}")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise QueryTimeout(f"the deadline passed after {progress}")
+
+
+#: No deadline, no cancellation.
+UNLIMITED = Limits()
+
+
+@dataclass(frozen=True)
+class GenerationOptions(Limits):
+    """How tokens are chosen and when the loop ends.
+
+    Attributes:
+        max_new_tokens: the answer is cut after this many tokens, or at the end of the model's
+            context.
+        sampling: None = greedy.
+    """
+
     max_new_tokens: int = MAX_NEW_TOKENS
     sampling: Sampling | None = None
-
-    def check(self, count: int) -> None:
-        """Raise QueryCanceled or QueryTimeout if the loop must end after `count` tokens."""
-        if self.cancel is not None and self.cancel.is_set():
-            raise QueryCanceled(f"canceled after {count} tokens")
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise QueryTimeout(f"the deadline passed after {count} tokens")

@@ -2,19 +2,24 @@
 
 The ids have two parts. The prefix (beginning of sequence, the template's opening, the image tokens)
 is the same for every question about a frame, so its key/value cache is kept; the question follows.
-Each part is tokenised separately, as LLaVA does around `<image>`.
+Each part is tokenised separately, as LLaVA does around `<image>`. A question is text: `<image>` or
+`</s>` typed by a caller never becomes a control token.
 Does not know models or frames, and imports no tokenizer: functions take one as an argument.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from sdvlm_core.errors import CheckpointError, QueryError
+from sdvlm_core.errors import CheckpointError, QueryError, SdvlmError, shown
 
+#: The first bound of a question; the model's context is the second (`answer_limit`).
 MAX_QUESTION_CHARS = 2000
-IMAGE_MARK = "<image>"
+#: Room in the model's context that every question must leave for its answer, tokens.
+MIN_ANSWER_ROOM = 256
 
 
 class Tokenizer(Protocol):
@@ -22,10 +27,14 @@ class Tokenizer(Protocol):
 
     bos_token_id: int | None
     eos_token_id: int
+    unk_token_id: int | None
+    all_special_ids: Sequence[int]
 
     def __len__(self) -> int: ...
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+    def encode(
+        self, text: str, *, add_special_tokens: bool, split_special_tokens: bool = False
+    ) -> list[int]: ...
 
     def decode(self, ids: list[int], *, skip_special_tokens: bool = False) -> str: ...
 
@@ -65,7 +74,7 @@ def template(name: str) -> Template:
 
 
 def check_question(text: str) -> str:
-    """The question, stripped; raises QueryError when it is empty, too long, or holds `<image>`."""
+    """The question, stripped; raises QueryError when it is empty, too long, or not Unicode text."""
     question = text.strip()
     if not question:
         raise QueryError("the question is empty; ask for example 'How tall is the red mug?'")
@@ -73,11 +82,14 @@ def check_question(text: str) -> str:
         raise QueryError(
             f"the question has {len(question)} characters; at most {MAX_QUESTION_CHARS} are allowed"
         )
-    if IMAGE_MARK in question:
-        raise QueryError(
-            f"the question must not contain {IMAGE_MARK}: the template places the image"
-        )
+    if not _is_unicode(question):
+        raise QueryError(f"the question is not Unicode text: {shown(question)!r}")
     return question
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogates; Python makes them of bytes that are not UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def prefix_ids(tokenizer: Tokenizer, form: Template, image_id: int, image_tokens: int) -> list[int]:
@@ -87,6 +99,59 @@ def prefix_ids(tokenizer: Tokenizer, form: Template, image_id: int, image_tokens
     return [*start, *opening, *([image_id] * image_tokens)]
 
 
-def question_ids(tokenizer: Tokenizer, form: Template, question: str) -> list[int]:
-    """Ids of one question; they follow the prefix."""
-    return tokenizer.encode(form.between + question + form.after, add_special_tokens=False)
+def question_ids(
+    tokenizer: Tokenizer, form: Template, question: str, image_id: int | None = None
+) -> list[int]:
+    """Ids of one question; they follow the prefix.
+
+    Args:
+        image_id: the id of an image token; never part of the result.
+
+    Raises:
+        QueryError: the tokenizer fails on the question, or makes a control token of its text.
+    """
+    text = form.between + question + form.after
+    with tokenizer_guard(QueryError, f"the tokenizer fails on the question {shown(question)!r}"):
+        ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        control = {*tokenizer.all_special_ids, image_id} - {tokenizer.unk_token_id}
+    if not control.isdisjoint(ids):
+        raise QueryError(f"the question contains a control token of the model: {shown(question)!r}")
+    return ids
+
+
+@contextmanager
+def tokenizer_guard(refusal: type[SdvlmError], text: str) -> Iterator[None]:
+    """Raise `refusal` if a tokenizer fails in the block.
+
+    The tokenizers library is written in Rust. It raises plain exceptions, and a panic is a
+    BaseException, which `except Exception` does not catch.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise refusal(f"{text}: {shown(str(error))}") from error
+
+
+def answer_limit(prefix: int, question: int, wanted: int, context: int | None) -> int:
+    """The largest number of tokens of an answer: `wanted`, or what the model's context leaves.
+
+    Args:
+        prefix, question: tokens before the answer.
+        context: tokens of the model's context; None = unlimited.
+
+    Raises:
+        QueryError: fewer than `wanted` and fewer than `MIN_ANSWER_ROOM` tokens are left.
+    """
+    if context is None:
+        return wanted
+    room = context - prefix - question
+    needed = min(wanted, MIN_ANSWER_ROOM)
+    if room < needed:
+        raise QueryError(
+            f"the question has {question} tokens; at most {max(0, context - prefix - needed)} are "
+            f"allowed: the model's context has {context} tokens, the image takes {prefix} and the "
+            f"answer {needed}; ask a shorter question"
+        )
+    return min(wanted, room)

@@ -40,6 +40,8 @@ class RecordedIds:
     """A tokenizer that knows the recorded prompt only: text before the image, question after."""
 
     eos_token_id = 2
+    unk_token_id = None
+    all_special_ids = (1, 2)
 
     def __init__(self, input_ids: list[int], words: int) -> None:
         at = input_ids.index(IMAGE)
@@ -50,7 +52,9 @@ class RecordedIds:
     def __len__(self) -> int:
         return self._words
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+    def encode(
+        self, text: str, *, add_special_tokens: bool, split_special_tokens: bool = False
+    ) -> list[int]:
         return self._pieces[text]
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import LlavaConfig, LlavaForConditionalGeneration
+from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration
 
 from sdvlm_core.model.confidence import Calibration
 from sdvlm_core.model.depth_encoding import EncodingSettings
+from sdvlm_core.model.generation import prefill
+from sdvlm_core.model.generation_options import Limits
 
 
 def encoding_settings(config: LlavaConfig) -> EncodingSettings:
@@ -30,6 +32,12 @@ def grid_cells(config: LlavaConfig) -> int:
     """Image tokens along one side: image size / patch size of the vision tower."""
     vision = config.vision_config
     return int(vision.image_size // vision.patch_size)
+
+
+def context_tokens(config: LlavaConfig) -> int | None:
+    """Length of the language model's context in tokens; None = not stated."""
+    stated = getattr(config.text_config, "max_position_embeddings", None)
+    return None if stated is None else int(stated)
 
 
 def fuse(
@@ -69,3 +77,39 @@ class DepthEncodedLlava(LlavaForConditionalGeneration):
         features = torch.stack(tuple(outputs.pooler_output))
         outputs.pooler_output = list(fuse(features, depth_code, encoding_settings(self.config)))
         return outputs
+
+
+def prefix_cache(
+    model: DepthEncodedLlava,
+    ids: list[int],
+    features: Any,
+    device: torch.device,
+    limits: Limits,
+) -> DynamicCache:
+    """The key/value cache of a prompt with one image.
+
+    Args:
+        ids: token ids with one image placeholder per image token.
+        features: output of `get_image_features`; changed.
+        limits: checked between two chunks of the prompt.
+    """
+    image, image_id = features.pooler_output[0], model.config.image_token_id
+    cache = DynamicCache(config=model.config.text_config)
+    encoded = 0
+
+    def step(chunk: list[int]) -> torch.Tensor:
+        nonlocal encoded
+        start, encoded = encoded, encoded + chunk.count(image_id)
+        # transformers takes exactly the features of the placeholders in `input_ids`.
+        features.pooler_output = [image[start:encoded]]
+        logits: torch.Tensor = model(
+            input_ids=torch.tensor([chunk], device=device),
+            mm_encoder_outputs={"image": features} if encoded > start else None,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        return logits
+
+    prefill(step, ids, limits)
+    return cache

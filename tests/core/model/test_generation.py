@@ -20,11 +20,15 @@ class ByteTokenizer:
 
     bos_token_id = None
     eos_token_id = END
+    unk_token_id = None
+    all_special_ids = (END,)
 
     def __len__(self) -> int:
         return VOCABULARY
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+    def encode(
+        self, text: str, *, add_special_tokens: bool, split_special_tokens: bool = False
+    ) -> list[int]:
         return list(text.encode())
 
     def decode(self, ids: list[int], *, skip_special_tokens: bool = False) -> str:

@@ -17,13 +17,17 @@ class _Letters:
     """A tokenizer of one id per character."""
 
     bos_token_id = 1
+    unk_token_id = None
+    all_special_ids = (1,)
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+    def encode(
+        self, text: str, *, add_special_tokens: bool, split_special_tokens: bool = False
+    ) -> list[int]:
         assert not add_special_tokens
         return [ord(letter) for letter in text]
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "x" * (MAX_QUESTION_CHARS + 1), "see <image>?"])
+@pytest.mark.parametrize("text", ["", "  \n", "x" * (MAX_QUESTION_CHARS + 1), "a\udcff?"])
 def test_invalid_questions_are_refused(text):
     with pytest.raises(QueryError):
         check_question(text)
