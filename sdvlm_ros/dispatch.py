@@ -118,7 +118,9 @@ class Dispatcher:
         capacity = settings.queue_size
         self._model = Worker(decode, engine.open, "sdvlm_model", capacity)
         # A separate thread, so that measuring does not wait for the model.
-        self._geometry = Worker(decode, open_scene, "sdvlm_geometry", capacity)
+        self._geometry = Worker(
+            decode, lambda frame, _: open_scene(frame), "sdvlm_geometry", capacity
+        )
 
     def stop(self) -> None:
         """Unsubscribe, cancel all tickets, end the threads; may be called twice."""

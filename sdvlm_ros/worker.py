@@ -26,6 +26,7 @@ from sdvlm_core.errors import (
     QueueFullError,
 )
 from sdvlm_core.frame import RgbdFrame
+from sdvlm_core.model.generation_options import Limits
 from sdvlm_ros.conversions import read_serialized
 from sdvlm_ros.frame_buffer import RawFrame
 from sdvlm_ros.ticket import Opened, Ticket
@@ -91,7 +92,8 @@ class Worker(Generic[OpenedT_co]):
 
     Args:
         decode: function raw frame -> frame; called by this thread.
-        open_frame: called only by this thread, whenever the frame changes.
+        open_frame: called only by this thread, whenever the frame changes, with the deadline and
+            the cancellation of the ticket.
         name: name of the thread.
         capacity: largest number of waiting tickets.
     """
@@ -99,7 +101,7 @@ class Worker(Generic[OpenedT_co]):
     def __init__(
         self,
         decode: Callable[[RawFrame], RgbdFrame],
-        open_frame: Callable[[RgbdFrame], OpenedT_co],
+        open_frame: Callable[[RgbdFrame, Limits], OpenedT_co],
         name: str,
         capacity: int,
     ) -> None:
@@ -155,7 +157,7 @@ class Worker(Generic[OpenedT_co]):
             error: Exception | None = None
             try:
                 ticket.start()
-                ticket.run(self._open(ticket.frame))
+                ticket.run(self._open(ticket))
             except Exception as failure:  # noqa: BLE001 - reported; the thread continues
                 if not isinstance(failure, (QueryError, QueryTimeout, QueryCanceled)):
                     self._opened = None  # its cache may be inconsistent
@@ -172,11 +174,13 @@ class Worker(Generic[OpenedT_co]):
                 self._running.canceled.set()
             return self._running
 
-    def _open(self, raw: RawFrame) -> OpenedT_co:
+    def _open(self, ticket: Ticket[OpenedT_co, object]) -> OpenedT_co:
         """The frame opened last if it has the same messages, else the newly opened frame."""
+        raw = ticket.frame
         if self._opened is not None and self._opened[0].same_messages(raw):
             return self._opened[1]
         self._opened = None  # free the old cache before the new one is made
-        opened = self._open_frame(self._decode(raw))
+        limits = Limits(ticket.deadline, ticket.canceled)
+        opened = self._open_frame(self._decode(raw), limits)
         self._opened = (raw, opened)
         return opened

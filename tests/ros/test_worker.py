@@ -15,7 +15,7 @@ from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.errors import DepthError, QueryCanceled, QueryTimeout, QueueFullError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry.scene import open_scene
-from sdvlm_core.model.generation_options import GenerationOptions
+from sdvlm_core.model.generation_options import GenerationOptions, Limits
 from sdvlm_ros import worker as worker_module
 from sdvlm_ros.frame_buffer import BufferedMessage, RawFrame
 from sdvlm_ros.ticket import Control, Outcome, Stage, Ticket
@@ -32,9 +32,10 @@ class Engine:
         self.go = threading.Event()
         self.go.set()
 
-    def open(self, frame: RgbdFrame) -> Engine:
+    def open(self, frame: RgbdFrame, limits: Limits) -> Engine:
         self.opened.append(frame)
         self.frame = frame
+        self.limits = limits
         return self
 
     def ask(self, question: str, options: GenerationOptions) -> SpatialAnswer:
@@ -122,6 +123,15 @@ def wait_until_running(worker: Worker[Engine], outcome: Settled) -> None:
     """Wait until the only submitted ticket has left the queue."""
     while worker.waiting:
         assert outcome.empty()
+
+
+def test_a_frame_is_opened_with_the_limits_of_its_ticket(
+    worker: Worker[Engine], engine: Engine
+) -> None:
+    asked, answer = ticket(raw_frame())
+    worker.submit(asked)
+    answer.get()
+    assert engine.limits == Limits(asked.deadline, asked.canceled)
 
 
 def test_questions_about_one_frame_open_it_once(worker: Worker[Engine], engine: Engine) -> None:
@@ -245,7 +255,7 @@ def test_two_workers_decode_a_frame_once(engine: Engine, monkeypatch: pytest.Mon
     opened: list[RgbdFrame] = []
     model = Worker(decode, engine.open, "model", capacity=2)
     geometry = Worker(
-        decode, lambda frame: opened.append(frame) or open_scene(frame), "geometry", capacity=2
+        decode, lambda frame, _: opened.append(frame) or open_scene(frame), "geometry", capacity=2
     )
     raw = raw_frame()
     asked, measured = ticket(raw), ticket(raw)
