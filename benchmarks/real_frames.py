@@ -2,11 +2,13 @@
 
     python benchmarks/real_frames.py ../shared/realdata
     python benchmarks/real_frames.py DIR --each          # prints every question too
+    python benchmarks/real_frames.py DIR --up            # with the up vector of a folder, if it has
 
 DIR holds folders, each with a colour image, a uint16 depth PNG in millimetres, intrinsics.json and
 questions.json: `objects[]` with `label` and `bbox_xyxy`, `questions[]` with `type`, `answer_m`,
-`tolerance_m`, `targets`, `basis` and, where there is no box, `points_px`. Regions are those boxes
-and points; measuring uses nothing else from these files.
+`tolerance_m`, `targets`, `basis` and, where there is no box, `points_px`; optionally `depth_scale`
+(metres per unit) and `upright_in_camera`. Regions are those boxes and points; measuring uses
+nothing else from these files.
 
 Prints a table by question type and by the source of the true value (`basis`), the warnings, and one
 JSON line over the trusted true values: those that do not come from the same depth readings, such as
@@ -21,7 +23,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from rich.table import Table
 
 from sdvlm_core.answer import without_nan
 from sdvlm_core.camera.image_files import read_frame
-from sdvlm_core.frame import Region
+from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.measure import Measured, Pair, measure_pair, measure_region
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DepthNoise, sensor_noise
@@ -106,9 +108,28 @@ def regions_of(known: dict[str, Any]) -> dict[str, Region]:
     return found
 
 
-def measured_frame(folder: Path, known: dict[str, Any]) -> dict[str, Measured]:
+def frame_of(folder: Path, known: dict[str, Any]) -> RgbdFrame:
+    """The frame of a folder, without its up vector."""
+    return read_frame(
+        folder / known["rgb"],
+        folder / known["depth"],
+        folder / "intrinsics.json",
+        known.get("depth_scale", 0.001),
+    )
+
+
+def up_of(known: dict[str, Any]) -> tuple[float, float, float] | None:
+    """The unit vector up of a folder; None if it is not known."""
+    if "upright_in_camera" not in known:
+        return None
+    x, y, z = known["upright_in_camera"]
+    size = math.hypot(x, y, z)
+    return x / size, y / size, z / size
+
+
+def measured_frame(folder: Path, known: dict[str, Any], use_up: bool) -> dict[str, Measured]:
     """Measure every target of a folder, by label."""
-    frame = read_frame(folder / known["rgb"], folder / known["depth"], folder / "intrinsics.json")
+    frame = replace(frame_of(folder, known), up=up_of(known) if use_up else None)
     scene: Scene = open_scene(frame)
     noise: DepthNoise = sensor_noise(sensor_of(known))
     return {
@@ -187,6 +208,7 @@ def main() -> None:
     """Score every folder of DIR."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("directory", type=Path)
+    parser.add_argument("--up", action="store_true", help="use upright_in_camera")
     parser.add_argument("--each", action="store_true", help="print every question")
     arguments = parser.parse_args()
     console = Console(width=120)
@@ -196,7 +218,7 @@ def main() -> None:
         parser.error(f"{arguments.directory} holds no folder with a questions.json")
     for folder in folders:
         known = json.loads((folder / "questions.json").read_text())
-        found = measured_frame(folder, known)
+        found = measured_frame(folder, known, arguments.up)
         for one in found.values():
             if one.warnings:
                 codes = ", ".join(code.value for code in one.warnings)

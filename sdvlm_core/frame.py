@@ -273,7 +273,8 @@ class Region:
         mask: (H, W) bool, of the colour image's size.
 
     Raises:
-        QueryError: no shape or several shapes were given, or the box is empty.
+        QueryError: no shape or several shapes were given, a coordinate is not finite, or the box is
+            empty.
     """
 
     label: str
@@ -284,6 +285,9 @@ class Region:
     def __post_init__(self) -> None:
         if sum(shape is not None for shape in (self.box, self.point, self.mask)) != 1:
             raise QueryError(f"region {self.label!r} needs exactly one of box, point or mask")
+        coordinates = self.box or self.point or ()
+        if not all(map(math.isfinite, coordinates)):
+            raise QueryError(f"region {self.label!r} has a coordinate that is not finite")
         if self.box is not None:
             x1, y1, x2, y2 = self.box
             if not (x1 < x2 and y1 < y2):

@@ -11,8 +11,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from sdvlm_core.errors import QueryError
-from sdvlm_core.frame import Region
+from sdvlm_core.errors import QueryError, shown
+from sdvlm_core.frame import Region, is_in_image
 from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
 
 #: Margin around a box, as a fraction of its sides; at least this fraction of the image's width.
@@ -64,30 +64,35 @@ class Crop:
         return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
 
 
-def crop_region(cloud: Cloud, region: Region) -> Crop:
-    """The crop around a region that is a box or a mask.
+def is_outside(region: Region, width: int, height: int) -> bool:
+    """Whether a region has no pixel in a `width` x `height` image.
 
     Raises:
-        QueryError: the region lies outside the image, or its mask is empty or of another size.
+        QueryError: the region's mask is of another size.
     """
-    height, width = cloud.depth.shape
     if region.mask is not None:
         if region.mask.shape != (height, width):
             raise QueryError(
-                f"the mask of region {region.label!r} is {region.mask.shape[1]}x"
+                f"the mask of region {shown(region.label)!r} is {region.mask.shape[1]}x"
                 f"{region.mask.shape[0]} but the image is {width}x{height}"
             )
-        if not region.mask.any():
-            raise QueryError(f"the mask of region {region.label!r} is empty")
+        return False
+    if region.point is not None:
+        return not is_in_image(*region.point, width, height)
+    assert region.box is not None
+    x1, y1, x2, y2 = region.box
+    return x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0
+
+
+def crop_region(cloud: Cloud, region: Region) -> Crop:
+    """The crop around a region that is a box or a mask, inside the image."""
+    height, width = cloud.depth.shape
+    if region.mask is not None:
         x, y, w, h = cv2.boundingRect(region.mask.astype(np.uint8))
         box = (x, y, x + w, y + h)
     else:
         assert region.box is not None
         x1, y1, x2, y2 = region.box
-        if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
-            raise QueryError(
-                f"region {region.label!r} {region.box} lies outside the {width}x{height} image"
-            )
         box = (
             max(0, int(np.floor(x1))),
             max(0, int(np.floor(y1))),

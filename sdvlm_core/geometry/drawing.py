@@ -1,8 +1,9 @@
 """Drawing of measured objects into their colour image.
 
 Draws regions, the objects' outlines, their upright boxes with length, width and height in three
-colours, the values with their uncertainty, and the outlines of the support planes. Text is sized
-for 640x480 and scales with the image. Does not measure; does not know files or messages.
+colours, the values with their uncertainty, and the outlines of the support planes. What makes the
+whole frame doubtful, and what lies outside it, is written at the lower border. Text is sized for
+640x480 and scales with the image. Does not measure; does not know files or messages.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from sdvlm_core.cautions import Caution
+from sdvlm_core.errors import shown
 from sdvlm_core.geometry.measure import Measured, Pair
 from sdvlm_core.geometry.point_cloud import Cloud, Points
 from sdvlm_core.geometry.scene import Scene
@@ -52,16 +55,18 @@ def draw_measurements(
     for plane in supports(found):
         for outline in plane_outline(cloud, plane):
             cv2.polylines(picture, [outline.astype(np.int32)], True, SUPPORT, 1, cv2.LINE_AA)
-    for one in found:
+    inside = [one for one in found if Caution.OUTSIDE_IMAGE not in one.warnings]
+    for one in inside:
         _outline(picture, one, scale)
-    for one in found:
+    for one in inside:
         _box(picture, cloud, one, scale)
     taken: list[Rectangle] = []
     by_label = {one.label: one for one in found}
     for pair in shown_pairs(pairs):
         _pair(picture, cloud, by_label[pair.a], by_label[pair.b], pair, scale, taken)
-    for one in found:
-        _caption(picture, one, scale, taken)
+    _border_text(picture, scene.cautions, found, scale, taken)
+    for one in inside:
+        _caption(picture, one, scene.cautions, scale, taken)
     return picture
 
 
@@ -79,7 +84,9 @@ def shown_pairs(pairs: Sequence[Pair]) -> list[Pair]:
 def _outline(picture: Picture, one: Measured, scale: float) -> None:
     region = one.region
     if region.box is not None:
-        x1, y1, x2, y2 = (round(value) for value in region.box)
+        x1, y1, x2, y2 = (
+            round(min(max(value, -_MAX_COORDINATE_PX), _MAX_COORDINATE_PX)) for value in region.box
+        )
         cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _REGION, 1)
     elif region.point is not None:
         at = (round(region.point[0]), round(region.point[1]))
@@ -140,14 +147,40 @@ def _pair(
     _text(picture, [line], (int(middle[0]), int(middle[1])), scale, taken)
 
 
-def _caption(picture: Picture, one: Measured, scale: float, taken: list[Rectangle]) -> None:
+def _border_text(
+    picture: Picture,
+    cautions: Sequence[Caution],
+    found: Sequence[Measured],
+    scale: float,
+    taken: list[Rectangle],
+) -> None:
+    """The frame's cautions and the regions outside the image, at the lower left."""
+    lines = [f"frame: {_words(code)}" for code in cautions]
+    outside = [one.label for one in found if Caution.OUTSIDE_IMAGE in one.warnings]
+    if outside:
+        lines.append(shown(f"{_words(Caution.OUTSIDE_IMAGE)}: {', '.join(outside)}", 80))
+    if lines:
+        at = (0, picture.shape[0] + picture.shape[0] // 2)
+        _text(picture, [[(line, _WARNING)] for line in lines], at, scale, taken)
+
+
+def _caption(
+    picture: Picture,
+    one: Measured,
+    cautions: Sequence[Caution],
+    scale: float,
+    taken: list[Rectangle],
+) -> None:
     corner = one.region.box or one.region.point or (4.0, 4.0)
     x1, y1 = one.pixels.box[:2] if one.pixels is not None else map(round, corner[:2])
-    lines = [[(one.label, _LABEL)]]
+    lines = [[(shown(one.label, 80), _LABEL)]]
     lines += [[(text, colour)] for text, colour in zip(size_texts(one), AXES, strict=False)]
-    for code in one.warnings:
-        lines.append([(code.value.replace("_", " "), _WARNING)])
+    lines += [[(_words(code), _WARNING)] for code in one.warnings if code not in cautions]
     _text(picture, lines, (x1, y1), scale, taken)
+
+
+def _words(code: Caution) -> str:
+    return code.value.replace("_", " ")
 
 
 def size_texts(one: Measured) -> list[str]:

@@ -19,13 +19,14 @@ import numpy as np
 
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry.object_pixels import ObjectPixels, find_object
+from sdvlm_core.geometry.crops import is_outside
+from sdvlm_core.geometry.object_pixels import ObjectPixels, find_object, turned_pixels
 from sdvlm_core.geometry.point_cloud import Cloud, Mask, Points
 from sdvlm_core.geometry.robust import ends, median
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
 from sdvlm_core.geometry.uncertainty import STD_DEV_KEYS, hidden_depth_std_dev, std_devs
-from sdvlm_core.geometry.upright_box import UprightBox, upright_box
+from sdvlm_core.geometry.upright_box import UprightBox, turned_box, upright_box
 
 # Fractions without another source: tuned on the development frames of benchmarks/real_frames.py
 # and on training.simulate.
@@ -106,9 +107,11 @@ def measure(
 ) -> tuple[tuple[Measured, ...], tuple[Pair, ...]]:
     """Measure the objects of some regions and every pair of them.
 
+    A region outside the image is not measured (OUTSIDE_IMAGE), so that the others are.
+
     Raises:
         DepthError, IntrinsicsError: the frame has no metric depth or no intrinsics.
-        QueryError: a region lies outside the image, or the sensor is unknown.
+        QueryError: a mask is not of the image's size, or the sensor is unknown.
     """
     return measure_in(open_scene(frame), regions, sensor)
 
@@ -119,7 +122,7 @@ def measure_in(
     """As `measure`, in a scene that is already open.
 
     Raises:
-        QueryError: a region lies outside the image, or the sensor is unknown.
+        QueryError: a mask is not of the image's size, or the sensor is unknown.
     """
     noise = sensor_noise(sensor)
     found = tuple(measure_region(scene, region, noise) for region in regions)
@@ -130,13 +133,18 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     """Measure the object of one region.
 
     Raises:
-        QueryError: the region lies outside the image.
+        QueryError: its mask is not of the image's size.
     """
-    cloud = scene.cloud
-    pixels = find_object(scene.frame, cloud, scene.planes, region)
+    if is_outside(region, scene.frame.width, scene.frame.height):
+        return _unmeasured(region, (*scene.cautions, Caution.OUTSIDE_IMAGE))
+    if region.mask is not None and not region.mask.any():
+        return _unmeasured(region, (*scene.cautions, Caution.TOO_FEW_POINTS))
+    cloud, turn = scene.upright.cloud, scene.upright.turn
+    pixels = find_object(scene.upright, turn.region(region))
     warnings = (*scene.cautions, *_warnings(scene.frame, pixels))
     if len(pixels.rows) < _MIN_POINTS:
-        return _unmeasured(region, pixels, warnings)
+        warnings = (*scene.cautions, Caution.TOO_FEW_POINTS, *warnings[len(scene.cautions) :])
+        return _unmeasured(region, warnings, pixels.valid_fraction)
     points = surface_points(cloud, pixels)
     # Pixel size of the subsampled image at the object's distance, metres.
     step_m = pixels.step * cloud.pixel_angle * median(points[:, 2])
@@ -152,6 +160,8 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         or clearance > _HIDDEN_BASE_FRACTION * box.size[2]
     ):
         warnings = (*warnings, Caution.UNSEEN_EXTENT)
+    if turn.turns:
+        box, pixels = turned_box(box, turn.back), turned_pixels(pixels, turn.back)
     x, y, z = (float(value) for value in box.centre)
     length, width, height = (float(value) for value in box.size)
     return Measured(
@@ -219,8 +229,10 @@ def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     return points * (smooth[rows[sample], columns[sample]] / points[:, 2])[:, None]
 
 
-def _unmeasured(region: Region, pixels: ObjectPixels, warnings: tuple[Caution, ...]) -> Measured:
-    """The result for a region with too few readings: every value is NaN."""
+def _unmeasured(
+    region: Region, warnings: tuple[Caution, ...], valid_fraction: float = 0.0
+) -> Measured:
+    """The result for a region outside the image or with too few readings: every value is NaN."""
     return Measured(
         label=region.label,
         position_m=(math.nan, math.nan, math.nan),
@@ -229,8 +241,8 @@ def _unmeasured(region: Region, pixels: ObjectPixels, warnings: tuple[Caution, .
         width_m=math.nan,
         height_m=math.nan,
         std_dev=dict.fromkeys(STD_DEV_KEYS, math.nan),
-        valid_fraction=pixels.valid_fraction,
-        warnings=(Caution.TOO_FEW_POINTS, *warnings),
+        valid_fraction=valid_fraction,
+        warnings=warnings,
         region=region,
     )
 

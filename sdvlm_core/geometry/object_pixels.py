@@ -9,16 +9,16 @@ know what the object is, and does not measure it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.errors import QueryError
-from sdvlm_core.frame import Region, RgbdFrame, is_in_image
+from sdvlm_core.frame import Region
 from sdvlm_core.geometry.crops import Crop, crop_around, crop_region, subsampling_step
 from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
+from sdvlm_core.geometry.quarter_turn import QuarterTurn
 from sdvlm_core.geometry.region_support import (
     MIN_RISE_FRACTION,
     MIN_RISE_SPREADS,
@@ -26,6 +26,7 @@ from sdvlm_core.geometry.region_support import (
     support_of_point,
     support_under,
 )
+from sdvlm_core.geometry.scene import Upright
 from sdvlm_core.geometry.segmentation import MIN_STEP_FRACTION, object_in_box, split
 from sdvlm_core.geometry.support_plane import Plane, no_plane
 
@@ -83,16 +84,23 @@ class ObjectPixels:
         return self.occluded_fraction > _MIN_OCCLUDED_FRACTION
 
 
-def find_object(
-    frame: RgbdFrame, cloud: Cloud, planes: tuple[Plane, ...], region: Region
-) -> ObjectPixels:
-    """Find the object of a region.
+def turned_pixels(pixels: ObjectPixels, turn: QuarterTurn) -> ObjectPixels:
+    """The same object in the turned picture and its optical frame."""
+    rows, columns = turn.pixels(pixels.rows, pixels.columns)
+    x1, y1, x2, y2 = (int(value) for value in turn.box(pixels.box))
+    plane = replace(pixels.plane, normal=turn.vector(pixels.plane.normal))
+    return replace(pixels, rows=rows, columns=columns, plane=plane, box=(x1, y1, x2, y2))
 
-    Raises:
-        QueryError: the region lies outside the image, or its mask is of another size.
+
+def find_object(scene: Upright, region: Region) -> ObjectPixels:
+    """Find the object of a region of the upright picture.
+
+    Args:
+        region: inside the picture; a mask has a pixel.
     """
     if region.point is not None:
-        return _object_at_point(frame, cloud, planes, region)
+        return _object_at_point(scene, region.point)
+    cloud, planes = scene.cloud, scene.planes
     crop = crop_region(cloud, region)
     plane, height = support_under(cloud, crop, planes)
     raised = _raised(crop, plane, height)
@@ -101,7 +109,7 @@ def find_object(
         mask &= split(cloud, crop, raised) > 0
     else:
         mask = object_in_box(cloud, crop, raised, plane, height)
-    return _described(cloud, crop, plane, height, mask)
+    return _described(scene, crop, plane, height, mask)
 
 
 def _height(cloud: Cloud, crop: Crop, plane: Plane | None) -> DepthImage | None:
@@ -115,11 +123,13 @@ def _raised(crop: Crop, plane: Plane | None, height: DepthImage | None) -> Mask:
     return crop.valid & (height > np.float32(min_rise_fraction(plane)) * crop.depth)
 
 
-def _object_at_point(
-    frame: RgbdFrame, cloud: Cloud, planes: tuple[Plane, ...], region: Region
-) -> ObjectPixels:
+def _object_at_point(scene: Upright, point: tuple[float, float]) -> ObjectPixels:
     """The object at a point. The segment's bounding box is searched like a detector's box."""
-    column, row = _pixel(cloud, region)
+    cloud, planes = scene.cloud, scene.planes
+    column, row = (
+        min(max(round(value), 0), size - 1)
+        for value, size in zip(point, (cloud.width, cloud.height), strict=True)
+    )
     plane = support_of_point(cloud, planes, row, column)
     half = max(3, round(0.01 * cloud.width))
     around = (
@@ -129,11 +139,11 @@ def _object_at_point(
         min(cloud.height, row + half + 1),
     )
     step = subsampling_step(cloud.depth.size // 4)
-    mask = _piece_at_point(frame, cloud, plane, (row, column), around, step)
+    mask = _piece_at_point(scene, plane, (row, column), around, step)
     if mask is None:
         small = crop_around(cloud, around)
         empty = np.zeros(small.depth.shape, bool)
-        return _described(cloud, small, plane, _height(cloud, small, plane), empty)
+        return _described(scene, small, plane, _height(cloud, small, plane), empty)
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
     box = (
         x * step,
@@ -153,28 +163,12 @@ def _object_at_point(
     )
     seed = mask[np.ix_(rows, columns)] & crop.valid
     if np.count_nonzero(object_mask & seed) > 0.5 * np.count_nonzero(seed):
-        return _described(cloud, crop, near_plane, height, object_mask)
-    return _described(cloud, crop, plane, _height(cloud, crop, plane), seed)
-
-
-def _pixel(cloud: Cloud, region: Region) -> tuple[int, int]:
-    """Column and row of a region's point.
-
-    Raises:
-        QueryError: the point lies outside the image.
-    """
-    assert region.point is not None
-    u, v = region.point
-    if not is_in_image(u, v, cloud.width, cloud.height):
-        raise QueryError(
-            f"point {region.label!r} ({u}, {v}) lies outside the {cloud.width}x{cloud.height} image"
-        )
-    return min(round(u), cloud.width - 1), min(round(v), cloud.height - 1)
+        return _described(scene, crop, near_plane, height, object_mask)
+    return _described(scene, crop, plane, _height(cloud, crop, plane), seed)
 
 
 def _piece_at_point(
-    frame: RgbdFrame,
-    cloud: Cloud,
+    scene: Upright,
     plane: Plane | None,
     at: tuple[int, int],
     around: tuple[int, int, int, int],
@@ -187,6 +181,7 @@ def _piece_at_point(
         around: (x1, y1, x2, y2) window around the point in which the segment is searched, pixels.
         step: sampling interval; the mask has the shape of `depth[::step, ::step]`.
     """
+    cloud = scene.cloud
     depth = cloud.depth[::step, ::step]
     image = (0, 0, cloud.width, cloud.height)
     whole = Crop(0, 0, step, depth, np.ones(depth.shape, bool), image)
@@ -201,7 +196,7 @@ def _piece_at_point(
     _, _, w, h = cv2.boundingRect(mask.astype(np.uint8))
     if w * h > _LARGE_PIECE_FRACTION * mask.size:
         row, column = at
-        return _of_one_colour(frame.rgb[::step, ::step], mask, row // step, column // step)
+        return _of_one_colour(scene.rgb[::step, ::step], mask, row // step, column // step)
     return mask
 
 
@@ -221,9 +216,10 @@ def _of_one_colour(rgb: npt.NDArray[np.uint8], mask: Mask, row: int, column: int
 
 
 def _described(
-    cloud: Cloud, crop: Crop, plane: Plane | None, height: DepthImage | None, mask: Mask
+    scene: Upright, crop: Crop, plane: Plane | None, height: DepthImage | None, mask: Mask
 ) -> ObjectPixels:
     """The object's pixels with a description of its surroundings."""
+    cloud = scene.cloud
     x1, y1, x2, y2 = crop.own_box
     inset_x, inset_y = (x2 - x1) // 4, (y2 - y1) // 4
     inner = (slice(y1 + inset_y, y2 - inset_y), slice(x1 + inset_x, x2 - inset_x))
@@ -246,7 +242,7 @@ def _described(
     return ObjectPixels(
         rows=rows,
         columns=columns,
-        plane=plane if plane is not None else no_plane(),
+        plane=plane if plane is not None else no_plane(scene.up),
         box=crop.box,
         valid_fraction=_fraction(crop.valid, crop.inside),
         missing_fraction=_fraction(~crop.valid[inner], crop.inside[inner]),

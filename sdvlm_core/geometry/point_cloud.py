@@ -111,7 +111,7 @@ def make_cloud(frame: RgbdFrame) -> Cloud:
     ray_x, ray_y = k.ray_slopes()
     with np.errstate(invalid="ignore"):
         valid = (frame.depth > 0) & (frame.depth < np.inf)
-    depth = np.where(valid, frame.depth, np.float32(0))
+    depth = np.ascontiguousarray(np.where(valid, frame.depth, np.float32(0)))
     floor, square = _scatter_parameters(depth)
     return Cloud(
         depth=depth,

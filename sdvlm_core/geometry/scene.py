@@ -1,5 +1,9 @@
 """Scene: the point cloud and support planes of one frame, computed once and shared.
 
+Decides which way is up, and turns the frame upright by quarter turns for everything that measures:
+`RgbdFrame.up` if it is known, else the frame's dominant plane if it is clear, else the top of the
+picture with the caution UP_UNCERTAIN.
+
 Measuring, verification, drawing and the node's visualization open the same frame; the first call
 computes, the others reuse. The cache is keyed by the identity of the frame and holds it weakly: an
 entry is removed when its frame is deleted. A frame is immutable, so do not change its arrays in
@@ -10,12 +14,44 @@ from __future__ import annotations
 
 import threading
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
 
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import RgbdFrame
+from sdvlm_core.geometry.plane_search import (
+    contradicts,
+    find_support_planes,
+    orientation,
+    sample_planes,
+)
 from sdvlm_core.geometry.point_cloud import Cloud, make_cloud
-from sdvlm_core.geometry.support_plane import Plane, find_support_planes
+from sdvlm_core.geometry.quarter_turn import QuarterTurn, turns_to_upright
+from sdvlm_core.geometry.support_plane import IMAGE_UP, Plane
+
+
+@dataclass(frozen=True, eq=False)
+class Upright:
+    """The parts of a scene in the upright picture and its optical frame, for measuring.
+
+    Attributes:
+        turn: from the camera's picture to this one.
+        rgb: (H, W, 3) uint8, red first; a view.
+        cloud: the back-projected depth.
+        planes: the horizontal surfaces, the dominant one first.
+        up: unit vector for objects without a support plane.
+        up_certain: False if the frame does not show which way is up.
+    """
+
+    turn: QuarterTurn
+    rgb: npt.NDArray[np.uint8]
+    cloud: Cloud
+    planes: tuple[Plane, ...]
+    up: tuple[float, float, float]
+    up_certain: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,15 +60,18 @@ class Scene:
 
     Attributes:
         frame: the RGB-D frame.
-        cloud: the back-projected depth of the frame.
-        planes: the horizontal surfaces of the frame, the dominant one first.
+        upright: what measuring uses.
         cautions: the frame's, and UP_UNCERTAIN if neither the frame nor a plane shows what is up.
     """
 
     frame: RgbdFrame
-    cloud: Cloud
-    planes: tuple[Plane, ...]
+    upright: Upright
     cautions: tuple[Caution, ...]
+
+    @cached_property
+    def cloud(self) -> Cloud:
+        """The back-projected depth in the camera's own picture."""
+        return self.upright.cloud if self.upright.turn.turns == 0 else make_cloud(self.frame)
 
 
 @dataclass(eq=False)
@@ -40,7 +79,7 @@ class _Entry:
     """The computed parts of one frame. A reference to the frame would keep it in memory forever."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    parts: tuple[Cloud, tuple[Plane, ...]] | None = None
+    upright: Upright | None = None
 
 
 _entries: weakref.WeakKeyDictionary[RgbdFrame, _Entry] = weakref.WeakKeyDictionary()
@@ -57,8 +96,42 @@ def open_scene(frame: RgbdFrame) -> Scene:
     with _entries_lock:
         entry = _entries.setdefault(frame, _Entry())
     with entry.lock:  # one per frame: threads with other frames do not wait
-        if entry.parts is None:
-            cloud = make_cloud(frame)
-            entry.parts = cloud, find_support_planes(cloud)
-        cloud, planes = entry.parts
-    return Scene(frame, cloud, planes, frame.cautions)
+        if entry.upright is None:
+            entry.upright = _upright(frame) if frame.up is None else _known_up(frame, frame.up)
+        upright = entry.upright
+    cautions = frame.cautions
+    if not upright.up_certain and Caution.UP_UNCERTAIN not in cautions:
+        cautions = (*cautions, Caution.UP_UNCERTAIN)
+    return Scene(frame, upright, cautions)
+
+
+def _known_up(frame: RgbdFrame, up: tuple[float, float, float]) -> Upright:
+    """The frame turned by its up vector, with the planes that are level by it."""
+    turn = QuarterTurn(turns_to_upright(up), frame.width, frame.height)
+    upward = turn.vector(up)
+    turned = turn.frame(frame)
+    cloud = make_cloud(turned)
+    sample = sample_planes(cloud)
+    if sample is None:
+        return Upright(turn, turned.rgb, cloud, (), upward, up_certain=True)
+    # A vector that contradicts a large plane is not used: it may be of another camera.
+    certain = not contradicts(sample, upward)
+    planes = find_support_planes(sample, upward if certain else None)
+    return Upright(turn, turned.rgb, cloud, planes, upward, certain)
+
+
+def _upright(frame: RgbdFrame) -> Upright:
+    """The frame as its dominant plane shows it; unturned if that is not clear."""
+    turn, turned = QuarterTurn(0, frame.width, frame.height), frame
+    cloud = make_cloud(frame)
+    sample = sample_planes(cloud)
+    if sample is None:
+        return Upright(turn, frame.rgb, cloud, (), IMAGE_UP, up_certain=False)
+    found = orientation(sample)
+    if found.turns:
+        turn = replace(turn, turns=found.turns)
+        turned = turn.frame(frame)
+        cloud = make_cloud(turned)
+        sample = sample_planes(cloud)
+    planes = () if sample is None else find_support_planes(sample)
+    return Upright(turn, turned.rgb, cloud, planes, IMAGE_UP, found.certain and bool(planes))

@@ -9,13 +9,14 @@ plane, so moving the scene changes nothing. Does not know pixels, regions or sen
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sdvlm_core.geometry.point_cloud import Mask, Points
+from sdvlm_core.geometry.quarter_turn import QuarterTurn
 from sdvlm_core.geometry.robust import ends, extent, median
 from sdvlm_core.geometry.support_plane import Plane
 
@@ -82,6 +83,12 @@ class UprightBox:
         """Quaternion (x, y, z, w) that rotates the optical frame's axes into the box's."""
         x, y, z, w = Rotation.from_matrix(self.axes.T).as_quat()
         return float(x), float(y), float(z), float(w)
+
+
+def turned_box(box: UprightBox, turn: QuarterTurn) -> UprightBox:
+    """The same box in the turned picture's optical frame."""
+    centre, axes, surface = (turn.points(part) for part in (box.centre, box.axes, box.surface))
+    return replace(box, centre=centre, axes=axes, surface=surface)
 
 
 def upright_box(

@@ -96,11 +96,19 @@ def test_a_point_without_depth_is_null_with_a_warning(files, tmp_path):
     assert "too_few_points" in one["warnings"]
 
 
+def test_a_region_outside_the_image_is_null_and_the_others_are_measured(files, tmp_path):
+    picture, regions = files
+    extra = ["--region", "gone=700,10,720,40", "--draw", str(tmp_path / "out.png")]
+    result = runner.invoke(app, ["measure", *picture, *extra, *regions, "--json"])
+    assert result.exit_code == 0, result.output
+    gone, near, _ = json.loads(result.stdout, parse_constant=refuse_constant)["regions"]
+    assert (gone["height_m"], gone["warnings"]) == (None, ["outside_image"])
+    assert near["height_m"] == pytest.approx(0.10, abs=0.006)
+
+
 @pytest.mark.parametrize(
     ("extra", "kind", "reason"),
     [
-        (["--region", "it=700,10,720,40"], "QueryError", "outside the 640x480 image"),
-        (["--point", "it=-5,9"], "QueryError", "outside the 640x480 image"),
         (["--point", "it=5,9", "--depth", "/nowhere.png"], "DepthError", "/nowhere.png"),
         (["--point", "it=5,9", "--rgb", "/nowhere.png"], "FrameError", "/nowhere.png"),
         (["--point", "it=5,9", "--intrinsics", "/no.json"], "IntrinsicsError", "/no.json"),
@@ -138,6 +146,10 @@ def test_images_of_different_sizes_are_refused_with_both_sizes(files, tmp_path):
         ["--point", "it=1,2,3"],
         ["--point", "it=1,2", "--point", "it=3,4"],
         ["--point", "it=1,2", "--sensor", "sonar"],
+        ["--point", "it=1,2", "--up", "0,0,0"],
+        ["--point", "it=1,2", "--up", "0,nan,1"],
+        ["--point", "it=1,2", "--up", "0,-1"],
+        ["--point", "it=1,2", "--up", "up"],
     ],
 )
 def test_wrong_usage_is_status_two(files, extra):

@@ -301,17 +301,46 @@ def test_depth_without_metres_is_refused_and_estimated_metres_are_marked():
     assert all(Caution.ESTIMATED_DEPTH in one.warnings for one in found)
 
 
-def test_a_frame_without_depth_or_intrinsics_and_a_region_outside_are_refused():
+def test_a_frame_without_depth_or_intrinsics_and_a_mask_of_another_size_are_refused():
     frame, regions = table()
     with pytest.raises(DepthError):
         measure(RgbdFrame(frame.rgb, None, frame.intrinsics), regions)
     with pytest.raises(IntrinsicsError):
         measure(RgbdFrame(frame.rgb, frame.depth, None), regions)
-    for outside in (Region("it", box=(900, 10, 950, 40)), Region("it", point=(-20.0, 5.0))):
-        with pytest.raises(QueryError, match="outside the 320x240 image"):
-            measure(frame, [outside])
+    with pytest.raises(QueryError, match="is 4x3 but the image is 320x240"):
+        measure(frame, [Region("it", mask=np.ones((3, 4), bool))])
     with pytest.raises(QueryError, match="realsense"):
         measure(frame, regions, sensor="crystal ball")
+
+
+@pytest.mark.parametrize(
+    ("region", "code"),
+    [
+        (Region("it", box=(900, 10, 950, 40)), Caution.OUTSIDE_IMAGE),
+        (Region("it", box=(-1e300, -1e300, 0.0, 1e300)), Caution.OUTSIDE_IMAGE),
+        (Region("it", point=(-20.0, 5.0)), Caution.OUTSIDE_IMAGE),
+        (Region("it", mask=np.zeros((240, 320), bool)), Caution.TOO_FEW_POINTS),
+    ],
+    ids=["right", "left and huge", "point", "empty mask"],
+)
+def test_a_region_without_a_pixel_has_no_values_and_the_others_are_measured(region, code):
+    frame, regions = table()
+    alone, _ = measure(frame, regions)
+    found, pairs = measure(frame, [regions[0], region, regions[1]])
+    assert found[1].warnings == (code,)
+    assert found[1].valid_fraction == 0
+    for key in ("length_m", "width_m", "height_m", "camera_distance_m"):
+        assert math.isnan(getattr(found[1], key))
+        assert [getattr(one, key) for one in found[::2]] == [getattr(one, key) for one in alone]
+    assert [math.isnan(pair.distance_m) for pair in pairs] == [True, False, True]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_region_with_a_coordinate_that_is_not_finite_is_refused(bad):
+    with pytest.raises(QueryError, match="not finite"):
+        Region("it", box=(0.0, 0.0, bad, 5.0))
+    with pytest.raises(QueryError, match="not finite"):
+        Region("it", point=(bad, 5.0))
 
 
 @real

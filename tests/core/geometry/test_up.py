@@ -1,0 +1,244 @@
+"""Which way is up: a turned camera measures as an upright one, or carries UP_UNCERTAIN.
+
+The real frames are turned by quarter turns, exactly. `../shared/realdata2` says which way is up; in
+`../shared/realdata` it is the normal of the table that the upright frame shows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from benchmarks.real_frames import frame_of, regions_of, sensor_of, up_of
+from sdvlm_core.cautions import Caution
+from sdvlm_core.frame import Region, RgbdFrame
+from sdvlm_core.geometry.drawing import SUPPORT, draw_measurements
+from sdvlm_core.geometry.measure import Measured, measure, measure_in
+from sdvlm_core.geometry.quarter_turn import QuarterTurn
+from sdvlm_core.geometry.scene import open_scene
+from tests import blocks
+from tests.core.geometry.test_measure import FAR, NEAR, camera, sizes, table
+from tests.paths import SHARED
+
+FIRST, SECOND = (
+    sorted(path.parent for path in (SHARED / name).glob("*/questions.json"))
+    for name in ("realdata", "realdata2")
+)
+NO_FRAMES = pytest.param(None, marks=pytest.mark.skip(reason="../shared/realdata is absent"))
+FOLDERS = [*FIRST, *SECOND] or [NO_FRAMES]
+TURNS = (1, 2, 3)
+VALUES = ("camera_distance_m", "length_m", "width_m", "height_m")
+
+
+def values(found: tuple[Measured, ...]) -> np.ndarray:
+    """(N, 4) metres."""
+    return np.array([[getattr(one, name) for name in VALUES] for one in found])
+
+
+def turned(frame: RgbdFrame, turns: int) -> tuple[RgbdFrame, QuarterTurn]:
+    """The frame as a camera with another mounting takes it: arrays of its own."""
+    turn = QuarterTurn(turns, frame.width, frame.height)
+    own = turn.frame(frame)
+    copies = {name: np.ascontiguousarray(getattr(own, name)) for name in ("rgb", "depth")}
+    return replace(own, **copies), turn
+
+
+def real(folder: Path) -> tuple[RgbdFrame, list[Region], str]:
+    """A real frame with its up vector, its regions and its sensor."""
+    known = json.loads((folder / "questions.json").read_text())
+    frame = frame_of(folder, known)
+    up = up_of(known) or open_scene(frame).upright.planes[0].normal
+    return replace(frame, up=up), list(regions_of(known).values()), sensor_of(known)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_with_up_every_figure_of_a_turned_real_frame_is_the_upright_one(folder):
+    frame, regions, sensor = real(folder)
+    upright, pairs = measure_in(open_scene(frame), regions, sensor)
+    for turns in TURNS:
+        other, turn = turned(frame, turns)
+        found, other_pairs = measure(other, [turn.region(one) for one in regions], sensor)
+        np.testing.assert_allclose(values(found), values(upright), atol=1e-6)
+        for one, same in zip(found, upright, strict=True):
+            assert one.warnings == same.warnings
+            assert one.std_dev == pytest.approx(same.std_dev, abs=1e-6, nan_ok=True)
+            assert turn.vector(same.position_m) == pytest.approx(
+                one.position_m, abs=1e-6, nan_ok=True
+            )
+        for one, same in zip(other_pairs, pairs, strict=True):
+            assert one.gap_m == pytest.approx(same.gap_m, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("folder", FIRST or [NO_FRAMES], ids=lambda folder: folder.name)
+def test_the_up_vector_changes_no_figure_of_an_upright_real_frame(folder):
+    frame, regions, sensor = real(folder)
+    with_up, _ = measure(frame, regions, sensor)
+    without, _ = measure(replace(frame, up=None), regions, sensor)
+    np.testing.assert_array_equal(values(with_up), values(without))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_without_up_a_turned_real_frame_is_right_or_uncertain(folder):
+    frame, regions, sensor = real(folder)
+    upright, _ = measure(frame, regions, sensor)
+    for turns in (0, *TURNS):
+        other, turn = turned(replace(frame, up=None), turns)
+        scene = open_scene(other)
+        found, _ = measure_in(scene, [turn.region(one) for one in regions], sensor)
+        for one, same in zip(found, upright, strict=True):
+            if Caution.UP_UNCERTAIN in scene.cautions:
+                assert Caution.UP_UNCERTAIN in one.warnings
+            else:
+                np.testing.assert_allclose(values((one,)), values((same,)), atol=1e-6)
+
+
+@pytest.mark.skipif(not FIRST or not SECOND, reason="../shared/realdata is absent")
+def test_few_upright_real_frames_are_uncertain():
+    # A bin without a visible support, a bedroom with as much wall as floor; two cameras that are
+    # really turned, and one that looks straight down.
+    uncertain = {
+        folder.name
+        for folder in (*FIRST, *SECOND)
+        if Caution.UP_UNCERTAIN in open_scene(replace(real(folder)[0], up=None)).cautions
+    }
+    assert uncertain <= {
+        "arc2017_bin",
+        "sunrgbd_bedroom",
+        "anygrasp_clutter",
+        "iphone_stool_portrait",
+        "primesense_overhead",
+    }
+
+
+@pytest.mark.skipif(not SECOND, reason="../shared/realdata2 is absent")
+def test_the_up_vector_corrects_the_height_that_a_turned_phone_gets_wrong():
+    frame, regions, sensor = real(SHARED / "realdata2" / "iphone_stool_portrait")
+    stool = next(index for index, one in enumerate(regions) if one.label == "white stool")
+    right, _ = measure(frame, regions, sensor)
+    wrong, _ = measure(replace(frame, up=None), regions, sensor)
+    assert right[stool].height_m == pytest.approx(0.4445, abs=0.01)
+    assert Caution.UP_UNCERTAIN not in right[stool].warnings
+    assert Caution.UP_UNCERTAIN in wrong[stool].warnings
+
+
+def table_up(axes: np.ndarray) -> tuple[float, float, float]:
+    """Up in the optical frame of a camera over `table`."""
+    x, y, z = axes.T @ np.array([0.0, 0.0, 1.0])
+    return float(x), float(y), float(z)
+
+
+@settings(derandomize=True, max_examples=25)
+@given(st.floats(0, 2 * math.pi), st.floats(math.radians(35), math.radians(55)))
+def test_with_up_a_box_has_its_size_at_any_roll_of_the_camera(roll, elevation):
+    eye, axes = camera(elevation=elevation)
+    axes = axes @ Rotation.from_euler("z", roll).as_matrix()
+    frame, regions = table(width=640, things=(NEAR,), seen_from=(eye, axes))
+    (one,), _ = measure(replace(frame, up=table_up(axes)), regions, "simulated")
+    np.testing.assert_allclose(sizes(one), (0.12, 0.08, 0.10), atol=0.004)
+    assert one.warnings == ()
+
+
+@settings(derandomize=True, max_examples=25)
+@given(st.floats(0, 2 * math.pi), st.floats(math.radians(25), math.radians(85)))
+def test_without_up_a_box_has_its_size_at_any_roll_or_is_uncertain(roll, elevation):
+    eye, axes = camera(elevation=elevation)
+    axes = axes @ Rotation.from_euler("z", roll).as_matrix()
+    frame, regions = table(width=640, things=(NEAR, FAR), seen_from=(eye, axes), noise=0.001)
+    found, _ = measure(frame, regions, "simulated")
+    for one, true in zip(found, ((0.12, 0.08, 0.10), (0.10, 0.10, 0.18)), strict=True):
+        if Caution.UP_UNCERTAIN not in one.warnings:
+            np.testing.assert_allclose(sizes(one), true, atol=0.008)
+
+
+def test_an_upside_down_camera_over_a_table_is_found_without_up():
+    frame, regions = table(width=640, noise=0.001)
+    other, turn = turned(frame, 2)
+    found, _ = measure(other, [turn.region(one) for one in regions])
+    np.testing.assert_allclose(sizes(found[0]), (0.12, 0.08, 0.10), atol=0.006)
+    assert found[0].warnings == ()
+
+
+def test_a_room_is_right_or_uncertain_in_every_position_and_right_with_up():
+    frame = blocks.room_frame()
+    x, y, z = blocks.POSES[0][:3, :3].T @ np.array([0.0, 0.0, 1.0])
+    region = Region("chair", box=blocks.box_around(blocks.RED))
+    for turns in (0, *TURNS):
+        other, turn = turned(replace(frame, up=(float(x), float(y), float(z))), turns)
+        (one,), _ = measure(other, [turn.region(region)])
+        assert one.height_m == pytest.approx(0.9, abs=0.02)
+        assert one.warnings == ()
+        (one,), _ = measure(replace(other, up=None), [turn.region(region)])
+        assert Caution.UP_UNCERTAIN in one.warnings or one.height_m == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_wall_that_fills_the_picture_is_uncertain_from_every_angle():
+    wall, _ = table(things=())
+    for elevation in (20, 35, 50, 70, 89):
+        for roll in (90, 270):  # the wall stands left or right of an upright camera
+            eye, axes = camera(elevation=math.radians(elevation), away=1.0)
+            axes = axes @ Rotation.from_euler("z", roll, degrees=True).as_matrix()
+            wall, _ = table(things=(), seen_from=(eye, axes), noise=0.001)
+            assert Caution.UP_UNCERTAIN in open_scene(wall).cautions
+    nothing = replace(wall, depth=np.full_like(wall.depth, np.nan))
+    assert Caution.UP_UNCERTAIN in open_scene(nothing).cautions
+
+
+def test_with_up_a_wall_supports_nothing_and_height_runs_along_up():
+    _, axes = camera()
+    frame, regions = table(width=640, things=(FAR,))
+    x, y, z = axes.T @ np.array([0.0, 1.0, 0.0])  # the table is a wall of this world
+    scene = open_scene(replace(frame, up=(float(x), float(y), float(z))))
+    assert scene.upright.planes == ()
+    (one,), _ = measure_in(scene, regions)
+    assert set(one.warnings) == {Caution.NO_SUPPORT_PLANE, Caution.UNSEEN_EXTENT}
+
+
+@pytest.mark.parametrize("tilt", [0, 8])
+def test_a_slightly_tilted_table_is_level(tilt):
+    _, axes = camera()
+    frame, regions = table(width=640)
+    up = Rotation.from_euler("x", tilt, degrees=True).apply(table_up(axes))
+    found, _ = measure(replace(frame, up=tuple(map(float, up))), regions)
+    np.testing.assert_allclose(sizes(found[0]), (0.12, 0.08, 0.10), atol=0.006)
+    assert found[0].warnings == ()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_an_up_vector_that_the_table_contradicts_is_uncertain(turns):
+    # "Upside-down" is not (0, 1, 0) for a camera that looks down at 45 degrees.
+    frame, turn = turned(replace(table(width=640)[0], up=(0.0, -1.0, 0.0)), turns)
+    regions = [turn.region(one) for one in table(width=640)[1]]
+    found, _ = measure(frame, regions)
+    assert found[0].warnings == (Caution.UP_UNCERTAIN,)
+    np.testing.assert_allclose(sizes(found[0]), (0.12, 0.08, 0.10), atol=0.006)
+
+
+@pytest.mark.parametrize("turns", TURNS)
+def test_pixels_planes_and_drawing_are_in_the_cameras_own_picture(turns):
+    _, axes = camera()
+    frame, regions = table(width=320)
+    frame = replace(frame, up=table_up(axes))
+    (one, _), _ = upright = measure(frame, regions)
+    other, turn = turned(frame, turns)
+    scene = open_scene(other)
+    (same, _), pairs = found = measure_in(scene, [turn.region(region) for region in regions])
+    pixels, expected = same.pixels, turn.pixels(one.pixels.rows, one.pixels.columns)
+    np.testing.assert_array_equal((pixels.rows, pixels.columns), expected)
+    assert pixels.plane.normal == pytest.approx(turn.vector(one.pixels.plane.normal))
+    np.testing.assert_allclose(same.box.corners, turn.points(one.box.corners), atol=1e-9)
+    assert scene.cloud.depth.shape == other.depth.shape
+    drawn = [
+        draw_measurements(open_scene(picture), some, ())
+        for picture, some in ((frame, upright[0]), (other, found[0]))
+    ]
+    marked = [(np.abs(picture.astype(int) - SUPPORT).max(axis=2) < 60) for picture in drawn]
+    assert np.mean(turn.image(marked[0]) & marked[1]) > 0.5 * np.mean(marked[0])
+    assert len(pairs) == 1
