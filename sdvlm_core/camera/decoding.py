@@ -8,20 +8,18 @@ become a frame (`assembly`).
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.camera.protocols import (
-    AnyImage,
-    ByteArray,
-    CompressedImageLike,
-    ImageLike,
-)
+from sdvlm_core.camera.image_header import check_header, check_size
+from sdvlm_core.camera.pairing import Input
+from sdvlm_core.camera.protocols import AnyImage, CompressedImageLike, ImageLike
 from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
-from sdvlm_core.errors import DepthError, FrameError
+from sdvlm_core.errors import DepthError, FrameError, shown
 from sdvlm_core.frame import depth_in_metres
 
 # Encoding -> (channels, indices of red, green and blue).
@@ -33,6 +31,11 @@ _COLOR: dict[str, tuple[int, tuple[int, int, int]]] = {
     "mono8": (1, (0, 0, 0)),
 }
 _DEPTH: dict[str, npt.DTypeLike] = {"16UC1": np.uint16, "32FC1": np.float32}
+# The encodings that image_transport calls colour, in a compressed image's format.
+_STORED_COLOR = frozenset(
+    {f"{order}{bits}" for order in ("rgb", "bgr", "rgba", "bgra") for bits in (8, 16)}
+)
+_REFUSALS: dict[Input, type[FrameError]] = {Input.COLOR: FrameError, Input.DEPTH: DepthError}
 
 # A 32FC1 value from here on is no distance but a code for "no reading": FLT_MAX, 1e30, Inf. Smaller
 # values stay readings, so that millimetres in 32FC1 are found by their median.
@@ -70,17 +73,38 @@ def serialized_frame_id(data: bytes) -> str:
     return data[16 : 16 + max(0, length - 1)].decode("utf-8", errors="replace")
 
 
-def color_from_message(message: AnyImage) -> npt.NDArray[np.uint8]:
-    """Colour (H, W, 3) uint8, red first; a view into the message if its layout allows it."""
+def image_size(message: AnyImage, settings: CameraSettings, kind: Input) -> tuple[int, int]:
+    """(width, height) of an image, from its header, without decoding it.
+
+    Raises:
+        FrameError, DepthError: the header is damaged, or states more than `settings` accept.
+    """
+    what, refusal = _name(message, kind), _REFUSALS[kind]
     if isinstance(message, CompressedImageLike):
-        return _decode_color(message)
+        header = check_header(_coded(message, kind), settings, what, refusal)
+        return header.width, header.height
+    check_size(message.width, message.height, settings, what, refusal)
+    return message.width, message.height
+
+
+def color_from_message(
+    message: AnyImage, settings: CameraSettings = DEFAULT_SETTINGS
+) -> npt.NDArray[np.uint8]:
+    """Colour (H, W, 3) uint8, red first; a view into the message if its layout allows it.
+
+    Raises:
+        FrameError: not an image of a supported encoding, or larger than `settings` accept.
+    """
+    if isinstance(message, CompressedImageLike):
+        return _decode_color(message, settings)
     if message.encoding not in _COLOR:
         raise FrameError(
-            f"the colour image has encoding {message.encoding!r}; supported are "
+            f"the colour image has encoding '{shown(message.encoding)}'; supported are "
             f"{', '.join(_COLOR)} (convert Bayer and YUV with image_proc)"
         )
+    image_size(message, settings, Input.COLOR)
     channels, order = _COLOR[message.encoding]
-    pixels = image_pixels(message, np.uint8, channels, FrameError)
+    pixels = image_pixels(message, np.uint8, channels, "the colour image", FrameError)
     if order == (0, 1, 2):
         return pixels[..., :3]
     # Copied, because torch does not accept negative strides.
@@ -94,18 +118,28 @@ def depth_from_message(
 
     Zero, negative values and the codes of saturation (65535 of 16UC1; 1e6 m and more, FLT_MAX or
     Inf of 32FC1) mean "no reading".
+
+    Raises:
+        DepthError: not an image of a supported encoding, or larger than `settings` accept.
     """
     if isinstance(message, CompressedImageLike):
-        return _decode_depth(message, settings.depth_unit_m)
+        return _decode_depth(message, settings)
     if message.encoding not in _DEPTH:
         raise DepthError(
-            f"the depth image has encoding {message.encoding!r}; supported are 16UC1 (millimetres) "
-            "and 32FC1 (metres)"
+            f"the depth image has encoding '{shown(message.encoding)}'; supported are 16UC1 "
+            "(millimetres) and 32FC1 (metres)"
         )
-    raw = image_pixels(message, _DEPTH[message.encoding], 1, DepthError)[..., 0]
+    image_size(message, settings, Input.DEPTH)
+    dtype = _DEPTH[message.encoding]
+    raw = image_pixels(message, dtype, 1, "the depth image", DepthError)[..., 0]
     if message.encoding == "16UC1":
         return depth_in_metres(raw, settings.depth_unit_m)
     return _valid_metres(raw.astype(np.float32))
+
+
+def integer_depth(message: AnyImage) -> bool:
+    """Whether depth is stored as integers, so that its unit is not in the message."""
+    return _encoding(message) == "16UC1"
 
 
 def is_color(message: AnyImage) -> bool:
@@ -120,18 +154,24 @@ def is_color(message: AnyImage) -> bool:
 
 def is_depth(message: AnyImage) -> bool:
     """Whether the encoding or format is one of supported depth."""
-    encoding = message.format if isinstance(message, CompressedImageLike) else message.encoding
-    return encoding.partition(";")[0].strip() in _DEPTH
+    return _encoding(message) in _DEPTH
 
 
 def image_pixels(
-    message: ImageLike, dtype: npt.DTypeLike, channels: int, refusal: type[FrameError]
+    message: ImageLike, dtype: npt.DTypeLike, channels: int, what: str, refusal: type[FrameError]
 ) -> npt.NDArray[Any]:
-    """View (H, W, channels) of an uncompressed image; honours `step` and `is_bigendian`."""
+    """View (H, W, channels) of an uncompressed image; honours `step` and `is_bigendian`.
+
+    Args:
+        what: names the image in the error text.
+
+    Raises:
+        FrameError: `refusal`: the fields of the message contradict each other.
+    """
     height, width, step = message.height, message.width, message.step
     item = np.dtype(dtype).newbyteorder(">" if message.is_bigendian else "<")
     row = width * channels * item.itemsize
-    name = f"{width}x{height} {message.encoding} image"
+    name = f"{what} ({width}x{height} {shown(message.encoding)})"
     if row == 0 or height == 0:
         raise refusal(f"{name} is empty")
     if step < row:
@@ -152,62 +192,113 @@ def _valid_metres(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return depth
 
 
-def _decode(data: ByteArray, flags: int, what: str, refusal: type[FrameError]) -> npt.NDArray[Any]:
+def _encoding(message: AnyImage) -> str:
+    """The encoding of the pixels: before the semicolon of a compressed image's format."""
+    if isinstance(message, CompressedImageLike):
+        return message.format.partition(";")[0].strip()
+    return message.encoding
+
+
+def _name(message: AnyImage, kind: Input) -> str:
+    """Names an image in an error text."""
+    if isinstance(message, CompressedImageLike):
+        return f"compressed {kind.value} of format '{shown(message.format)}'"
+    return f"the {kind.value} image"
+
+
+def _coded(message: CompressedImageLike, kind: Input) -> memoryview:
+    """The PNG or JPEG bytes: all, or those after the header of compressedDepth."""
+    data = _bytes_of(message)
+    bare = kind is not Input.DEPTH or bytes(data[: len(_PNG_MAGIC)]) == _PNG_MAGIC
+    return data if bare else data[_COMPRESSED_DEPTH_HEADER.size :]
+
+
+def _bytes_of(message: CompressedImageLike) -> memoryview:
+    """A view of the data of any library's message."""
+    return np.frombuffer(message.data, np.uint8).data
+
+
+def _decode(
+    message: CompressedImageLike, flags: int, settings: CameraSettings, kind: Input
+) -> npt.NDArray[Any]:
+    """The decoded PNG or JPEG; its size is checked before it is decoded."""
     import cv2
 
+    what, refusal = _name(message, kind), _REFUSALS[kind]
+    data = _coded(message, kind)
+    header = check_header(data, settings, what, refusal)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise refusal(f"{what} cannot be decoded: {error}") from error
-    if image is None:
+        raise refusal(f"{what} cannot be decoded: {shown(str(error))}") from error
+    if image is None or image.shape[:2] != (header.height, header.width):
         raise refusal(f"{what} is truncated or has another format ({len(data)} bytes)")
     return image
 
 
-def _decode_color(message: CompressedImageLike) -> npt.NDArray[np.uint8]:
+def _decode_color(message: CompressedImageLike, settings: CameraSettings) -> npt.NDArray[np.uint8]:
+    """Colour with the rule of image_transport for the order of the channels.
+
+    Its publisher converts colour to bgr8 and says so after "compressed": then the image file shows
+    the scene's colours. A driver that leaves this out has compressed its array as it was, red in
+    the channel that the file format calls blue; image_transport's subscriber turns it back, and so
+    does this function. A format without an encoding, `jpeg`, is an ordinary image file.
+    """
     import cv2
 
+    name = _name(message, Input.COLOR)
     coding = message.format.lower()
-    if "compresseddepth" in coding or not any(name in coding for name in ("jpeg", "jpg", "png")):
+    if "compresseddepth" in coding or not any(known in coding for known in ("jpeg", "jpg", "png")):
+        raise FrameError(f"{name} is not supported; supported are jpeg and png")
+    encoding, separator, _ = (part.strip() for part in coding.partition(";"))
+    converted = not separator or "compressed bgr" in coding
+    if not converted and encoding not in (*_STORED_COLOR, "mono8"):
         raise FrameError(
-            f"compressed colour has format {message.format!r}; supported are jpeg and png"
+            f"{name} is not supported: it has encoding '{shown(encoding)}'; supported are "
+            f"{', '.join(_COLOR)} (convert Bayer and YUV with image_proc)"
         )
     # The Exif orientation would rotate colour only, not depth and intrinsics.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    what = f"compressed colour of format {message.format!r}"
-    bgr = _decode(message.data, flags, what, FrameError)
-    return np.ascontiguousarray(bgr[..., ::-1])
+    blue_first: npt.NDArray[np.uint8] = _decode(message, flags, settings, Input.COLOR)
+    if not converted and encoding in _STORED_COLOR:
+        return blue_first  # it is red first
+    return np.asarray(cv2.cvtColor(blue_first, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _decode_depth(message: CompressedImageLike, unit_m: float) -> npt.NDArray[np.float32]:
+def _decode_depth(
+    message: CompressedImageLike, settings: CameraSettings
+) -> npt.NDArray[np.float32]:
     """compressedDepth: a header of 12 bytes, then a 16-bit PNG; or a 16-bit PNG alone.
 
     For 32FC1 the PNG holds quantised inverse depth: metres = A / (value - B), 0 = no reading.
     """
     import cv2
 
-    what = f"compressed depth of format {message.format!r}"
+    name, data = _name(message, Input.DEPTH), _bytes_of(message)
     encoding, _, coding = (part.strip() for part in message.format.partition(";"))
-    data = bytes(message.data)
     if "jpeg" in coding.lower() or "jpg" in coding.lower():
-        raise DepthError(f"{what}: JPEG is lossy; use the compressedDepth transport (PNG)")
+        raise DepthError(f"{name}: JPEG is lossy; use the compressedDepth transport (PNG)")
     if encoding not in _DEPTH or "rvl" in coding.lower():
         raise DepthError(
-            f"{what} is not supported; supported are 16UC1 and 32FC1 as compressedDepth png"
+            f"{name} is not supported; supported are 16UC1 and 32FC1 as compressedDepth png"
         )
-    bare = data.startswith(_PNG_MAGIC)
-    if not bare and len(data) <= _COMPRESSED_DEPTH_HEADER.size:
-        raise DepthError(f"{what} is truncated ({len(data)} bytes)")
-    png = data if bare else data[_COMPRESSED_DEPTH_HEADER.size :]
-    stored = _decode(png, cv2.IMREAD_UNCHANGED, what, DepthError)
+    if len(data) <= _COMPRESSED_DEPTH_HEADER.size:
+        raise DepthError(f"{name} is truncated ({len(data)} bytes)")
+    stored = _decode(message, cv2.IMREAD_UNCHANGED, settings, Input.DEPTH)
     if stored.dtype != np.uint16 or stored.ndim != 2:
-        raise DepthError(f"{what} contains {stored.shape} {stored.dtype}, not one 16-bit channel")
+        raise DepthError(f"{name} contains {stored.shape} {stored.dtype}, not one 16-bit channel")
     if encoding == "16UC1":
-        return depth_in_metres(stored, unit_m)
-    if bare:
-        raise DepthError(f"{what} has no compressedDepth header, so it cannot be dequantised")
+        return depth_in_metres(stored, settings.depth_unit_m)
+    if bytes(data[: len(_PNG_MAGIC)]) == _PNG_MAGIC:
+        raise DepthError(f"{name} has no compressedDepth header, so it cannot be dequantised")
     _, quant_a, quant_b = _COMPRESSED_DEPTH_HEADER.unpack_from(data)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    if not (0 < quant_a < math.inf and math.isfinite(quant_b)):
+        raise DepthError(
+            f"{name} has the quantisation parameters A = {quant_a:g} and B = {quant_b:g}, with "
+            "which no value is a distance; the publisher must write those of "
+            "compressed_depth_image_transport (A > 0), or publish 16UC1"
+        )
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         depth = np.float32(quant_a) / (stored.astype(np.float32) - np.float32(quant_b))
     depth[stored == 0] = np.nan
     return _valid_metres(depth)

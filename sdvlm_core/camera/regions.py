@@ -10,41 +10,61 @@ from collections.abc import Sequence
 import numpy as np
 
 from sdvlm_core.camera.decoding import image_pixels
+from sdvlm_core.camera.image_header import check_size
 from sdvlm_core.camera.protocols import RegionLike
-from sdvlm_core.errors import FrameError, QueryError
+from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
+from sdvlm_core.errors import FrameError, QueryError, shown
 from sdvlm_core.frame import Region
 
-#: Largest number of regions in a request; measuring a region takes a few milliseconds.
+#: Largest number of regions in a request unless the caller sets another; measuring one takes a few
+#: milliseconds.
 MAX_REGIONS = 64
+#: Largest length of a label, characters.
+MAX_LABEL = 200
 
 
-def regions_from_messages(messages: Sequence[RegionLike]) -> tuple[Region, ...]:
+def regions_from_messages(
+    messages: Sequence[RegionLike],
+    max_regions: int = MAX_REGIONS,
+    settings: CameraSettings = DEFAULT_SETTINGS,
+) -> tuple[Region, ...]:
     """sdvlm/Region messages -> regions: the mask if there is one, else the roi; size 0 is a point.
 
     Raises:
-        QueryError: too many regions, a repeated label, or a mask that is not mono8.
+        QueryError: too many regions, a label that is too long or repeated, or a mask that is not
+            mono8 or larger than an image may be.
     """
-    if len(messages) > MAX_REGIONS:
+    if len(messages) > max_regions:
         raise QueryError(
-            f"{len(messages)} regions in one request; at most {MAX_REGIONS} are accepted"
+            f"{len(messages)} regions in one request; at most {max_regions} are accepted "
+            "(parameter max_regions)"
         )
-    labels = [message.label for message in messages]
-    if len(set(labels)) != len(labels):
-        raise QueryError(f"the labels of regions must differ, got {labels}")
-    return tuple(_region(message) for message in messages)
+    seen: set[str] = set()
+    for message in messages:
+        if len(message.label) > MAX_LABEL:
+            raise QueryError(
+                f"the label '{shown(message.label)}' has {len(message.label)} characters; at most "
+                f"{MAX_LABEL} are accepted"
+            )
+        if message.label in seen:
+            raise QueryError(
+                f"the labels of regions must differ, got '{shown(message.label)}' twice"
+            )
+        seen.add(message.label)
+    return tuple(_region(message, settings) for message in messages)
 
 
-def _region(message: RegionLike) -> Region:
+def _region(message: RegionLike, settings: CameraSettings) -> Region:
     mask, roi = message.mask, message.roi
     if len(mask.data):
+        what = f"the mask of region '{shown(message.label)}'"
         if mask.encoding != "mono8":
-            raise QueryError(
-                f"the mask of region {message.label!r} has encoding {mask.encoding!r}, not mono8"
-            )
+            raise QueryError(f"{what} has encoding '{shown(mask.encoding)}', not mono8")
         try:
-            pixels = image_pixels(mask, np.uint8, 1, FrameError)
+            check_size(mask.width, mask.height, settings, what, FrameError)
+            pixels = image_pixels(mask, np.uint8, 1, what, FrameError)
         except FrameError as error:
-            raise QueryError(f"the mask of region {message.label!r}: {error}") from error
+            raise QueryError(str(error)) from error
         return Region(message.label, mask=pixels[..., 0] > 0)
     if roi.width == 0 and roi.height == 0:
         return Region(message.label, point=(float(roi.x_offset), float(roi.y_offset)))
