@@ -6,15 +6,37 @@ The one way from a camera's data to a frame, for the node, a bag and image files
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.camera.calibration import Calibration, Projection, calibration_from_message
-from sdvlm_core.camera.decoding import color_from_message, depth_from_message
+from sdvlm_core.camera.calibration import (
+    Calibration,
+    Projection,
+    calibration_from_message,
+    image_projection,
+)
+from sdvlm_core.camera.decoding import (
+    color_from_message,
+    depth_from_message,
+    image_size,
+    integer_depth,
+)
 from sdvlm_core.camera.messages import nanoseconds
+from sdvlm_core.camera.pairing import Input
+from sdvlm_core.camera.plausibility import (
+    REGISTER,
+    UNKNOWN_ORIGIN,
+    Doubt,
+    Origin,
+    assumed_rectified,
+    find_doubts,
+)
 from sdvlm_core.camera.protocols import AnyImage, CameraInfoLike
 from sdvlm_core.camera.rectification import rectify
 from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
+from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import RgbdFrame
 
@@ -39,21 +61,33 @@ def frame_from_messages(
         up: unit vector against gravity in the colour optical frame; None = unknown.
 
     Raises:
-        FrameError: colour is truncated or has an unsupported encoding.
-        DepthError: the same for depth; or its size differs from colour; or it has no reading.
-        IntrinsicsError: the camera is not calibrated, or the info is for another image size.
+        FrameError: colour is truncated, too large, or has an unsupported encoding.
+        DepthError: the same for depth; or its size differs from colour; or its readings cannot be
+            right (`plausibility`).
+        IntrinsicsError: the camera is not calibrated, the info is for another image size, or its
+            values cannot be right (`plausibility`).
     """
-    rgb = color_from_message(color)
-    metres = None if depth is None else depth_from_message(depth, settings)
+    calibration = calibration_from_message(info)
+    # The sizes first: whatever does not fit together is refused before it is decoded.
+    color_size = image_size(color, settings, Input.COLOR)
+    depth_size = None if depth is None else image_size(depth, settings, Input.DEPTH)
+    _check_sizes(color_size, depth_size, calibration)
+    unit_m = settings.depth_unit_m if depth is not None and integer_depth(depth) else None
+    origin = Origin(
+        color_id=color.header.frame_id,
+        depth_id="" if depth is None else depth.header.frame_id,
+        depth_unit_m=unit_m,
+        depth_calibration=None if depth_info is None else calibration_from_message(depth_info),
+    )
     return assemble(
-        rgb,
-        metres,
-        calibration_from_message(info),
+        color_from_message(color, settings),
+        None if depth is None else depth_from_message(depth, settings),
+        calibration,
         settings,
+        origin,
         color_topic=color_topic,
         depth_topic=depth_topic,
         stamp_ns=nanoseconds(color.header.stamp),
-        frame_id=color.header.frame_id,
         up=up,
     )
 
@@ -63,11 +97,11 @@ def assemble(
     depth: npt.NDArray[np.float32] | None,
     calibration: Calibration | None,
     settings: CameraSettings,
+    origin: Origin = UNKNOWN_ORIGIN,
     *,
     color_topic: str = "",
     depth_topic: str = "",
     stamp_ns: int = 0,
-    frame_id: str = "",
     up: tuple[float, float, float] | None = None,
 ) -> RgbdFrame:
     """One checked, rectified frame from decoded images; see `frame_from_messages`.
@@ -76,51 +110,75 @@ def assemble(
         rgb: (H, W, 3) uint8.
         depth: (H, W) float32 metres, NaN = no reading; None = no depth.
         calibration: of the colour camera; None = unknown.
+        origin: what is known about the source of the images.
     """
-    _check_registered(rgb, depth, calibration)
-    if depth is not None and np.isnan(depth).all():
-        raise DepthError(
-            f"depth has no usable reading: all {depth.size} pixels are zero, NaN or Inf; is the "
-            "sensor covered, too close, or its depth stream off?"
-        )
+    depth_size = None if depth is None else depth.shape[1::-1]
+    _check_sizes(rgb.shape[1::-1], depth_size, calibration)
     if calibration is None:
-        return RgbdFrame(rgb, depth, None, stamp_ns, frame_id, up=up)
+        doubts = find_doubts(rgb, depth, None, Projection.RECTIFIED, settings, origin)
+        return _with_doubts(RgbdFrame(rgb, depth, stamp_ns=stamp_ns, up=up), doubts, origin)
+    projection = image_projection(color_topic, calibration, settings)
+    doubts = find_doubts(rgb, depth, calibration, projection, settings, origin)
     images = rectify(
         rgb, depth, calibration, settings, color_topic=color_topic, depth_topic=depth_topic
     )
-    return RgbdFrame(
+    if Caution.ASSUMED_RECTIFIED in images.cautions:
+        doubts += (assumed_rectified(calibration, color_topic, depth_topic),)
+    frame = RgbdFrame(
         rgb=images.rgb,
         depth=images.depth,
         intrinsics=images.intrinsics,
         stamp_ns=stamp_ns,
-        frame_id=frame_id,
         up=up,
-        cautions=images.cautions,
         lens=images.lens,
+    )
+    return _with_doubts(frame, doubts, origin)
+
+
+def _with_doubts(frame: RgbdFrame, doubts: tuple[Doubt, ...], origin: Origin) -> RgbdFrame:
+    """The frame with each caution once, and with every reason."""
+    return replace(
+        frame,
+        frame_id=origin.color_id,
+        cautions=tuple(dict.fromkeys(doubt.caution for doubt in doubts)),
+        reasons=tuple(doubt.reason for doubt in doubts),
     )
 
 
-def _check_registered(
-    rgb: npt.NDArray[np.uint8],
-    depth: npt.NDArray[np.float32] | None,
-    calibration: Calibration | None,
+def _check_sizes(
+    color: tuple[int, ...], depth: tuple[int, ...] | None, calibration: Calibration | None
 ) -> None:
-    """Raise an error with all three sizes unless they are equal."""
-    height, width = rgb.shape[:2]
-    color_text = info_text = f"{width}x{height}"
-    if calibration is not None:
-        intrinsics = calibration.intrinsics(Projection.RAW)
-        info_text = f"{intrinsics.width}x{intrinsics.height}"
-    depth_text = color_text if depth is None else f"{depth.shape[1]}x{depth.shape[0]}"
-    if depth_text != color_text:
+    """Raise an error with all three sizes (width, height) unless they are equal."""
+    image = color if calibration is None else _image_size(calibration)
+    found = f"camera_info is {_size(image)}{_window(calibration)}"
+    if depth is not None and depth != color:
         raise DepthError(
-            f"depth is {depth_text} but colour is {color_text} (and camera_info is {info_text}); "
-            "register depth to the colour camera (RealSense: align_depth.enable, OpenNI: "
-            "depth_registration)"
+            f"depth is {_size(depth)} but colour is {_size(color)} (and {found}); {REGISTER}"
         )
-    if info_text != color_text:
-        also = "" if depth is None else f" (and depth is {depth_text})"
+    if image != color:
+        also = "" if depth is None else f" (and depth is {_size(depth)})"
         raise IntrinsicsError(
-            f"camera_info is {info_text} but colour is {color_text}{also}; use the camera_info "
-            "topic of the colour image"
+            f"{found} but colour is {_size(color)}{also}; use the camera_info topic of the colour "
+            "image"
         )
+
+
+def _image_size(calibration: Calibration) -> tuple[int, int]:
+    """(width, height) of the images that a calibration describes."""
+    image = calibration.intrinsics(Projection.RAW)
+    return image.width, image.height
+
+
+def _size(size: tuple[int, ...]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _window(calibration: Calibration | None) -> str:
+    """Names the region of interest and binning that make a camera_info's size."""
+    window = None if calibration is None else calibration.window
+    if window is None:
+        return ""
+    return (
+        f" (region of interest {window.width}x{window.height} at {window.x}, {window.y}; binning "
+        f"{window.bin_x}x{window.bin_y})"
+    )

@@ -35,6 +35,9 @@ _DEPTH: dict[str, npt.DTypeLike] = {"16UC1": np.uint16, "32FC1": np.float32}
 _STORED_COLOR = frozenset(
     {f"{order}{bits}" for order in ("rgb", "bgr", "rgba", "bgra") for bits in (8, 16)}
 )
+# After the semicolon of a format: the publisher has converted the image to bgr8.
+_CONVERTED = "compressed bgr"
+_SUPPORTED_COLOR = f"supported are {', '.join(_COLOR)} (convert Bayer and YUV with image_proc)"
 _REFUSALS: dict[Input, type[FrameError]] = {Input.COLOR: FrameError, Input.DEPTH: DepthError}
 
 # A 32FC1 value from here on is no distance but a code for "no reading": FLT_MAX, 1e30, Inf. Smaller
@@ -74,12 +77,14 @@ def serialized_frame_id(data: bytes) -> str:
 
 
 def image_size(message: AnyImage, settings: CameraSettings, kind: Input) -> tuple[int, int]:
-    """(width, height) of an image, from its header, without decoding it.
+    """(width, height) of a colour or depth image, from its header, without decoding it.
 
     Raises:
-        FrameError, DepthError: the header is damaged, or states more than `settings` accept.
+        FrameError, DepthError: the encoding is not supported, the header is damaged, or the image
+            is larger than `settings` accept.
     """
     what, refusal = _name(message, kind), _REFUSALS[kind]
+    (_check_color_encoding if kind is Input.COLOR else _check_depth_encoding)(message)
     if isinstance(message, CompressedImageLike):
         header = check_header(_coded(message, kind), settings, what, refusal)
         return header.width, header.height
@@ -93,16 +98,11 @@ def color_from_message(
     """Colour (H, W, 3) uint8, red first; a view into the message if its layout allows it.
 
     Raises:
-        FrameError: not an image of a supported encoding, or larger than `settings` accept.
+        FrameError: as for `image_size`; or the data are truncated.
     """
+    size = image_size(message, settings, Input.COLOR)
     if isinstance(message, CompressedImageLike):
-        return _decode_color(message, settings)
-    if message.encoding not in _COLOR:
-        raise FrameError(
-            f"the colour image has encoding '{shown(message.encoding)}'; supported are "
-            f"{', '.join(_COLOR)} (convert Bayer and YUV with image_proc)"
-        )
-    image_size(message, settings, Input.COLOR)
+        return _decode_color(message, size)
     channels, order = _COLOR[message.encoding]
     pixels = image_pixels(message, np.uint8, channels, "the colour image", FrameError)
     if order == (0, 1, 2):
@@ -120,16 +120,11 @@ def depth_from_message(
     Inf of 32FC1) mean "no reading".
 
     Raises:
-        DepthError: not an image of a supported encoding, or larger than `settings` accept.
+        DepthError: as for `image_size`; or the data are truncated.
     """
+    size = image_size(message, settings, Input.DEPTH)
     if isinstance(message, CompressedImageLike):
-        return _decode_depth(message, settings)
-    if message.encoding not in _DEPTH:
-        raise DepthError(
-            f"the depth image has encoding '{shown(message.encoding)}'; supported are 16UC1 "
-            "(millimetres) and 32FC1 (metres)"
-        )
-    image_size(message, settings, Input.DEPTH)
+        return _decode_depth(message, size, settings.depth_unit_m)
     dtype = _DEPTH[message.encoding]
     raw = image_pixels(message, dtype, 1, "the depth image", DepthError)[..., 0]
     if message.encoding == "16UC1":
@@ -218,25 +213,59 @@ def _bytes_of(message: CompressedImageLike) -> memoryview:
     return np.frombuffer(message.data, np.uint8).data
 
 
+def _check_color_encoding(message: AnyImage) -> None:
+    """Raise an error that names the encoding or format unless colour is supported in it."""
+    if not isinstance(message, CompressedImageLike):
+        if message.encoding not in _COLOR:
+            raise FrameError(
+                f"the colour image has encoding '{shown(message.encoding)}'; {_SUPPORTED_COLOR}"
+            )
+        return
+    name, coding = _name(message, Input.COLOR), message.format.lower()
+    if "compresseddepth" in coding or not any(known in coding for known in ("jpeg", "jpg", "png")):
+        raise FrameError(f"{name} is not supported; supported are jpeg and png")
+    encoding = _encoding(message)
+    known = (*_STORED_COLOR, "mono8")
+    if ";" in coding and _CONVERTED not in coding and encoding not in known:
+        raise FrameError(f"{name} has encoding '{shown(encoding)}'; {_SUPPORTED_COLOR}")
+
+
+def _check_depth_encoding(message: AnyImage) -> None:
+    """Raise an error that names the encoding or format unless depth is supported in it."""
+    if not isinstance(message, CompressedImageLike):
+        if message.encoding not in _DEPTH:
+            raise DepthError(
+                f"the depth image has encoding '{shown(message.encoding)}'; supported are 16UC1 "
+                "(millimetres) and 32FC1 (metres)"
+            )
+        return
+    name, coding = _name(message, Input.DEPTH), message.format.partition(";")[2].lower()
+    if "jpeg" in coding or "jpg" in coding:
+        raise DepthError(f"{name}: JPEG is lossy; use the compressedDepth transport (PNG)")
+    if _encoding(message) not in _DEPTH or "rvl" in coding:
+        raise DepthError(
+            f"{name} is not supported; supported are 16UC1 and 32FC1 as compressedDepth png"
+        )
+
+
 def _decode(
-    message: CompressedImageLike, flags: int, settings: CameraSettings, kind: Input
+    message: CompressedImageLike, flags: int, size: tuple[int, int], kind: Input
 ) -> npt.NDArray[Any]:
-    """The decoded PNG or JPEG; its size is checked before it is decoded."""
+    """The decoded PNG or JPEG, which must have the size (width, height) of its header."""
     import cv2
 
     what, refusal = _name(message, kind), _REFUSALS[kind]
     data = _coded(message, kind)
-    header = check_header(data, settings, what, refusal)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise refusal(f"{what} cannot be decoded: {shown(str(error))}") from error
-    if image is None or image.shape[:2] != (header.height, header.width):
+    if image is None or image.shape[1::-1] != size:
         raise refusal(f"{what} is truncated or has another format ({len(data)} bytes)")
     return image
 
 
-def _decode_color(message: CompressedImageLike, settings: CameraSettings) -> npt.NDArray[np.uint8]:
+def _decode_color(message: CompressedImageLike, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Colour with the rule of image_transport for the order of the channels.
 
     Its publisher converts colour to bgr8 and says so after "compressed": then the image file shows
@@ -246,27 +275,16 @@ def _decode_color(message: CompressedImageLike, settings: CameraSettings) -> npt
     """
     import cv2
 
-    name = _name(message, Input.COLOR)
-    coding = message.format.lower()
-    if "compresseddepth" in coding or not any(known in coding for known in ("jpeg", "jpg", "png")):
-        raise FrameError(f"{name} is not supported; supported are jpeg and png")
-    encoding, separator, _ = (part.strip() for part in coding.partition(";"))
-    converted = not separator or "compressed bgr" in coding
-    if not converted and encoding not in (*_STORED_COLOR, "mono8"):
-        raise FrameError(
-            f"{name} is not supported: it has encoding '{shown(encoding)}'; supported are "
-            f"{', '.join(_COLOR)} (convert Bayer and YUV with image_proc)"
-        )
     # The Exif orientation would rotate colour only, not depth and intrinsics.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    blue_first: npt.NDArray[np.uint8] = _decode(message, flags, settings, Input.COLOR)
-    if not converted and encoding in _STORED_COLOR:
-        return blue_first  # it is red first
-    return np.asarray(cv2.cvtColor(blue_first, cv2.COLOR_BGR2RGB), np.uint8)
+    decoded: npt.NDArray[np.uint8] = _decode(message, flags, size, Input.COLOR)
+    if _encoding(message) in _STORED_COLOR and _CONVERTED not in message.format.lower():
+        return decoded  # it is red first
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _decode_depth(
-    message: CompressedImageLike, settings: CameraSettings
+    message: CompressedImageLike, size: tuple[int, int], unit_m: float
 ) -> npt.NDArray[np.float32]:
     """compressedDepth: a header of 12 bytes, then a 16-bit PNG; or a 16-bit PNG alone.
 
@@ -275,20 +293,11 @@ def _decode_depth(
     import cv2
 
     name, data = _name(message, Input.DEPTH), _bytes_of(message)
-    encoding, _, coding = (part.strip() for part in message.format.partition(";"))
-    if "jpeg" in coding.lower() or "jpg" in coding.lower():
-        raise DepthError(f"{name}: JPEG is lossy; use the compressedDepth transport (PNG)")
-    if encoding not in _DEPTH or "rvl" in coding.lower():
-        raise DepthError(
-            f"{name} is not supported; supported are 16UC1 and 32FC1 as compressedDepth png"
-        )
-    if len(data) <= _COMPRESSED_DEPTH_HEADER.size:
-        raise DepthError(f"{name} is truncated ({len(data)} bytes)")
-    stored = _decode(message, cv2.IMREAD_UNCHANGED, settings, Input.DEPTH)
+    stored = _decode(message, cv2.IMREAD_UNCHANGED, size, Input.DEPTH)
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise DepthError(f"{name} contains {stored.shape} {stored.dtype}, not one 16-bit channel")
-    if encoding == "16UC1":
-        return depth_in_metres(stored, settings.depth_unit_m)
+    if _encoding(message) == "16UC1":
+        return depth_in_metres(stored, unit_m)
     if bytes(data[: len(_PNG_MAGIC)]) == _PNG_MAGIC:
         raise DepthError(f"{name} has no compressedDepth header, so it cannot be dequantised")
     _, quant_a, quant_b = _COMPRESSED_DEPTH_HEADER.unpack_from(data)

@@ -76,6 +76,10 @@ class Origin:
     depth_calibration: Calibration | None = None
 
 
+#: Nothing is known.
+UNKNOWN_ORIGIN = Origin()
+
+
 def find_doubts(
     rgb: npt.NDArray[np.uint8],
     depth: npt.NDArray[np.float32] | None,
@@ -106,6 +110,17 @@ def find_doubts(
             _check_same_intrinsics(calibration, origin.depth_calibration, projection)
         doubts += _registration_doubts(rgb, depth, origin)
     return tuple(doubts)
+
+
+def assumed_rectified(calibration: Calibration, color_topic: str, depth_topic: str) -> Doubt:
+    """The doubt about images that are rectified only by the name of their topic."""
+    reason = (
+        f"camera_info has lens distortion ({shown(calibration.model)}), but the images are assumed "
+        f"to be rectified, by the name of their topics (colour '{shown(color_topic)}', depth "
+        f"'{shown(depth_topic)}'): set the parameter or option rectify to never if they are, to "
+        "always if not"
+    )
+    return Doubt(Caution.ASSUMED_RECTIFIED, reason)
 
 
 def _intrinsics_doubts(calibration: Calibration, projection: Projection) -> list[Doubt]:
