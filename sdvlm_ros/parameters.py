@@ -149,7 +149,7 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     "info_qos": ("sensor_data", _choice("info_qos", "QoS of the camera_info subscription.")),
     "sensor": (
         DEFAULT_SENSOR,
-        _choice("sensor", "Noise model of the depth camera, for the uncertainty of measurements."),
+        _choice("sensor", "Noise model and range of the depth camera."),
     ),
     "depth_unit": (
         0.001,

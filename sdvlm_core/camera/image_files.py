@@ -13,10 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.camera.assembly import assemble
+from sdvlm_core.camera.image_header import check_size, read_header
 from sdvlm_core.camera.intrinsics_file import StatedCalibration, read_intrinsics
+from sdvlm_core.camera.plausibility import UNKNOWN_ORIGIN, Origin
 from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
 from sdvlm_core.errors import DepthError, FrameError
 from sdvlm_core.frame import RgbdFrame, depth_in_metres
+
+# The header of a JPEG follows its metadata, which may be long.
+_HEADER_BYTES = 4 << 20
 
 Array = npt.NDArray[Any]
 
@@ -49,11 +54,13 @@ def read_frame(
 
     stated = None if intrinsics_path is None else read_intrinsics(Path(intrinsics_path))
     # The Exif orientation would rotate colour only, not depth and intrinsics.
-    bgr = _read_image(rgb_path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, FrameError)
-    depth = None
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    bgr = _read_image(rgb_path, flags, settings, FrameError)
+    depth, origin = None, UNKNOWN_ORIGIN
     if depth_path is not None:
         unit_m = _depth_unit(depth_scale, stated, settings)
-        raw = _read_image(depth_path, cv2.IMREAD_UNCHANGED, DepthError)
+        origin = Origin(depth_unit_m=unit_m)
+        raw = _read_image(depth_path, cv2.IMREAD_UNCHANGED, settings, DepthError)
         if raw.dtype != np.uint16 or raw.ndim != 2:
             raise DepthError(
                 f"{depth_path} must be a single-channel uint16 image (0 = no reading), "
@@ -61,7 +68,7 @@ def read_frame(
             )
         depth = depth_in_metres(raw, unit_m)
     rgb = np.ascontiguousarray(bgr[..., ::-1])
-    return assemble(rgb, depth, stated.calibration if stated else None, settings, up=up)
+    return assemble(rgb, depth, stated.calibration if stated else None, settings, origin, up=up)
 
 
 def _depth_unit(
@@ -79,9 +86,19 @@ def _depth_unit(
     return given or in_file or settings.depth_unit_m
 
 
-def _read_image(path: Path, flags: int, refusal: type[FrameError]) -> Array:
+def _read_image(
+    path: Path, flags: int, settings: CameraSettings, refusal: type[FrameError]
+) -> Array:
+    """The decoded image; the size of a PNG or JPEG is checked before it is decoded."""
     import cv2
 
+    try:
+        with path.open("rb") as file:
+            header = read_header(file.read(_HEADER_BYTES))
+    except OSError as error:
+        raise refusal(f"{path} cannot be read: {error.strerror}") from error
+    if header is not None:
+        check_size(header.width, header.height, settings, str(path), refusal)
     try:
         image = cv2.imread(str(path), flags)
     except cv2.error as error:
@@ -89,5 +106,6 @@ def _read_image(path: Path, flags: int, refusal: type[FrameError]) -> Array:
             f"{path} cannot be decoded; give the complete image in the camera's resolution: {error}"
         ) from error
     if image is None:
-        raise refusal(f"{path} is missing or not an image that OpenCV can read")
+        raise refusal(f"{path} is not an image that OpenCV can read")
+    check_size(image.shape[1], image.shape[0], settings, str(path), refusal)
     return image

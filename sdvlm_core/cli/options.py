@@ -37,9 +37,7 @@ Points = Annotated[
     list[str] | None,
     typer.Option(help="LABEL=u,v in pixels: a point on an object; any number of times."),
 ]
-Sensor = Annotated[
-    str, typer.Option(help="The depth camera: realsense, kinect, azure_kinect or simulated.")
-]
+Sensor = Annotated[str, typer.Option(help=f"The depth camera: {', '.join(SENSORS)}.")]
 
 Up = Annotated[
     str | None,

@@ -157,9 +157,9 @@ def test_an_image_too_large_to_decode_is_refused_by_name(tmp_path: Path) -> None
     encoded[29:33] = struct.pack(">I", zlib.crc32(encoded[12:29]))
     (tmp_path / "huge.png").write_bytes(encoded)
     cv2.imwrite(str(tmp_path / "rgb.png"), np.zeros((48, 64, 3), np.uint8))
-    with pytest.raises(FrameError, match=r"huge\.png cannot be decoded"):
+    with pytest.raises(FrameError, match=r"huge\.png has 60000x60000"):
         read_frame(tmp_path / "huge.png")
-    with pytest.raises(DepthError, match=r"huge\.png cannot be decoded"):
+    with pytest.raises(DepthError, match=r"huge\.png has 60000x60000"):
         read_frame(tmp_path / "rgb.png", tmp_path / "huge.png")
 
 

@@ -35,7 +35,19 @@ def test_a_preset_names_every_topic_and_a_sensor_that_exists(path: Path) -> None
 
 def test_every_camera_that_the_issue_names_has_a_preset() -> None:
     known = {"realsense", "zed", "oak_d", "orbbec", "azure_kinect", "simulated"}
+    known |= {"realsense_d405", "realsense_l515"}
     assert {path.stem for path in PRESETS} == known
+
+
+@pytest.mark.parametrize(
+    ("name", "sensor", "unit_m"), [("d405", "d405", 0.0001), ("l515", "l515", 0.00025)]
+)
+def test_a_camera_with_another_unit_of_depth_has_it_in_its_preset(
+    name: str, sensor: str, unit_m: float
+) -> None:
+    path = ROOT / "config" / "cameras" / f"realsense_{name}.yaml"
+    parameters = yaml.safe_load(path.read_text())["parameters"]
+    assert (parameters["sensor"], parameters["depth_unit"]) == (sensor, unit_m)
 
 
 # The tests below need launch, which ROS provides; there is no wheel.
