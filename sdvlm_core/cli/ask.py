@@ -20,14 +20,15 @@ from rich.markup import escape
 from sdvlm_core.answer import UNITS, Measurement, SpatialAnswer, Status, answer_document
 from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.camera.rectification import rectified_regions
+from sdvlm_core.cautions import Caution
 from sdvlm_core.cli import options
-from sdvlm_core.cli.output import print_json, refusals, stderr_console
+from sdvlm_core.cli.output import print_cautions, print_json, refusals, stderr_console
 from sdvlm_core.frame import Region
 
 if TYPE_CHECKING:
-    from sdvlm_core.cautions import Caution
     from sdvlm_core.engine import FrameSession
     from sdvlm_core.geometry.measure import Measured, Pair
+    from sdvlm_core.geometry.scene import Scene
     from sdvlm_core.verification import Check
 
 _STATUS_HINTS = {
@@ -40,11 +41,13 @@ _STATUS_HINTS = {
 class _Outcome:
     """The answer, the measurements in the given regions, and the checks of --verify.
 
-    `measured` is None without regions, `checks` is None without --verify.
+    `reasons` explain the answer's cautions. `measured` is None without regions, `checks` is None
+    without --verify.
     """
 
     answer: SpatialAnswer
-    measured: tuple[tuple[Measured, ...], tuple[Pair, ...], tuple[Caution, ...]] | None
+    reasons: tuple[str, ...]
+    measured: tuple[tuple[Measured, ...], tuple[Pair, ...], Scene] | None
     checks: tuple[Check, ...] | None
 
 
@@ -90,14 +93,14 @@ def ask(
       sdvlm ask "How wide is the box?" --rgb c.png --depth d.png --intrinsics k.json --verify \\
         --region box=210,140,420,380
     """
-    options.check_sensor(sensor)
+    settings = options.camera_settings(sensor)
     regions, upward = options.parse_regions(region, point), options.parse_up(up)
     if depth is not None and estimate_depth is not None:
         raise typer.BadParameter("give --depth or --estimate-depth, not both")
     with refusals(as_json):
         # Keeps prints of libraries out of the JSON on stdout.
         with redirect_stdout(sys.stderr):
-            frame = read_frame(rgb, depth, intrinsics, depth_scale, up=upward)
+            frame = read_frame(rgb, depth, intrinsics, depth_scale, settings=settings, up=upward)
             from sdvlm_core.engine import LoadOptions, load_engine
 
             engine = load_engine(
@@ -123,12 +126,14 @@ def _answer(
     measured = None
     if regions:
         scene = open_scene(session.frame)
-        measured = *measure_in(scene, regions, sensor), scene.cautions
-    answer = session.ask(question)
-    if not verify:
-        return _Outcome(answer, measured, None)
-    answer, checks = verify_answer(session, answer, regions, sensor)
-    return _Outcome(answer, measured, checks)
+        measured = *measure_in(scene, regions, sensor), scene
+    answer, checks = session.ask(question), None
+    if verify:
+        answer, checks = verify_answer(session, answer, regions, sensor)
+    reasons = session.frame.reasons
+    if Caution.UP_UNCERTAIN in answer.cautions:
+        reasons = open_scene(session.frame).reasons  # open already: it found the caution
+    return _Outcome(answer, reasons, measured, checks)
 
 
 def _document(outcome: _Outcome) -> dict[str, Any]:
@@ -147,8 +152,9 @@ def _document(outcome: _Outcome) -> dict[str, Any]:
             for check in outcome.checks
         ]
     if outcome.measured is not None:
+        found, pairs, scene = outcome.measured
         # The scene's cautions include the answer's.
-        document |= measurement_document(*outcome.measured)
+        document |= measurement_document(found, pairs, scene.cautions)
     return document
 
 
@@ -156,6 +162,8 @@ def _print(outcome: _Outcome) -> None:
     from sdvlm_core.cli.measure import print_measured
 
     _print_answer(outcome.answer)
+    if outcome.measured is None:
+        print_cautions(Console(), outcome.answer.cautions, outcome.reasons)
     if outcome.measured is not None:
         print_measured(*outcome.measured)
     for check in outcome.checks or ():
@@ -169,9 +177,6 @@ def _print_answer(answer: SpatialAnswer) -> None:
     console.print(escape(answer.text) or "[yellow](no text)[/]", style="bold")
     if answer.status in _STATUS_HINTS:
         console.print(f"  [yellow]{answer.status.name}: {_STATUS_HINTS[answer.status]}[/]")
-    if answer.cautions:
-        codes = ", ".join(code.value for code in answer.cautions)
-        console.print(f"  [yellow]doubtful: {codes}[/]")
     for measurement in answer.measurements:
         console.print("  " + escape(_measurement_line(measurement)))
     for point in answer.positions:

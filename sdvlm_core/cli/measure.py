@@ -19,7 +19,7 @@ from sdvlm_core.answer import without_nan
 from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cli import options
-from sdvlm_core.cli.output import print_json, refusals
+from sdvlm_core.cli.output import print_cautions, print_json, refusals
 from sdvlm_core.errors import QueryError
 
 if TYPE_CHECKING:
@@ -56,21 +56,22 @@ def measure(
     from sdvlm_core.geometry.measure import measure_in
     from sdvlm_core.geometry.scene import open_scene
 
-    options.check_sensor(sensor)
+    settings = options.camera_settings(sensor)
     regions, upward = options.parse_regions(region, point), options.parse_up(up)
     if not regions:
         raise typer.BadParameter(
             "give at least one --region LABEL=x1,y1,x2,y2 or --point LABEL=u,v"
         )
     with refusals(as_json):
-        scene = open_scene(read_frame(rgb, depth, intrinsics, depth_scale, up=upward))
+        frame = read_frame(rgb, depth, intrinsics, depth_scale, settings=settings, up=upward)
+        scene = open_scene(frame)
         found, pairs = measure_in(scene, rectified_regions(scene.frame, regions), sensor)
         if draw is not None:
             _write_drawing(draw, scene, found, pairs)
         if as_json:
             print_json(measurement_document(found, pairs, scene.cautions))
         else:
-            print_measured(found, pairs, scene.cautions)
+            print_measured(found, pairs, scene)
 
 
 def _write_drawing(
@@ -124,10 +125,11 @@ def measurement_document(
     return without_nan(document)
 
 
-def print_measured(
-    found: tuple[Measured, ...], pairs: tuple[Pair, ...], cautions: tuple[Caution, ...]
-) -> None:
-    """Print a table, the cautions and warnings, and one line for each pair."""
+def print_measured(found: tuple[Measured, ...], pairs: tuple[Pair, ...], scene: Scene) -> None:
+    """Print a table, the scene's cautions with their reasons, warnings, and a line for each pair.
+
+    The warnings of the regions are explained in docs/geometry.md.
+    """
 
     def metres(value: float, std_dev: float) -> str:
         return "?" if math.isnan(value) else f"{value:.3f} ± {std_dev:.3f}"
@@ -146,10 +148,9 @@ def print_measured(
             ", ".join(f"{value:.3f}" for value in one.position_m),
         )
     console.print(table)
-    if cautions:
-        console.print(f"[yellow]the frame: {', '.join(code.value for code in cautions)}[/]")
+    print_cautions(console, scene.cautions, scene.reasons)
     for one in found:
-        own = [code.value for code in one.warnings if code not in cautions]
+        own = [code.value for code in one.warnings if code not in scene.cautions]
         if own:
             console.print(f"[yellow]{escape(one.label)}: {', '.join(own)}[/]")
     for pair in pairs:

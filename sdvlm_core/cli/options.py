@@ -71,7 +71,9 @@ def check_sensor(name: str) -> None:
 
 
 def camera_settings(
-    sensor: str, depth_scale: float, rectify: str = DEFAULT_SETTINGS.rectify
+    sensor: str,
+    depth_scale: float = DEFAULT_SETTINGS.depth_unit_m,
+    rectify: str = DEFAULT_SETTINGS.rectify,
 ) -> CameraSettings:
     """The settings of --sensor, --depth-scale and --rectify.
 

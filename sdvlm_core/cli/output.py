@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import SdvlmError
 
 
@@ -25,6 +27,14 @@ def print_json(document: dict[str, Any]) -> None:
 def stderr_console() -> Console:
     """A console for progress bars, which must not mix with the JSON on stdout."""
     return Console(stderr=True)
+
+
+def print_cautions(console: Console, cautions: Sequence[Caution], reasons: Sequence[str]) -> None:
+    """Print what makes a whole frame doubtful: the codes, and below them why and what to do."""
+    if cautions:
+        console.print(f"[yellow]doubtful: {', '.join(code.value for code in cautions)}[/]")
+    for reason in reasons:
+        console.print(f"  [yellow]{escape(reason)}[/]")
 
 
 @contextmanager

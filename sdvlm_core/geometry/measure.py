@@ -17,6 +17,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 
+from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.crops import is_outside
@@ -107,13 +108,14 @@ def measure(
 ) -> tuple[tuple[Measured, ...], tuple[Pair, ...]]:
     """Measure the objects of some regions and every pair of them.
 
-    A region outside the image is not measured (OUTSIDE_IMAGE), so that the others are.
+    Regions are in pixels of the camera's image, also where the frame was rectified. A region
+    outside the image is not measured (OUTSIDE_IMAGE), so that the others are.
 
     Raises:
         DepthError, IntrinsicsError: the frame has no metric depth or no intrinsics.
         QueryError: a mask is not of the image's size, or the sensor is unknown.
     """
-    return measure_in(open_scene(frame), regions, sensor)
+    return measure_in(open_scene(frame), rectified_regions(frame, regions), sensor)
 
 
 def measure_in(

@@ -83,11 +83,11 @@ class Orientation:
 
     Attributes:
         turns: quarter turns, counter-clockwise, that bring up to the top of the picture.
-        certain: False if another direction is plausible.
+        doubt: why another direction is plausible too; "" = it is not.
     """
 
     turns: int
-    certain: bool
+    doubt: str = ""
 
 
 def sample_planes(cloud: Cloud) -> PlaneSample | None:
@@ -168,8 +168,10 @@ def orientation(sample: PlaneSample) -> Orientation:
     rivals = (sample.inliers @ beyond) * (sample.planes[:, :3] @ normal < _RIVAL_COS)
     rival = int(np.argmax(rivals))
     share, rival_share = count[best] / len(height), rivals[rival] / max(count[best], 1)
-    if share < _CLEAR_FRACTION or -normal[2] > _FACING_COS:
-        return Orientation(0, certain=False)
+    if share < _CLEAR_FRACTION:
+        return Orientation(0, "no large plane shows what is level")
+    if -normal[2] > _FACING_COS:
+        return Orientation(0, "the largest plane faces the camera: a floor from above, or a wall")
     turns = turns_to_upright((float(normal[0]), float(normal[1]), float(normal[2])))
     if turns == 0:
         other = _relative_heights(sample, rival)
@@ -177,11 +179,13 @@ def orientation(sample: PlaneSample) -> Orientation:
         on_rival = _touching_fraction(other, np.abs(height) > _TOUCHING_HEIGHTS[1])
         bare = touching > _TOUCHING_FRACTION and on_rival < _BARE_TOUCHING_FRACTION * touching
         limit = _BARE_RIVAL_FRACTION if bare else _CLEAR_RIVAL_FRACTION
-        return Orientation(0, certain=bool(rival_share <= limit))
+        clear = rival_share <= limit
+        return Orientation(0, "" if clear else "two large planes are not parallel: floor or wall?")
     sure = share > _SURE_FRACTION and rival_share < _SURE_RIVAL_FRACTION
     if sure and _touching_fraction(height, np.True_) > _TOUCHING_FRACTION:
-        return Orientation(turns, certain=turns == 2)
-    return Orientation(0, certain=False)
+        sideways = "the camera seems to be turned by 90 degrees, or it sees only a wall"
+        return Orientation(turns, "" if turns == 2 else sideways)
+    return Orientation(0, "the largest plane is no floor of an upright camera: a wall or ceiling?")
 
 
 def contradicts(sample: PlaneSample, up: tuple[float, float, float]) -> bool:

@@ -32,6 +32,9 @@ from sdvlm_core.geometry.point_cloud import Cloud, make_cloud
 from sdvlm_core.geometry.quarter_turn import QuarterTurn, turns_to_upright
 from sdvlm_core.geometry.support_plane import IMAGE_UP, Plane
 
+#: What to do about a frame without an up vector.
+_SET_UP = "state it (--up x,y,z; the node's parameter gravity_frame)"
+
 
 @dataclass(frozen=True, eq=False)
 class Upright:
@@ -43,7 +46,7 @@ class Upright:
         cloud: the back-projected depth.
         planes: the horizontal surfaces, the dominant one first.
         up: unit vector for objects without a support plane.
-        up_certain: False if the frame does not show which way is up.
+        doubt: why another direction may be up, and what to do; "" = this one is certain.
     """
 
     turn: QuarterTurn
@@ -51,7 +54,7 @@ class Upright:
     cloud: Cloud
     planes: tuple[Plane, ...]
     up: tuple[float, float, float]
-    up_certain: bool
+    doubt: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +65,13 @@ class Scene:
         frame: the RGB-D frame.
         upright: what measuring uses.
         cautions: the frame's, and UP_UNCERTAIN if neither the frame nor a plane shows what is up.
+        reasons: the frame's, and why up is uncertain.
     """
 
     frame: RgbdFrame
     upright: Upright
     cautions: tuple[Caution, ...]
+    reasons: tuple[str, ...]
 
     @cached_property
     def cloud(self) -> Cloud:
@@ -99,10 +104,11 @@ def open_scene(frame: RgbdFrame) -> Scene:
         if entry.upright is None:
             entry.upright = _upright(frame) if frame.up is None else _known_up(frame, frame.up)
         upright = entry.upright
-    cautions = frame.cautions
-    if not upright.up_certain and Caution.UP_UNCERTAIN not in cautions:
+    cautions, reasons = frame.cautions, frame.reasons
+    if upright.doubt and Caution.UP_UNCERTAIN not in cautions:
         cautions = (*cautions, Caution.UP_UNCERTAIN)
-    return Scene(frame, upright, cautions)
+        reasons = (*reasons, f"which way is up is not certain: {upright.doubt}")
+    return Scene(frame, upright, cautions, reasons)
 
 
 def _known_up(frame: RgbdFrame, up: tuple[float, float, float]) -> Upright:
@@ -113,11 +119,14 @@ def _known_up(frame: RgbdFrame, up: tuple[float, float, float]) -> Upright:
     cloud = make_cloud(turned)
     sample = sample_planes(cloud)
     if sample is None:
-        return Upright(turn, turned.rgb, cloud, (), upward, up_certain=True)
+        return Upright(turn, turned.rgb, cloud, (), upward, doubt="")
     # A vector that contradicts a large plane is not used: it may be of another camera.
-    certain = not contradicts(sample, upward)
-    planes = find_support_planes(sample, upward if certain else None)
-    return Upright(turn, turned.rgb, cloud, planes, upward, certain)
+    if contradicts(sample, upward):
+        given = ", ".join(f"{value:.2f}" for value in up)
+        doubt = f"the largest plane is neither level nor upright with up = ({given}); correct up"
+        return Upright(turn, turned.rgb, cloud, find_support_planes(sample), upward, doubt)
+    planes = find_support_planes(sample, upward)
+    return Upright(turn, turned.rgb, cloud, planes, upward, doubt="")
 
 
 def _upright(frame: RgbdFrame) -> Upright:
@@ -126,7 +135,8 @@ def _upright(frame: RgbdFrame) -> Upright:
     cloud = make_cloud(frame)
     sample = sample_planes(cloud)
     if sample is None:
-        return Upright(turn, frame.rgb, cloud, (), IMAGE_UP, up_certain=False)
+        doubt = f"depth has too few readings for a plane; {_SET_UP}"
+        return Upright(turn, frame.rgb, cloud, (), IMAGE_UP, doubt)
     found = orientation(sample)
     if found.turns:
         turn = replace(turn, turns=found.turns)
@@ -134,4 +144,5 @@ def _upright(frame: RgbdFrame) -> Upright:
         cloud = make_cloud(turned)
         sample = sample_planes(cloud)
     planes = () if sample is None else find_support_planes(sample)
-    return Upright(turn, turned.rgb, cloud, planes, IMAGE_UP, found.certain and bool(planes))
+    doubt = f"{found.doubt}; {_SET_UP}" if found.doubt else ""
+    return Upright(turn, turned.rgb, cloud, planes, IMAGE_UP, doubt)
