@@ -72,7 +72,7 @@ def check_sensor(name: str) -> None:
 
 def camera_settings(
     sensor: str,
-    depth_scale: float = DEFAULT_SETTINGS.depth_unit_m,
+    depth_scale: float | None = None,
     rectify: str = DEFAULT_SETTINGS.rectify,
 ) -> CameraSettings:
     """The settings of --sensor, --depth-scale and --rectify.
@@ -81,16 +81,17 @@ def camera_settings(
         typer.BadParameter: a value that the option does not have.
     """
     check_sensor(sensor)
-    if not (math.isfinite(depth_scale) and depth_scale > 0):
+    unit_m = DEFAULT_SETTINGS.depth_unit_m if depth_scale is None else depth_scale
+    if not (math.isfinite(unit_m) and unit_m > 0):
         raise typer.BadParameter(
-            f"--depth-scale is positive metres per unit (0.001 = millimetres), not {depth_scale}"
+            f"--depth-scale is positive metres per unit (0.001 = millimetres), not {unit_m}"
         )
     if rectify not in RECTIFY:
         raise typer.BadParameter(
             f"--rectify is one of {', '.join(RECTIFY)}, not {shown(rectify)!r}"
         )
     return CameraSettings(
-        depth_unit_m=depth_scale,
+        depth_unit_m=unit_m,
         range_m=SENSORS[sensor].range_m,
         rectify=rectify,
     )
