@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from sdvlm_core.answer import Kind, Measurement, Position, SpatialAnswer, Timings
-from sdvlm_core.camera.bag_frames import BagCamera
-from sdvlm_core.camera.bag_topics import find_topics
+from sdvlm_core.camera.bag_frames import CameraOptions, open_camera
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.replay.journal import ANSWERS, open_journal, read_entries
 from sdvlm_core.replay.outputs import write_outputs
@@ -20,6 +19,7 @@ from sdvlm_core.replay.run import Plan, Summary, describe, run
 from sdvlm_core.replay.schedule import PlannedQuestion
 from tests import bags
 
+NO_OPTIONS = CameraOptions()
 SLOP_NS = 30_000_000
 SECOND_NS = 1_000_000_000
 
@@ -62,6 +62,7 @@ def replay(
     out: Path,
     *questions: PlannedQuestion,
     engine: Any = None,
+    camera: CameraOptions = NO_OPTIONS,
     limit: int | None = None,
     max_age: float = 1.0,
     outputs: bool = False,
@@ -69,20 +70,15 @@ def replay(
 ) -> Summary:
     """As the command `sdvlm replay` does, but with a test engine; `stop` ends it early."""
     with open_bag(bag) as reader:
-        topics = find_topics(reader)
-        plan = Plan(
-            BagCamera(topics),
-            questions or (HEIGHT,),
-            SLOP_NS,
-            round(max_age * SECOND_NS),
-            {"name": "p"},
-        )
+        chosen = open_camera(reader, camera)
+        age_ns = round(max_age * SECOND_NS)
+        plan = Plan(chosen, questions or (HEIGHT,), SLOP_NS, age_ns, {"name": "p"})
         with open_journal(out, describe(reader, plan)) as journal:
             summary = run(
                 reader, plan, journal, engine or PixelEngine(), stop or threading.Event(), limit
             )
             if outputs:
-                write_outputs(reader, topics, out, bag.name)
+                write_outputs(reader, chosen, out, bag.name)
     return summary
 
 

@@ -25,7 +25,7 @@ DEPTH_NAMES = ("depth_registered/image_rect", "depth_registered/image_rect/compr
 INFO_NAMES = ("rgb/camera_info",)
 
 _IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 _MAX_LISTED = 50
 
 
@@ -61,10 +61,10 @@ def find_topics(
     types = {
         c.topic: c.msgtype
         for c in reader.connections
-        if c.msgcount and c.msgtype in (*_IMAGE_TYPES, _INFO_TYPE)
+        if c.msgcount and c.msgtype in (*_IMAGE_TYPES, INFO_TYPE)
     }
     images = [topic for topic, msgtype in types.items() if msgtype in _IMAGE_TYPES]
-    infos = [topic for topic, msgtype in types.items() if msgtype == _INFO_TYPE]
+    infos = [topic for topic, msgtype in types.items() if msgtype == INFO_TYPE]
     first = cache(lambda: _first_messages(reader, images))
     color_topic = _image_topic(reader, images, Input.COLOR, color, COLOR_NAMES, is_color, first)
     depth_topic = None

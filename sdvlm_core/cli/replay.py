@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sdvlm_core.camera.bag_frames import BagCamera, CameraOptions, open_camera
-from sdvlm_core.camera.bag_topics import Topics
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals
@@ -207,7 +207,7 @@ def replay_bag(chosen: ReplayOptions) -> Outcome:
             if summary.finished:
                 progress.finish(summary)
                 progress.start("writing")
-                written = _write(reader, camera.topics, chosen, stop, progress.at)
+                written = _write(reader, camera, chosen, stop, progress.at)
     _report(chosen.out, summary, written)
     return Outcome(summary, 0 if written else received[0] if received else 0)
 
@@ -245,7 +245,7 @@ def _load(chosen: ReplayOptions) -> SpatialEngine:
 
 def _write(
     reader: Reader,
-    topics: Topics,
+    camera: BagCamera,
     chosen: ReplayOptions,
     stop: threading.Event,
     progress: Callable[[float], None],
@@ -258,7 +258,7 @@ def _write(
             raise _Interrupted
 
     try:
-        write_outputs(reader, topics, chosen.out, chosen.bag.resolve().name, advance)
+        write_outputs(reader, camera, chosen.out, chosen.bag.resolve().name, advance)
     except _Interrupted:
         return False
     progress((reader.end_time - reader.start_time) / 1e9)
@@ -330,14 +330,14 @@ class _Progress:
         self.counted(self._total_s, summary)
 
 
-def reason_lines(summary: Summary) -> list[str]:
-    """Why questions have no answer: the most frequent reasons, one line each."""
-    listed = [item for item in summary.reasons.most_common() if item[0][1]][:_MAX_LISTED]
-    lines = [f"{count} x {name}: {message}" for (name, message), count in listed]
-    others = summary.errors.total() - sum(count for _, count in listed)
+def print_counted(texts: Counter[str], total: int) -> None:
+    """Print the most frequent texts on stderr, one line each; the text "" is not printed."""
+    listed = [(text, count) for text, count in texts.most_common() if text][:_MAX_LISTED]
+    for text, count in listed:
+        print(f"  {count} x {text}", file=sys.stderr)
+    others = total - sum(count for _, count in listed)
     if others:
-        lines.append(f"{others} x other reasons: see {ANSWERS}")
-    return lines
+        print(f"  {others} x other reasons: see {ANSWERS}", file=sys.stderr)
 
 
 def _report(out: Path, summary: Summary, written: bool) -> None:
@@ -349,11 +349,12 @@ def _report(out: Path, summary: Summary, written: bool) -> None:
         f"{f'; no answer: {errors}' if errors else ''}{earlier}",
         file=sys.stderr,
     )
-    for line in reason_lines(summary):
-        print(f"  {line}", file=sys.stderr)
+    messages = {f"{name}: {text}" * bool(text): n for (name, text), n in summary.reasons.items()}
+    print_counted(Counter(messages), summary.errors.total())
     if summary.cautions:
         counts = ", ".join(f"{n} {code}" for code, n in summary.cautions.most_common())
-        print(f"cautions of the answers (docs/geometry.md): {counts}", file=sys.stderr)
+        print(f"cautions of the answers: {counts}", file=sys.stderr)
+        print_counted(summary.caution_reasons, summary.caution_reasons.total())
     if written:
         print(
             f"{out / ANSWERS}\n{out / REPORT}\n{out / BAG}/ (a bag; Foxglove opens it)",

@@ -155,6 +155,7 @@ def _markers(entries: Sequence[dict[str, Any]], header: Message) -> list[Message
         for position in (entry["answer"] or {}).get("positions", ()):
             x, y, z = position["x"], position["y"], position["z"]
             text = f"{position['label'] or entry['question']}\n{x:.2f} {y:.2f} {z:.2f} m"
+            text += "".join(f"\n{code}" for code in entry["answer"]["cautions"])
             number = len(markers)
             markers.append(
                 messages.marker(

@@ -2,9 +2,11 @@
 
 DIR/replay.json describes the replay. DIR/answers.jsonl has one entry per line:
     {"entry", "question", "frame", "stamp_ns", "bag_time_s", "asked_at_s", "frame_id",
-     "answer": as `sdvlm ask --json` | null, "error": {"code", "name", "message"} | null}
-`entry` and `frame` (on the colour topic) count from 0, times are seconds from the bag's start, and
-`asked_at_s` is null for a question about every frame. Does not know how entries are produced.
+     "answer": as `sdvlm ask --json` | null, "reasons": [text], "error": {"code", "name", "message"}
+     | null}
+`reasons` explain the answer's cautions, in words. `entry` and `frame` (on the colour topic) count
+from 0, times are seconds from the bag's start, and `asked_at_s` is null for a question about every
+frame. Does not know how entries are produced.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sdvlm_core.errors import ReplayError
+from sdvlm_core.answer import answer_from_document
+from sdvlm_core.errors import ReplayError, shown
 from sdvlm_core.files import read_json, write_json
 
 ANSWERS = "answers.jsonl"
@@ -109,8 +112,20 @@ def parse_entries(lines: BinaryIO, path: Path) -> Iterator[Entry]:
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
-        except ValueError as error:
-            raise ReplayError(f"{path}, line {number} is damaged: {error}") from error
-        if not isinstance(entry, dict) or entry.get("entry") != number - 1:
+            _check_outcome(entry)
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+            reason = shown(f"{type(error).__name__}: {error}")
+            raise ReplayError(f"{path}, line {number} is damaged ({reason})") from error
+        if entry.get("entry") != number - 1:
             raise ReplayError(f"{path}, line {number} is not entry {number - 1}")
         yield entry
+
+
+def _check_outcome(entry: Entry) -> None:
+    """Raise KeyError, TypeError, ValueError or AttributeError for anything but one outcome."""
+    if (entry["answer"] is None) == (entry["error"] is None):
+        raise ValueError("needs an answer or an error, not both")
+    if entry["error"] is None:
+        answer_from_document(entry["answer"])
+    elif not all(isinstance(entry["error"][key], str) for key in ("name", "message")):
+        raise TypeError("the error has no name or message")

@@ -8,11 +8,15 @@ how entries are produced.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdvlm_core.camera.bag_topics import Topics
+from sdvlm_core.camera.assembly import frame_from_messages
+from sdvlm_core.camera.bag_frames import BagCamera
+from sdvlm_core.camera.bag_topics import INFO_TYPE
 from sdvlm_core.camera.bags import Message, deserialize, stream
 from sdvlm_core.camera.decoding import color_from_message
 from sdvlm_core.errors import FrameError
@@ -30,7 +34,7 @@ _THUMBNAIL_JPEG_QUALITY = 80
 
 def write_outputs(
     reader: Reader,
-    topics: Topics,
+    camera: BagCamera,
     directory: Path,
     title: str,
     progress: Callable[[float], None] = lambda seconds: None,
@@ -51,8 +55,8 @@ def write_outputs(
     remove_temporaries(directory / BAG)
     with atomic_directory(directory / BAG) as new_bag:
         with answer_bag.open_answer_bag(new_bag) as bag:
-            for bag_ns, color, entries in _frames(reader, topics, directory / ANSWERS, bag):
-                header, rgb = _decoded(color, topics, reader)
+            for bag_ns, messages, entries in _frames(reader, camera, directory / ANSWERS, bag):
+                header, rgb = _decoded(messages, camera)
                 bag.frame(bag_ns, header, entries)
                 if header is not None and rgb is not None:
                     drawn = _annotated(rgb, entries, colors, statistics.max_frame_entries)
@@ -66,26 +70,40 @@ def write_outputs(
         write_text(directory / REPORT, report.page(title, statistics, rows, duration_s))
 
 
+@dataclass(frozen=True)
+class _Messages:
+    """The colour image of a frame, of type `color_type`, and the newest camera info."""
+
+    color: bytes | memoryview
+    color_type: str
+    info: bytes | memoryview | None
+
+
 def _frames(
-    reader: Reader, topics: Topics, answers: Path, bag: answer_bag.AnswerBag
-) -> Iterator[tuple[int, bytes | memoryview | None, list[Entry]]]:
-    """Bag time, colour message and entries of each frame with entries; copies the transforms.
+    reader: Reader, camera: BagCamera, answers: Path, bag: answer_bag.AnswerBag
+) -> Iterator[tuple[int, _Messages | None, list[Entry]]]:
+    """Bag time, messages and entries of each frame with entries; copies the transforms.
 
     Entries are in the order of the bag, so one pass over both is enough. The last item has the
     entries about moments after the end, and no message.
     """
+    topics = camera.topics
+    info = next((data for _, _, data in stream(reader, (topics.info,))), None)
     groups = groupby(read_entries(answers), key=lambda entry: entry["frame"])
     frame, entries = next(groups, (None, iter(())))
     index, last_ns = -1, reader.start_time
-    read_topics = (topics.color, *answer_bag.TRANSFORMS)
+    read_topics = (topics.color, topics.info, *answer_bag.TRANSFORMS)
     for connection, bag_ns, data in stream(reader, read_topics):
         last_ns = bag_ns
+        if connection.topic == topics.info:
+            info = data
+            continue
         if connection.topic != topics.color:
             bag.transform(connection, bag_ns, data)
             continue
         index += 1
         if index == frame:
-            yield bag_ns, data, [*entries]
+            yield bag_ns, _Messages(data, connection.msgtype, info), [*entries]
             frame, entries = next(groups, (None, iter(())))
     after_end = [*entries]
     if after_end:
@@ -93,20 +111,28 @@ def _frames(
 
 
 def _decoded(
-    color: bytes | memoryview | None, topics: Topics, reader: Reader
+    messages: _Messages | None, camera: BagCamera
 ) -> tuple[Message | None, pictures.Picture | None]:
-    """The colour message's header and pixels; None for each that cannot be read."""
-    if color is None:
+    """The colour message's header and pixels; None for each that cannot be read.
+
+    The pixels are rectified as the frame's were, because the answers point into that image.
+    """
+    if messages is None:
         return None, None
-    kind = next(c.msgtype for c in reader.connections if c.topic == topics.color)
     try:
-        message = deserialize(color, kind)
+        message = deserialize(messages.color, messages.color_type)
     except FrameError:
         return None, None
-    try:
+    with suppress(FrameError):
+        if messages.info is not None:
+            info = deserialize(messages.info, INFO_TYPE)
+            frame = frame_from_messages(
+                message, None, info, camera.settings, color_topic=camera.topics.color
+            )
+            return message.header, frame.rgb
+    with suppress(FrameError):
         return message.header, color_from_message(message)
-    except FrameError:
-        return message.header, None
+    return message.header, None
 
 
 def _annotated(
@@ -119,6 +145,7 @@ def _annotated(
             entry["answer"]["text"] if entry["answer"] else _error_text(entry),
             colors[entry["question"]],
             entry["answer"] is not None,
+            tuple((entry["answer"] or {}).get("cautions", ())),
         )
         for entry in entries
     ]

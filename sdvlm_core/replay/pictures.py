@@ -24,22 +24,22 @@ Picture = npt.NDArray[np.uint8]
 
 #: One colour for each question in turn; distinguishable with red-green colour blindness.
 COLORS = ("#ff2d78", "#00b8d9", "#ffab00", "#8c6bff", "#38d3a5", "#ff7452")
-_STRIP_COLOR, _ANSWER_COLOR, _QUESTION_COLOR, _ERROR_COLOR = (
-    "#101418",
-    "#ffffff",
-    "#98a4b1",
-    "#ff6b81",
-)
+_STRIP_COLOR, _ANSWER_COLOR, _QUESTION_COLOR = "#101418", "#ffffff", "#98a4b1"
+_ERROR_COLOR, _CAUTION_COLOR = "#ff6b81", "#ffab00"
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A question and its answer, or its error if not `answered`, marked with a colour."""
+    """A question and its answer, or its error if not `answered`, marked with a colour.
+
+    `cautions` are the codes of the answer's cautions.
+    """
 
     question: str
     answer: str
     color: str
     answered: bool
+    cautions: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=8)
@@ -91,8 +91,12 @@ def add_captions(rgb: Picture, captions: Sequence[Caption], room_for: int = 0) -
     for caption in captions:
         mark = (line // 3, top + 2, line // 3 + 3, top + 2 * line - 3)
         draw.rectangle(mark, fill=caption.color)
-        answer_color = _ANSWER_COLOR if caption.answered else _ERROR_COLOR
-        for text, fill in ((caption.question, _QUESTION_COLOR), (caption.answer, answer_color)):
+        answer, answer_color = caption.answer, _ANSWER_COLOR
+        if not caption.answered:
+            answer_color = _ERROR_COLOR
+        elif caption.cautions:  # first, because a long line is cut at its end
+            answer, answer_color = f"[{', '.join(caption.cautions)}] {answer}", _CAUTION_COLOR
+        for text, fill in ((caption.question, _QUESTION_COLOR), (answer, answer_color)):
             draw.text((line, top), _shortened(text, font, width - 2 * line), fill=fill, font=font)
             top += line
     return np.asarray(image)

@@ -52,6 +52,7 @@ class QuestionStatistics:
     entries: int = 0
     answered: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    cautions: Counter[str] = field(default_factory=Counter)
     error_times: list[float] = field(default_factory=list)
     # (kind, label) -> series; the coordinates of a position are separate series.
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Statistics:
     max_frame_entries: int = 0
     model_id: str = ""
     errors: Counter[str] = field(default_factory=Counter)
+    cautions: Counter[str] = field(default_factory=Counter)
     generate_s: list[float] = field(default_factory=list)
 
 
@@ -83,6 +85,8 @@ class Row:
     picture: str
     answer: str
     error: str
+    cautions: tuple[str, ...]
+    reasons: tuple[str, ...]
     numbers: tuple[str, ...]
 
 
@@ -113,6 +117,8 @@ def _add_answer(entry: Entry, question: QuestionStatistics, total: Statistics) -
     answer = entry["answer"]
     question.answered += 1
     total.answered += 1
+    for cautions in (question.cautions, total.cautions):
+        cautions.update(answer["cautions"])
     total.model_id = answer["model_id"]
     timings = answer["timings"]
     total.generate_s.append(timings["prefill"] + timings["decode"])
@@ -159,6 +165,8 @@ def row(entry: Entry, jpeg: bytes | None) -> Row:
         picture="" if jpeg is None else _data_uri("image/jpeg", jpeg),
         answer="" if answer is None else answer["text"] or "(no text)",
         error="" if error is None else f"{error['name']}: {error['message']}",
+        cautions=() if answer is None else tuple(answer["cautions"]),
+        reasons=tuple(entry["reasons"]),
         numbers=() if answer is None else _number_lines(answer),
     )
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from sdvlm_core import __version__
 from sdvlm_core.answer import answer_document
@@ -68,6 +68,7 @@ class Summary:
         errors: entries without an answer, by the error's name.
         reasons: the same by (name, message); at most 200 of them, "" = any other message.
         cautions: answers with a caution, by its code.
+        caution_reasons: answers by the reasons of their cautions; at most 200, "" = any other.
     """
 
     answered: int = 0
@@ -75,6 +76,7 @@ class Summary:
     errors: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     cautions: Counter[str] = field(default_factory=Counter)
+    caution_reasons: Counter[str] = field(default_factory=Counter)
     finished: bool = False
 
     @property
@@ -87,13 +89,20 @@ class Summary:
         if entry["error"] is None:
             self.answered += 1
             self.cautions.update(entry["answer"]["cautions"])
+            for text in entry["reasons"]:
+                _count(self.caution_reasons, shown(text), "")
             return
         name = entry["error"]["name"]
         self.errors[name] += 1
-        reason = name, shown(entry["error"]["message"])
-        if reason not in self.reasons and len(self.reasons) >= _MAX_REASONS:
-            reason = name, ""
-        self.reasons[reason] += 1
+        _count(self.reasons, (name, shown(entry["error"]["message"])), (name, ""))
+
+
+_Key = TypeVar("_Key")
+
+
+def _count(counter: Counter[_Key], key: _Key, other: _Key) -> None:
+    """Count a key; beyond the limit, a new one is counted as `other`."""
+    counter[key if key in counter or len(counter) < _MAX_REASONS else other] += 1
 
 
 def describe(reader: Reader, plan: Plan) -> dict[str, Any]:
@@ -240,11 +249,13 @@ class _Asker:
             return {
                 "frame_id": session and session.frame.frame_id,
                 "answer": None,
+                "reasons": [],
                 "error": {"code": int(code), "name": code.name, "message": message},
             }
         return {
             "frame_id": session.frame.frame_id,
             "answer": answer_document(answer),
+            "reasons": [*session.frame.reasons],
             "error": None,
         }
 
