@@ -103,7 +103,7 @@ def replay(
         str | None, typer.Option(help="Topic of the depth image, raw or compressedDepth.")
     ] = None,
     info: Annotated[str | None, typer.Option(help="Topic of the colour camera's info.")] = None,
-    depth_scale: options.DepthScale = 0.001,
+    depth_scale: options.DepthScale = None,
     sensor: options.Sensor = "realsense",
     rectify: options.Rectify = "auto",
     up: options.Up = None,
