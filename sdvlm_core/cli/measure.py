@@ -1,11 +1,12 @@
-"""`sdvlm measure`: measures objects in image files from depth; prints JSON or a table, and draws.
+"""`sdvlm measure`: measures objects in image files or in a bag; prints JSON or a table, and draws.
 
-Defines the format of its output. Does not measure (`geometry`).
+Defines the format of its output. Does not measure (`geometry`) and does not read bags (`camera`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from sdvlm_core.answer import without_nan
+from sdvlm_core.camera.bag_frames import CameraOptions
+from sdvlm_core.camera.bag_moment import read_bag_frame
 from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cli import options
@@ -24,14 +27,27 @@ from sdvlm_core.errors import QueryError
 
 if TYPE_CHECKING:
     from sdvlm_core.cautions import Caution
+    from sdvlm_core.frame import RgbdFrame
     from sdvlm_core.geometry.measure import Measured, Pair
     from sdvlm_core.geometry.scene import Scene
 
 
 def measure(
-    rgb: options.Rgb,
-    depth: Annotated[Path, typer.Option(help=options.DEPTH_HELP)],
-    intrinsics: Annotated[Path, typer.Option(help=options.INTRINSICS_HELP)],
+    rgb: Annotated[Path | None, typer.Option(help="Colour image, 8 bit.")] = None,
+    depth: Annotated[
+        str | None, typer.Option(help=f"{options.DEPTH_HELP} With --bag: its topic.")
+    ] = None,
+    intrinsics: Annotated[Path | None, typer.Option(help=options.INTRINSICS_HELP)] = None,
+    bag: Annotated[Path | None, typer.Option(help="A ROS 2 bag instead of image files.")] = None,
+    time: Annotated[
+        float | None,
+        typer.Option(help="With --bag: seconds from its start; else the first complete frame."),
+    ] = None,
+    color: options.Color = None,
+    info: options.Info = None,
+    sync_slop: options.SyncSlop = 0.03,
+    rectify: options.Rectify = "auto",
+    gravity_frame: options.GravityFrame = "",
     region: options.Boxes = None,
     point: options.Points = None,
     depth_scale: options.DepthScale = None,
@@ -52,19 +68,32 @@ def measure(
 
       sdvlm measure --rgb c.png --depth d.png --intrinsics k.json --point mug=365,219 \\
         --point can=270,216 --draw out.png --json | jq .pairs
+
+      sdvlm measure --bag demo/table --time 0.5 --region can=250,180,290,260
     """
     from sdvlm_core.geometry.measure import measure_in
     from sdvlm_core.geometry.scene import open_scene
 
-    settings = options.camera_settings(sensor)
+    settings = options.camera_settings(sensor, depth_scale, rectify)
     regions, upward = options.parse_regions(region, point), options.parse_up(up)
     if not regions:
         raise typer.BadParameter(
             "give at least one --region LABEL=x1,y1,x2,y2 or --point LABEL=u,v"
         )
+    camera = CameraOptions(
+        color=color,
+        depth=depth,
+        info=info,
+        settings=settings,
+        up=upward,
+        gravity_frame=gravity_frame,
+    )
+    if bag is None:
+        read = _file_reader(rgb, intrinsics, camera, depth_scale, time)
+    else:
+        read = _bag_reader(bag, camera, sync_slop, time, rgb, intrinsics)
     with refusals(as_json):
-        frame = read_frame(rgb, depth, intrinsics, depth_scale, settings=settings, up=upward)
-        scene = open_scene(frame)
+        scene = open_scene(read())
         found, pairs = measure_in(scene, rectified_regions(scene.frame, regions), sensor)
         if draw is not None:
             _write_drawing(draw, scene, found, pairs)
@@ -72,6 +101,40 @@ def measure(
             print_json(measurement_document(found, pairs, scene.cautions))
         else:
             print_measured(found, pairs, scene)
+
+
+def _bag_reader(
+    bag: Path,
+    camera: CameraOptions,
+    slop_s: float,
+    time_s: float | None,
+    rgb: Path | None,
+    intrinsics: Path | None,
+) -> Callable[[], RgbdFrame]:
+    """What reads the frame of --bag; typer.BadParameter for options that exclude each other."""
+    if rgb is not None or intrinsics is not None:
+        raise typer.BadParameter("--bag excludes --rgb and --intrinsics")
+    if camera.up is not None and camera.gravity_frame:
+        raise typer.BadParameter("give --up or --gravity-frame, not both")
+    return lambda: read_bag_frame(bag, camera, slop_s, time_s)
+
+
+def _file_reader(
+    rgb: Path | None,
+    intrinsics: Path | None,
+    camera: CameraOptions,
+    depth_scale: float | None,
+    time_s: float | None,
+) -> Callable[[], RgbdFrame]:
+    """What reads the frame of image files; typer.BadParameter for missing options, or a bag's."""
+    if rgb is None or camera.depth is None or intrinsics is None:
+        raise typer.BadParameter("give --rgb, --depth and --intrinsics, or --bag")
+    if (time_s, camera.color, camera.info, camera.gravity_frame) != (None, None, None, ""):
+        raise typer.BadParameter("--time, --color, --info and --gravity-frame need --bag")
+    depth = Path(camera.depth)
+    return lambda: read_frame(
+        rgb, depth, intrinsics, depth_scale, settings=camera.settings, up=camera.up
+    )
 
 
 def _write_drawing(

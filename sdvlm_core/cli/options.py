@@ -53,6 +53,11 @@ GravityFrame = Annotated[
         help="A frame of the bag's transforms whose z axis points against gravity, as base_link."
     ),
 ]
+Color = Annotated[str | None, typer.Option(help="Topic of the colour image, raw or compressed.")]
+Info = Annotated[str | None, typer.Option(help="Topic of the colour camera's info.")]
+SyncSlop = Annotated[
+    float, typer.Option(min=0.0, help="Largest difference of the stamps of one frame, s.")
+]
 Rectify = Annotated[
     str,
     typer.Option(

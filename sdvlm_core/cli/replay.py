@@ -96,21 +96,17 @@ def replay(
         str | None,
         typer.Option(help="A depth estimator, directory or name, for a bag without depth."),
     ] = None,
-    color: Annotated[
-        str | None, typer.Option(help="Topic of the colour image, raw or compressed.")
-    ] = None,
+    color: options.Color = None,
     depth: Annotated[
         str | None, typer.Option(help="Topic of the depth image, raw or compressedDepth.")
     ] = None,
-    info: Annotated[str | None, typer.Option(help="Topic of the colour camera's info.")] = None,
+    info: options.Info = None,
     depth_scale: options.DepthScale = None,
     sensor: options.Sensor = "realsense",
     rectify: options.Rectify = "auto",
     up: options.Up = None,
     gravity_frame: options.GravityFrame = "",
-    sync_slop: Annotated[
-        float, typer.Option(min=0.0, help="Largest difference of the stamps of one frame, s.")
-    ] = 0.03,
+    sync_slop: options.SyncSlop = 0.03,
     max_age: Annotated[
         float, typer.Option(min=0.001, help="Largest time between a moment and its image, s.")
     ] = 1.0,
