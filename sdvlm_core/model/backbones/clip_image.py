@@ -16,21 +16,35 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 #: LLaVA's padding colour, int(255 * CLIP_MEAN).
 PADDING_RGB = tuple(int(255 * channel) for channel in CLIP_MEAN)
+# Pixels that are padded and resized at a time; a frame of 4 megapixels is one block.
+_BLOCK_PX = 1 << 22
 
 
 def square_picture(rgb: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 -> (size, size, 3) uint8: padded to a square, resized as CLIP does.
 
     Pillow's bicubic (antialiased) is what CLIP's own preprocessing uses; OpenCV's is not the same.
+    Pillow resizes every row alone, then every column. Therefore the rows can be resized before the
+    rows of padding are added: the pixels are the same, and no side x side image is made.
     """
     from PIL import Image
 
     canvas = SquareCanvas(rgb.shape[1], rgb.shape[0])
-    padded = np.empty((canvas.side, canvas.side, 3), np.uint8)
-    padded[:] = PADDING_RGB
-    padded[canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width] = rgb
-    resized = Image.fromarray(padded).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(resized)
+    narrow = np.empty((canvas.side, size, 3), np.uint8)
+    narrow[:] = PADDING_RGB
+    block = max(1, _BLOCK_PX // canvas.side)
+    for row in range(0, canvas.height, block):
+        rows = rgb[row : row + block]
+        if canvas.left or canvas.width < canvas.side:
+            padded = np.empty((len(rows), canvas.side, 3), np.uint8)
+            padded[:] = PADDING_RGB
+            padded[:, canvas.left : canvas.left + canvas.width] = rows
+            rows = padded
+        resized = Image.fromarray(np.ascontiguousarray(rows)).resize(
+            (size, len(rows)), Image.Resampling.BICUBIC
+        )
+        narrow[canvas.top + row : canvas.top + row + len(rows)] = resized
+    return np.asarray(Image.fromarray(narrow).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def clip_pixels(rgb: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.float32]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
 from sdvlm_core.model.backbones.clip_image import PADDING_RGB, clip_pixels, square_picture
 from sdvlm_core.model.image_tokens import SquareCanvas
@@ -22,6 +27,34 @@ def test_a_frame_is_centred_on_a_square_of_the_padding_colour(width, height):
     assert not inside.all() or width == height
     if width != height:
         assert tuple(picture[~inside][0]) == PADDING_RGB
+
+
+def _padded_then_resized(rgb: np.ndarray, size: int) -> np.ndarray:
+    """LLaVA's order: a whole square first."""
+    canvas = SquareCanvas(rgb.shape[1], rgb.shape[0])
+    square = np.full((canvas.side, canvas.side, 3), PADDING_RGB, np.uint8)
+    square[canvas.top :, canvas.left :][: canvas.height, : canvas.width] = rgb
+    return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BICUBIC))
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.sampled_from((16, 56, 192, 336)))
+def test_resized_rows_then_padding_give_exactly_the_pixels_of_a_padded_square(width, height, size):
+    rgb = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+    np.testing.assert_array_equal(square_picture(rgb, size), _padded_then_resized(rgb, size))
+
+
+@pytest.mark.parametrize(("width", "height"), [(3000, 2), (2, 3000), (2900, 2100), (2100, 2900)])
+def test_large_and_long_frames_give_exactly_the_pixels_of_a_padded_square(width, height):
+    rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    np.testing.assert_array_equal(square_picture(rgb, 192), _padded_then_resized(rgb, 192))
+
+
+@pytest.mark.parametrize("shape", [(1, 30_000, 3), (30_000, 1, 3)])
+def test_a_frame_as_long_as_a_line_takes_little_memory(shape):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    square_picture(np.zeros(shape, np.uint8), 336)
+    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kb < 100_000  # the square has 2.7 GB
 
 
 @pytest.mark.skipif(not PARITY.exists(), reason="../shared/parity with the recordings is absent")
