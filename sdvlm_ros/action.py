@@ -84,7 +84,7 @@ class ReasoningAction:
 
     async def _execute(self, goal: _GoalHandle) -> SpatialReasoning.Result:
         result = SpatialReasoning.Result()
-        with self._backend.dispatcher.request_in_flight():
+        with self._backend.tally.request_in_flight():
             try:
                 ticket = self._ticket(goal)
             except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
@@ -132,7 +132,7 @@ class ReasoningAction:
         if target_frame:
             for message in result.answers:
                 await self._backend.transforms.apply(message, target_frame)
-        self._backend.dispatcher.count_answers(len(answers))
+        self._backend.tally.count_answers(len(answers))
         total_s = ticket.elapsed_s()
         for answer, message in zip(answers, result.answers, strict=True):
             self._backend.publishers.publish(message, answer.timings, total_s, ticket.frame_id)
@@ -140,7 +140,7 @@ class ReasoningAction:
     def _fail(
         self, goal: _GoalHandle, result: SpatialReasoning.Result, error: Exception
     ) -> SpatialReasoning.Result:
-        self._backend.dispatcher.refuse(result, error)
+        self._backend.tally.refuse(result, error)
         if isinstance(error, QueryCanceled) and goal.is_cancel_requested:
             goal.canceled()
         else:

@@ -21,9 +21,12 @@ class Health:
     Attributes:
         state: label of the life cycle state.
         model_id: "" = no model is loaded.
-        configure_error: the error of the last load of the model; "" = none.
-        problem: the reason why no complete frame is available, and what to do; "" = no problem.
-        notes: warnings about the frames, which are used nevertheless.
+        loading: the model that is being loaded, and since when; "" = none.
+        failure: why the node cannot answer before it is configured again: the model did not load,
+            or a thread has ended; "" = it can.
+        problem: why a question about the newest frame would be refused, and what to do; "" = it
+            would be answered.
+        doubts: what makes the newest frame doubtful, and why; it is used nevertheless.
         last_error: error of the last question that failed; "" = none.
         answered, canceled, failed: questions since the node was started.
         waiting: questions in the queue.
@@ -33,9 +36,10 @@ class Health:
 
     state: str
     model_id: str
-    configure_error: str
+    loading: str
+    failure: str
     problem: str
-    notes: tuple[str, ...]
+    doubts: str
     last_error: str
     answered: int
     canceled: int
@@ -81,6 +85,7 @@ def _input_values(subscriptions: Subscriptions) -> dict[str, str]:
         values[f"{kind.value} received"] = str(counters.received)
         values[f"{kind.value} paired"] = str(counters.paired)
         values[f"{kind.value} dropped"] = str(counters.dropped)
+        values[f"{kind.value} refused"] = str(counters.refused)
         values[f"{kind.value} QoS mismatches"] = str(subscriptions.mismatches[kind])
         values[f"{kind.value} rate (Hz)"] = f"{buffer.rate(kind):.2f}"
         silent = "never seen" if silence is None else f"{silence:.3f}"
@@ -90,11 +95,12 @@ def _input_values(subscriptions: Subscriptions) -> dict[str, str]:
 
 
 def _level(health: Health, active: bool) -> tuple[bytes, str]:
-    if health.configure_error:
-        return DiagnosticStatus.ERROR, f"no model: {health.configure_error}"
+    if health.failure:
+        return DiagnosticStatus.ERROR, health.failure
     if not active:
-        return DiagnosticStatus.WARN, f"{health.state}: questions are refused"
-    problems = [text for text in (health.problem, *health.notes) if text]
+        doing = health.loading or health.state
+        return DiagnosticStatus.WARN, f"{doing}: questions are refused"
+    problems = [text for text in (health.problem, health.doubts) if text]
     if problems:
         return DiagnosticStatus.WARN, "; ".join(problems)
     return DiagnosticStatus.OK, "ready"

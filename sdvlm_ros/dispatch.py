@@ -1,16 +1,14 @@
-"""Dispatcher: creates a ticket for each request, queues it for a worker, and counts the outcomes.
+"""Dispatcher: creates a ticket for each request and queues it for a worker.
 
-Chooses the frame that a request is about and the worker that runs it, while the node is active;
-turns exceptions into error codes. Does not know how replies are built, or the life cycle that
-starts and stops it.
+Chooses the frame that a request is about and the worker that runs it, while the node is active. One
+rule decides whether a frame is fresh, for requests and for the diagnostics. Does not know how
+replies are built, or the life cycle that starts and stops it.
 """
 
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -18,26 +16,28 @@ from builtin_interfaces.msg import Duration, Time
 from rclpy.node import Node
 
 from sdvlm.msg import Region
-from sdvlm.srv import SpatialQuery
 from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.camera.pairing import Input
 from sdvlm_core.camera.regions import regions_from_messages
 from sdvlm_core.errors import (
-    ErrorCode,
+    FrameError,
     ModelNotReadyError,
     QueryCanceled,
     QueryError,
     QueryTimeout,
-    error_code,
 )
+from sdvlm_core.frame import Region as CoreRegion
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.model.prompt import check_question
 from sdvlm_ros import parameters
-from sdvlm_ros.frame_buffer import RawFrame, check_age
+from sdvlm_ros.first_frame import FirstFrame, Waiter
+from sdvlm_ros.frame_buffer import ClockState, RawFrame, check_age
+from sdvlm_ros.inspection import Finding, Inspection
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.publishers import Publishers
 from sdvlm_ros.subscriptions import Subscriptions
+from sdvlm_ros.tally import Tally
 from sdvlm_ros.ticket import (
     Opened,
     Outcome,
@@ -51,7 +51,7 @@ from sdvlm_ros.ticket import (
 )
 from sdvlm_ros.transforms import Transforms
 from sdvlm_ros.visualization import Visualization
-from sdvlm_ros.worker import FrameDecoder, Worker
+from sdvlm_ros.worker import FrameDecoder, Gravity, Worker
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import FrameSession, SpatialEngine
@@ -64,6 +64,7 @@ class FrameRequest(Protocol):
     max_age: Duration
     timeout: Duration
     regions: Sequence[Region]
+    target_frame: str
 
 
 class VerifiableRequest(FrameRequest, Protocol):
@@ -72,16 +73,10 @@ class VerifiableRequest(FrameRequest, Protocol):
     verify: bool
 
 
-class Reply(Protocol):
-    """The fields of a response or result that report an error."""
-
-    error_code: int
-    error_msg: str
-
-
 OpenedT = TypeVar("OpenedT", bound=Opened)
 ResultT = TypeVar("ResultT")
-ReplyT = TypeVar("ReplyT", bound=Reply)
+#: Longest target_frame of a request, characters.
+MAX_FRAME_CHARS = 255
 
 
 class Dispatcher:
@@ -91,51 +86,103 @@ class Dispatcher:
         node: the node whose parameters, clock and executor are used.
         why_not_ready: describes why the node does not accept requests.
         visualization: draws the measurements of the workers.
+        gravity: looks up what is up, see `FrameDecoder`; used with the parameter gravity_frame.
+        on_worker_end: called by the thread of a worker that has failed, with the exception.
 
     Attributes:
         subscriptions: subscriptions of the active node; None = not active.
-        answered, canceled, failed: requests since the node was started.
-        in_flight: requests without a reply.
-        last_error: code and text of the last request that failed; "" = none.
     """
 
     def __init__(
-        self, node: Node, why_not_ready: Callable[[], str], visualization: Visualization
+        self,
+        node: Node,
+        why_not_ready: Callable[[], str],
+        visualization: Visualization,
+        gravity: Callable[[str, int], Gravity] | None = None,
+        on_worker_end: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self._node = node
         self._why_not_ready = why_not_ready
         self._visualization = visualization
+        self._gravity, self._on_worker_end = gravity, on_worker_end
         self._model: Worker[FrameSession] | None = None
         self._geometry: Worker[Scene] | None = None
+        self._inspection: Inspection | None = None
+        self._first_frame: FirstFrame | None = None
+        self._clock_moved = (0, time.monotonic())
         self.subscriptions: Subscriptions | None = None
-        self.answered = self.canceled = self.failed = self.in_flight = 0
-        self.last_error = ""
 
     def start(self, engine: SpatialEngine, settings: Settings) -> None:
         """Subscribe, and start the threads that own the model and the geometry."""
-        self.subscriptions = Subscriptions(self._node, settings)
-        decode = FrameDecoder(self.subscriptions.color_type, self.subscriptions.depth_type).decode
-        capacity = settings.queue_size
-        self._model = Worker(decode, engine.open, "sdvlm_model", capacity)
+        inputs = self.subscriptions = Subscriptions(self._node, settings, self._on_message)
+        decode = FrameDecoder(
+            inputs.color_type,
+            inputs.depth_type,
+            inputs.camera,
+            color_topic=inputs.topic(Input.COLOR),
+            depth_topic=inputs.topic(Input.DEPTH),
+            depth_info=lambda: inputs.depth_info,
+            gravity=self._gravity if settings.gravity_frame else None,
+        ).decode
+        capacity, on_end = settings.queue_size, self._on_worker_end
+        self._first_frame = FirstFrame(inputs.frame_expected, capacity)
+        self._model = Worker(decode, engine.open, "sdvlm_model", capacity, on_end)
         # A separate thread, so that measuring does not wait for the model.
         self._geometry = Worker(
-            decode, lambda frame, _: open_scene(frame), "sdvlm_geometry", capacity
+            decode, lambda frame, _: open_scene(frame), "sdvlm_geometry", capacity, on_end
         )
+        self._inspection = Inspection(self._node, decode, on_end)
 
     def stop(self) -> None:
         """Unsubscribe, cancel all tickets, end the threads; may be called twice."""
+        if self._first_frame is not None:
+            self._first_frame.close(QueryCanceled("canceled before the first frame"))
         if self.subscriptions is not None:
             self.subscriptions.close()
-        for worker in (self._model, self._geometry):
-            if worker is not None:
-                worker.close()
+        for part in (self._model, self._geometry, self._inspection):
+            if part is not None:
+                part.close()
         self._visualization.close()
-        self._model = self._geometry = self.subscriptions = None
+        self._model = self._geometry = self._inspection = None
+        self._first_frame = self.subscriptions = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether every thread of the active node runs."""
+        parts = (self._model, self._geometry, self._inspection)
+        return all(part.alive for part in parts if part is not None)
+
+    def refusal(self) -> str:
+        """Why a question about the newest frame would be refused now; "" = it would be answered."""
+        if self.subscriptions is None:
+            return self._why_not_ready()
+        try:
+            frame = self.subscriptions.buffer.peek()
+            self._check_age(frame, self._parameter("max_age"))
+        except FrameError as error:
+            return str(error)
+        return self.finding().refusal
+
+    def finding(self) -> Finding:
+        """The cautions of the last inspected frame, or why it is refused."""
+        return self._inspection.finding if self._inspection is not None else Finding()
+
+    def monitor(self) -> None:
+        """Once a second: inspect the newest frame, and refuse who waits in vain for the first."""
+        self._clock_state()
+        if self._inspection is None or self._first_frame is None or self.subscriptions is None:
+            return
+        self._first_frame.poll()
+        try:
+            self._inspection.inspect(self.subscriptions.buffer.peek())
+        except (FrameError, ModelNotReadyError):
+            return  # `refusal` reports it
 
     @property
     def waiting(self) -> int:
-        """Tickets in the model's queue."""
-        return self._model.waiting if self._model is not None else 0
+        """Tickets in the model's queue, or without a first frame."""
+        queued = self._model.waiting if self._model is not None else 0
+        return queued + (len(self._first_frame) if self._first_frame is not None else 0)
 
     def ask(
         self,
@@ -154,7 +201,7 @@ class Dispatcher:
         """
         arrived = time.monotonic()
         self._active_subscriptions()  # checked first: an inactive node is the most useful reason
-        regions = regions_from_messages(request.regions)
+        regions = self._regions(request)
         if regions and not request.verify:
             raise QueryError(
                 "regions are used for verification only: set verify, or leave the regions out"
@@ -179,7 +226,7 @@ class Dispatcher:
         """
         arrived = time.monotonic()
         subscriptions = self._active_subscriptions()
-        regions = regions_from_messages(request.regions)
+        regions = self._regions(request)
         if not regions:
             raise QueryError("no regions to measure")
         work = RegionRequest(regions, self._sensor(), self._visualization.show)
@@ -187,46 +234,31 @@ class Dispatcher:
             return self._submit(self._geometry, work, request, arrived)
         return self._submit(self._model, work, request, arrived)
 
-    def hold_frame(self) -> int:
+    def hold_frame(self) -> Outcome[int]:
         """Keep the newest frame for later questions; its stamp, nanoseconds.
+
+        Waits for the first frame as a question does, for at most the parameter `timeout`.
 
         Raises:
             SdvlmError: there is no frame, it is too old, or the node is not active.
         """
         buffer = self._active_subscriptions().buffer
-        frame = buffer.newest()
-        self._check_age(frame, self._parameter("max_age"))
-        buffer.hold(frame)
-        return frame.color.stamp_ns
+        timeout_s = self._parameter("timeout")
+        ended_at = time.monotonic() + timeout_s
+        outcome: Outcome[int] = Outcome(self._node, timeout_s, lambda: _overdue(waiter, timeout_s))
 
-    @contextmanager
-    def request_in_flight(self) -> Iterator[None]:
-        """Count a request as in flight until its reply is complete."""
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+        def hold(frame: RawFrame) -> None:
+            buffer.hold(frame)
+            outcome.settle(frame.color.stamp_ns)
 
-    def count_answers(self, number: int) -> None:
-        """Count answers that are being delivered."""
-        self.answered += number
-
-    def refuse(self, reply: ReplyT, error: Exception) -> ReplyT:
-        """Write the error's code and text into the reply, log it, and count it."""
-        reply.error_code = int(error_code(error))
-        reply.error_msg = str(error) or type(error).__name__
-        if isinstance(error, QueryCanceled):
-            self.canceled += 1
-            return reply
-        self.failed += 1
-        self.last_error = f"{ErrorCode(reply.error_code).name}: {reply.error_msg}"
-        logger = self._node.get_logger()
-        # Throttled: a planner may ask in a loop.
-        logger.warning(f"request refused, {self.last_error}", throttle_duration_sec=1.0)
-        if reply.error_code == SpatialQuery.Response.UNKNOWN:
-            logger.error("".join(traceback.format_exception(error)))
-        return reply
+        waiter = Waiter(
+            lambda: self._newest(self._parameter("max_age")),
+            hold,
+            outcome.settle,
+            lambda: time.monotonic() > ended_at,
+        )
+        self._serve(waiter)
+        return outcome
 
     def _active_subscriptions(self) -> Subscriptions:
         if self.subscriptions is None:
@@ -241,34 +273,68 @@ class Dispatcher:
         arrived: float,
         on_progress: ProgressCallback | None = None,
     ) -> Ticket[OpenedT, ResultT]:
-        frame = self._frame(request)
+        if len(request.target_frame) > MAX_FRAME_CHARS:
+            raise QueryError(
+                f"target_frame has {len(request.target_frame)} characters; at most "
+                f"{MAX_FRAME_CHARS} are accepted"
+            )
         assert worker is not None  # both exist while there are subscriptions
         queue = worker
         timeout_s = _seconds(request.timeout, "timeout") or self._parameter("timeout")
         outcome: Outcome[None] = Outcome(
-            self._node,
-            timeout_s,
-            lambda: QueryTimeout(
-                f"no answer within {timeout_s:g} s; {queue.waiting} requests are waiting"
-            ),
+            self._node, timeout_s, lambda: _overdue(waiter, timeout_s, queue.waiting)
         )
-        ticket = Ticket(work, frame, arrived, arrived + timeout_s, outcome, on_progress)
+        ticket = Ticket(work, None, arrived, arrived + timeout_s, outcome, on_progress)
+
+        def submit(frame: RawFrame) -> None:
+            ticket.frame = frame
+            queue.submit(ticket)
+
+        waiter = Waiter(self._frame_source(request), submit, ticket.finish, ticket.canceled.is_set)
         ticket.report(Stage.WAITING, 0, "")
-        worker.submit(ticket)
+        self._serve(waiter)
         return ticket
 
-    def _frame(self, request: FrameRequest) -> RawFrame:
-        buffer = self._active_subscriptions().buffer
+    def _serve(self, waiter: Waiter) -> None:
+        assert self._first_frame is not None  # it exists while there are subscriptions
+        self._first_frame.serve(waiter)
+
+    def _on_message(self) -> None:
+        if self._first_frame:
+            self._first_frame.poll()
+
+    def _frame_source(self, request: FrameRequest) -> Callable[[], RawFrame]:
+        """Finds the frame of a request; only the newest frame is worth waiting for."""
         max_age = _seconds(request.max_age, "max_age")
         stamp_ns = nanoseconds(request.stamp)
-        frame = buffer.at(stamp_ns) if stamp_ns else buffer.newest()
+        if not stamp_ns:
+            return lambda: self._newest(max_age or self._parameter("max_age"))
+        frame = self._active_subscriptions().buffer.at(stamp_ns)
         # A caller that requests a stamp accepts the age of that frame.
-        if max_age or not stamp_ns:
-            self._check_age(frame, max_age or self._parameter("max_age"))
+        if max_age:
+            self._check_age(frame, max_age)
+        return lambda: frame
+
+    def _newest(self, max_age_s: float) -> RawFrame:
+        frame = self._active_subscriptions().buffer.newest()
+        self._check_age(frame, max_age_s)
         return frame
 
     def _check_age(self, frame: RawFrame, limit_s: float) -> None:
-        check_age(frame, self._node.get_clock().now().nanoseconds, round(limit_s * 1e9))
+        check_age(frame, self._clock_state(), round(limit_s * 1e9))
+
+    def _clock_state(self) -> ClockState:
+        """The node's clock, and for how long it has not advanced."""
+        now_ns, monotonic_s = self._node.get_clock().now().nanoseconds, time.monotonic()
+        if now_ns != self._clock_moved[0]:
+            self._clock_moved = (now_ns, monotonic_s)
+        sim_time = bool(self._node.get_parameter("use_sim_time").value)
+        return ClockState(now_ns, monotonic_s, sim_time, monotonic_s - self._clock_moved[1])
+
+    def _regions(self, request: FrameRequest) -> tuple[CoreRegion, ...]:
+        settings = self._active_subscriptions().camera
+        limit = int(self._parameter("max_regions"))
+        return regions_from_messages(request.regions, limit, settings)
 
     def _parameter(self, name: str) -> float:
         return float(self._node.get_parameter(name).value)
@@ -282,8 +348,16 @@ class Backend:
     """The parts of a node that its services and its action share."""
 
     dispatcher: Dispatcher
+    tally: Tally
     publishers: Publishers
     transforms: Transforms
+
+
+def _overdue(waiter: Waiter, timeout_s: float, waiting: int = 0) -> Exception:
+    """The error of a request after its time limit: why there is no frame, or TIMEOUT."""
+    if waiter.error is not None:
+        return waiter.error
+    return QueryTimeout(f"no answer within {timeout_s:g} s; {waiting} requests are waiting")
 
 
 def _seconds(duration: Duration, name: str) -> float:

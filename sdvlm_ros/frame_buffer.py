@@ -1,9 +1,10 @@
 """FrameBuffer: the newest undecoded messages, paired by stamp when a frame is requested.
 
 Keeps a ring buffer of serialized messages for each input (colour, depth, camera info), and the few
-frames used last. Counts messages and describes missing inputs. Pairs messages with the rule that
-bags use (`camera.pairing`). Does not know rclpy or the content of a message: it stores stamps and
-bytes. Not thread-safe: only the executor's callbacks use it.
+frames used last, both limited in bytes. Counts messages and describes missing inputs. Pairs
+messages with the rule that bags use (`camera.pairing`). A refused message keeps its place without
+its data, so that a request for it gets the reason. Does not know rclpy or the content of a message:
+it stores stamps and bytes. Not thread-safe: only the executor's callbacks use it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ from sdvlm_core.errors import FrameError, StaleFrameError
 
 #: Frames that are kept after their use, because a later request may name their stamps.
 USED_FRAMES = 4
+#: Largest size of one input's ring, and of the frames that were used last, bytes. Large images
+#: leave fewer of them.
+MAX_BYTES = 256 * 2**20
+#: A /clock that does not advance for this time, seconds, has stopped.
+CLOCK_STOPPED_S = 2.0
+# 2001-09-09: an earlier stamp is no time of day, nanoseconds.
+_EARLIEST_NS = 10**18
 _SLOP_OPTION = "parameter sync_slop"
 
 
@@ -34,9 +42,14 @@ class NoImageError(FrameError):
 
 @dataclass(frozen=True, eq=False)
 class BufferedMessage(StampedMessage):
-    """A serialized message with its time of arrival, monotonic seconds."""
+    """A serialized message with its time of arrival, monotonic seconds.
+
+    Attributes:
+        refusal: why its data were not stored; None = they were.
+    """
 
     arrived: float
+    refusal: FrameError | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +64,27 @@ class RawFrame:
         """Whether both hold the same messages; equal stamps do not suffice, they may be 0."""
         return self.color is other.color and self.depth is other.depth and self.info is other.info
 
+    @property
+    def messages(self) -> tuple[BufferedMessage, ...]:
+        """Colour, depth if there is one, and info."""
+        return (
+            (self.color, self.info) if self.depth is None else (self.color, self.depth, self.info)
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes of its messages."""
+        return sum(len(message.data) for message in self.messages)
+
 
 @dataclass
 class Counters:
-    """Messages since activation: received, used in a frame, and dropped by the middleware."""
+    """Messages since activation: received, used in a frame, dropped by the middleware, refused."""
 
     received: int = 0
     paired: int = 0
     dropped: int = 0
+    refused: int = 0
 
 
 class FrameBuffer:
@@ -89,19 +115,28 @@ class FrameBuffer:
         }
         #: Number of colour images without depth or info after half a ring of newer colour images.
         self.unpaired = 0
+        #: Whether a complete frame has been found since activation.
+        self.complete = False
         self._held: RawFrame | None = None
         self._used: list[RawFrame] = []
         self._unpaired_after = max(1, capacity // 2)
         self._describe_publishers = describe_publishers
         self._clock = clock
 
-    def add(self, kind: Input, stamp_ns: int, data: bytes) -> None:
-        """Store one message; the only work at camera rate."""
+    def add(
+        self, kind: Input, stamp_ns: int, data: bytes, refusal: FrameError | None = None
+    ) -> None:
+        """Store one message, or the reason why it is refused; the only work at camera rate."""
         self.counters[kind].received += 1
         ring = self._rings[kind]
         if kind is Input.COLOR and ring and stamp_ns < ring[0].stamp_ns:
             self._used = []  # the bag has restarted: its stamps now belong to other images
-        ring.append(BufferedMessage(stamp_ns, data, self._clock()))
+        if refusal is not None:
+            self.counters[kind].refused += 1
+            data = b""
+        ring.append(BufferedMessage(stamp_ns, data, self._clock(), refusal))
+        while len(ring) > 1 and sum(len(message.data) for message in ring) > MAX_BYTES:
+            ring.popleft()
         if kind is Input.COLOR and len(ring) > self._unpaired_after:
             # Matching messages have arrived by now, and are still in their ring buffers.
             self.unpaired += self._pair(ring[-1 - self._unpaired_after]) is None
@@ -115,12 +150,16 @@ class FrameBuffer:
         paired with the depth of the previous image.
 
         Raises:
-            NoImageError, DepthError, IntrinsicsError: an input is missing; states the reason.
+            NoImageError, DepthError, IntrinsicsError: an input is missing or was refused; states
+                the reason.
         """
         return self._use(self.peek())
 
     def peek(self) -> RawFrame:
         """As `newest`, but the frame is not counted as used."""
+        return _accepted(self._newest())
+
+    def _newest(self) -> RawFrame:
         colors = self._rings[Input.COLOR]
         if not colors:
             raise NoImageError(self._missing(Input.COLOR))
@@ -133,6 +172,7 @@ class FrameBuffer:
                 best = found
         if best is None:
             raise self._unpaired(colors[-1])
+        self.complete = True
         return best[1]
 
     def at(self, stamp_ns: int) -> RawFrame:
@@ -142,7 +182,7 @@ class FrameBuffer:
 
         Raises:
             NoImageError: no colour image is within the slop.
-            DepthError, IntrinsicsError: its depth or info is missing.
+            FrameError, DepthError, IntrinsicsError: one of its messages is missing or was refused.
         """
         kept = [frame for frame in (self._held, *self._used) if frame is not None]
         # For equal stamps `nearest` returns the last one: a kept frame, else the newest arrival.
@@ -162,7 +202,7 @@ class FrameBuffer:
         found = self._pair(color)
         if found is None:
             raise self._unpaired(color)
-        return self._use(found[1])
+        return self._use(_accepted(found[1]))
 
     def hold(self, frame: RawFrame) -> None:
         """Keep a frame until another one is held, so that later questions can name its stamp.
@@ -232,6 +272,8 @@ class FrameBuffer:
             self.counters[kind].paired += 1
         others = [used for used in self._used if used.color is not frame.color]
         self._used = [*others, frame][-USED_FRAMES:]
+        while len(self._used) > 1 and sum(used.size for used in self._used) > MAX_BYTES:
+            del self._used[0]
         return frame
 
     def _missing(self, kind: Input) -> str:
@@ -252,22 +294,77 @@ class FrameBuffer:
         return NoImageError(f"the colour image of stamp {color.stamp_ns} is incomplete")
 
 
-def check_age(frame: RawFrame, now_ns: int, max_age_ns: int) -> None:
-    """Reject a frame whose stamp differs from `now_ns` by more than `max_age_ns`.
+def _accepted(frame: RawFrame) -> RawFrame:
+    """The frame; raises the reason why one of its messages was refused."""
+    for message in frame.messages:
+        if message.refusal is not None:
+            raise message.refusal
+    return frame
+
+
+@dataclass(frozen=True)
+class ClockState:
+    """The node's clock, for the cause of an image's age.
+
+    Attributes:
+        now_ns: the node's time, nanoseconds.
+        monotonic_s: monotonic seconds at the same moment; None = the time of arrival is unknown.
+        sim_time: the node's time is that of /clock; `now_ns` is 0 before its first message.
+        stopped_s: seconds for which /clock has not advanced.
+    """
+
+    now_ns: int
+    monotonic_s: float | None = None
+    sim_time: bool = False
+    stopped_s: float = 0.0
+
+
+def check_age(frame: RawFrame, clock: ClockState, max_age_ns: int) -> None:
+    """Reject an image that is older than `max_age_ns` by its stamp or by its arrival.
+
+    Arrival counts too, because a stopped /clock keeps every stamp young. A stamp in the future is
+    as wrong as one in the past: the clocks differ.
 
     Raises:
-        StaleFrameError: states the age and the usual causes.
+        StaleFrameError: states the age and the likely cause.
     """
-    age_ns = now_ns - frame.color.stamp_ns
-    if abs(age_ns) <= max_age_ns:
+    age_ns = clock.now_ns - frame.color.stamp_ns
+    waited_s = 0.0 if clock.monotonic_s is None else clock.monotonic_s - frame.color.arrived
+    late = waited_s * 1e9 > max_age_ns
+    if abs(age_ns) <= max_age_ns and not late:
         return
-    limit = f"max_age is {max_age_ns / 1e9:g} s"
-    if frame.color.stamp_ns == 0:
-        reason = "its header.stamp is 0: the driver does not set it"
-    elif age_ns < 0:
-        reason = f"it is {-age_ns / 1e9:.3f} s in the future: compare the clocks, use_sim_time"
-    else:
-        reason = (
-            f"it is {age_ns / 1e9:.3f} s old: has the camera stopped, or is use_sim_time wrong?"
+    raise StaleFrameError(
+        f"the newest image cannot be used: {_stale_reason(frame, clock, waited_s, late)} (max_age "
+        f"is {max_age_ns / 1e9:g} s)"
+    )
+
+
+def _stale_reason(frame: RawFrame, clock: ClockState, waited_s: float, late: bool) -> str:
+    """Age and likely cause of an image that is not fresh; `late` = it arrived too long ago."""
+    age_s = (clock.now_ns - frame.color.stamp_ns) / 1e9
+    if clock.sim_time and clock.now_ns == 0:
+        return (
+            "use_sim_time is true but nothing has arrived on /clock: start the simulator or the "
+            "bag's player with its clock, or set use_sim_time to false"
         )
-    raise StaleFrameError(f"the newest image cannot be used: {reason} ({limit})")
+    if clock.sim_time and clock.stopped_s > CLOCK_STOPPED_S:
+        return (
+            f"/clock stopped {clock.stopped_s:.1f} s ago, and the image arrived {waited_s:.1f} s "
+            "ago: is the simulator or the bag paused?"
+        )
+    if frame.color.stamp_ns == 0:
+        return "its header.stamp is 0: the driver does not set it"
+    if late:
+        return f"it is {max(age_s, waited_s):.3f} s old: has the camera stopped?"
+    if frame.color.stamp_ns < _EARLIEST_NS <= clock.now_ns:
+        return (
+            f"it is {age_s:.3f} s old by its stamp {frame.color.stamp_ns / 1e9:.3f}, which looks "
+            "like the time since boot: set the driver to stamp with the system's time"
+        )
+    age = f"{-age_s:.3f} s in the future" if age_s < 0 else f"{age_s:.3f} s old"
+    other = "/clock" if clock.sim_time else "this host's clock"
+    hint = "is use_sim_time wrong?" if clock.sim_time else "for a bag set use_sim_time to true"
+    return (
+        f"it is {age}, although it has just arrived: the camera's clock and {other} differ; "
+        f"synchronise them (chrony, PTP), or {hint}"
+    )

@@ -1,8 +1,9 @@
 """SpatialQueryNode: answers spatial questions about the images of a camera.
 
 Connects subscriptions, dispatcher, services, action and publishers, and implements the life cycle:
-configure loads the model, activate subscribes. Decodes nothing, computes nothing, and never blocks
-the executor on the model; does not know how an answer is found (`sdvlm_core`).
+configure loads the model on a thread, activate subscribes. If a thread of the active node fails,
+the node goes through its error state to unconfigured. Decodes nothing, computes nothing, and never
+blocks the executor on the model; does not know how an answer is found (`sdvlm_core`).
 
     ros2 run sdvlm sdvlm_node --ros-args -p model:=nano -r rgb/image_rect_color:=/camera/color/...
 """
@@ -12,31 +13,38 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
-from sdvlm_core.errors import ParameterError, SdvlmError
+from sdvlm_core.errors import ParameterError, shown
 from sdvlm_ros import diagnostics, parameters, process
 from sdvlm_ros.action import ReasoningAction
 from sdvlm_ros.dispatch import Backend, Dispatcher
-from sdvlm_ros.parameters import Settings
+from sdvlm_ros.loading import ModelLoader, log_load_error
 from sdvlm_ros.publishers import Publishers
 from sdvlm_ros.services import Services
 from sdvlm_ros.subscriptions import SILENCE_S
+from sdvlm_ros.tally import Tally
+from sdvlm_ros.throttle import Throttle
 from sdvlm_ros.transforms import Transforms
 from sdvlm_ros.visualization import Visualization
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import SpatialEngine
 
-# Time between two warnings about a missing input, seconds.
+# Time between two warnings about the inputs, or two reports of a load, seconds.
 _REMINDER_S = 5.0
+# Time between two warnings about one caution, seconds.
+_CAUTION_PERIOD_S = 3600.0
+# Longest text of a reason, characters.
+_MAX_TEXT = 1000
 
 
 class SpatialQueryNode(process.ServedNode):
@@ -62,15 +70,26 @@ class SpatialQueryNode(process.ServedNode):
         super().__init__("spatial_query")
         parameters.declare(self)
         self._engine: SpatialEngine | None = None
-        self._configure_error = ""
+        self._loader = ModelLoader(self)
+        self._failure = ""
         self._problem_since: float | None = None
+        self._cautions_logged = Throttle(_CAUTION_PERIOD_S)
         self._visualization = Visualization(self)
-        self._dispatcher = Dispatcher(self, self._why_not_ready, self._visualization)
-        self._answer_publishers = Publishers(self)
         self._transforms = Transforms(self)
-        backend = Backend(self._dispatcher, self._answer_publishers, self._transforms)
+        self._tally = Tally(self)
+        self._dispatcher = Dispatcher(
+            self,
+            self._why_not_ready,
+            self._visualization,
+            self._transforms.gravity,
+            self._on_worker_end,
+        )
+        self._answer_publishers = Publishers(self)
+        backend = Backend(self._dispatcher, self._tally, self._answer_publishers, self._transforms)
         self._query_services = Services(self, backend)
         self._reasoning_action = ReasoningAction(self, backend)
+        self._ended = self.create_guard_condition(self._leave_active)
+        self._load_before_configuring()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Not the node's clock: a paused bag must not stop the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -81,13 +100,15 @@ class SpatialQueryNode(process.ServedNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model; FAILURE with the reason in the log when it cannot be loaded."""
+        settings = parameters.read(self)
         try:
-            self._engine = load_model(parameters.read(self), self.get_logger())
+            self._engine = self._loader.take(settings)
         except Exception as error:  # noqa: BLE001 - logged here, and reported in every error reply
-            self._configure_error = f"{type(error).__name__}: {error}"
-            log_load_error(error, self.get_parameter("model").value, self.get_logger())
+            reason = shown(f"{type(error).__name__}: {error}", _MAX_TEXT)
+            self._failure = f"the model did not load: {reason}"
+            log_load_error(error, settings.model, self.get_logger())
             return TransitionCallbackReturn.FAILURE
-        self._configure_error = ""
+        self._failure = ""
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -108,7 +129,14 @@ class SpatialQueryNode(process.ServedNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe; waiting and running questions and goals are canceled."""
         self.close()
+        if self._failure:
+            return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model, whose state is unknown; the node is unconfigured then."""
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model."""
@@ -121,11 +149,58 @@ class SpatialQueryNode(process.ServedNode):
         return super().on_shutdown(state)
 
     def autostart(self) -> None:
-        """Configure and activate, if the parameter `autostart` is true."""
-        if not self.get_parameter("autostart").value:
-            return
+        """Start to configure and activate, if the parameter `autostart` is true."""
+        if self.get_parameter("autostart").value and self.executor is not None:
+            self.executor.create_task(self._start)
+
+    async def _start(self) -> None:
+        await self._loader.load(parameters.read(self))
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
+
+    def _load_before_configuring(self) -> None:
+        """Let the service ~/change_state load the model before it configures.
+
+        rclpy's transitions block the executor, which would answer nothing for minutes.
+        """
+        service, configure = self._service_change_state, Transition.TRANSITION_CONFIGURE
+        # Not the default group: the node's other callbacks go on while a load is awaited.
+        service.callback_group = ReentrantCallbackGroup()
+        service.callback_group.add_entity(service)
+        change_state = service.callback
+
+        async def load_and_change_state(
+            request: ChangeState.Request, response: ChangeState.Response
+        ) -> ChangeState.Response:
+            wanted = request.transition
+            if wanted.label == "configure" or (not wanted.label and wanted.id == configure):
+                if self._loader.loading:
+                    response.success = False
+                    return response
+                if self._state_label() == "unconfigured":
+                    await self._loader.load(parameters.read(self))
+            return change_state(request, response)
+
+        service.callback = load_and_change_state
+
+    # The end of a worker's thread.
+
+    def _on_worker_end(self, error: BaseException) -> None:
+        """Called by the thread: leave the active state, on the executor."""
+        self._fail(error)
+        self._ended.trigger()
+
+    def _fail(self, error: BaseException | None) -> None:
+        what = "a thread has ended" if error is None else f"{type(error).__name__}: {error}"
+        self._failure = self._failure or f"a worker has failed: {shown(what, _MAX_TEXT)}"
+        self.get_logger().error(f"{self._failure}; configure and activate the node again")
+        if error is not None:
+            self._tally.log_traceback(error)
+
+    def _leave_active(self) -> None:
+        if self.active:
+            self.trigger_deactivate()
+        self._monitor()
 
     def close(self) -> None:
         """Unsubscribe, cancel all requests, end the threads; may be called twice."""
@@ -139,9 +214,20 @@ class SpatialQueryNode(process.ServedNode):
         return self._dispatcher.subscriptions is not None
 
     @property
+    def loading(self) -> bool:
+        """Whether a thread loads a model; it cannot be interrupted."""
+        return self._loader.loading
+
+    @property
+    def broken(self) -> bool:
+        """Whether the process must end, so that a supervisor starts it again."""
+        failed = self._failure and self._engine is None and not self.active
+        return bool(failed and self.get_parameter("exit_on_failure").value)
+
+    @property
     def in_flight(self) -> int:
         """Requests and goals without a reply."""
-        return self._dispatcher.in_flight
+        return self._tally.in_flight
 
     def _free(self) -> None:
         self.close()
@@ -149,8 +235,10 @@ class SpatialQueryNode(process.ServedNode):
         process.release_memory()
 
     def _why_not_ready(self) -> str:
-        if self._configure_error:
-            return f"the model did not load: {self._configure_error}"
+        if self._loader.loading:
+            return f"{self._loader.progress}; ask again later"
+        if self._failure:
+            return f"{self._failure}; configure and activate the node again"
         return f"the node is {self._state_label()}, not active; configure and activate it"
 
     def _state_label(self) -> str:
@@ -160,24 +248,25 @@ class SpatialQueryNode(process.ServedNode):
 
     def _monitor(self) -> None:
         """Log what is wrong with the inputs, and publish the node's state to /diagnostics."""
-        subscriptions, dispatcher = self._dispatcher.subscriptions, self._dispatcher
-        problem = subscriptions.problem() if subscriptions is not None else ""
-        now = time.monotonic()
-        since = self._problem_since = (self._problem_since or now) if problem else None
-        # Not immediately, because discovery takes time.
-        if since is not None and now - since > SILENCE_S:
-            self.get_logger().warning(f"no new frame: {problem}", throttle_duration_sec=_REMINDER_S)
+        if self.active and not self._dispatcher.alive and not self._failure:
+            self._fail(None)
+            self.trigger_deactivate()
+        self._dispatcher.monitor()
+        problem, doubts = self._problem(), self._doubts()
+        self._log(problem)
+        tally, subscriptions = self._tally, self._dispatcher.subscriptions
         health = diagnostics.Health(
             state=self._state_label(),
             model_id=self._engine.model_id if self._engine is not None else "",
-            configure_error=self._configure_error,
+            loading=self._loader.progress,
+            failure="" if self._loader.loading else self._failure,
             problem=problem,
-            notes=tuple(subscriptions.notes()) if subscriptions is not None else (),
-            last_error=dispatcher.last_error,
-            answered=dispatcher.answered,
-            canceled=dispatcher.canceled,
-            failed=dispatcher.failed,
-            waiting=dispatcher.waiting,
+            doubts=doubts,
+            last_error=tally.last_error,
+            answered=tally.answered,
+            canceled=tally.canceled,
+            failed=tally.failed,
+            waiting=self._dispatcher.waiting,
             latency=self._answer_publishers.latency,
             resident_bytes=process.resident_bytes(),
             gpu_bytes=process.gpu_bytes(),
@@ -188,65 +277,42 @@ class SpatialQueryNode(process.ServedNode):
         message.status = [diagnostics.status(name, health, subscriptions)]
         self._diagnostics.publish(message)
 
+    def _problem(self) -> str:
+        """Why a question about the newest frame would be refused; "" = it would not."""
+        subscriptions = self._dispatcher.subscriptions
+        if subscriptions is None:
+            return ""
+        found = (self._dispatcher.refusal(), subscriptions.problem())
+        return shown("; ".join(dict.fromkeys(filter(None, found))), _MAX_TEXT)
 
-def load_model(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
-    """Load the model of the settings, and warm it up.
+    def _doubts(self) -> str:
+        """The cautions of the last inspected frame and why; each caution is logged once."""
+        finding = self._dispatcher.finding()
+        codes = [caution.value for caution in finding.cautions]
+        reasons = "; ".join(finding.reasons)
+        text = shown(f"{', '.join(codes)}: {reasons}" if reasons else ", ".join(codes), _MAX_TEXT)
+        new = [code for code in codes if self._cautions_logged.allows(code)]
+        if new:
+            self.get_logger().warning(text)
+        return text
 
-    Raises:
-        CheckpointError: the model is missing, incomplete, or cannot run on this machine.
-        ImportError: a package that the model needs is not installed.
-    """
-    # Imported here, because the interfaces and error replies do not need torch.
-    from sdvlm_core.engine import LoadOptions, load_engine
-    from sdvlm_core.model import hub
-
-    started = time.monotonic()
-    if settings.allow_download:
-        for name in filter(None, (settings.model, settings.depth_estimator)):
-            hub.obtain(name, logger.info)
-    engine = load_engine(
-        LoadOptions(
-            model=settings.model,
-            device=settings.device,
-            dtype=settings.dtype,
-            quantization=settings.quantization,
-            attention=settings.attention,
-            depth_estimator=settings.depth_estimator,
-        )
-    )
-    if engine.estimator is not None:
-        logger.warning(
-            f"depth is estimated by {engine.estimator.name} ({engine.estimator.source}), "
-            "not measured"
-        )
-    engine.warm_up()
-    logger.info(
-        f"{engine.model_id} loaded in {time.monotonic() - started:.1f} s; settings: "
-        + ", ".join(f"{name}={value}" for name, value in asdict(settings).items())
-    )
-    return engine
-
-
-def log_load_error(error: Exception, model: str, logger: RcutilsLogger) -> None:
-    """Log why a model did not load, and what to do where that is known."""
-    logger.error(f"model {model!r} cannot be loaded: {type(error).__name__}: {error}")
-    if isinstance(error, ImportError):
-        logger.error(
-            f"{sys.executable} lacks a package that the model needs; start the node with an "
-            "interpreter that has requirements/core.txt (launch argument python:=)"
-        )
-    elif not isinstance(error, (SdvlmError, ValueError)):
-        logger.error("".join(traceback.format_exception(error)))
+    def _log(self, problem: str) -> None:
+        logger, now = self.get_logger(), time.monotonic()
+        if self._loader.loading:
+            logger.info(self._loader.progress, throttle_duration_sec=_REMINDER_S)
+        since = self._problem_since = (self._problem_since or now) if problem else None
+        # Not immediately, because discovery takes time.
+        if since is not None and now - since > SILENCE_S:
+            logger.warning(f"no new frame: {problem}", throttle_duration_sec=_REMINDER_S)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; 0 = ended by a signal, 2 = an invalid parameter."""
+    """Run the node; 0 = ended by SIGINT or SIGTERM, 1 = failed, 2 = an invalid parameter."""
     try:
-        process.run(SpatialQueryNode, args)
+        return process.run(SpatialQueryNode, args)
     except ParameterError as error:
         print(f"sdvlm_node: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
 from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 
 QOS = ("sensor_data", "reliable", "system_default")
-CHOICES = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "rgb_transport": ("raw", "compressed"),
     "depth_transport": ("raw", "compressedDepth"),
     "rgb_qos": QOS,
@@ -52,6 +52,7 @@ class Settings:
     depth_estimator: str
     allow_download: bool
     autostart: bool
+    exit_on_failure: bool
     rgb_transport: str
     depth_transport: str
     rgb_qos: str
@@ -136,6 +137,13 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
         _fixed("Download missing models when the node is configured; never while it answers."),
     ),
     "autostart": (True, _fixed("Configure and activate at start, without a lifecycle manager.")),
+    "exit_on_failure": (
+        False,
+        _fixed(
+            "End the process with status 1 if the thread of the model has failed, so that a "
+            "supervisor starts it again; otherwise the node stays, unconfigured."
+        ),
+    ),
     "rgb_transport": ("raw", _choice("rgb_transport", "Transport of colour images.")),
     "depth_transport": ("raw", _choice("depth_transport", "Transport of depth images.")),
     "rgb_qos": (
@@ -281,6 +289,7 @@ def camera_settings(settings: Settings) -> CameraSettings:
     """How the camera's messages become a frame."""
     return CameraSettings(
         depth_unit_m=settings.depth_unit,
+        range_m=SENSORS[settings.sensor].range_m,
         rectify=settings.rectify,
         max_pixels=settings.max_pixels,
         max_aspect=settings.max_aspect,

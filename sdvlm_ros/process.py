@@ -44,6 +44,16 @@ class ServedNode(LifecycleNode, ABC):
 
     @property
     @abstractmethod
+    def loading(self) -> bool:
+        """Whether a thread runs that cannot be interrupted."""
+
+    @property
+    @abstractmethod
+    def broken(self) -> bool:
+        """Whether the process must end with status 1."""
+
+    @property
+    @abstractmethod
     def in_flight(self) -> int:
         """Requests without a reply."""
 
@@ -56,10 +66,13 @@ class ServedNode(LifecycleNode, ABC):
         """Cancel all requests and end all threads; may be called twice."""
 
 
-def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> None:
+def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> int:
     """Make the node, start it, and spin it until a signal; then close it and send its replies.
 
-    A signal before the node is active, or a second signal, ends the process at once.
+    A signal before the node exists, or a second signal, ends the process at once.
+
+    Returns:
+        The exit status: 0 = ended by a signal, 1 = the node is broken.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -69,7 +82,7 @@ def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> N
 
     def stop(number: int, _: FrameType | None) -> None:
         nonlocal stopping
-        if stopping or node is None or not node.active:
+        if stopping or node is None:
             raise KeyboardInterrupt
         stopping = True
 
@@ -79,7 +92,7 @@ def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> N
         node = make_node()
         executor.add_node(node)
         node.autostart()
-        while not stopping:
+        while not stopping and not node.broken:
             executor.spin_once(timeout_sec=_POLL_S)
         node.close()
         served = node
@@ -95,6 +108,13 @@ def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> N
             node.destroy_node()
         executor.shutdown()
         rclpy.try_shutdown()
+    status = 0 if stopping or node is None else int(node.broken)
+    if node is not None and node.loading:
+        # The interpreter would abort in the thread's native code, or wait for minutes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 @contextmanager
@@ -131,9 +151,12 @@ def resident_bytes() -> int | None:
 def gpu_bytes() -> int | None:
     """Memory that torch holds on all GPUs; None = no CUDA device, or torch is not imported."""
     torch = sys.modules.get("torch")  # a node without a model does not import it
-    if torch is None or not torch.cuda.is_available():
+    try:
+        if torch is None or not torch.cuda.is_available():
+            return None
+        return sum(torch.cuda.memory_reserved(index) for index in range(torch.cuda.device_count()))
+    except AttributeError:  # another thread is importing torch
         return None
-    return sum(torch.cuda.memory_reserved(index) for index in range(torch.cuda.device_count()))
 
 
 def release_memory() -> None:

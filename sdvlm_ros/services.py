@@ -14,7 +14,7 @@ from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
 from sdvlm.srv import MeasureRegions, SpatialQuery
-from sdvlm_core.errors import SdvlmError, error_code
+from sdvlm_core.errors import SdvlmError, error_code, shown
 from sdvlm_ros.conversions import answer_message, measured_response
 from sdvlm_ros.dispatch import Backend
 
@@ -39,12 +39,14 @@ class Services:
             qos_profile=_QOS,
             callback_group=group,
         )
-        self._capture = node.create_service(Trigger, "~/capture", self._on_capture)
+        self._capture = node.create_service(
+            Trigger, "~/capture", self._on_capture, qos_profile=_QOS, callback_group=group
+        )
 
     async def _on_query(
         self, request: SpatialQuery.Request, response: SpatialQuery.Response
     ) -> SpatialQuery.Response:
-        with self._backend.dispatcher.request_in_flight():
+        with self._backend.tally.request_in_flight():
             try:
                 ticket = self._backend.dispatcher.ask(request, [request.question])
                 (answer,) = await ticket.wait()
@@ -54,8 +56,8 @@ class Services:
                 if request.target_frame:
                     await self._backend.transforms.apply(response.answer, request.target_frame)
             except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
-                return self._backend.dispatcher.refuse(response, error)
-            self._backend.dispatcher.count_answers(1)
+                return self._backend.tally.refuse(response, error)
+            self._backend.tally.count_answers(1)
             self._backend.publishers.publish(
                 response.answer, answer.timings, ticket.elapsed_s(), ticket.frame_id
             )
@@ -64,7 +66,7 @@ class Services:
     async def _on_measure_regions(
         self, request: MeasureRegions.Request, response: MeasureRegions.Response
     ) -> MeasureRegions.Response:
-        with self._backend.dispatcher.request_in_flight():
+        with self._backend.tally.request_in_flight():
             try:
                 ticket = self._backend.dispatcher.measure(request)
                 (measured,) = await ticket.wait()
@@ -78,15 +80,16 @@ class Services:
                 if request.target_frame:
                     await self._backend.transforms.apply_to_regions(response, request.target_frame)
             except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
-                return self._backend.dispatcher.refuse(response, error)
+                return self._backend.tally.refuse(response, error)
             return response
 
-    def _on_capture(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        try:
-            stamp_ns = self._backend.dispatcher.hold_frame()
-        except SdvlmError as error:
-            response.message = f"{error_code(error).name}: {error}"
+    async def _on_capture(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._backend.tally.request_in_flight():
+            try:
+                stamp_ns = await self._backend.dispatcher.hold_frame().wait()
+            except SdvlmError as error:
+                response.message = shown(f"{error_code(error).name}: {error}", 1000)
+                return response
+            response.success = True
+            response.message = f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
             return response
-        response.success = True
-        response.message = f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
-        return response

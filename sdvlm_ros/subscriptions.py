@@ -1,12 +1,14 @@
 """Subscriptions: writes a camera's messages into a FrameBuffer, and diagnoses missing inputs.
 
-Subscribes with the QoS and transport of the settings and counts lost messages and QoS mismatches.
-If an input is missing, reads the ROS graph to find the cause and a remedy. Does not decode images;
-does not know the users of the frames.
+Subscribes with the QoS and transport of the settings, refuses what is too large, and counts lost
+messages and QoS mismatches. If an input is missing, reads the ROS graph to find the cause and a
+remedy. Does not decode images; does not know the users of the frames.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from functools import partial
@@ -27,15 +29,22 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from sdvlm_core.camera.decoding import serialized_frame_id, serialized_stamp_ns
+from sdvlm_core.camera.decoding import serialized_stamp_ns
 from sdvlm_core.camera.pairing import Input
-from sdvlm_core.errors import FrameError, IntrinsicsError
-from sdvlm_ros.conversions import read_serialized
+from sdvlm_core.errors import FrameError, shown
+from sdvlm_ros import screening
 from sdvlm_ros.frame_buffer import FrameBuffer
-from sdvlm_ros.parameters import Settings
+from sdvlm_ros.parameters import Settings, camera_settings
 
 #: An input without a message for this time, seconds, causes a warning.
 SILENCE_S = 2.0
+#: A publisher that was just discovered has this time to send its first message, and an input
+#: without a publisher has it after activation, seconds.
+START_S = 5.0
+# Time between two warnings of one kind about messages or publishers, seconds.
+_REMINDER_S = 5.0
+# Publishers or topics that one text names at most.
+_NAMED = 5
 
 PROFILES = {
     "sensor_data": QoSPresetProfiles.SENSOR_DATA.value,
@@ -53,17 +62,32 @@ _TOPICS = {
 class Subscriptions:
     """The subscriptions of an active node.
 
+    Args:
+        on_message: called after a message has been stored.
+
     Raises:
         RuntimeError: a QoS override has an invalid value. No subscription is left then.
 
     Attributes:
         buffer: the received messages.
         color_type, depth_type: message types of the serialized images in the buffer.
+        camera: how the messages become a frame.
+        depth_info: the newest serialized camera_info beside the depth topic; None = none, which is
+            usual: it only helps to tell whether depth is registered to colour.
         mismatches: number of publishers with incompatible QoS since activation, by input.
     """
 
-    def __init__(self, node: Node, settings: Settings) -> None:
+    def __init__(
+        self, node: Node, settings: Settings, on_message: Callable[[], None] = lambda: None
+    ) -> None:
         self._node = node
+        self._on_message = on_message
+        self.camera = camera_settings(settings)
+        self.depth_info: bytes | None = None
+        self._depth_info_subscription: Subscription[CameraInfo] | None = None
+        # Input without a message -> monotonic seconds since when one can be expected.
+        self._expected_since = dict.fromkeys(Input, time.monotonic())
+        self._discovered: set[Input] = set()
         self.color_type = Image if settings.rgb_transport == "raw" else CompressedImage
         self.depth_type = Image if settings.depth_transport == "raw" else CompressedImage
         kinds = tuple(k for k in Input if k is not Input.DEPTH or not settings.depth_estimator)
@@ -71,7 +95,6 @@ class Subscriptions:
         self.buffer = FrameBuffer(settings.buffer_size, slop_ns, self._describe_publishers, kinds)
         node.add_post_set_parameters_callback(self._on_parameters)
         self.mismatches = dict.fromkeys(kinds, 0)
-        self._logged: set[str] = set()
         self._subscriptions: dict[Input, Subscription[Image | CompressedImage | CameraInfo]] = {}
         self._suffixes: dict[Input, str] = {}  # appended to the topic names
         chosen = {
@@ -82,6 +105,7 @@ class Subscriptions:
         try:
             for kind in kinds:
                 self._subscribe(kind, *chosen[kind])
+            self._subscribe_depth_info()
         except Exception:
             self.close()
             raise
@@ -91,7 +115,9 @@ class Subscriptions:
         """Unsubscribe."""
         for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
-        self._subscriptions = {}
+        if self._depth_info_subscription is not None:
+            self._node.destroy_subscription(self._depth_info_subscription)
+        self._subscriptions, self._depth_info_subscription = {}, None
         with suppress(ValueError):  # closed already
             self._node.remove_post_set_parameters_callback(self._on_parameters)
 
@@ -99,41 +125,32 @@ class Subscriptions:
         """The reason why no complete frame is available, and what to do; "" = no problem."""
         return self.buffer.problem(SILENCE_S)
 
-    def notes(self) -> list[str]:
-        """Warnings about the newest frame, which is used nevertheless. Each is logged once."""
-        try:
-            frame = self.buffer.peek()
-            info = read_serialized(frame.info.data, CameraInfo, "camera_info", IntrinsicsError)
-        except FrameError:
-            return []  # `problem` reports it
-        found = []
-        color_id = serialized_frame_id(frame.color.data)
-        if frame.depth is not None:
-            depth_id = serialized_frame_id(frame.depth.data)
-            if depth_id != color_id:
-                found.append(
-                    f"depth has frame_id {depth_id!r} but colour {color_id!r}: is depth registered "
-                    "to the colour camera (RealSense: align_depth.enable, OpenNI: "
-                    "depth_registration)? Lengths and positions are wrong if it is not"
-                )
-        info_id = serialized_frame_id(frame.info.data)
-        if info_id != color_id:
-            found.append(
-                f"camera_info has frame_id {info_id!r} but colour {color_id!r}: publish the "
-                "camera_info of the colour camera"
-            )
-        if any(abs(coefficient) > 1e-9 for coefficient in info.d):
-            topic = self._subscriptions[Input.COLOR].topic_name
-            found.append(
-                f"camera_info has lens distortion ({info.distortion_model}) and "
-                f"{topic} is assumed to be rectified: if it is not, rectify it with image_proc and "
-                "remap to its image_rect"
-            )
-        for note in found:
-            if note not in self._logged:
-                self._logged.add(note)
-                self._node.get_logger().warning(note)
-        return found
+    def topic(self, kind: Input) -> str:
+        """Resolved name of an input's topic, without the transport; "" = not subscribed."""
+        subscription = self._subscriptions.get(kind)
+        if subscription is None:
+            return ""
+        return subscription.topic_name.removesuffix(self._suffixes[kind])
+
+    def frame_expected(self) -> bool:
+        """Whether the first complete frame can be expected soon.
+
+        Each input must have sent a message, or still have time for its first one: START_S after its
+        publisher was discovered, and as long after activation without a publisher. Complete inputs
+        whose stamps do not match have SILENCE_S.
+        """
+        if self.buffer.complete:
+            return False
+        now = time.monotonic()
+        silent = [kind for kind in self.buffer.inputs if not self.buffer.counters[kind].received]
+        for kind in silent:
+            topic = self._subscriptions[kind].topic_name
+            if kind not in self._discovered and self._node.count_publishers(topic):
+                self._discovered.add(kind)
+                self._expected_since[kind] = now
+        if silent:
+            return all(now - self._expected_since[kind] < START_S for kind in silent)
+        return now - max(self._expected_since.values()) < SILENCE_S
 
     def _on_parameters(self, changed: list[Parameter[Any]]) -> None:
         for parameter in changed:
@@ -157,13 +174,33 @@ class Subscriptions:
             ),
         )
 
+    def _subscribe_depth_info(self) -> None:
+        depth, info = self.topic(Input.DEPTH), self.topic(Input.INFO)
+        topic = f"{depth.rpartition('/')[0]}/camera_info"
+        if depth and topic != info:
+            self._depth_info_subscription = self._node.create_subscription(
+                CameraInfo, topic, self._store_depth_info, PROFILES["sensor_data"], raw=True
+            )
+
+    def _store_depth_info(self, data: bytes) -> None:
+        if len(data) <= screening.MAX_INFO_BYTES:
+            self.depth_info = data
+
     def _store(self, kind: Input, data: bytes) -> None:
+        raw_image = self._subscriptions[kind].msg_type is Image
         try:
             stamp_ns = serialized_stamp_ns(data)
+            refusal = screening.refusal(kind, data, self.camera, raw_image=raw_image)
         except FrameError as error:
-            self._node.get_logger().warning(f"{kind.value}: {error}", throttle_duration_sec=5.0)
+            self._warn(f"{kind.value}: {error}")
             return
-        self.buffer.add(kind, stamp_ns, data)
+        if not self.buffer.counters[kind].received:
+            self._expected_since[kind] = time.monotonic()
+        self.buffer.add(kind, stamp_ns, data, refusal)
+        self._on_message()
+
+    def _warn(self, text: str) -> None:
+        self._node.get_logger().warning(text, throttle_duration_sec=_REMINDER_S)
 
     def _on_lost(self, kind: Input, info: object) -> None:
         self.buffer.counters[kind].dropped += getattr(info, "total_count_change", 0)
@@ -171,7 +208,7 @@ class Subscriptions:
     def _on_mismatch(self, kind: Input, info: object) -> None:
         self.mismatches[kind] += getattr(info, "total_count_change", 0)
         policy = qos_policy_name_from_kind(getattr(info, "last_policy_kind", 0)).lower()
-        self._node.get_logger().warning(
+        self._warn(
             f"{kind.value}: a publisher's {policy} is incompatible with the subscription, so "
             f"nothing arrives from it; {self._describe_publishers(kind)}"
         )
@@ -186,10 +223,13 @@ class Subscriptions:
         if not publishers:
             return f"{topic} has no publisher: {self._other_topics(kind)}"
         offered = ", ".join(
-            f"{info.node_name} ({info.topic_type}, {info.qos_profile.reliability.name.lower()}, "
+            f"{shown(info.node_name)} ({shown(info.topic_type)}, "
+            f"{info.qos_profile.reliability.name.lower()}, "
             f"{info.qos_profile.durability.name.lower()})"
-            for info in publishers
+            for info in publishers[:_NAMED]
         )
+        if len(publishers) > _NAMED:
+            offered += f" and {len(publishers) - _NAMED} others"
         return f"{topic} is published by {offered}{self._incompatibility(kind, publishers)}"
 
     def _incompatibility(self, kind: Input, publishers: list[TopicEndpointInfo]) -> str:
@@ -223,7 +263,9 @@ class Subscriptions:
             for name, types in self._node.get_topic_names_and_types()
             if wanted in types and self._node.count_publishers(name) and not name.startswith(own)
         )
-        found = f" (topics of that type: {', '.join(others[:5])})" if others else ""
+        found = (
+            f" (topics of that type: {', '.join(map(shown, others[:_NAMED]))})" if others else ""
+        )
         return f"start the camera, or remap {topic} to its topic{found}"
 
     def _warn_of_unused_overrides(self) -> None:

@@ -76,10 +76,16 @@ class Outcome(Generic[T]):
 
     Args:
         node: the node whose executor runs the waiting callback. It is never blocked.
-        timeout_s: real time, from `wait` on, after which `on_timeout` makes the exception.
+        timeout_s: real time, from `wait` on, after which `on_timeout` makes the exception; None =
+            no time limit.
     """
 
-    def __init__(self, node: Node, timeout_s: float, on_timeout: Callable[[], Exception]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        timeout_s: float | None = None,
+        on_timeout: Callable[[], Exception] = QueryTimeout,
+    ) -> None:
         self._node = node
         self._timeout_s = timeout_s
         self._on_timeout = on_timeout
@@ -98,16 +104,19 @@ class Outcome(Generic[T]):
 
     async def wait(self) -> T:
         """The result; raises the exception that was delivered instead."""
-        timer = self._node.create_timer(
-            max(self._timeout_s, 0.0),
-            lambda: self.settle(self._on_timeout()),
-            callback_group=ReentrantCallbackGroup(),
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
+        timer = None
+        if self._timeout_s is not None:
+            timer = self._node.create_timer(
+                max(self._timeout_s, 0.0),
+                lambda: self.settle(self._on_timeout()),
+                callback_group=ReentrantCallbackGroup(),
+                clock=Clock(clock_type=ClockType.STEADY_TIME),
+            )
         try:
             settled = await self._future
         finally:
-            self._node.destroy_timer(timer)
+            if timer is not None:
+                self._node.destroy_timer(timer)
         if settled is None:
             raise QueryCanceled("the executor was shut down")
         (result,) = settled
@@ -155,7 +164,7 @@ class Ticket(Control, Generic[OpenedT_contra, ResultT_co]):
 
     Args:
         request: runs on the opened frame.
-        frame: the undecoded frame.
+        frame: the undecoded frame; None = not known yet, it is set before the ticket is queued.
         outcome: settled when the ticket ends: None, or the exception that ended it.
 
     Attributes:
@@ -166,7 +175,7 @@ class Ticket(Control, Generic[OpenedT_contra, ResultT_co]):
     def __init__(
         self,
         request: Request[OpenedT_contra, ResultT_co],
-        frame: RawFrame,
+        frame: RawFrame | None,
         arrived: float,
         deadline: float,
         outcome: Outcome[None],

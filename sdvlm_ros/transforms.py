@@ -1,12 +1,14 @@
-"""Transforms the positions of an answer into another frame, always at the image's stamp.
+"""Transforms at the image's stamp: positions into another frame, and the direction against gravity.
 
-tf2_ros exists only where ROS is installed, so it is imported when the node starts to listen; a
-missing transform, or a missing tf2, is a TransformError. Does not know the objects at the
-positions.
+tf2_ros exists only where ROS is installed, so it is imported when the node starts to listen. A
+missing transform, or a missing tf2, is a TransformError for positions, and the reason why "up" is
+unknown for gravity. Does not know the objects at the positions.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 from geometry_msgs.msg import PointStamped, TransformStamped
@@ -17,12 +19,15 @@ from std_msgs.msg import Header
 
 from sdvlm.msg import SpatialAnswer
 from sdvlm.srv import MeasureRegions
-from sdvlm_core.errors import TransformError
+from sdvlm_core.errors import TransformError, shown
 from sdvlm_ros.ticket import Outcome
+from sdvlm_ros.worker import Gravity
 
 # The transform at the image's stamp is needed when the answer is complete, which may take minutes;
 # tf2's default of 10 s is too short.
 _CACHE_TIME_S = 180.0
+# Time between two looks for a transform from a worker's thread, seconds.
+_POLL_S = 0.01
 
 
 class Transforms:
@@ -90,6 +95,46 @@ class Transforms:
             region.position = transform_point(point, transform).point
         response.header = Header(stamp=header.stamp, frame_id=target_frame)
 
+    def gravity(self, frame_id: str, stamp_ns: int) -> Gravity:
+        """What is up in a frame at a stamp: the +Z axis of the parameter `gravity_frame`.
+
+        Called by a worker's thread, which waits here while the executor receives the transform.
+        """
+        source = str(self._node.get_parameter("gravity_frame").value)
+        try:
+            return Gravity(self._z_axis(source, frame_id, stamp_ns))
+        except TransformError as error:
+            return Gravity(None, str(error))
+
+    def _z_axis(self, source: str, target: str, stamp_ns: int) -> tuple[float, float, float]:
+        """The +Z axis of `source` as a unit vector in `target`; raises TransformError."""
+        if source == target:
+            return (0.0, 0.0, 1.0)
+        buffer = self._buffer  # `listen` replaces it at the next activation
+        if buffer is None:
+            raise TransformError(
+                f"gravity_frame is '{shown(source)}' but tf2_ros is not installed; install "
+                "ros-$ROS_DISTRO-tf2-ros-py"
+            )
+        timeout_s = float(self._node.get_parameter("tf_timeout").value)
+        deadline, stamp = time.monotonic() + timeout_s, Time(nanoseconds=stamp_ns)
+        # The core's functions are thread-safe; those with a timeout use the node's clock, which may
+        # stand still.
+        while not buffer.can_transform_core(target, source, stamp)[0]:
+            if time.monotonic() > deadline:
+                raise TransformError(
+                    f"no transform from gravity_frame '{shown(source)}' to '{shown(target)}' at "
+                    f"the image's stamp {stamp_ns / 1e9:.3f} within {timeout_s:g} s (parameter "
+                    "tf_timeout); is the frame published, and with the same clock?"
+                )
+            time.sleep(_POLL_S)
+        try:
+            found = buffer.lookup_transform_core(target, source, stamp)
+        except Exception as error:
+            raise TransformError(shown(f"{type(error).__name__}: {error}")) from error
+        rotation = found.transform.rotation
+        return rotated_z((rotation.x, rotation.y, rotation.z, rotation.w))
+
     def _point_transform(self) -> Any:
         """tf2's function that transforms a point."""
         try:
@@ -114,9 +159,9 @@ class Transforms:
                 self._node,
                 timeout_s,
                 lambda: TransformError(
-                    f"no transform from {source!r} to {target!r} at the image's stamp "
-                    f"{stamp.nanoseconds / 1e9:.3f} within {timeout_s:g} s (parameter tf_timeout); "
-                    "is the frame published, and with the same clock?"
+                    f"no transform from '{shown(source)}' to '{shown(target)}' at the image's "
+                    f"stamp {stamp.nanoseconds / 1e9:.3f} within {timeout_s:g} s (parameter "
+                    "tf_timeout); is the frame published, and with the same clock?"
                 ),
             )
             found.add_done_callback(lambda _: outcome.settle(None))
@@ -125,3 +170,19 @@ class Transforms:
             finally:
                 found.cancel()  # removes tf2's callback too
         return buffer.lookup_transform_core(target, source, stamp)
+
+
+def rotated_z(quaternion: tuple[float, float, float, float]) -> tuple[float, float, float]:
+    """The third column of a quaternion's rotation: the unit vector that (0, 0, 1) becomes.
+
+    Args:
+        quaternion: x, y, z, w; of any length but 0.
+
+    Raises:
+        TransformError: the quaternion is no rotation: 0 or not finite.
+    """
+    length = math.hypot(*quaternion)
+    if not math.isfinite(length) or length < 1e-6:
+        raise TransformError(f"the transform's rotation {quaternion} is no unit quaternion")
+    x, y, z, w = (value / length for value in quaternion)
+    return 2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)

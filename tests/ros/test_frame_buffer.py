@@ -11,6 +11,7 @@ from sdvlm_core.errors import DepthError, IntrinsicsError, StaleFrameError
 from sdvlm_ros.frame_buffer import (
     USED_FRAMES,
     BufferedMessage,
+    ClockState,
     FrameBuffer,
     NoImageError,
     RawFrame,
@@ -247,7 +248,7 @@ def frame_at(stamp_ns: int) -> RawFrame:
 
 
 def test_an_image_of_exactly_max_age_is_taken() -> None:
-    check_age(frame_at(10**9), now_ns=2 * 10**9, max_age_ns=10**9)
+    check_age(frame_at(10**9), ClockState(2 * 10**9), max_age_ns=10**9)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_the_error_for_a_stale_image_has_its_age_and_the_usual_cause(
     stamp_s: int, text: str
 ) -> None:
     with pytest.raises(StaleFrameError, match=text):
-        check_age(frame_at(stamp_s * 10**9), now_ns=100 * 10**9, max_age_ns=10**9)
+        check_age(frame_at(stamp_s * 10**9), ClockState(100 * 10**9), max_age_ns=10**9)
 
 
 def test_without_a_depth_input_a_frame_is_complete_without_depth(clock: Clock) -> None:

@@ -249,7 +249,9 @@ def test_two_workers_decode_a_frame_once(engine: Engine, monkeypatch: pytest.Mon
     calls = []
     real = worker_module.frame_from_messages
     monkeypatch.setattr(
-        worker_module, "frame_from_messages", lambda *parts: calls.append(1) or real(*parts)
+        worker_module,
+        "frame_from_messages",
+        lambda *parts, **names: calls.append(1) or real(*parts, **names),
     )
     decode = FrameDecoder().decode
     opened: list[RgbdFrame] = []
@@ -273,15 +275,17 @@ def test_the_decoder_keeps_the_last_frames_only(monkeypatch: pytest.MonkeyPatch)
     calls = []
     real = worker_module.frame_from_messages
     monkeypatch.setattr(
-        worker_module, "frame_from_messages", lambda *parts: calls.append(1) or real(*parts)
+        worker_module,
+        "frame_from_messages",
+        lambda *parts, **names: calls.append(1) or real(*parts, **names),
     )
-    decoder, frames = FrameDecoder(), [raw_frame(stamp_ns) for stamp_ns in (1, 2, 3)]
+    decoder, frames = FrameDecoder(), [raw_frame(stamp_ns) for stamp_ns in (1, 2, 3, 4)]
     for frame in frames:
         decoder.decode(frame)
-    assert decoder.decode(frames[2]) is decoder.decode(frames[2])
-    assert len(calls) == 3
-    decoder.decode(frames[0])
+    assert decoder.decode(frames[3]) is decoder.decode(frames[3])
     assert len(calls) == 4
+    decoder.decode(frames[0])
+    assert len(calls) == 5
 
 
 def test_the_decoder_reports_a_bad_frame_to_every_caller() -> None:
