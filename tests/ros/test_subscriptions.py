@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rcl_interfaces.msg import Log
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
@@ -22,36 +21,8 @@ from sdvlm_ros.conversions import image_message
 from sdvlm_ros.subscriptions import Subscriptions
 from tests.ros.conftest import running
 from tests.ros.peer import DEPTH, HEIGHT, INFO, RGB, WIDTH, Peer, Response, depth, frame, info
+from tests.ros.watch import Watched
 from tests.waiting import PATIENCE_S
-
-
-class Watched:
-    """A node in a separate process, a camera, and the node's last diagnostics."""
-
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
-        self.status = DiagnosticStatus()
-        self.log: list[str] = []
-        peer.node.create_subscription(DiagnosticArray, "/diagnostics", self._on, 10)
-        peer.node.create_subscription(Log, "/rosout", lambda log: self.log.append(log.msg), 100)
-
-    def _on(self, array: DiagnosticArray) -> None:
-        if self.peer.node.get_namespace() in array.status[0].name:
-            self.status = array.status[0]
-
-    def value(self, key: str) -> str:
-        return {pair.key: pair.value for pair in self.status.values}.get(key, "")
-
-    def publish_until(self, make: Callable[[int], dict], told: Callable[[], bool]) -> None:
-        """Publish frames at 20 Hz until the diagnostics satisfy a condition."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not told():
-            assert time.monotonic() < deadline, self.status
-            for topic, message in make(time.time_ns()).items():
-                self.peer.publishers[topic].publish(message)
-            until = time.monotonic() + 0.05
-            while (left := until - time.monotonic()) > 0:
-                self.peer.executor.spin_once(timeout_sec=left)
 
 
 @pytest.fixture(scope="module")
