@@ -40,7 +40,7 @@ from sdvlm_ros.parameters import Settings, camera_settings
 SILENCE_S = 2.0
 #: A publisher that was just discovered has this time to send its first message, and an input
 #: without a publisher has it after activation, seconds.
-START_S = 5.0
+START_S = 10.0
 # Time between two warnings of one kind about messages or publishers, seconds.
 _REMINDER_S = 5.0
 # Publishers or topics that one text names at most.
