@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sdvlm_core.answer import Measurement, Position, SpatialAnswer, Status, Timings, Verdict
+from sdvlm_core.answer import Kind, Measurement, Position, SpatialAnswer, Status, Timings, Verdict
+from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import DepthError, QueryError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, pixel_from_fraction, point_at
+from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.language.reading import Reading, measurements, parse
 from sdvlm_core.model import confidence
 from sdvlm_core.model.backbones.clip_image import clip_pixels
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from sdvlm_core.model.depth_estimation import DepthEstimator
 
 _GREEDY = GenerationOptions()
+#: Kinds of measurement that depend on which way is up.
+_SIZES = frozenset((Kind.HEIGHT, Kind.WIDTH, Kind.LENGTH))
 
 
 @dataclass(frozen=True)
@@ -358,7 +362,7 @@ class FrameSession:
             confidence=self._confidence(reading, measured, generated),
             model_id=self._checkpoint.model_id,
             depth_source="" if self.frame.depth is None else self.frame.depth_source,
-            cautions=self.frame.cautions,
+            cautions=self._cautions(measured),
             timings=Timings(
                 encode=self._encode_seconds,
                 prefill=generated.prefill_s,
@@ -366,6 +370,18 @@ class FrameSession:
                 measure=time.perf_counter() - started,
             ),
         )
+
+    def _cautions(self, measured: tuple[Measurement, ...]) -> tuple[Caution, ...]:
+        """The frame's; for the size of an object also whether its depth shows which way is up.
+
+        That opens the scene once per frame, about 6 ms for 640x480: little beside an answer, and
+        verification of the answer needs the scene anyway.
+        """
+        frame = self.frame
+        known = frame.depth is not None and frame.intrinsics is not None
+        if known and frame.depth_source == "sensor" and any(m.kind in _SIZES for m in measured):
+            return open_scene(frame).cautions
+        return frame.cautions
 
     def _status(self, reading: Reading) -> Status:
         if reading.yes is None and reading.absent:

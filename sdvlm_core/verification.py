@@ -92,7 +92,7 @@ def verify(
         without metric depth or intrinsics every check is undecided.
 
     Raises:
-        QueryError: a region lies outside the image, or the sensor is unknown.
+        QueryError: a mask is not of the image's size, or the sensor is unknown.
         QueryTimeout, QueryCanceled, ModelMemoryError: from the questions that locate the objects.
     """
     claims = [m for m in answer.measurements if m.kind is Kind.DISTANCE or m.kind in _SIZES]

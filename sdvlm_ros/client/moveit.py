@@ -15,10 +15,12 @@ from typing import Any
 from std_msgs.msg import Header
 
 from sdvlm.msg import RegionMeasurement
+from sdvlm_core.cautions import UNFIT
 from sdvlm_ros.client.messages import NoMeasurement
 
 #: shape_msgs/SolidPrimitive.BOX
 BOX = 1
+_UNFIT = frozenset(code.value for code in UNFIT)
 
 
 def collision_object(
@@ -38,7 +40,7 @@ def collision_object(
         std_devs: margin on every side, in standard deviations of size and position.
 
     Raises:
-        NoMeasurement: a side or the position is unknown.
+        NoMeasurement: a side or the position is unknown, or the measurement is unfit to act on.
         ValueError: `up` has zero length, or is missing for an optical frame.
     """
     if header.frame_id.endswith(("optical", "optical_frame")) and up == (0.0, 0.0, 1.0):
@@ -60,6 +62,12 @@ def collision_object(
         raise NoMeasurement(
             f"no collision box for {region.label}, its size or position is unknown: "
             + (", ".join(region.warnings) or "no reading")
+        )
+    unfit = [code for code in region.warnings if code in _UNFIT]
+    if unfit:
+        raise NoMeasurement(
+            f"no collision box for {region.label}, its measurement is unfit to act on: "
+            + ", ".join(unfit)
         )
     length, width, height = sides
     across = math.hypot(length, width)  # contains the object at any yaw

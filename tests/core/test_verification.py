@@ -110,6 +110,32 @@ def test_estimated_depth_decides_nothing():
     assert answer.status is Status.OK
 
 
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"cautions": (Caution.IMPLAUSIBLE_INTRINSICS,)}, Caution.IMPLAUSIBLE_INTRINSICS),
+        ({"up": (0.0, -math.sqrt(0.5), math.sqrt(0.5))}, Caution.UP_UNCERTAIN),
+    ],
+    ids=["of the camera", "of the planes"],
+)
+@pytest.mark.parametrize("value", [0.9, 2.0])
+def test_an_unfit_frame_decides_nothing(changes, code, value):
+    frame = replace(room_frame(), **changes)
+    answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, value, "red chair"), [RED])
+    assert check.agrees is None
+    assert code.value in check.reason
+    assert code in answer.cautions
+    assert answer.status is Status.OK
+    assert Source.FUSED not in {m.source for m in answer.measurements}
+
+
+def test_a_region_outside_the_image_decides_nothing():
+    away = replace(RED, box=(900.0, 0.0, 950.0, 40.0))
+    answer, (check,) = verify(Session(room_frame()), _said(Kind.HEIGHT, 0.9, "red chair"), [away])
+    assert (check.agrees, check.measurement, answer.status) == (None, None, Status.OK)
+    assert check.reason == "nothing was measured: outside_image"
+
+
 BLUE = Region("blue chair", box=box_around(blocks.BLUE))
 AWAY = math.dist(blocks.RED.centre, blocks.POSES[0][:3, 3])
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from std_msgs.msg import Header
 
 from sdvlm.msg import RegionMeasurement
+from sdvlm_core.cautions import INFORMATIVE, UNFIT
 from sdvlm_ros.client import NoMeasurement
 from sdvlm_ros.client.moveit import BOX, collision_object
 
@@ -80,3 +81,14 @@ def test_an_unknown_side_is_an_error() -> None:
     unseen = measured(width=math.nan, warnings=["unseen_extent"])
     with pytest.raises(NoMeasurement, match="unseen_extent"):
         collision_object(unseen, BASE)
+
+
+@pytest.mark.parametrize("code", sorted(code.value for code in UNFIT))
+def test_a_measurement_that_is_unfit_to_act_on_is_an_error_with_its_code(code: str) -> None:
+    with pytest.raises(NoMeasurement, match=f"unfit to act on: {code}"):
+        collision_object(measured(warnings=["occluded", code]), BASE)
+
+
+def test_a_warning_that_only_informs_is_accepted() -> None:
+    informative = [code.value for code in INFORMATIVE]
+    assert collision_object(measured(warnings=informative), BASE)
