@@ -77,6 +77,11 @@ def compressed(data: bytes, coding: str, stamp_ns: int) -> Any:
     return make(COMPRESSED, header=header(stamp_ns), format=coding, data=pixels)
 
 
+def png_message(pixels: Any, coding: str, stamp_ns: int) -> Any:
+    """A CompressedImage that holds an (H, W, 3) RGB image without loss."""
+    return compressed(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes(), coding, stamp_ns)
+
+
 def camera_info(stamp_ns: int, width: int = WIDTH, height: int = HEIGHT) -> Any:
     f, cx, cy = float(width), (width - 1) / 2, (height - 1) / 2
     roi = make(

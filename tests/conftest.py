@@ -38,6 +38,9 @@ MARKERS = {
     "ros/test_model_choices.py": ("slow",),
     "ros/test_node.py": ("slow",),
     "ros/test_replay_parity.py": ("slow",),
+    "situations": ("slow",),
+    "situations/test_live.py": ("ros",),
+    "situations/test_node.py": ("ros",),
     "training": ("training",),
     "training/ablate": ("slow",),
     "training/build/test_build.py": ("slow",),
@@ -54,6 +57,8 @@ RENDERER = "training.simulate.renderer"
 NEEDS = {
     "demo": ("pyarrow",),
     "ros": ("rclpy", "sdvlm.srv"),
+    "situations/test_live.py": ("rclpy", "sdvlm.srv"),
+    "situations/test_node.py": ("rclpy", "sdvlm.srv"),
     "training": ("pyarrow",),
     "training/ablate": (RENDERER,),
     "training/build/test_build.py": ("embreex", "trimesh", RENDERER),
