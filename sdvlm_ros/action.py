@@ -1,18 +1,20 @@
 """The action ~/reason: several questions about one frame, with the text as it is generated.
 
-A goal is one ticket in the model's queue, the same queue as for single questions. Every goal is
-accepted, because a rejection has no reason field; an invalid goal is aborted at once with an error
-code. Does not know how frames are found, tokens chosen or answers checked.
+A goal is one ticket in the model's queue, the same queue as for single questions. A goal is
+accepted, because a rejection has no reason field, unless a flood of goals would fill the memory; an
+invalid goal is aborted at once with an error code. Does not know how frames are found, tokens
+chosen or answers checked.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from rclpy.action.server import ActionServer, CancelResponse, ServerGoalHandle
+from rclpy.action.server import ActionServer, CancelResponse, GoalResponse, ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
@@ -33,6 +35,9 @@ MAX_QUESTIONS = 64
 _FEEDBACK_PERIOD_S = 0.1
 # How long a result is kept. Only the caller fetches it, so a longer time only takes memory.
 _RESULT_TIMEOUT_S = 10
+#: Largest number of goals in execution or with a kept result; more are rejected. Each takes about
+#: 10 kB.
+MAX_GOALS = 1000
 
 _GoalHandle: TypeAlias = (
     "ServerGoalHandle[SpatialReasoning.Goal, SpatialReasoning.Result, SpatialReasoning.Feedback]"
@@ -66,15 +71,33 @@ class ReasoningAction:
     def __init__(self, node: Node, backend: Backend) -> None:
         self._backend = backend
         self._tickets: dict[bytes, Ticket[FrameSession, SpatialAnswer]] = {}
+        self._node = node
+        self._executing = 0
+        self._ended: deque[float] = deque()  # monotonic seconds, of the goals with a kept result
         self._server = ActionServer(
             node,
             SpatialReasoning,
             "~/reason",
             self._execute,
             callback_group=ReentrantCallbackGroup(),
+            goal_callback=self._on_goal,
             cancel_callback=self._on_cancel,
             result_timeout=_RESULT_TIMEOUT_S,
         )
+
+    def _on_goal(self, _: SpatialReasoning.Goal) -> GoalResponse:
+        now = time.monotonic()
+        while self._ended and now - self._ended[0] > _RESULT_TIMEOUT_S:
+            self._ended.popleft()
+        if self._executing + len(self._ended) < MAX_GOALS:
+            self._executing += 1
+            return GoalResponse.ACCEPT
+        self._node.get_logger().warning(
+            f"a goal of ~/reason is rejected: {MAX_GOALS} goals run or have ended within "
+            f"{_RESULT_TIMEOUT_S} s",
+            throttle_duration_sec=5.0,
+        )
+        return GoalResponse.REJECT
 
     def _on_cancel(self, goal: _GoalHandle) -> CancelResponse:
         ticket = self._tickets.get(_key(goal))
@@ -83,6 +106,15 @@ class ReasoningAction:
         return CancelResponse.ACCEPT
 
     async def _execute(self, goal: _GoalHandle) -> SpatialReasoning.Result:
+        try:
+            return await self._run(goal)
+        finally:
+            self._executing -= 1
+            self._ended.append(time.monotonic())
+            # rclpy keeps the goal as long as its result; regions may have megabytes of masks.
+            goal.request.questions, goal.request.regions = [], []
+
+    async def _run(self, goal: _GoalHandle) -> SpatialReasoning.Result:
         result = SpatialReasoning.Result()
         with self._backend.tally.request_in_flight():
             try:

@@ -91,6 +91,7 @@ def _input_values(subscriptions: Subscriptions) -> dict[str, str]:
         silent = "never seen" if silence is None else f"{silence:.3f}"
         values[f"{kind.value} silent for (s)"] = silent
     values["pairing misses"] = str(buffer.unpaired)
+    values["buffered (MB)"] = f"{buffer.stored_bytes / 1e6:.1f}"
     return values
 
 

@@ -216,6 +216,13 @@ class FrameBuffer:
             )
         self._held = frame
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all messages in the rings and in the frames that are kept longer."""
+        kept = [frame for frame in (self._held, *self._used) if frame is not None]
+        messages = {m for frame in kept for m in frame.messages}
+        return sum(len(m.data) for m in messages.union(*self._rings.values()))
+
     def rate(self, kind: Input) -> float:
         """Messages per second in the ring buffer; 0 with fewer than two messages."""
         ring = self._rings[kind]
