@@ -66,18 +66,25 @@ TABLE = (
 )
 
 
-def render() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+def render(
+    rays: Vector | None = None,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
     """The view of the camera.
+
+    Args:
+        rays: (H, W, 3) with Z = 1 in the optical frame, one per pixel; None = those of INTRINSICS.
 
     Returns:
         rgb (H, W, 3); exact depth (H, W), metres along Z; instances (H, W), 0 = none, i =
         TABLE[i - 1].
     """
-    height, width = INTRINSICS.height, INTRINSICS.width
-    v, u = np.mgrid[:height, :width].astype(np.float64)
+    if rays is None:
+        v, u = np.mgrid[: INTRINSICS.height, : INTRINSICS.width].astype(np.float64)
+        rays = INTRINSICS.back_project(u, v, 1.0)
+    height, width = rays.shape[:2]
     origin = np.array([0.0, 0.0, CAMERA_HEIGHT_M])
     # A ray has Z = 1 in the optical frame, so its parameter is the depth.
-    rays = INTRINSICS.back_project(u, v, 1.0) @ _camera_to_table().T
+    rays = rays @ _camera_to_table().T
     depth = np.full((height, width), _WALL_M)
     rgb = np.full((height, width, 3), _WALL_GREY)
     instance = np.zeros((height, width), np.uint8)
