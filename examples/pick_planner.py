@@ -70,7 +70,10 @@ def main() -> int:
     """Ask once and print the grasp."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("name", help="label of the detector")
-    parser.add_argument("box", type=int, nargs=4, metavar=("X1", "Y1", "X2", "Y2"))
+    # argparse cannot name the four values of a positional argument one by one.
+    parser.add_argument(
+        "box", type=int, nargs=4, metavar="PIXEL", help="the detector's box: x1 y1 x2 y2"
+    )
     parser.add_argument(
         "--opening", type=float, default=0.10, help="largest opening of the gripper, metres"
     )

@@ -22,13 +22,16 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import remove_ros_args
 from rosbags.interfaces import Connection, ConnectionExtRosbag2
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock as ClockMsg
 
 from sdvlm.msg import SpatialAnswer
+from sdvlm_core.camera.bag_files import examine
 from sdvlm_core.camera.bag_topics import COLOR_NAMES, DEPTH_NAMES, INFO_NAMES
+from sdvlm_core.camera.bags import open_bag, stream
 from sdvlm_core.camera.decoding import serialized_stamp_ns
 from sdvlm_core.camera.messages import nanoseconds
+from sdvlm_core.errors import BagError
 from sdvlm_ros import process
 from sdvlm_ros.conversions import message_class, time_message
 
@@ -53,7 +56,7 @@ class Replay:
     """A node that plays one bag.
 
     Raises:
-        ReaderError: the bag cannot be read.
+        BagError: the bag cannot be read.
         ValueError: nothing in it can be published; or, with `answers_per_frame`, no colour topic.
     """
 
@@ -117,11 +120,10 @@ class Replay:
 
     def _messages(self) -> Iterator[tuple[str, int, bytes]]:
         """Topic, bag time in nanoseconds, serialized message; in the order of the bag."""
-        for connection, bag_ns, data in self._reader.messages():
+        for connection, bag_ns, data in stream(self._reader, self._publishers):
             if self.stopping:
                 return
-            if connection.topic in self._publishers:
-                yield connection.topic, bag_ns, bytes(data)
+            yield connection.topic, bag_ns, bytes(data)
 
     def _named(self, names: tuple[str, ...]) -> set[str]:
         return {
@@ -199,7 +201,7 @@ def _arguments(args: list[str]) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bag", type=Path, help="a bag: the directory with metadata.yaml")
+    parser.add_argument("bag", type=Path, help="a bag: its directory, an .mcap or a .db3")
     speed = parser.add_mutually_exclusive_group()
     speed.add_argument("--rate", type=float, default=1.0, help="times the recorded speed")
     speed.add_argument(
@@ -213,11 +215,13 @@ def _arguments(args: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--loop", action="store_true", help="restart at the end")
     parsed = parser.parse_args(args)
-    if not (parsed.bag / "metadata.yaml").is_file():
-        parser.error(
-            f"{parsed.bag} is not the directory of a ROS 2 bag: it has no metadata.yaml "
-            "(`ros2 bag reindex` writes one)"
-        )
+    if not parsed.bag.exists() or (
+        parsed.bag.is_dir() and not (parsed.bag / "metadata.yaml").is_file()
+    ):
+        try:
+            examine(parsed.bag)
+        except BagError as error:
+            parser.error(str(error))
     if not parsed.rate > 0:
         parser.error(f"--rate must be positive, got {parsed.rate}")
     if parsed.as_fast_as_answered < 0:
@@ -232,14 +236,14 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(args=args)
     with process.until_signal():
         try:
-            with Reader(chosen.bag) as reader:
+            with open_bag(chosen.bag) as reader:
                 replay = Replay(reader, chosen.as_fast_as_answered)
                 replay.play(chosen.rate)
                 while chosen.loop and not replay.stopping:
                     replay.play(chosen.rate)
                 counts = ", ".join(f"{n} on {topic}" for topic, n in replay.published.items())
                 print(f"published {counts or 'nothing'}", file=sys.stderr)
-        except (ReaderError, ValueError, OSError) as error:
+        except (BagError, ValueError, OSError) as error:
             print(f"sdvlm_replay: {chosen.bag} cannot be played: {error}", file=sys.stderr)
             return 1
     return 0

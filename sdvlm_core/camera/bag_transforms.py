@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -155,6 +156,22 @@ def read_transforms(reader: Reader) -> BagTransforms:
     for edge in edges.values():
         _sort(edge)
     return BagTransforms(edges)
+
+
+def gravity_hint(reader: Reader) -> str:
+    """Frames of /tf_static that are usually aligned with gravity, as a line; "" = none."""
+    names = set()
+    for connection, _, data in stream(reader, ("/tf_static",)):
+        with suppress(FrameError):
+            for transform in getattr(deserialize(data, connection.msgtype), "transforms", ()):
+                names |= {transform.header.frame_id, transform.child_frame_id}
+    usual = [name for name in USUAL_GRAVITY_FRAMES if {name, f"/{name}"} & names]
+    if not usual:
+        return ""
+    return (
+        f"the bag has transforms to {', '.join(usual)}; if its z axis points against gravity, "
+        f"--gravity-frame {usual[0]} states which way is up"
+    )
 
 
 def _add(edges: dict[str, _Edge], transform: Message, static: bool) -> None:

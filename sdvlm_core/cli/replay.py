@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sdvlm_core.camera.bag_frames import BagCamera, CameraOptions, open_camera
+from sdvlm_core.camera.bag_transforms import gravity_hint
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals
@@ -189,6 +190,8 @@ def replay_bag(chosen: ReplayOptions) -> Outcome:
     questions = read_questions(chosen.questions)
     with open_bag(chosen.bag) as reader:
         camera = open_camera(reader, chosen.camera)
+        if not (camera.up or camera.gravity_frame) and (hint := gravity_hint(reader)):
+            print(hint, file=sys.stderr)
         plan = _plan(chosen, camera, questions)
         # Loaded before the directory is created: a wrong model name must leave no files.
         engine = _load(chosen)

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from sdvlm_core.camera.bag_frames import BagFrame
-from sdvlm_core.errors import QueryError
+from sdvlm_core.errors import QueryError, shown
+from sdvlm_core.files import read_yaml
 from sdvlm_core.model.prompt import check_question
 
 EXAMPLE = """\
@@ -82,8 +81,8 @@ def read_questions(path: Path) -> tuple[PlannedQuestion, ...]:
             `every`; names the question.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        document = read_yaml(path)
+    except ValueError as error:
         raise QueryError(f"{path} cannot be read as questions: {error}") from error
     entries = _mapping(document, {"questions"}, str(path)).get("questions")
     if not isinstance(entries, list) or not entries:
@@ -97,7 +96,7 @@ def _mapping(value: object, known: set[str], where: str) -> dict[str, object]:
     unknown = [key for key in value if key not in known]
     if unknown:
         raise QueryError(
-            f"{where}: unknown key {', '.join(repr(key) for key in unknown)}; "
+            f"{where}: unknown key {shown(', '.join(f'{key!r:.60}' for key in unknown[:10]))}; "
             f"the keys are {_listed(known)}"
         )
     return value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
@@ -27,6 +29,15 @@ def pick_planner() -> ModuleType:
 
 def measured(*codes: str) -> RegionMeasurement:
     return RegionMeasurement(label="red mug", warnings=list(codes))
+
+
+@pytest.mark.parametrize("arguments", [[], ["mug"], ["mug", "1", "2", "3"], ["mug", *"123x"]])
+def test_wrong_usage_is_one_message_with_status_two(arguments):
+    command = [sys.executable, ROOT / "examples" / "pick_planner.py", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert "usage: pick_planner.py" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_estimated_depth_is_refused(pick_planner):
