@@ -282,7 +282,7 @@ class FrameSession:
         """Logits (vocabulary,) float32 of the first answer token; leaves the session as it was."""
         ids = self._question_ids(check_question(question))
         with self._one_question(), torch.inference_mode():
-            return prefill(self._step, ids, UNLIMITED)
+            return prefill(self._step, ids, UNLIMITED, self._checkpoint.device)
 
     def _question_ids(self, question: str) -> list[int]:
         return question_ids(
@@ -303,7 +303,13 @@ class FrameSession:
         context = context_tokens(self._checkpoint.model.config)
         limit = answer_limit(self._prefix_length, len(ids), options.max_new_tokens, context)
         with self._one_question():
-            yield from generate(self._step, ids, generated, replace(options, max_new_tokens=limit))
+            yield from generate(
+                self._step,
+                ids,
+                generated,
+                replace(options, max_new_tokens=limit),
+                self._checkpoint.device,
+            )
 
     @contextmanager
     def _one_question(self) -> Iterator[None]:

@@ -66,7 +66,7 @@ def embeddings_seen(model: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
     """What the language model is fed while the context is open, one tensor per call."""
     seen: list[torch.Tensor] = []
     hook = model.model.language_model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"][0].clone()),
+        lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"][0].cpu()),
         with_kwargs=True,
     )
     try:
@@ -91,13 +91,15 @@ def frame_of(path: str, case: dict[str, np.ndarray]) -> RgbdFrame:
     return RgbdFrame(case["rgb"])
 
 
-def compare(model: Any, words: int, path: str, case: dict[str, np.ndarray]) -> dict[str, Any]:
+def compare(
+    model: Any, words: int, path: str, case: dict[str, np.ndarray], device: torch.device
+) -> dict[str, Any]:
     """Errors of one path: est, gt or none."""
     kind = "none" if path == "none" else "relative"
     model.config.depth_encoding = replace(PARITY, kind=kind).to_mapping()
     tokenizer = RecordedIds(case["input_ids"].tolist(), words)
     form = Template("before", "", "")
-    engine = SpatialEngine(Checkpoint("recorded", model, tokenizer, form, torch.device("cpu")))
+    engine = SpatialEngine(Checkpoint("recorded", model, tokenizer, form, device))
     frame = frame_of(path, case)
     cells = grid_cells(model.config)
     image = slice(*(case["input_ids"].tolist().index(IMAGE) + np.array([0, cells * cells])))
@@ -111,14 +113,14 @@ def compare(model: Any, words: int, path: str, case: dict[str, np.ndarray]) -> d
     errors: dict[str, Any] = {}
     code = engine.depth_code(frame)
     if code is not None:
-        errors["dpe"] = error(code, embeddings[image] - features)
+        errors["dpe"] = error(code.cpu(), embeddings[image] - features)
         grid = pool(frame.depth, None, PARITY, cells, frame.depth_source)
         errors["grid"] = error(grid.coordinates, case[f"{path}_grid"])
     with embeddings_seen(model) as seen:
         session = engine.open(frame)
         logits = session.next_token_logits("question")
     errors["inputs_embeds"] = error(torch.cat(seen), embeddings)
-    errors["logits_last"] = error(logits[:words], case[f"{path}_logits_last"])
+    errors["logits_last"] = error(logits[:words].cpu(), case[f"{path}_logits_last"])
     recorded = case[f"{path}_generated"].tolist()
     answer = session.ask("question", GenerationOptions(max_new_tokens=len(recorded) - 1))
     generated = [int(token) for token in answer.text.split()]
@@ -133,6 +135,7 @@ def main() -> int:
     parser.add_argument("case", type=Path, help="recorded outputs, .npz")
     parser.add_argument("--checkpoint", type=Path, required=True, help="in the release's layout")
     parser.add_argument("--vision-tower", type=Path, help="CLIP directory; default: inside")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--tolerance", type=float, default=1e-4)
     arguments = parser.parse_args()
     with np.load(arguments.case, allow_pickle=False) as stored:
@@ -142,8 +145,11 @@ def main() -> int:
             arguments.checkpoint, vision_tower=arguments.vision_tower, parity=True
         )
         convert.write(plan, Path(directory))
-        model = load_model(Path(directory), resolve("cpu", "float32"))
-        paths = {path: compare(model, plan.words, path, case) for path in ("est", "gt", "none")}
+        model = load_model(Path(directory), resolve(arguments.device, "float32"))
+        device = torch.device(arguments.device)
+        paths = {
+            path: compare(model, plan.words, path, case, device) for path in ("est", "gt", "none")
+        }
     largest = max(
         value for errors in paths.values() for key, value in errors.items() if key != "tokens_match"
     )

@@ -111,5 +111,5 @@ def prefix_cache(
         ).logits
         return logits
 
-    prefill(step, ids, limits)
+    prefill(step, ids, limits, device)
     return cache

@@ -13,6 +13,7 @@ from sdvlm_core.model.generation import Generated, generate, incremental_text, m
 from sdvlm_core.model.generation_options import GenerationOptions
 
 END, VOCABULARY = 0, 256
+CPU = torch.device("cpu")
 
 
 class ByteTokenizer:
@@ -43,7 +44,7 @@ def _scripted(text: str):
 
 def _parts(text: str, stop: str = "", **options: object) -> tuple[list[str], Generated]:
     generated = Generated(ByteTokenizer(), stop)
-    tokens = generate(_scripted(text), [1, 2], generated, GenerationOptions(**options))
+    tokens = generate(_scripted(text), [1, 2], generated, GenerationOptions(**options), CPU)
     return list(incremental_text(tokens, generated)), generated
 
 
@@ -77,7 +78,7 @@ def test_cancel_and_deadline_are_checked_before_every_token():
     cancel = threading.Event()
     generated = Generated(ByteTokenizer())
     options = GenerationOptions(cancel=cancel)
-    tokens = generate(_scripted("0.3 m"), [1], generated, options)
+    tokens = generate(_scripted("0.3 m"), [1], generated, options, CPU)
     next(tokens)
     cancel.set()
     with pytest.raises(QueryCanceled, match="after 1 tokens"):
