@@ -9,32 +9,36 @@ arguments are those of spatial_query.launch.py, which it includes.
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
-from launch.conditions import IfCondition, UnlessCondition
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+
+from sdvlm_ros.launch_arguments import truth
+
+
+def player(context: LaunchContext) -> list[Node]:
+    """The process that plays the bag."""
+    value = context.launch_configurations
+    loop = ["--loop"] if truth("loop", value["loop"]) else []
+    return [
+        Node(
+            package="sdvlm",
+            executable="sdvlm_replay",
+            prefix=value["python"] or None,
+            output="screen",
+            arguments=[value["bag"], "--rate", value["rate"], *loop],
+        )
+    ]
 
 
 def generate_launch_description() -> LaunchDescription:
     """The node with use_sim_time, and the player that publishes /clock."""
     share = Path(get_package_share_directory("sdvlm"))
-    value = LaunchConfiguration
     node = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(share / "launch/spatial_query.launch.py")),
         launch_arguments={"use_sim_time": "true"}.items(),
     )
-
-    def player(condition: object, *options: str) -> Node:
-        return Node(
-            package="sdvlm",
-            executable="sdvlm_replay",
-            prefix=value("python"),
-            output="screen",
-            arguments=[value("bag"), "--rate", value("rate"), *options],
-            condition=condition,
-        )
 
     return LaunchDescription(
         [
@@ -43,7 +47,6 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("loop", default_value="true", description="Restart at the end."),
             # The node comes first, because it sets the Fast DDS profile that the player also needs.
             node,
-            player(IfCondition(value("loop")), "--loop"),
-            player(UnlessCondition(value("loop"))),
+            OpaqueFunction(function=player),
         ]
     )

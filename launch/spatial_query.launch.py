@@ -4,7 +4,8 @@
 
 `camera:=` selects topics, depth noise and transports from config/cameras/. Explicit arguments
 (rgb:=, depth:=, info:=, ...) override the preset, and the preset overrides params_file. Sets the
-Fast DDS profile for this node; the camera driver's process needs the same profile.
+Fast DDS profile for this node; the camera driver's process needs the same profile. A wrong argument
+is an error before anything is started.
 """
 
 from pathlib import Path
@@ -13,12 +14,15 @@ import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable
 from launch_ros.actions import Node
 
+from sdvlm_ros.launch_arguments import check_rviz, params_file, truth
+
 SHARE = Path(get_package_share_directory("sdvlm"))
 CAMERAS = {path.stem: path for path in sorted((SHARE / "config/cameras").glob("*.yaml"))}
+# Time before the node is started again, seconds: a wrong parameter must not fill the log.
+RESPAWN_DELAY_S = 5.0
 # Argument -> topic name in the node; a compressed transport is appended to it.
 TOPICS = {
     "rgb": "rgb/image_rect_color",
@@ -36,6 +40,10 @@ ARGUMENTS = {
     "model": ("", "nano, a directory, or a downloaded name; '' = params_file's."),
     "use_sim_time": ("", "Use the time of /clock (simulation, bags); '' = params_file's."),
     "autostart": ("", "Configure and activate without a lifecycle manager; '' = params_file's."),
+    "respawn": (
+        "false",
+        "Start the node again if its process has ended, which it then does if its model fails.",
+    ),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "namespace": ("", "Namespace of the node and its relative topics."),
     "python": ("", "Python interpreter with torch and transformers, if not the system's."),
@@ -54,7 +62,11 @@ CHOICES = {
 
 
 def nodes(context: LaunchContext) -> list[Node]:
-    """The node and RViz; built at launch time, because '' stands for the preset's value."""
+    """The node and RViz; built at launch time, because '' stands for the preset's value.
+
+    Raises:
+        ValueError: an argument or params_file is wrong, or RViz is not installed.
+    """
     value = {name: context.launch_configurations[name] for name in ARGUMENTS}
     preset = {"topics": {}, "parameters": {}}
     if value["camera"]:
@@ -63,40 +75,47 @@ def nodes(context: LaunchContext) -> list[Node]:
     explicit = {name: value[name] for name in strings if value[name]}
     # An argument without a value must not be set: it would override params_file.
     switches = {
-        name: value[name].lower() == "true" for name in ("use_sim_time", "autostart") if value[name]
+        name: truth(name, value[name]) for name in ("use_sim_time", "autostart") if value[name]
     }
+    respawn, rviz = (truth(name, value[name]) for name in ("respawn", "rviz"))
+    if respawn:
+        switches["exit_on_failure"] = True
+    if rviz:
+        check_rviz()
     remappings = [("/tf", "tf"), ("/tf_static", "tf_static")]
     for name, topic in TOPICS.items():
         remappings.append((topic, value[name] or preset["topics"].get(name, topic)))
-    return [
-        Node(
-            package="sdvlm",
-            executable="sdvlm_node",
-            name="spatial_query",
-            namespace=value["namespace"],
-            prefix=value["python"] or None,
-            output="screen",
-            emulate_tty=True,
-            parameters=[
-                value["params_file"],
-                preset["parameters"],
-                explicit | switches,
-            ],
-            remappings=remappings,
-            ros_arguments=["--log-level", value["log_level"]],
-            # A running question ends at its next token, which may take seconds on a busy machine.
-            sigterm_timeout="20",
-        ),
-        Node(
-            package="rviz2",
-            executable="rviz2",
-            namespace=value["namespace"],
-            arguments=["-d", str(SHARE / "config/sdvlm.rviz"), "-f", value["fixed_frame"]],
-            parameters=[{name: on for name, on in switches.items() if name == "use_sim_time"}],
-            remappings=remappings,
-            condition=IfCondition(value["rviz"]),
-        ),
-    ]
+    node = Node(
+        package="sdvlm",
+        executable="sdvlm_node",
+        name="spatial_query",
+        namespace=value["namespace"],
+        prefix=value["python"] or None,
+        output="screen",
+        emulate_tty=True,
+        parameters=[
+            params_file(value["params_file"]),
+            preset["parameters"],
+            explicit | switches,
+        ],
+        remappings=remappings,
+        ros_arguments=["--log-level", value["log_level"]],
+        respawn=respawn,
+        respawn_delay=RESPAWN_DELAY_S,
+        # A running question ends at its next token, which may take seconds on a busy machine.
+        sigterm_timeout="20",
+    )
+    if not rviz:
+        return [node]
+    viewer = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=value["namespace"],
+        arguments=["-d", str(SHARE / "config/sdvlm.rviz"), "-f", value["fixed_frame"]],
+        parameters=[{name: on for name, on in switches.items() if name == "use_sim_time"}],
+        remappings=remappings,
+    )
+    return [node, viewer]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -1,0 +1,81 @@
+"""Checks of the launch files' arguments, before anything is started.
+
+An error of a launch file names the argument or file and what to do. Does not know launch.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+_TRUE = ("true", "1", "yes", "on")
+_FALSE = ("false", "0", "no", "off")
+_PARAMETERS = "ros__parameters"
+
+
+def truth(name: str, text: str) -> bool:
+    """The value of a switch: true, 1, yes, on, or false, 0, no, off, in any case.
+
+    Raises:
+        ValueError: another text.
+    """
+    word = text.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError(f"{name}:={text!r} is neither true nor false ({', '.join(_TRUE + _FALSE)})")
+
+
+def params_file(text: str) -> str:
+    """The path of a parameters file, checked as far as launch and rcl do not name the mistake.
+
+    Raises:
+        ValueError: there is no such file, it is not YAML, or has no `ros__parameters`.
+    """
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(f"params_file:={text!r}: there is no such file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"params_file {path} is not readable as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"params_file {path} has no mapping NODE: {_PARAMETERS}: ...")
+    for node, below in content.items():
+        _check_node(path, str(node), below, depth=0)
+    return str(path)
+
+
+def _check_node(path: Path, name: str, below: Any, depth: int) -> None:
+    """Every node's mapping ends in `ros__parameters`; namespaces may be nested above it."""
+    if not isinstance(below, dict) or depth > 8:
+        raise ValueError(f"params_file {path}: {name!r} has no {_PARAMETERS}")
+    if _PARAMETERS in below:
+        return
+    for key, further in below.items():
+        if get_close_matches(str(key), [_PARAMETERS], 1, cutoff=0.8):
+            raise ValueError(
+                f"params_file {path}: {name!r} has the key {key!r}; it must be {_PARAMETERS} "
+                "(two underscores)"
+            )
+        _check_node(path, f"{name}/{key}", further, depth + 1)
+
+
+def check_rviz() -> None:
+    """Raise an error unless RViz can be started.
+
+    Raises:
+        ValueError: the package rviz2 is not installed.
+    """
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError as error:
+        raise ValueError(
+            "rviz:=true needs the package rviz2, which is not installed: install "
+            "ros-$ROS_DISTRO-rviz2, or leave rviz out"
+        ) from error
