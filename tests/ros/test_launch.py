@@ -16,6 +16,7 @@ import yaml
 
 from sdvlm_core.geometry.sensor_noise import SENSORS
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
+from sdvlm_ros.launch_arguments import check_rviz, params_file, truth
 from tests.ros.conftest import ROOT
 from tests.waiting import PATIENCE_S
 
@@ -29,6 +30,7 @@ def test_a_preset_names_every_topic_and_a_sensor_that_exists(path: Path) -> None
     assert set(preset) == {"topics", "parameters"}
     assert set(preset["topics"]) == {"rgb", "depth", "info"}
     assert preset["parameters"]["sensor"] in SENSORS
+    assert 1e-5 < preset["parameters"]["depth_unit"] < 1e-2
     assert preset["parameters"]["rgb_transport"] in ("raw", "compressed")
     assert preset["parameters"]["depth_transport"] in ("raw", "compressedDepth")
 
@@ -80,7 +82,7 @@ def arguments(name: str) -> dict[str, Any]:
 
 
 def started_with(**given: str) -> tuple[Any, list[Any]]:
-    """The context, and the nodes that spatial_query.launch.py starts: the node and RViz."""
+    """The context, and what spatial_query.launch.py starts: the node, and RViz if requested."""
     module = described("spatial_query")
     from launch import LaunchContext
 
@@ -96,7 +98,7 @@ def remappings_of(node: Any) -> dict[str, str]:
 
 def node_of(**given: str) -> tuple[dict[str, str], dict[str, Any]]:
     """Remappings and parameters of the node, without those of params_file."""
-    context, (node, _) = started_with(**given)
+    context, (node,) = started_with(**given)
     from launch_ros.utilities import evaluate_parameters
 
     merged: dict[str, Any] = {}
@@ -142,19 +144,79 @@ def test_a_given_argument_overrides_the_params_file() -> None:
     assert parameters == {"use_sim_time": True, "autostart": False}
 
 
-def test_rviz_uses_the_nodes_topics_and_clock_and_the_given_fixed_frame() -> None:
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("1", True), ("True", True), ("yes", True), ("on", True), ("0", False), ("No", False)],
+)
+def test_the_usual_words_for_true_and_false_are_understood(word: str, expected: bool) -> None:
+    assert truth("autostart", word) == expected
+
+
+def test_another_word_for_true_is_an_error_that_names_the_argument() -> None:
+    with pytest.raises(ValueError, match="autostart:='maybe' is neither true nor false"):
+        truth("autostart", "maybe")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "there is no such file"),
+        ("a: [", "not readable as YAML"),
+        ("- 1\n", "has no mapping"),
+        ("/**:\n  ros_parameters:\n    max_age: 1.0\n", "'ros_parameters'; it must be ros__para"),
+        ("robot:\n  spatial_query:\n    ros__parameter: {}\n", "'robot/spatial_query' has the key"),
+        ("/**:\n  max_age: 1.0\n", "has no ros__parameters"),
+    ],
+)
+def test_a_wrong_params_file_is_an_error_that_names_it(
+    tmp_path: Path, content: str | None, text: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=text) as error:
+        params_file(str(path))
+    assert str(path) in str(error.value)
+
+
+def test_the_shipped_params_file_and_nested_namespaces_are_accepted(tmp_path: Path) -> None:
+    shipped = str(ROOT / "config" / "spatial_query.params.yaml")
+    assert params_file(shipped) == shipped
+    nested = tmp_path / "nested.yaml"
+    nested.write_text("robot:\n  arm:\n    spatial_query:\n      ros__parameters: {}\n")
+    assert params_file(str(nested)) == str(nested)
+
+
+def test_rviz_that_is_not_installed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(ROOT))
+    with pytest.raises(ValueError, match="install ros-"):
+        check_rviz()
+
+
+def test_respawn_makes_the_node_exit_when_its_model_fails() -> None:
+    _, parameters = node_of(respawn="yes")
+    assert parameters == {"exit_on_failure": True}
+    _, (node,) = started_with(respawn="yes")
+    assert node._ExecuteLocal__respawn
+    _, (node,) = started_with()
+    assert not node._ExecuteLocal__respawn
+
+
+def test_rviz_uses_the_nodes_topics_and_clock_and_the_given_fixed_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sdvlm_ros.launch_arguments.check_rviz", lambda: None)
     context, (node, rviz) = started_with(
         rviz="true", camera="realsense", use_sim_time="true", fixed_frame="base_link"
     )
     from launch.utilities import perform_substitutions
     from launch_ros.utilities import evaluate_parameters
 
-    assert rviz.condition.evaluate(context)
     assert remappings_of(rviz) == remappings_of(node)
     assert evaluate_parameters(context, rviz._Node__parameters) == ({"use_sim_time": True},)
     words = [perform_substitutions(context, word) for word in rviz.cmd[1:5]]
     assert words[words.index("-f") + 1] == "base_link"
-    assert not started_with()[1][1].condition.evaluate(context)
+    assert len(started_with()[1]) == 1
 
 
 def test_the_demo_answers_and_ends_with_the_launch_process(tmp_path: Path) -> None:
