@@ -258,7 +258,8 @@ def depth_in_metres(raw: Array, scale: float) -> npt.NDArray[np.float32]:
     0 and, of 16 bits, the largest value, which drivers write for saturation, are no reading: NaN.
     """
     depth = np.multiply(raw, np.float32(scale), dtype=np.float32)
-    depth[(raw == 0) | (raw == _SATURATED)] = np.nan
+    for code in (0, _SATURATED):  # one mask at a time: an image may have 40 megapixels
+        depth[raw == code] = np.nan
     return depth
 
 

@@ -77,7 +77,7 @@ def frame_from_messages(
         color_id=color.header.frame_id,
         depth_id="" if depth is None else depth.header.frame_id,
         depth_unit_m=unit_m,
-        depth_calibration=None if depth_info is None else calibration_from_message(depth_info),
+        depth_calibration=_if_calibrated(depth_info),
     )
     return assemble(
         color_from_message(color, settings),
@@ -90,6 +90,14 @@ def frame_from_messages(
         stamp_ns=nanoseconds(color.header.stamp),
         up=up,
     )
+
+
+def _if_calibrated(info: CameraInfoLike | None) -> Calibration | None:
+    """What a camera_info states; None = nothing, which for the depth camera is no error."""
+    try:
+        return None if info is None else calibration_from_message(info)
+    except IntrinsicsError:
+        return None
 
 
 def assemble(

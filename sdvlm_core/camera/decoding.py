@@ -35,6 +35,8 @@ _DEPTH: dict[str, npt.DTypeLike] = {"16UC1": np.uint16, "32FC1": np.float32}
 _STORED_COLOR = frozenset(
     {f"{order}{bits}" for order in ("rgb", "bgr", "rgba", "bgra") for bits in (8, 16)}
 )
+# Pixels whose channels are exchanged at once.
+_BAND_PX = 1 << 20
 # After the semicolon of a format: the publisher has converted the image to bgr8.
 _CONVERTED = "compressed bgr"
 _SUPPORTED_COLOR = f"supported are {', '.join(_COLOR)} (convert Bayer and YUV with image_proc)"
@@ -280,7 +282,11 @@ def _decode_color(message: CompressedImageLike, size: tuple[int, int]) -> npt.ND
     decoded: npt.NDArray[np.uint8] = _decode(message, flags, size, Input.COLOR)
     if _encoding(message) in _STORED_COLOR and _CONVERTED not in message.format.lower():
         return decoded  # it is red first
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+    rows = max(1, _BAND_PX // size[0])
+    for top in range(0, size[1], rows):  # in place, because an image may have 40 megapixels
+        band = decoded[top : top + rows]
+        band[:] = cv2.cvtColor(band, cv2.COLOR_BGR2RGB)
+    return decoded
 
 
 def _decode_depth(
