@@ -7,6 +7,8 @@ An error message states what is wrong, the values, and what to do; text from out
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -137,3 +139,21 @@ def shown(text: str, limit: int = 200) -> str:
     if len(text) <= limit and len(escaped) <= limit:
         return escaped
     return escaped[: max(0, limit - 3)] + "..."
+
+
+@contextmanager
+def library_guard(refusal: type[SdvlmError], text: str) -> Iterator[None]:
+    """Raise `refusal`, one line that begins with `text`, if a library fails in the block.
+
+    For libraries that raise any exception on input from outside. A panic of a library written in
+    Rust is a BaseException, which `except Exception` does not catch. An SdvlmError passes.
+    """
+    try:
+        yield
+    except SdvlmError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise  # an interrupt
+        reason = shown(" ".join(str(error).split()), 400) or type(error).__name__
+        raise refusal(f"{text}: {reason}") from error

@@ -7,21 +7,23 @@ frames or questions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from transformers import AutoTokenizer, LlavaConfig
+from safetensors import safe_open
+from transformers import AutoTokenizer
+from transformers.utils import logging
 
-from sdvlm_core.errors import CheckpointError
+from sdvlm_core.errors import CheckpointError, library_guard, shown
 from sdvlm_core.files import read_json
 from sdvlm_core.model import hub
-from sdvlm_core.model.backbones.llava import DepthEncodedLlava, calibration, encoding_settings
+from sdvlm_core.model.backbones.llava import DepthEncodedLlava, encoding_settings
 from sdvlm_core.model.devices import Placement, resolve
+from sdvlm_core.model.model_config import read_config
 from sdvlm_core.model.prompt import Template, Tokenizer, template
 
 NANO = "nano"
@@ -32,6 +34,8 @@ NANO_DIRECTORY = Path(__file__).parents[1] / "assets" / "nano"
 # transformers renames this old key in its own classes only, not in subclasses.
 _OLD_KEYS = {r"^language_model\.lm_head": "lm_head"}
 
+
+_LISTED_KEYS = 5  # names of weights in an error
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -61,14 +65,15 @@ class Checkpoint:
 
 
 @contextmanager
-def _loading(directory: Path, kind: type[Any]) -> Iterator[None]:
-    """Raise CheckpointError if loading in the block fails."""
+def _loading(directory: Path, what: str) -> Iterator[None]:
+    """Raise CheckpointError if loading in the block fails; damaged files raise any exception."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # the error has what transformers would print as a table
     try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise CheckpointError(f"{directory} does not fit into memory: {error}") from error
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        raise CheckpointError(f"{directory} does not load as {kind.__name__}: {error}") from error
+        with library_guard(CheckpointError, f"{directory} does not load as {what}"):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def require_files(directory: Path, *patterns: str) -> None:
@@ -99,12 +104,13 @@ def load_strictly(kind: type[Model], directory: Path, **arguments: Any) -> Model
         CheckpointError: it does not load, or weights are missing, unknown or of another shape.
     """
     loader: Any = kind  # transformers has no types
-    with _loading(directory, kind):
+    with _loading(directory, kind.__name__):
         model, report = loader.from_pretrained(
             directory,
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, with their names
             **arguments,
         )
     for problem, keys in (
@@ -113,9 +119,16 @@ def load_strictly(kind: type[Model], directory: Path, **arguments: Any) -> Model
         ("has unknown weights", report["unexpected_keys"]),
     ):
         if keys:
-            raise CheckpointError(f"{directory} {problem}: {sorted(keys)}")
+            raise CheckpointError(f"{directory} {problem}: {_listed(keys)}")
     loaded: Model = model.eval().requires_grad_(False)
     return loaded
+
+
+def _listed(keys: Collection[object]) -> str:
+    """The first names of weights, and how many more there are."""
+    first = sorted(map(str, keys))[:_LISTED_KEYS]
+    more = f" and {len(keys) - len(first)} more" if len(keys) > len(first) else ""
+    return shown(", ".join(first), 1000) + more
 
 
 def load_model(directory: Path, placement: Placement) -> DepthEncodedLlava:
@@ -125,10 +138,8 @@ def load_model(directory: Path, placement: Placement) -> DepthEncodedLlava:
         CheckpointError: another layout or architecture, or as `load_strictly`.
     """
     _refuse_release(directory)
-    with _loading(directory, DepthEncodedLlava):
-        config = LlavaConfig.from_pretrained(directory, local_files_only=True)
-        # Reads both now, so that a bad value fails here and not at the first frame.
-        encoding_settings(config), calibration(config)
+    with _loading(directory, DepthEncodedLlava.__name__):
+        config = read_config(directory)
     return load_strictly(
         DepthEncodedLlava,
         directory,
@@ -155,14 +166,12 @@ def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEnco
                 raise CheckpointError(f"{directory / ADAPTER_SETTINGS} has an unknown key {key!r}")
             setattr(model.config, key, value)
     encoding_settings(model.config)
-    try:
+    with library_guard(CheckpointError, f"the adapter {directory} does not fit"):
         adapted: Any = PeftModel.from_pretrained(model, directory)
         with safe_open(weights, "pt") as stored:
             surplus = set(stored.keys()) ^ set(get_peft_model_state_dict(adapted))
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"the adapter {directory} does not fit: {error}") from error
     if surplus:
-        raise CheckpointError(f"the adapter {directory} does not fit the model: {sorted(surplus)}")
+        raise CheckpointError(f"the adapter {directory} does not fit the model: {_listed(surplus)}")
     result: DepthEncodedLlava = adapted.merge_and_unload() if merge else adapted.get_base_model()
     return result
 
@@ -203,10 +212,7 @@ def load(
     _refuse_release(directory)
     require_files(directory, "config.json", "tokenizer.json", "*.safetensors")
     model = load_model(directory, resolve(device, dtype, quantization, attention))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises no narrower type
-        raise CheckpointError(f"the tokenizer in {directory} does not load: {error}") from error
+    tokenizer = _tokenizer(directory, model.config.text_config.vocab_size)
     model_id = NANO if directory == NANO_DIRECTORY else name
     # The device of the input embedding, if the layers are distributed over several GPUs.
     embeddings_device = model.get_input_embeddings().weight.device
@@ -220,3 +226,20 @@ def directory_of(name: str) -> Path:
 
 def _template(model: DepthEncodedLlava) -> Template:
     return template(getattr(model.config, "prompt_template", "vicuna_v1"))
+
+
+def _tokenizer(directory: Path, rows: int) -> StoredTokenizer:
+    """The tokenizer of a directory; its ids must be rows of the embedding.
+
+    Raises:
+        CheckpointError: it does not load, has more words than rows, or ends no sequence.
+    """
+    with _loading(directory, "a tokenizer"):
+        tokenizer: StoredTokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        words, end = len(tokenizer), tokenizer.eos_token_id
+    if words > rows or not isinstance(end, int):
+        raise CheckpointError(
+            f"the tokenizer in {directory} does not fit the model: it has {words} words and the "
+            f"end token {end}; the model has {rows} rows"
+        )
+    return tokenizer

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from transformers import DepthAnythingForDepthEstimation, DepthProForDepthEstimation
 
-from sdvlm_core.errors import CheckpointError, IntrinsicsError
+from sdvlm_core.errors import CheckpointError, IntrinsicsError, shown
 from sdvlm_core.files import read_json
 from sdvlm_core.frame import CameraIntrinsics, DepthSource, RgbdFrame
 from sdvlm_core.model import hub
@@ -89,8 +89,9 @@ def load_estimator(
         "depth_pro": DepthProForDepthEstimation,
     }
     kind = read_json(directory / "config.json", CheckpointError).get("model_type")
-    if kind not in kinds:
-        raise CheckpointError(f"{directory} is a {kind!r}, not one of {', '.join(kinds)}")
+    if not isinstance(kind, str) or kind not in kinds:
+        given = shown(repr(kind))
+        raise CheckpointError(f"{directory} is a {given}, not one of {', '.join(kinds)}")
     model = load_strictly(kinds[kind], directory, dtype=dtype, device_map={"": device})
     source: DepthSource = "estimated_metric"
     if kind == "depth_anything":

@@ -9,12 +9,11 @@ Does not know models or frames, and imports no tokenizer: functions take one as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sdvlm_core.errors import CheckpointError, QueryError, SdvlmError, shown
+from sdvlm_core.errors import CheckpointError, QueryError, library_guard, shown
 
 #: The first bound of a question; the model's context is the second (`answer_limit`).
 MAX_QUESTION_CHARS = 2000
@@ -68,8 +67,9 @@ TEMPLATES: dict[str, Template] = {
 
 def template(name: str) -> Template:
     """A template by name; an unknown name raises CheckpointError."""
-    if name not in TEMPLATES:
-        raise CheckpointError(f"prompt template must be one of {sorted(TEMPLATES)}, got {name!r}")
+    if not isinstance(name, str) or name not in TEMPLATES:
+        given = shown(repr(name))
+        raise CheckpointError(f"prompt template must be one of {sorted(TEMPLATES)}, got {given}")
     return TEMPLATES[name]
 
 
@@ -111,27 +111,12 @@ def question_ids(
         QueryError: the tokenizer fails on the question, or makes a control token of its text.
     """
     text = form.between + question + form.after
-    with tokenizer_guard(QueryError, f"the tokenizer fails on the question {shown(question)!r}"):
+    with library_guard(QueryError, f"the tokenizer fails on the question {shown(question)!r}"):
         ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         control = {*tokenizer.all_special_ids, image_id} - {tokenizer.unk_token_id}
     if not control.isdisjoint(ids):
         raise QueryError(f"the question contains a control token of the model: {shown(question)!r}")
     return ids
-
-
-@contextmanager
-def tokenizer_guard(refusal: type[SdvlmError], text: str) -> Iterator[None]:
-    """Raise `refusal` if a tokenizer fails in the block.
-
-    The tokenizers library is written in Rust. It raises plain exceptions, and a panic is a
-    BaseException, which `except Exception` does not catch.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise refusal(f"{text}: {shown(str(error))}") from error
 
 
 def answer_limit(prefix: int, question: int, wanted: int, context: int | None) -> int:

@@ -43,7 +43,7 @@ def square_picture(rgb: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint
         resized = Image.fromarray(np.ascontiguousarray(rows)).resize(
             (size, len(rows)), Image.Resampling.BICUBIC
         )
-        narrow[canvas.top + row : canvas.top + row + len(rows)] = resized
+        narrow[canvas.top + row : canvas.top + row + len(rows)] = np.asarray(resized)
     return np.asarray(Image.fromarray(narrow).resize((size, size), Image.Resampling.BICUBIC))
 
 
