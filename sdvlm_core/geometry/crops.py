@@ -134,4 +134,4 @@ def subsampling_step(pixels: int) -> int:
 
     A power of two, so that an image of twice the resolution is sampled at the same places.
     """
-    return int(2 ** max(0, np.ceil(np.log2(pixels / _MAX_PIXELS) / 2)))
+    return int(2 ** max(0, np.ceil(np.log2(max(1, pixels) / _MAX_PIXELS) / 2)))

@@ -302,11 +302,11 @@ def _may_be_unseen(cloud: Cloud) -> Callable[[Points], Mask]:
     """
 
     def unseen(points: Points) -> Mask:
-        u, v = cloud.pixels(points)
-        column, row = np.round(u).astype(int), np.round(v).astype(int)
+        with np.errstate(divide="ignore", invalid="ignore"):  # points beside the camera
+            column, row = (np.round(part) for part in cloud.pixels(points))
         inside = (column >= 0) & (row >= 0) & (column < cloud.width) & (row < cloud.height)
         depth = np.zeros(len(points))
-        depth[inside] = cloud.depth[row[inside], column[inside]]
+        depth[inside] = cloud.depth[row[inside].astype(int), column[inside].astype(int)]
         behind: Mask = depth > points[:, 2] * (1 + _BEHIND_FRACTION)
         return ~behind
 

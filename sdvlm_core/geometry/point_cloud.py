@@ -25,6 +25,9 @@ DepthImage = npt.NDArray[np.float32]
 _SCATTER_SLICES = 5
 #: Smallest number of readings for an estimate of the scatter.
 _MIN_READINGS = 200
+# Limits that no depth camera reaches; between them, no step of measuring overflows.
+_NEAREST_M, _FARTHEST_M = 0.001, 10_000.0
+_FOCAL_LENGTHS_PX, _MAX_SLOPE = (0.01, 1e7), 1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +88,21 @@ class Cloud:
 
     def pixels(self, points: Points) -> tuple[Points, Points]:
         """Columns and rows (N,), not rounded, of points (N, 3) in front of the camera."""
-        step_x, step_y = self.ray_x[1] - self.ray_x[0], self.ray_y[1] - self.ray_y[0]
+        step_x, step_y = (
+            rays[1] - rays[0] if len(rays) > 1 else self.pixel_angle
+            for rays in (self.ray_x, self.ray_y)
+        )
         u = (points[:, 0] / points[:, 2] - self.ray_x[0]) / step_x
         v = (points[:, 1] / points[:, 2] - self.ray_y[0]) / step_y
         return u, v
 
 
 def make_cloud(frame: RgbdFrame) -> Cloud:
-    """The cloud of a frame; NaN, infinite and non-positive depths count as no reading.
+    """The cloud of a frame; NaN, and depths below a millimetre or above 10 km, are no reading.
 
     Raises:
         DepthError: the frame has no depth, or affine-invariant depth (`estimated_relative`).
-        IntrinsicsError: the frame has no intrinsics.
+        IntrinsicsError: the frame has no intrinsics, or those of no camera.
     """
     if frame.depth is None:
         raise DepthError("measuring needs a depth image; this frame has none")
@@ -108,9 +114,17 @@ def make_cloud(frame: RgbdFrame) -> Cloud:
     if frame.intrinsics is None:
         raise IntrinsicsError("measuring needs the camera's intrinsics; this frame has none")
     k = frame.intrinsics
-    ray_x, ray_y = k.ray_slopes()
+    with np.errstate(over="ignore"):
+        ray_x, ray_y = k.ray_slopes()
+    low, high = _FOCAL_LENGTHS_PX
+    largest = max(np.abs(rays[[0, -1]]).max() for rays in (ray_x, ray_y))
+    if not (low < min(k.fx, k.fy) and max(k.fx, k.fy) < high and largest < _MAX_SLOPE):
+        raise IntrinsicsError(
+            f"no camera has the intrinsics fx, fy, cx, cy = {k.fx:g}, {k.fy:g}, {k.cx:g}, "
+            f"{k.cy:g} for a {k.width}x{k.height} image; all four are in pixels"
+        )
     with np.errstate(invalid="ignore"):
-        valid = (frame.depth > 0) & (frame.depth < np.inf)
+        valid = (frame.depth > _NEAREST_M) & (frame.depth < _FARTHEST_M)
     depth = np.ascontiguousarray(np.where(valid, frame.depth, np.float32(0)))
     floor, square = _scatter_parameters(depth)
     return Cloud(

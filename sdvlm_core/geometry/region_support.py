@@ -144,7 +144,7 @@ def support_of_point(
     """The plane with the most readings beside and below a point."""
     if len(planes) < 2:
         return planes[0] if planes else None
-    reach = round(_POINT_REACH_FRACTION * cloud.width)
+    reach = max(1, round(_POINT_REACH_FRACTION * cloud.width))
     around = (
         slice(max(0, row - reach // 4), min(cloud.height, row + reach)),
         slice(max(0, column - reach), min(cloud.width, column + reach)),

@@ -38,6 +38,8 @@ _MIN_INSIDE_FRACTION = 0.7
 #: Largest distance between segments of one object (holes, self-occlusion): a fraction of the camera
 #: distance, or of the smaller segment's size.
 _MAX_BRIDGE_FRACTION, _MAX_BRIDGE_SIZE_FRACTION = 0.02, 0.2
+#: Largest number of levels among which the level top of a segment is searched.
+_MAX_LEVELS = 10_000
 #: 1 sigma of the weight of pixels around the middle of a box, as a fraction of its sides.
 _CENTRE_SIGMA_FRACTION = 0.3
 
@@ -89,7 +91,8 @@ def split(cloud: Cloud, crop: Crop, wanted: Mask, step_factor: float = 1.0) -> L
     slope = np.float32(step_factor * _MAX_SLOPE * cloud.pixel_angle * crop.step)
     step = np.float32(step_factor * MIN_STEP_FRACTION)
     noise = np.float32(_NOISE_SIGMAS) * cloud.scatter(depth)
-    border = far - near > (step + 2 * slope) * near + noise
+    with np.errstate(over="ignore"):  # where nothing is near: no border
+        border = far - near > (step + 2 * slope) * near + noise
     interior = wanted & ~border
     if np.count_nonzero(interior) < 0.3 * np.count_nonzero(wanted):
         interior = wanted  # thin objects: the left-out pixels of both sides cover them
@@ -160,7 +163,8 @@ def _standing_on(crop: Crop, mask: Mask, plane: Plane, height: DepthImage) -> Ma
     """The pixels of a segment that rise above its level top and continue outside the region."""
     within = height[mask & crop.inside]
     rise = min_rise_fraction(plane) * median(crop.depth[mask])
-    counts, edges = np.histogram(within, bins=np.arange(rise, within.max() + 2 * rise, rise))
+    top = min(float(within.max()), _MAX_LEVELS * rise)
+    counts, edges = np.histogram(within, bins=np.arange(rise, top + 2 * rise, rise))
     lid = float(edges[int(np.argmax(counts))]) + rise / 2
     above = mask & (height > lid + 2 * rise)
     outside = np.count_nonzero(above & ~crop.inside)
