@@ -287,7 +287,9 @@ def attack(attacker: Attacker, transport: str, count: tuple[int, int]) -> None:
         task = bar.add_task(transport, total=request_count, note="")
         while findings.messages < message_count or findings.requests < request_count:
             rng = attacker.rng
-            stamp_ns = attacker.publish_good() if rng.random() < 0.1 else attacker.publish_hostile()
+            stamp_ns = (
+                attacker.publish_good() if rng.random() < 0.25 else attacker.publish_hostile()
+            )
             attacker.spin(0.002)
             due = min(request_count, request_count * findings.messages // max(message_count, 1))
             if findings.messages >= message_count:

@@ -232,8 +232,8 @@ def point_at(frame: RgbdFrame, u: float, v: float) -> Position | None:
     that holes and flying pixels have no influence; on a depth edge the majority decides.
 
     Returns:
-        None without metric depth or intrinsics, for a pixel outside the image, or with fewer than
-        3 valid readings in the window.
+        None without metric depth or intrinsics, for a pixel outside the image, with fewer than 3
+        valid readings in the window, or if the point is not finite.
     """
     if frame.depth is None or frame.intrinsics is None:
         return None
@@ -248,8 +248,9 @@ def point_at(frame: RgbdFrame, u: float, v: float) -> Position | None:
     valid = window[np.isfinite(window) & (window > 0)]
     if valid.size < _MIN_VALID_PX:
         return None
-    x, y, z = frame.intrinsics.back_project(u, v, float(np.median(valid)))
-    return Position("", float(x), float(y), float(z))
+    with np.errstate(all="ignore"):
+        point = frame.intrinsics.back_project(u, v, float(np.median(valid)))
+    return Position("", *map(float, point)) if np.isfinite(point).all() else None
 
 
 def depth_in_metres(raw: Array, scale: float) -> npt.NDArray[np.float32]:

@@ -39,6 +39,8 @@ MIN_DEPTH_M, MAX_DEPTH_M, SPAN = 0.1, 100.0, 100.0
 #: `xyz`: wavelengths of a band. The shortest separates centimetres; the longest turns less than
 #: half way over a room, so that left and right never get the same code.
 MIN_WAVELENGTH_M, MAX_WAVELENGTH_M = 0.2, 40.0
+#: Largest coordinate, metres or code units. Sines of larger float32 numbers are noise.
+MAX_COORDINATE = 1e5
 _PAPER_BASE = 10000.0
 _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ("none", "relative", "metric", "xyz"),
@@ -114,6 +116,7 @@ class TokenGrid:
     valid: npt.NDArray[np.bool_]
 
 
+@np.errstate(all="ignore")  # the grid is checked at the end
 def pool(
     depth: npt.NDArray[np.float32],
     intrinsics: CameraIntrinsics | None,
@@ -130,9 +133,9 @@ def pool(
     full-size X or Y image is made.
 
     Raises:
-        DepthError: no pixel has a usable reading, or the encoding needs metres and the depth is a
-            relative estimate.
-        IntrinsicsError: `xyz` without intrinsics.
+        DepthError: no pixel has a usable reading, the encoding needs metres and the depth is a
+            relative estimate, or a mean is beyond `MAX_COORDINATE`.
+        IntrinsicsError: `xyz` without intrinsics, or with rays that give such a mean.
     """
     height, width = depth.shape
     usable = _usable(depth, settings, source)
@@ -144,7 +147,12 @@ def pool(
     weight = np.divide(1, count, where=valid, out=np.zeros_like(count))
     if settings.kind == "xyz":
         coordinates = _mean_points(value, rows, columns, weight, intrinsics)
-        return TokenGrid(coordinates.astype(np.float32), valid.reshape(-1))
+        if not _is_bounded(coordinates[:, :2]) and _is_bounded(coordinates[:, 2]):
+            raise IntrinsicsError(
+                f"the intrinsics {intrinsics} give points beyond {MAX_COORDINATE:g} m; compare "
+                "them with the camera's"
+            )
+        return _grid(coordinates, valid, depth, usable)
     mean = rows @ value @ columns.T * weight
     if settings.kind == "metric":
         low, scale = math.log(MIN_DEPTH_M), SPAN / math.log(MAX_DEPTH_M / MIN_DEPTH_M)
@@ -157,7 +165,28 @@ def pool(
         # Flat depth has no relative order: every cell is then "nearest", and finite.
         scale = SPAN / (high - low) if high > low else 0.0
     coordinates = np.where(valid, (mean - low) * scale, 0).reshape(-1, 1)
+    return _grid(coordinates, valid, depth, usable)
+
+
+def _grid(
+    coordinates: npt.NDArray[Any],
+    valid: npt.NDArray[np.bool_],
+    depth: npt.NDArray[np.float32],
+    usable: npt.NDArray[np.bool_],
+) -> TokenGrid:
+    """The token grid; raises DepthError if a coordinate is not finite or beyond the limit."""
+    if not _is_bounded(coordinates):
+        readings = depth[usable]
+        raise DepthError(
+            f"the depth image's readings are from {readings.min():g} to {readings.max():g}, which "
+            "the model's depth encoding cannot express; are they metres? (parameter depth_unit, "
+            "option --depth-scale)"
+        )
     return TokenGrid(coordinates.astype(np.float32), valid.reshape(-1))
+
+
+def _is_bounded(coordinates: npt.NDArray[Any]) -> bool:
+    return bool((np.abs(coordinates) <= MAX_COORDINATE).all())  # False for NaN
 
 
 def _usable(
