@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -104,7 +105,6 @@ def test_a_point_and_a_mask_are_regions_too(peer, client, shown):
     ("regions", "text"),
     [
         ({}, "no regions"),
-        ({"far": (5000, 10, 5100, 50)}, "far"),
         ({"a": (9, 9)} | {str(n): (1, 1) for n in range(80)}, "at most 64"),
     ],
 )
@@ -113,6 +113,15 @@ def test_regions_that_cannot_be_measured_are_refused_by_name(client, shown, regi
         client.measure(regions, stamp_ns=shown)
     assert refused.value.code == Response.INVALID_QUERY
     assert client.measure({"red": RED_BOX}, stamp_ns=shown).regions[0].label == "red"
+
+
+def test_a_region_outside_the_image_does_not_fail_the_others(client, shown):
+    regions = {"far": (5000, 10, 5100, 50), "red": RED_BOX}
+    far, red = client.measure(regions, stamp_ns=shown).regions
+    assert list(far.warnings) == ["outside_image"]
+    assert math.isnan(far.height)
+    assert math.isnan(far.position.x)
+    assert red.height == pytest.approx(blocks.RED.sides[2], rel=0.05)
 
 
 def test_a_verified_answer_has_the_values_of_model_and_geometry(client, shown):
