@@ -7,6 +7,7 @@ the code under test or from OpenCV. Each pixel of a raw image looks along its ex
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -107,6 +108,7 @@ def invert(model: str, d: tuple[float, ...], seen: np.ndarray) -> np.ndarray:
     return rays
 
 
+@cache
 def table(camera: Camera) -> tuple[np.ndarray, np.ndarray, dict[str, tuple[int, int, int, int]]]:
     """The simulated table through a lens: rgb, exact depth in metres, boxes in raw pixels."""
     rgb, depth, instance = tabletop.render(camera.rays)

@@ -55,12 +55,12 @@ def read_frame(
     stated = None if intrinsics_path is None else read_intrinsics(Path(intrinsics_path))
     # The Exif orientation would rotate colour only, not depth and intrinsics.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    bgr = _read_image(rgb_path, flags, settings, FrameError)
+    bgr = _read_image(Path(rgb_path), flags, settings, FrameError)
     depth, origin = None, UNKNOWN_ORIGIN
     if depth_path is not None:
         unit_m = _depth_unit(depth_scale, stated, settings)
         origin = Origin(depth_unit_m=unit_m)
-        raw = _read_image(depth_path, cv2.IMREAD_UNCHANGED, settings, DepthError)
+        raw = _read_image(Path(depth_path), cv2.IMREAD_UNCHANGED, settings, DepthError)
         if raw.dtype != np.uint16 or raw.ndim != 2:
             raise DepthError(
                 f"{depth_path} must be a single-channel uint16 image (0 = no reading), "
@@ -89,7 +89,7 @@ def _depth_unit(
 def _read_image(
     path: Path, flags: int, settings: CameraSettings, refusal: type[FrameError]
 ) -> Array:
-    """The decoded image; the size of a PNG or JPEG is checked before it is decoded."""
+    """The decoded PNG or JPEG; its size is checked before it is decoded."""
     import cv2
 
     try:
@@ -97,8 +97,9 @@ def _read_image(
             header = read_header(file.read(_HEADER_BYTES))
     except OSError as error:
         raise refusal(f"{path} cannot be read: {error.strerror}") from error
-    if header is not None:
-        check_size(header.width, header.height, settings, str(path), refusal)
+    if header is None:
+        raise refusal(f"{path} is not a PNG or JPEG image, or its header is damaged")
+    check_size(header.width, header.height, settings, str(path), refusal)
     try:
         image = cv2.imread(str(path), flags)
     except cv2.error as error:
@@ -106,6 +107,5 @@ def _read_image(
             f"{path} cannot be decoded; give the complete image in the camera's resolution: {error}"
         ) from error
     if image is None:
-        raise refusal(f"{path} is not an image that OpenCV can read")
-    check_size(image.shape[1], image.shape[0], settings, str(path), refusal)
+        raise refusal(f"{path} is damaged: OpenCV cannot decode it")
     return image
