@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
 import pytest
 import torch
 
-from sdvlm_core.errors import QueryCanceled, QueryTimeout
-from sdvlm_core.model.generation import Generated, generate, incremental_text, mask_non_text
-from sdvlm_core.model.generation_options import GenerationOptions
+from sdvlm_core.errors import ErrorCode, ModelOutputError, QueryCanceled, QueryTimeout, error_code
+from sdvlm_core.model import generation
+from sdvlm_core.model.generation import (
+    Generated,
+    generate,
+    incremental_text,
+    mask_non_text,
+    prefill,
+)
+from sdvlm_core.model.generation_options import GenerationOptions, Limits, Sampling
 
 END, VOCABULARY = 0, 256
 CPU = torch.device("cpu")
@@ -90,3 +98,44 @@ def test_cancel_and_deadline_are_checked_before_every_token():
 def test_tokens_that_are_not_text_are_never_chosen():
     logits = mask_non_text(torch.zeros(2, 10), image_token_id=3, vocabulary=8)
     assert torch.isinf(logits).nonzero().tolist() == [[r, c] for r in (0, 1) for c in (3, 8, 9)]
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling()])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_an_error_and_not_an_answer(value, sampling):
+    logits = torch.zeros(VOCABULARY)
+    logits[5] = value
+    generated = Generated(ByteTokenizer())
+    tokens = generate(lambda _: logits, [1], generated, GenerationOptions(sampling=sampling), CPU)
+    with pytest.raises(ModelOutputError, match="not finite at token 0") as refused:
+        next(tokens)
+    assert error_code(refused.value) is ErrorCode.MODEL_NOT_READY
+    assert generated.token_ids == []
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 12])
+def test_a_prompt_is_processed_in_chunks_that_join_to_it(monkeypatch, length):
+    monkeypatch.setattr(generation, "_CPU_CHUNK", 4)
+    chunks: list[list[int]] = []
+
+    def step(ids: list[int]) -> torch.Tensor:
+        chunks.append(ids)
+        return torch.tensor(len(chunks))
+
+    assert prefill(step, list(range(length)), Limits(), CPU) == len(chunks)
+    assert [token for chunk in chunks for token in chunk] == list(range(length))
+    assert all(0 < len(chunk) <= 4 for chunk in chunks)
+
+
+def test_cancel_and_deadline_are_checked_between_two_chunks_of_a_prompt(monkeypatch):
+    monkeypatch.setattr(generation, "_CPU_CHUNK", 4)
+    cancel = threading.Event()
+
+    def step(ids: list[int]) -> torch.Tensor:
+        cancel.set()
+        return torch.zeros(VOCABULARY)
+
+    with pytest.raises(QueryCanceled, match="after 4 of 8 tokens"):
+        prefill(step, [1] * 8, Limits(cancel=cancel), CPU)
+    with pytest.raises(QueryTimeout, match="tokens of the prompt"):
+        prefill(step, [1] * 8, Limits(deadline=time.monotonic() - 1), CPU)

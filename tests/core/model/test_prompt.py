@@ -5,7 +5,9 @@ import pytest
 from sdvlm_core.errors import CheckpointError, QueryError
 from sdvlm_core.model.prompt import (
     MAX_QUESTION_CHARS,
+    MIN_ANSWER_ROOM,
     TEMPLATES,
+    answer_limit,
     check_question,
     prefix_ids,
     question_ids,
@@ -50,3 +52,48 @@ def test_prefix_and_question_hold_the_whole_prompt_with_the_image_in_its_place(n
 def test_an_unknown_template_is_refused_with_the_known_ones():
     with pytest.raises(CheckpointError, match="vicuna_v1"):
         template("alpaca")
+
+
+class PanicException(BaseException):
+    """As pyo3 names the panic of a library written in Rust."""
+
+
+@pytest.mark.parametrize("failure", [PanicException("index out of bounds"), Exception("no <unk>")])
+def test_a_tokenizer_that_fails_on_a_question_refuses_it(failure):
+    class Failing(_Letters):
+        def encode(self, text: str, **_: bool) -> list[int]:
+            raise failure
+
+    with pytest.raises(QueryError, match=str(failure)):
+        question_ids(Failing(), template("raw"), "Why?")
+
+
+def test_an_interrupt_in_the_tokenizer_is_not_a_refused_question():
+    class Interrupted(_Letters):
+        def encode(self, text: str, **_: bool) -> list[int]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        question_ids(Interrupted(), template("raw"), "Why?")
+
+
+def test_a_question_whose_text_becomes_a_control_token_is_refused():
+    with pytest.raises(QueryError, match="control token"):
+        question_ids(_Letters(), template("raw"), "a\x01b")
+    with pytest.raises(QueryError, match="control token"):
+        question_ids(_Letters(), template("raw"), "a*b", image_id=ord("*"))
+
+
+def test_an_answer_is_cut_at_the_end_of_the_context():
+    assert answer_limit(600, 100, wanted=256, context=None) == 256
+    assert answer_limit(600, 100, wanted=256, context=4096) == 256
+    assert answer_limit(600, 100, wanted=4096, context=1000) == 300
+
+
+def test_a_question_without_room_for_its_answer_is_refused_with_both_numbers():
+    room = 1000 - 600 - MIN_ANSWER_ROOM
+    answer_limit(600, room, wanted=4096, context=1000)
+    with pytest.raises(QueryError, match=f"has {room + 1} tokens; at most {room} are allowed"):
+        answer_limit(600, room + 1, wanted=4096, context=1000)
+    with pytest.raises(QueryError, match="at most 390 are allowed"):
+        answer_limit(600, 391, wanted=10, context=1000)
