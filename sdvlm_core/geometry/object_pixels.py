@@ -239,6 +239,8 @@ def _described(
         or rows.max() >= cloud.height - 1 - near
         or columns.max() >= cloud.width - 1 - near
     )
+    if scene.border is not None:
+        cut = cut or bool(scene.border[rows, columns].any())
     return ObjectPixels(
         rows=rows,
         columns=columns,

@@ -17,9 +17,11 @@ import weakref
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from sdvlm_core.camera.rectification import hidden_border
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry.plane_search import (
@@ -28,10 +30,13 @@ from sdvlm_core.geometry.plane_search import (
     orientation,
     sample_planes,
 )
-from sdvlm_core.geometry.point_cloud import Cloud, make_cloud
+from sdvlm_core.geometry.point_cloud import Cloud, Mask, make_cloud
 from sdvlm_core.geometry.quarter_turn import QuarterTurn, turns_to_upright
 from sdvlm_core.geometry.support_plane import IMAGE_UP, Plane
 
+#: Width of the seam around pixels that a raw image does not show: an object that reaches it ends
+#: there. Readings of subsampled objects are up to 4 pixels apart.
+_BORDER_PX = 9
 #: What to do about a frame without an up vector.
 _SET_UP = "state it (--up x,y,z; the node's parameter gravity_frame)"
 
@@ -47,6 +52,8 @@ class Upright:
         planes: the horizontal surfaces, the dominant one first.
         up: unit vector for objects without a support plane.
         doubt: why another direction may be up, and what to do; "" = this one is certain.
+        border: (H, W) pixels of a rectified frame that the raw image does not show, and those
+            beside them; None = it shows every pixel.
     """
 
     turn: QuarterTurn
@@ -55,6 +62,7 @@ class Upright:
     planes: tuple[Plane, ...]
     up: tuple[float, float, float]
     doubt: str
+    border: Mask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +110,23 @@ def open_scene(frame: RgbdFrame) -> Scene:
         entry = _entries.setdefault(frame, _Entry())
     with entry.lock:  # one per frame: threads with other frames do not wait
         if entry.upright is None:
-            entry.upright = _upright(frame) if frame.up is None else _known_up(frame, frame.up)
+            found = _upright(frame) if frame.up is None else _known_up(frame, frame.up)
+            entry.upright = replace(found, border=_border(frame, found.turn))
         upright = entry.upright
     cautions, reasons = frame.cautions, frame.reasons
     if upright.doubt and Caution.UP_UNCERTAIN not in cautions:
         cautions = (*cautions, Caution.UP_UNCERTAIN)
         reasons = (*reasons, f"which way is up is not certain: {upright.doubt}")
     return Scene(frame, upright, cautions, reasons)
+
+
+def _border(frame: RgbdFrame, turn: QuarterTurn) -> Mask | None:
+    """`Upright.border` of a frame."""
+    hidden = hidden_border(frame)
+    if hidden is None:
+        return None
+    wide = cv2.dilate(turn.image(hidden).astype(np.uint8), np.ones((_BORDER_PX, _BORDER_PX)))
+    return wide.view(np.bool_)
 
 
 def _known_up(frame: RgbdFrame, up: tuple[float, float, float]) -> Upright:

@@ -204,53 +204,6 @@ def test_a_frame_without_readings_or_of_a_wall_has_a_warning(value):
     assert one.warnings
 
 
-def test_an_object_at_the_image_border_is_reported_as_truncated():
-    frame, regions = table(width=640, things=((-0.55, 0.0, 0.1, 0.1, 0.1),))
-    (one,), _ = measure(frame, regions)
-    assert Caution.TRUNCATED in one.warnings
-
-
-@pytest.mark.parametrize("side", ["left", "right", "bottom"])
-@pytest.mark.parametrize("width", [640, 1280])
-def test_an_object_at_the_border_of_the_depth_view_is_reported_as_truncated(side, width):
-    frame, regions = table(width=width, things=(NEAR,), noise=0.001)
-    x1, y1, x2, y2 = (round(value) for value in regions[0].box)
-    column, row = (x1 + x2) // 2, (y1 + y2) // 2
-    gone = {
-        "left": np.s_[:, :column],
-        "right": np.s_[:, column:],
-        "bottom": np.s_[row:],
-    }
-    depth = frame.depth.copy()
-    depth[gone[side]] = np.nan
-    holes = np.random.default_rng(0).random(depth.shape) < 0.02
-    depth[holes] = np.nan
-    point = Region("it", point=(column + (-8 if side == "right" else 8), row))
-    hints = regions if side == "bottom" else [*regions, point]
-    found, _ = measure(RgbdFrame(frame.rgb, depth, frame.intrinsics), hints)
-    for one in found:
-        assert Caution.TRUNCATED in one.warnings
-        assert abs(one.length_m - 0.12) < 2 * one.std_dev["length_m"]
-
-
-def test_an_object_inside_a_narrow_view_is_not_reported_as_truncated():
-    frame, regions = table(width=640, noise=0.001)
-    x1 = regions[0].box[0]
-    depth = frame.depth.copy()
-    depth[:, : round(x1) - 8] = np.nan
-    depth[:, round(regions[1].box[2]) + 8 :] = np.nan
-    found, _ = measure(RgbdFrame(frame.rgb, depth, frame.intrinsics), regions)
-    assert not any(Caution.TRUNCATED in one.warnings for one in found)
-
-
-def test_an_object_in_front_of_a_wall_out_of_range_is_not_reported_as_truncated():
-    things = (NEAR, FAR)
-    frame, regions = table(width=640, things=things, seen_from=camera(elevation=0.2, away=2.0))
-    depth = np.where((frame.depth > 0) & (frame.depth < 4.0), frame.depth, np.nan)
-    found, _ = measure(RgbdFrame(frame.rgb, depth.astype(np.float32), frame.intrinsics), regions)
-    assert not any(Caution.TRUNCATED in one.warnings for one in found)
-
-
 def test_an_object_behind_another_is_reported_as_occluded_and_has_a_larger_std_dev():
     tall, behind = (0.0, -0.02, 0.04, 0.03, 0.15), (0.02, 0.1, 0.10, 0.04, 0.12)
     frame, regions = table(width=640, things=(tall, behind))
@@ -311,36 +264,6 @@ def test_a_frame_without_depth_or_intrinsics_and_a_mask_of_another_size_are_refu
         measure(frame, [Region("it", mask=np.ones((3, 4), bool))])
     with pytest.raises(QueryError, match="realsense"):
         measure(frame, regions, sensor="crystal ball")
-
-
-@pytest.mark.parametrize(
-    ("region", "code"),
-    [
-        (Region("it", box=(900, 10, 950, 40)), Caution.OUTSIDE_IMAGE),
-        (Region("it", box=(-1e300, -1e300, 0.0, 1e300)), Caution.OUTSIDE_IMAGE),
-        (Region("it", point=(-20.0, 5.0)), Caution.OUTSIDE_IMAGE),
-        (Region("it", mask=np.zeros((240, 320), bool)), Caution.TOO_FEW_POINTS),
-    ],
-    ids=["right", "left and huge", "point", "empty mask"],
-)
-def test_a_region_without_a_pixel_has_no_values_and_the_others_are_measured(region, code):
-    frame, regions = table()
-    alone, _ = measure(frame, regions)
-    found, pairs = measure(frame, [regions[0], region, regions[1]])
-    assert found[1].warnings == (code,)
-    assert found[1].valid_fraction == 0
-    for key in ("length_m", "width_m", "height_m", "camera_distance_m"):
-        assert math.isnan(getattr(found[1], key))
-        assert [getattr(one, key) for one in found[::2]] == [getattr(one, key) for one in alone]
-    assert [math.isnan(pair.distance_m) for pair in pairs] == [True, False, True]
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_region_with_a_coordinate_that_is_not_finite_is_refused(bad):
-    with pytest.raises(QueryError, match="not finite"):
-        Region("it", box=(0.0, 0.0, bad, 5.0))
-    with pytest.raises(QueryError, match="not finite"):
-        Region("it", point=(bad, 5.0))
 
 
 @real
