@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from sdvlm_core import tabletop
 from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.camera.settings import CameraSettings
-from sdvlm_core.cautions import Caution
 from sdvlm_core.cli.app import app
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError
 from tests import lenses
@@ -80,7 +79,6 @@ def test_without_a_stated_unit_the_settings_apply(tmp_path: Path) -> None:
     assert np.nanmedian(near.depth) < 4
     far = read_frame(*paths)  # as millimetres
     np.testing.assert_allclose(far.depth, 10 * near.depth, rtol=1e-5)
-    assert Caution.IMPLAUSIBLE_DEPTH in far.cautions
 
 
 def test_a_distortion_that_is_not_supported_is_refused_by_name(tmp_path: Path) -> None:

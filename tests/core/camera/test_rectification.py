@@ -148,6 +148,20 @@ def test_what_the_raw_image_does_not_show_is_black_without_depth_and_known() -> 
     assert hidden_border(RgbdFrame(rgb, depth, camera.k)) is None
 
 
+def test_an_object_that_the_raw_image_cuts_off_is_truncated() -> None:
+    # The can's upper half is above the raw image; the rectified image continues above it.
+    camera = replace(WIDE, k=replace(WIDE.k, cy=100.0))
+    rgb, depth, boxes = lenses.table(camera)
+    assert boxes["green can"][1] == 0
+    found = rectify(rgb, depth.astype(np.float32), calibration(camera), DEFAULT_SETTINGS)
+    assert np.isnan(found.depth[:8, 300:360]).all()
+    frame = RgbdFrame(found.rgb, found.depth, found.intrinsics, up=tabletop.UP, lens=found.lens)
+    (can,) = measured(frame, {"green can": boxes["green can"]})
+    assert Caution.TRUNCATED in can.warnings
+    (box,) = measured(frame, {"blue box": boxes["blue box"]})
+    assert Caution.TRUNCATED not in box.warnings
+
+
 def test_beyond_a_polynomials_fold_nothing_is_shown() -> None:
     # It folds at a slope of 1.6, outside of the raw image, but not of the wider rectified one.
     camera = Camera(
