@@ -106,6 +106,47 @@ def test_a_region_outside_the_image_is_null_and_the_others_are_measured(files, t
     assert near["height_m"] == pytest.approx(0.10, abs=0.006)
 
 
+def turned_files(files, folder) -> tuple[list[str], list[str]]:
+    """The same options for a camera that is mounted upside-down."""
+    picture, regions = files
+    for option, name in (("--rgb", "rgb.png"), ("--depth", "depth.png")):
+        image = cv2.imread(picture[picture.index(option) + 1], cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(folder / name), np.rot90(image, 2))
+    k = picture[picture.index("--intrinsics") + 1]  # its principal point is the image's middle
+    names = ["--rgb", str(folder / "rgb.png"), "--depth", str(folder / "depth.png")]
+    boxes = []
+    for word in regions[1::2]:
+        label, _, box = word.partition("=")
+        x1, y1, x2, y2 = map(float, box.split(","))
+        boxes += ["--region", f"{label}={640 - x2},{480 - y2},{640 - x1},{480 - y1}"]
+    return [*names, "--intrinsics", k], boxes
+
+
+def test_with_up_an_upside_down_camera_measures_the_same(files, tmp_path):
+    upright = runner.invoke(app, ["measure", *files[0], *files[1], "--json"])
+    picture, boxes = turned_files(files, tmp_path)
+    # Not normalized; the camera looks down at 45 degrees.
+    result = runner.invoke(app, ["measure", *picture, *boxes, "--up", "0,2,-2", "--json"])
+    assert result.exit_code == 0, result.output
+    expected, document = json.loads(upright.stdout), json.loads(result.stdout)
+    assert document["cautions"] == []
+    for one, same in zip(document["regions"], expected["regions"], strict=True):
+        for key in ("height_m", "length_m", "width_m", "camera_distance_m"):
+            assert one[key] == pytest.approx(same[key], abs=1e-6)
+        x, y, z = same["position_m"]
+        assert one["position_m"] == pytest.approx([-x, -y, z], abs=1e-6)
+
+
+def test_an_up_vector_that_the_table_contradicts_is_printed_with_the_reason(files):
+    arguments = ["measure", *files[0], *files[1], "--up", "0,-1,0"]
+    document = json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)
+    assert document["cautions"] == ["up_uncertain"]
+    assert all(one["warnings"][0] == "up_uncertain" for one in document["regions"])
+    text = " ".join(runner.invoke(app, arguments).stdout.split())
+    assert "doubtful: up_uncertain" in text
+    assert "neither level nor upright with up = (0.00, -1.00, 0.00)" in text
+
+
 @pytest.mark.parametrize(
     ("extra", "kind", "reason"),
     [

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from sdvlm_core.cautions import Caution
+from sdvlm_core.frame import Region
 from sdvlm_core.geometry.drawing import AXES, PAIR, SUPPORT, draw_measurements, length_text
 from sdvlm_core.geometry.measure import measure
 from sdvlm_core.geometry.scene import open_scene
@@ -42,3 +46,29 @@ def test_lengths_are_written_in_the_most_readable_unit():
     assert length_text(0.0973, 0.0051) == "97 +-5 mm"
     assert length_text(1.4249, 0.031) == "1.42 +-0.03 m"
     assert length_text(float("nan"), float("nan")) == "?"
+
+
+def test_the_frames_cautions_are_written_once_at_the_lower_border():
+    frame, regions = table(width=640)
+    doubtful = replace(frame, cautions=(Caution.IMPLAUSIBLE_DEPTH,))
+    found, pairs = measure(doubtful, regions)
+    plain, _ = measure(frame, regions)
+    drawn = draw_measurements(open_scene(doubtful), found, pairs)
+    without = draw_measurements(open_scene(frame), plain, pairs)
+    changed = np.nonzero((drawn != without).any(axis=2))
+    assert changed[0].min() > 450
+    assert changed[1].max() < 320
+
+
+def test_a_region_outside_the_image_is_named_and_nothing_else_of_it_is_drawn():
+    frame, regions = table(width=640)
+    away = [
+        Region("far", box=(-1e300, -50.0, -1.0, 1e300)),
+        Region("gone", point=(1e300, 5.0)),
+    ]
+    plain, _ = measure(frame, regions)
+    found, pairs = measure(frame, [*regions, *away])
+    drawn = draw_measurements(open_scene(frame), found, pairs)
+    changed = np.nonzero((drawn != draw_measurements(open_scene(frame), plain)).any(axis=2))
+    assert len(changed[0])
+    assert changed[0].min() > 450
