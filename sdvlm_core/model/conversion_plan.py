@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sdvlm_core import __version__
-from sdvlm_core.errors import CheckpointError
+from sdvlm_core.errors import CheckpointError, library_guard
 from sdvlm_core.files import read_json
 from sdvlm_core.model import release_layout, weight_files
 from sdvlm_core.model.depth_encoding import PARITY, EncodingSettings, Orientation
@@ -86,10 +86,21 @@ def plan(
         CheckpointError: another layout, an unsupported setting, or missing or unknown tensors;
             lists them all.
     """
+    with library_guard(CheckpointError, f"{directory} cannot be converted"):
+        return _plan(directory, vision_tower, orientation, parity)
+
+
+def _plan(
+    directory: Path, vision_tower: Path | None, orientation: Orientation | None, parity: bool
+) -> Plan:
+    """As `plan`; a damaged file can raise any exception."""
+    from sdvlm_core.model.model_config import check_architecture  # imports transformers
+
     released = read_json(directory / "config.json", CheckpointError)
     sources = _sources(directory, vision_tower)
     shapes = {name: source.shapes[key] for source in sources for key, name in source.names.items()}
     llava = release_layout.llava_config(released, _tower(shapes, vision_tower))
+    check_architecture(llava, len(shapes))
     settings = _settings(released, orientation, parity)
     llava.depth_encoding = settings.to_mapping()
     llava.prompt_template = "raw" if parity else "vicuna_v1"

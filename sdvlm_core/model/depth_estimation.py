@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from transformers import DepthAnythingForDepthEstimation, DepthProForDepthEstimation
 
-from sdvlm_core.errors import CheckpointError, IntrinsicsError, shown
+from sdvlm_core.errors import CheckpointError, FrameError, IntrinsicsError, shown
 from sdvlm_core.files import read_json
 from sdvlm_core.frame import CameraIntrinsics, DepthSource, RgbdFrame
 from sdvlm_core.model import hub
@@ -32,6 +32,8 @@ from sdvlm_core.model.checkpoint import load_strictly, require_files
 
 #: Shorter side of the network's input, and the patch size that divides both sides.
 SHORT_SIDE_PX, PATCH_PX = 518, 14
+#: Largest ratio of an image's sides; the network's input is then 4.3 megapixels.
+MAX_ASPECT = 16
 _MEAN = np.array([0.485, 0.456, 0.406])
 _STD = np.array([0.229, 0.224, 0.225])
 _MIN_INVERSE_DEPTH_PER_M = 1e-4  # Depth Pro's lower limit
@@ -53,7 +55,15 @@ def network_size(width: int, height: int) -> tuple[int, int]:
 
     Small images are scaled up. transformers instead scales as little as possible, which differs
     where both sides are below 518.
+
+    Raises:
+        FrameError: the image is so long that its input would be too large.
     """
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise FrameError(
+            f"the image is {width}x{height}; depth is estimated only of images whose longer side "
+            f"is at most {MAX_ASPECT} times the shorter one"
+        )
     scale = max(SHORT_SIDE_PX / width, SHORT_SIDE_PX / height)
 
     def fitted(side: int) -> int:
@@ -136,6 +146,7 @@ def estimate(
     `estimator.source`. Unknown intrinsics are estimated if the network can, else None.
 
     Raises:
+        FrameError: the image is too long (`network_size`).
         IntrinsicsError: the network needs intrinsics and they are unknown.
     """
     if isinstance(estimator.model, DepthProForDepthEstimation):

@@ -76,6 +76,27 @@ def read_config(directory: Path) -> LlavaConfig:
     config = LlavaConfig.from_pretrained(directory, local_files_only=True)
     # Reads both now, so that a bad value fails here and not at the first frame.
     encoding_settings(config), calibration(config)
+    try:
+        files = weight_files.list_files(directory)
+        shapes = [shape for path in files for shape in weight_files.shapes(path).values()]
+    except CheckpointError as error:
+        raise CheckpointError(f"{directory} does not load: {error}") from error
+    check_architecture(config, len(shapes))
+    held = sum(math.prod(shape) for shape in shapes)
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in DepthEncodedLlava(config).parameters())
+    if wanted > _MAX_PARAMETER_RATIO * held + _FREE_PARAMETERS:
+        raise CheckpointError(
+            f"config.json describes {wanted} parameters; the weight files hold {held}"
+        )
+    return config
+
+
+def check_architecture(config: LlavaConfig, tensors: int) -> None:
+    """Raise CheckpointError if a size or a count is impossible, before a module is made.
+
+    tensors: number of tensors in the weight files; every layer has at least one.
+    """
     for part, bounds in _BOUNDS.items():
         for name, (low, high) in bounds.items():
             value = getattr(getattr(config, part), name, None)
@@ -83,12 +104,14 @@ def read_config(directory: Path) -> LlavaConfig:
     vision, text = config.vision_config, config.text_config
     _check_integer("vision_config.patch_size", vision.patch_size, 1, vision.image_size)
     _check_integer("image_token_index", config.image_token_id, 0, text.vocab_size - 1)
-    layers = config.vision_feature_layer
-    for layer in layers if isinstance(layers, (list, tuple)) else (layers,):
-        depth = vision.num_hidden_layers
+    chosen, depth = config.vision_feature_layer, vision.num_hidden_layers
+    for layer in chosen if isinstance(chosen, (list, tuple)) else (chosen,):
         _check_integer("vision_feature_layer", layer, -depth - 1, depth)
-    _check_parameters(directory, config)
-    return config
+    layers = depth + text.num_hidden_layers
+    if layers > tensors:
+        raise CheckpointError(
+            f"config.json states {layers} layers; the weight files hold {tensors} tensors"
+        )
 
 
 def _check_integer(name: str, value: Any, low: int, high: int) -> None:
@@ -96,25 +119,4 @@ def _check_integer(name: str, value: Any, low: int, high: int) -> None:
         raise CheckpointError(
             f"config.json: {name} is {shown(repr(value), 60)}; it must be an integer from {low} to "
             f"{high}"
-        )
-
-
-def _check_parameters(directory: Path, config: LlavaConfig) -> None:
-    """Raise CheckpointError if the architecture is much larger than the weight files."""
-    try:
-        files = weight_files.list_files(directory)
-        shapes = [shape for path in files for shape in weight_files.shapes(path).values()]
-    except CheckpointError as error:
-        raise CheckpointError(f"{directory} does not load: {error}") from error
-    layers = config.vision_config.num_hidden_layers + config.text_config.num_hidden_layers
-    if layers > len(shapes):  # checked before a module of every layer is made
-        raise CheckpointError(
-            f"config.json states {layers} layers; the weight files hold {len(shapes)} tensors"
-        )
-    held = sum(math.prod(shape) for shape in shapes)
-    with torch.device("meta"):
-        wanted = sum(parameter.numel() for parameter in DepthEncodedLlava(config).parameters())
-    if wanted > _MAX_PARAMETER_RATIO * held + _FREE_PARAMETERS:
-        raise CheckpointError(
-            f"config.json describes {wanted} parameters; the weight files hold {held}"
         )

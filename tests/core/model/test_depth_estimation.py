@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers import DepthProConfig, DepthProForDepthEstimation
 
 from sdvlm_core.engine import SpatialEngine
-from sdvlm_core.errors import CheckpointError, DepthError
+from sdvlm_core.errors import CheckpointError, DepthError, FrameError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model import convert
 from sdvlm_core.model.checkpoint import load
@@ -153,6 +153,12 @@ def test_network_and_head_agree_with_the_published_architecture(estimator, weigh
 )
 def test_the_size_rule_equals_the_released_rule(frame, network):
     assert network_size(*frame) == network
+
+
+@pytest.mark.parametrize("size", [(30_000, 1), (1, 30_000), (170, 10)])
+def test_an_image_that_would_make_a_huge_input_is_refused(size):
+    with pytest.raises(FrameError, match="at most 16 times"):
+        network_size(*size)
 
 
 def test_an_estimate_has_the_size_of_the_image_and_depends_on_the_image_alone(estimator):

@@ -12,6 +12,8 @@ import pytest
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.checkpoint import load
+from sdvlm_core.model.conversion_plan import plan
+from tests.released_checkpoint import write_released_checkpoint
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
@@ -126,3 +128,22 @@ def test_a_damaged_weight_file_is_refused(model, content):
 def test_a_damaged_index_is_refused(model, weight_map):
     (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     _refusal(model)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("num_hidden_layers", value) for value in (10**9, -1, "x", None)),
+        *(("num_attention_heads", value) for value in (0, "x")),
+        *(("vocab_size", value) for value in (10**12, "x", None, -5)),
+        *(("hidden_size", value) for value in (10**9, 0, [])),
+        ("rope_theta", "x"),
+        ("mm_vision_select_layer", 99),
+    ],
+)
+def test_a_release_with_an_impossible_value_is_not_converted(tmp_path, key, value):
+    write_released_checkpoint(tmp_path)
+    _edit(tmp_path, key, value)
+    with pytest.raises(CheckpointError) as refused:
+        plan(tmp_path)
+    assert "\n" not in str(refused.value)
