@@ -93,11 +93,15 @@ def frame_from_messages(
 
 
 def _if_calibrated(info: CameraInfoLike | None) -> Calibration | None:
-    """What a camera_info states; None = nothing, which for the depth camera is no error."""
+    """What a depth camera's info states; None = nothing, which is no error: depth needs none."""
+    if info is None:
+        return None
     try:
-        return None if info is None else calibration_from_message(info)
+        calibration = calibration_from_message(info)
+        _image_size(calibration)
     except IntrinsicsError:
         return None
+    return calibration
 
 
 def assemble(
