@@ -109,6 +109,7 @@ bench: setup
 	$(VENV)/bin/python benchmarks/node_latency.py
 	$(VENV)/bin/python benchmarks/executor_timer.py
 	$(VENV)/bin/python benchmarks/reading.py
+	$(VENV)/bin/python benchmarks/rectification.py
 
 # Writes requirements/lock.txt. torch is excluded, but not what every build of it needs (stdin).
 lock: $(STAMPS)/venv

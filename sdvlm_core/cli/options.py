@@ -66,7 +66,7 @@ Rectify = Annotated[
 ]
 
 DEPTH_HELP = "Depth of the same pixels: uint16 PNG, 0 = no reading."
-INTRINSICS_HELP = 'JSON with "fx", "fy", "cx", "cy", "width", "height".'
+INTRINSICS_HELP = 'JSON with "fx", "fy", "cx", "cy", "width", "height", and "distortion_model", "d" of raw images.'
 
 
 def check_sensor(name: str) -> None:
