@@ -139,7 +139,7 @@ def wait_for_node(client: SpatialClient, node: Child) -> None:
         try:
             return client.wait_for_node(timeout=1.0)
         except SpatialQueryFailed as error:
-            # The node replies only after it has tried to load its model.
+            # It is configuring while its model loads, and unconfigured again if that has failed.
             failed = f"the node is {_UNCONFIGURED}" in str(error)
             if failed or time.monotonic() > deadline:
                 raise DemoFailed(str(error)) from error

@@ -89,7 +89,7 @@ class SpatialQueryNode(process.ServedNode):
         self._query_services = Services(self, backend)
         self._reasoning_action = ReasoningAction(self, backend)
         self._ended = self.create_guard_condition(self._leave_active)
-        self._load_before_configuring()
+        self._configure_without_blocking()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Not the node's clock: a paused bag must not stop the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -154,34 +154,40 @@ class SpatialQueryNode(process.ServedNode):
             self.executor.create_task(self._start)
 
     async def _start(self) -> None:
-        await self._loader.load(parameters.read(self))
-        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+        if await self._configure():
             self.trigger_activate()
 
-    def _load_before_configuring(self) -> None:
-        """Let the service ~/change_state load the model before it configures.
+    async def _configure(self) -> bool:
+        """The transition configure from unconfigured, with the load on a thread; whether it worked.
 
-        rclpy's transitions block the executor, which would answer nothing for minutes.
+        rclpy's own transition blocks the executor, which would answer nothing for minutes.
         """
+        before, machine = LifecycleState(0, self._state_label()), self._state_machine
+        machine.trigger_transition_by_id(Transition.TRANSITION_CONFIGURE, True)
+        await self._loader.load(parameters.read(self))
+        result = self.on_configure(before)
+        machine.trigger_transition_by_label(result.to_label(), True)
+        return bool(result == TransitionCallbackReturn.SUCCESS)
+
+    def _configure_without_blocking(self) -> None:
+        """Let the service ~/change_state configure as `_configure` does."""
         service, configure = self._service_change_state, Transition.TRANSITION_CONFIGURE
         # Not the default group: the node's other callbacks go on while a load is awaited.
         service.callback_group = ReentrantCallbackGroup()
         service.callback_group.add_entity(service)
         change_state = service.callback
 
-        async def load_and_change_state(
+        async def change_or_configure(
             request: ChangeState.Request, response: ChangeState.Response
         ) -> ChangeState.Response:
             wanted = request.transition
-            if wanted.label == "configure" or (not wanted.label and wanted.id == configure):
-                if self._loader.loading:
-                    response.success = False
-                    return response
-                if self._state_label() == "unconfigured":
-                    await self._loader.load(parameters.read(self))
-            return change_state(request, response)
+            named = wanted.label == "configure" or (not wanted.label and wanted.id == configure)
+            if not named or self._state_label() != "unconfigured":
+                return change_state(request, response)
+            response.success = await self._configure()
+            return response
 
-        service.callback = load_and_change_state
+        service.callback = change_or_configure
 
     # The end of a worker's thread.
 

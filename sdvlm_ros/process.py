@@ -22,7 +22,11 @@ from types import FrameType
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
-from rclpy.signals import SignalHandlerOptions
+from rclpy.signals import (
+    SignalHandlerOptions,
+    install_signal_handlers,
+    uninstall_signal_handlers,
+)
 
 # How long a thread that runs Python code keeps the interpreter while another thread waits. The
 # executor waits for the interpreter several times in every cycle; the model's thread is only
@@ -119,7 +123,24 @@ def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> i
 
 @contextmanager
 def until_signal() -> Iterator[None]:
-    """For simple programs: SIGINT and SIGTERM end the block normally, then rclpy is shut down."""
+    """For simple programs: SIGINT and SIGTERM end the block normally, then rclpy is shut down.
+
+    Later signals are ignored: `ros2 launch` and the terminal both send SIGINT, and the second one
+    would end the process with status -2 while it shuts down. Call after rclpy.init.
+    """
+    ended = False
+
+    def end(number: int, _: FrameType | None) -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            raise KeyboardInterrupt
+
+    # rclpy's handlers wake a blocked executor, then call the handlers that they have replaced.
+    uninstall_signal_handlers()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    install_signal_handlers()
     try:
         yield
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -129,7 +150,10 @@ def until_signal() -> Iterator[None]:
         if rclpy.ok():
             raise
     finally:
+        ended = True
         rclpy.try_shutdown()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the process is ending
 
 
 def _spin_while(

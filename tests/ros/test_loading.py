@@ -57,7 +57,7 @@ def test_a_life_cycle_manager_gets_its_reply_after_the_load_and_others_are_answe
         second = change.call_async(configure)
         peer.spin_until(lambda: label.done() and value.done() and second.done(), "the replies")
         assert not configured.done()
-        assert label.result().current_state.label == "unconfigured"
+        assert label.result().current_state.label == "configuring"
         assert value.result().values[0].double_value == 1.0
         assert not second.result().success
         peer.spin_until(configured.done, "the end of the load")

@@ -94,6 +94,7 @@ def test_the_node_downloads_only_if_a_parameter_allows_it(
         with running("sdvlm_ros.node", "--ros-args", *forbidden, **hub_at):
             peer = Peer(context, "/offline")
             assert peer.query.wait_for_service(PATIENCE_S)
+            peer.spin_until(lambda: "did not load" in peer.ask().error_msg, "the end of the load")
             response = peer.ask()
         assert response.error_code == Response.MODEL_NOT_READY
         assert f"sdvlm download {NAME}" in response.error_msg

@@ -132,9 +132,10 @@ def answers_of_the_node(
                 answers[nanoseconds(answer.header.stamp), answer.question] = answer
                 answered += 1
             else:
-                # Messages of the first frame, or the first clock message, have not arrived yet.
+                # The model is loading; messages of the first frame, or the first clock message,
+                # have not arrived yet.
                 early = (Response.NO_IMAGE, Response.BAD_DEPTH, Response.BAD_CAMERA_INFO)
-                early += (Response.STALE_IMAGE,)
+                early += (Response.STALE_IMAGE, Response.MODEL_NOT_READY)
                 assert response.error_code in early, response.error_msg
     return answers
 
