@@ -162,7 +162,9 @@ class SpatialQueryNode(process.ServedNode):
 
         rclpy's own transition blocks the executor, which would answer nothing for minutes.
         """
-        before, machine = LifecycleState(0, self._state_label()), self._state_machine
+        machine = self._state_machine
+        number, label = machine.current_state
+        before = LifecycleState(label=label, state_id=number)
         machine.trigger_transition_by_id(Transition.TRANSITION_CONFIGURE, True)
         await self._loader.load(parameters.read(self))
         result = self.on_configure(before)

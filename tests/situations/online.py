@@ -116,7 +116,12 @@ class Robot:
         for client in (self._query, self._measure, self._change):
             assert client.wait_for_service(PATIENCE_S), client.srv_name
         self.spin_until(
-            lambda: any("inactive" not in s.message for s in self.diagnostics[-1:]), "activation"
+            lambda: any(
+                pair.key == "state" and pair.value == "active"
+                for status in self.diagnostics[-1:]
+                for pair in status.values
+            ),
+            "activation",
         )
 
     def spin_until(self, condition: Callable[[], Any], what: str) -> None:
