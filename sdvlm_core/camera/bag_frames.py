@@ -25,6 +25,7 @@ from sdvlm_core.camera.pairing import (
     partner,
 )
 from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
+from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import (
     DepthError,
     FrameError,
@@ -115,7 +116,7 @@ class BagCamera:
         """Unit vector against gravity in an optical frame at a stamp; None = unknown.
 
         Raises:
-            BagError, TransformError: as `BagTransforms.up`.
+            TransformError: as `BagTransforms.up`.
         """
         if self.transforms is None:
             return self.up
@@ -146,10 +147,9 @@ def open_camera(reader: Reader, options: CameraOptions) -> BagCamera:
         transforms = read_transforms(reader)
         first = _first(reader, topics.color)
         if first is not None:
-            # An image outside the recorded time is the error of its frame alone.
-            with suppress(FrameError, TransformError):
-                frame_id = serialized_frame_id(first.data)
-                transforms.up(frame_id, options.gravity_frame, first.stamp_ns)
+            # An image outside the recorded time is the caution of its frame alone.
+            with suppress(FrameError):
+                transforms.chains(serialized_frame_id(first.data), options.gravity_frame)
     return BagCamera(topics, options.settings, options.up, options.gravity_frame, transforms)
 
 
@@ -273,8 +273,6 @@ def decode(frame: BagFrame, camera: BagCamera) -> RgbdFrame:
 
     Raises:
         FrameError: the frame is incomplete, or one of its messages cannot be read or used.
-        TransformError: the direction of gravity is unknown at the image's stamp.
-        BagError: the bag's transforms do not have the image's frame_id.
         ModelMemoryError: out of memory.
     """
     if frame.refusal is not None:
@@ -282,22 +280,38 @@ def decode(frame: BagFrame, camera: BagCamera) -> RgbdFrame:
     assert frame.info is not None
     try:
         color = _deserialized(frame.color, FrameError)
-        return frame_from_messages(
+        up, unknown = None, ""
+        try:
+            up = camera.upward(color.header.frame_id, frame.color.stamp_ns)
+        except TransformError as error:
+            unknown = str(error)
+        decoded = frame_from_messages(
             color,
             None if frame.depth is None else _deserialized(frame.depth, DepthError),
             _deserialized(frame.info, IntrinsicsError),
             camera.settings,
             color_topic=camera.topics.color,
             depth_topic=camera.topics.depth or "",
-            depth_info=None
-            if frame.depth_info is None
-            else _deserialized(frame.depth_info, IntrinsicsError),
-            up=camera.upward(color.header.frame_id, frame.color.stamp_ns),
+            depth_info=_depth_info(frame),
+            up=up,
         )
     except MemoryError as error:
         raise ModelMemoryError(
             f"out of memory while decoding an image of {len(frame.color.data)} bytes"
         ) from error
+    if not unknown:
+        return decoded
+    # The user asked for up from the transforms: a guess instead of it must not pass for it.
+    cautions = tuple(dict.fromkeys((*decoded.cautions, Caution.UP_UNCERTAIN)))
+    return replace(decoded, cautions=cautions, reasons=(*decoded.reasons, unknown))
+
+
+def _depth_info(frame: BagFrame) -> Message | None:
+    """The info of the depth camera, which is optional; None also if it cannot be read."""
+    with suppress(FrameError):
+        if frame.depth_info is not None:
+            return _deserialized(frame.depth_info, IntrinsicsError)
+    return None
 
 
 def _deserialized(message: BagMessage, refusal: type[FrameError]) -> Message:

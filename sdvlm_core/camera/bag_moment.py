@@ -24,7 +24,7 @@ def read_bag_frame(
 
     Raises:
         BagError: the bag cannot be read, has no such topics, no image, or ends before the time.
-        FrameError, TransformError: the frame is incomplete or cannot be used.
+        FrameError: the frame is incomplete or cannot be used.
     """
     with open_bag(path) as reader:
         camera = open_camera(reader, options)

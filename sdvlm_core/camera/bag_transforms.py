@@ -68,8 +68,25 @@ class BagTransforms:
         """The z axis of `gravity_frame` in the frame `frame_id` at a stamp, a unit vector.
 
         Raises:
+            TransformError: the transforms do not connect the two frames, or do not cover the stamp.
+        """
+        try:
+            down, up = self.chains(frame_id, gravity_frame)
+        except BagError as error:
+            raise TransformError(str(error)) from error
+        vector = np.array([0.0, 0.0, 1.0])
+        for name in up:
+            vector = self._rotation(name, stamp_ns) @ vector
+        for name in reversed(down):
+            vector = self._rotation(name, stamp_ns).T @ vector
+        x, y, z = vector / np.linalg.norm(vector)
+        return float(x), float(y), float(z)
+
+    def chains(self, frame_id: str, gravity_frame: str) -> tuple[list[str], list[str]]:
+        """The frames from each of the two up to their common ancestor, without it.
+
+        Raises:
             BagError: the transforms do not connect the two frames.
-            TransformError: they do not cover the stamp.
         """
         source, target = frame_id.removeprefix("/"), gravity_frame.removeprefix("/")
         for name, what in ((target, "--gravity-frame"), (source, "the colour image's frame_id")):
@@ -86,13 +103,7 @@ class BagTransforms:
                 f"{shown(from_source[-1])!r}) with {shown(target)!r} (under "
                 f"{shown(from_target[-1])!r}); {self._listed()}"
             )
-        vector = np.array([0.0, 0.0, 1.0])
-        for name in from_target[: from_target.index(common)]:
-            vector = self._rotation(name, stamp_ns) @ vector
-        for name in reversed(from_source[: from_source.index(common)]):
-            vector = self._rotation(name, stamp_ns).T @ vector
-        x, y, z = vector / np.linalg.norm(vector)
-        return float(x), float(y), float(z)
+        return from_source[: from_source.index(common)], from_target[: from_target.index(common)]
 
     def _ancestors(self, name: str) -> list[str]:
         """The frame and its ancestors up to the root."""

@@ -236,7 +236,10 @@ def _number(values: Mapping[str, Any], *keys: str) -> float | None:
     """The value of the first key that is present; None without one."""
     for key in keys:
         if values.get(key) is not None:
-            return _numbers([values[key]], key)[0]
+            found = _numbers([values[key]], key)
+            if len(found) != 1:
+                raise IntrinsicsError(f"{shown(key)} must be one number, got {len(found)}")
+            return found[0]
     return None
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sdvlm_core.camera.bag_frames import CameraOptions, decode, frames, open_camera
 from sdvlm_core.camera.bag_transforms import BagTransforms, read_transforms
 from sdvlm_core.camera.bags import open_bag
+from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import BagError, TransformError
 from tests import bags
 from tests.bags import START_NS
@@ -153,6 +154,8 @@ def test_a_broken_chain_is_refused_with_the_frames(
 ) -> None:
     found = transforms(tmp_path / "bag", record(*edges))
     with pytest.raises(BagError, match=reason):
+        found.chains("optical", "map")
+    with pytest.raises(TransformError, match=reason):
         found.up("optical", "map", 0)
 
 
@@ -185,7 +188,7 @@ def test_names_of_frames_are_escaped_and_bounded(tmp_path: Path) -> None:
     edges = [edge("map", f"frame_{n}\n\x1b[31m" + "x" * 500) for n in range(100)]
     found = transforms(tmp_path / "bag", record(*edges))
     with pytest.raises(BagError, match="and 81 more") as refused:
-        found.up("optical", "map", 0)
+        found.chains("optical", "map")
     assert "\n" not in str(refused.value)
     assert "\x1b" not in str(refused.value)
     assert len(str(refused.value)) < 3000
@@ -201,3 +204,18 @@ def test_the_frames_of_a_bag_have_their_up(tmp_path: Path) -> None:
         assert camera.describe()["gravity_frame"] == "base_link"
         with pytest.raises(BagError, match="'map' is not a frame"):
             open_camera(reader, CameraOptions(gravity_frame="map"))
+
+
+def test_a_frame_whose_up_is_not_recorded_has_a_caution_with_the_reason(tmp_path: Path) -> None:
+    """As in the node: the answer is kept, and carries the doubt."""
+    static = record(edge("head", "optical", OPTICAL))
+    # The images are at 0.0 and 0.1 s; /tf begins at 0.05 s.
+    records = [*bags.frame(0), *bags.frame(1), static, *moving((0.05, 0.0), (1.0, 0.0))]
+    with open_bag(bags.write_bag(tmp_path / "bag", records)) as reader:
+        camera = open_camera(reader, CameraOptions(gravity_frame="base"))
+        first, second = (decode(one, camera) for one in frames(reader, camera.topics, SLOP_NS))
+    assert first.up is None
+    assert Caution.UP_UNCERTAIN in first.cautions
+    assert "is recorded from" in first.reasons[-1]
+    assert second.up is not None
+    assert Caution.UP_UNCERTAIN not in second.cautions
