@@ -56,21 +56,20 @@ def stamp(rng: random.Random, frame_ns: int) -> Time:
 
 
 def region(rng: random.Random) -> Region:
-    """A box, point or mask, of any size and place."""
-    one = Region(label=rng.choice(LABELS) if rng.random() < 0.25 else f"r{rng.randrange(1000)}")
-    roi, usual = one.roi, rng.random() < 0.5
-    sizes = (1, 5, 20, 40) if usual else LIMITS
+    """A box, point or mask; half of them of a size that the small images have."""
+    one = Region(label=rng.choice(LABELS) if rng.random() < 0.15 else f"r{rng.randrange(1000)}")
+    roi, sizes = one.roi, (1, 5, 20, 40) if rng.random() < 0.6 else LIMITS
     roi.x_offset, roi.y_offset = rng.choice(sizes), rng.choice(sizes)
     if rng.random() < 0.8:
         roi.width, roi.height = rng.choice(sizes), rng.choice(sizes)
-    if rng.random() < 0.2:
+    if rng.random() < 0.15:
         one.mask = mask(rng)
     return one
 
 
 def mask(rng: random.Random) -> Image:
     """A mask: valid, of another size, or with fields that contradict its data."""
-    width, height = rng.choice(((80, 60), (160, 120), (1, 1), (1, 48), (640, 480), (0, 5)))
+    width, height = rng.choice(((80, 60), (80, 60), (160, 120), (1, 8), (640, 480), (0, 5)))
     image = Image(width=width, height=height, step=width, encoding="mono8")
     fill = rng.choice((b"\x00", b"\xff", b"\x00\xff", b"\x01\x00\x00"))
     image.data = array.array("B", (fill * (width * height))[: width * height])
@@ -98,7 +97,7 @@ def query(rng: random.Random, frame_ns: int, timeout_s: float) -> SpatialQuery.R
     located = rng.random() < (0.7 if verify else 0.05)
     regions = [region(rng) for _ in range(rng.randrange(1, 4))] if located else []
     return SpatialQuery.Request(
-        question=rng.choice(QUESTIONS[:3] if rng.random() < 0.4 else QUESTIONS),
+        question=rng.choice(QUESTIONS[:3] if rng.random() < 0.5 else QUESTIONS),
         regions=regions,
         verify=verify,
         **common(rng, frame_ns, timeout_s),
