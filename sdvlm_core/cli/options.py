@@ -66,7 +66,10 @@ Rectify = Annotated[
 ]
 
 DEPTH_HELP = "Depth of the same pixels: uint16 PNG, 0 = no reading."
-INTRINSICS_HELP = 'JSON with "fx", "fy", "cx", "cy", "width", "height", and "distortion_model", "d" of raw images.'
+INTRINSICS_HELP = (
+    'JSON with "fx", "fy", "cx", "cy", "width", "height"; for raw images also '
+    '"distortion_model" and "d".'
+)
 
 
 def check_sensor(name: str) -> None:
