@@ -27,7 +27,7 @@ class CameraSettings:
     """
 
     depth_unit_m: float = 0.001
-    range_m: tuple[float, float] = (0.1, 10.0)
+    range_m: tuple[float, float] = (0.1, 6.0)  # of the default sensor, realsense
     rectify: Rectify = "auto"
     max_pixels: int = 40_000_000
     max_aspect: float = 8.0

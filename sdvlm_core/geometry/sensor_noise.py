@@ -45,11 +45,12 @@ class DepthNoise:
 #: Presets by sensor family. `edge_px` of the real ones was set so that the intervals cover the
 #: frames of benchmarks/real_frames.py; there was no frame of an azure_kinect, d405 or l515.
 #:
-#: Ranges: RealSense D400 product page (D435: 0.1 to 10 m) and its data sheet 337029 (D405: 7 to
-#: 50 cm); L515 data sheet (0.25 to 9 m); Azure Kinect DK hardware specification (widest of its
-#: modes, 0.25 to 5.46 m); Kinect for Windows SDK 1.8 (near mode from 0.4 m, extended depth to 8 m).
+#: Ranges: RealSense D400 data sheet 337029 (from the least depth of a D435 at low resolution,
+#: 0.1 m, to the end of a D455's ideal range, 6 m; D405: 7 to 50 cm); L515 data sheet (0.25 to 9 m);
+#: Azure Kinect DK hardware specification (all of its modes, 0.25 to 5.46 m); Kinect for Windows SDK
+#: 1.8 (near mode from 0.4 m, extended depth to 8 m).
 SENSORS: dict[str, DepthNoise] = {
-    "realsense": DepthNoise(0.0020, 0.0020, 0.001, 0.0005, 4.0, 0.010, (0.1, 10.0)),
+    "realsense": DepthNoise(0.0020, 0.0020, 0.001, 0.0005, 4.0, 0.010, (0.1, 6.0)),
     # z^2 times 0.08 px of disparity over (447 px x 18 mm), from the tuning guide of the D400 series
     # with the focal length of 848x480; steps of 1/32 px. 2 % of accuracy at 0.5 m (data sheet) is
     # taken as two standard deviations of the scale.

@@ -20,7 +20,7 @@ from sdvlm_core.camera.settings import DEFAULT_SETTINGS
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import DepthError, IntrinsicsError, SdvlmError
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.geometry.sensor_noise import SENSORS
+from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
 from tests import bags
 from tests.bags import HEIGHT, START_NS, WIDTH
 from tests.paths import SHARED
@@ -153,6 +153,10 @@ def test_any_intrinsics_give_a_frame_or_an_error_of_this_package(values: list[fl
         framed(**matrices(*values))
 
 
+def test_without_settings_the_range_is_that_of_the_default_sensor() -> None:
+    assert SENSORS[DEFAULT_SENSOR].range_m == DEFAULT_SETTINGS.range_m
+
+
 METRES = bags.millimetres(0).astype(np.float32) / 1000
 
 
@@ -162,7 +166,7 @@ METRES = bags.millimetres(0).astype(np.float32) / 1000
         (METRES * 1000, "realsense", "does the driver publish millimetres in 32FC1"),
         (bags.millimetres(0) * 30, "realsense", "set the unit of depth, now 0.001 m"),
         (METRES * 10, "d405", "the sensor's range is 0.07 to 0.5 m"),
-        (METRES / 1000, "realsense", "the sensor's range is 0.1 to 10 m"),
+        (METRES / 1000, "realsense", "the sensor's range is 0.1 to 6 m"),
     ],
 )
 def test_depth_far_beyond_the_range_is_refused_with_both_values(
