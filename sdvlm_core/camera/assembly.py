@@ -164,9 +164,8 @@ def _check_sizes(
     image = color if calibration is None else _image_size(calibration)
     found = f"camera_info is {_size(image)}{_window(calibration)}"
     if depth is not None and depth != color:
-        raise DepthError(
-            f"depth is {_size(depth)} but colour is {_size(color)} (and {found}); {REGISTER}"
-        )
+        also = "" if calibration is None else f" (and {found})"
+        raise DepthError(f"depth is {_size(depth)} but colour is {_size(color)}{also}; {REGISTER}")
     if image != color:
         also = "" if depth is None else f" (and depth is {_size(depth)})"
         raise IntrinsicsError(
