@@ -268,13 +268,14 @@ def huge_situations() -> tuple[Situation, ...]:
         shot.topics["depth"] += "/compressedDepth"
 
     limit = "max_pixels|--max-pixels|limit|at most|larger than"
-    return (
-        Situation("an image of 30000 x 1", (Refused("", ("30000", "aspect|ratio|sides")),), line),
-        Situation("a PNG of 14000 x 14000", (Refused("NO_IMAGE", ("14000", limit)),), png),
-        Situation("a JPEG of 60000 x 60000", (Refused("NO_IMAGE", ("60000", limit)),), jpeg),
-        Situation(
-            "a depth PNG of 14000 x 14000", (Refused("BAD_DEPTH", ("14000", limit)),), depth_png
-        ),
+    return tuple(
+        Situation(name, (must,), change, bounded=True)
+        for name, must, change in (
+            ("an image of 30000 x 1", Refused("", ("30000", "aspect|ratio|sides")), line),
+            ("a PNG of 14000 x 14000", Refused("NO_IMAGE", ("14000", limit)), png),
+            ("a JPEG of 60000 x 60000", Refused("NO_IMAGE", ("60000", limit)), jpeg),
+            ("a depth PNG of 14000 x 14000", Refused("BAD_DEPTH", ("14000", limit)), depth_png),
+        )
     )
 
 

@@ -40,12 +40,14 @@ class FileSituation:
     Attributes:
         write: writes files into a folder; returns the options of `sdvlm measure`.
         truth: label -> (length, width, height), metres.
+        bounded: whether the command's memory and temporary files are measured.
     """
 
     name: str
     must: tuple[Must, ...]
     write: Callable[[Path], list[str]]
     truth: Lengths
+    bounded: bool = False
 
 
 def intrinsics_situations() -> tuple[FileSituation, ...]:
@@ -188,16 +190,20 @@ def huge_file_situations() -> tuple[FileSituation, ...]:
         return options
 
     return (
-        FileSituation("a colour PNG of 14000 x 14000", (Refused("", ("14000",)),), huge_rgb, {}),
-        FileSituation("a depth PNG of 14000 x 14000", (Refused("", ("14000",)),), huge_depth, {}),
-        FileSituation("image files of 30000 x 1", (Refused("", ("30000",)),), line, {}),
+        FileSituation(
+            "a colour PNG of 14000 x 14000", (Refused("", ("14000",)),), huge_rgb, {}, True
+        ),
+        FileSituation(
+            "a depth PNG of 14000 x 14000", (Refused("", ("14000",)),), huge_depth, {}, True
+        ),
+        FileSituation("image files of 30000 x 1", (Refused("", ("30000",)),), line, {}, True),
     )
 
 
 def bag_situations() -> tuple[FileSituation, ...]:
     """Bags as they lie on robots' disks: torn, packed, of another version."""
     return tuple(
-        FileSituation(f"bag: {name}", must, write, good_shot(START_NS).truth)
+        FileSituation(f"bag: {name}", must, write, good_shot(START_NS).truth, write is bomb)
         for name, must, write in _BAGS
     )
 

@@ -1,6 +1,7 @@
-"""Runs `sdvlm measure` and `sdvlm replay` as a shell does, and reads what they print.
+"""Runs `sdvlm measure` and `sdvlm replay`, and reads what they print.
 
-Uses the documented command line only. Does not know what must come.
+Uses the documented command line only: in a process of its own where memory is bounded, else in this
+one, which saves the seconds of a start. Does not know what must come.
 """
 
 from __future__ import annotations
@@ -34,17 +35,28 @@ QUESTION = "How tall is the red box?"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished command; `peak_bytes` is its largest resident memory."""
+    """A finished command; `peak_bytes` is its largest resident memory, 0 = not measured."""
 
     status: int
     out: str
     err: str
-    peak_bytes: int
-    seconds: float
+    peak_bytes: int = 0
+
+
+def run_here(*arguments: str) -> Run:
+    """Run the command in this process."""
+    from typer.testing import CliRunner
+
+    from sdvlm_core.cli.app import app
+
+    result = CliRunner().invoke(app, arguments)
+    unforeseen = None if isinstance(result.exception, SystemExit) else result.exception
+    assert unforeseen is None, f"{unforeseen!r}: {result.stderr[-2000:]}"
+    return Run(result.exit_code, result.stdout, result.stderr)
 
 
 def sdvlm(*arguments: str, temporary: Path | None = None) -> Run:
-    """Run the command in a process of its own; `temporary` becomes its folder for temporary files."""
+    """Run the command in a process; `temporary` becomes its folder for temporary files."""
     environment = dict(os.environ)
     if temporary is not None:
         environment["TMPDIR"] = str(temporary)
@@ -66,9 +78,7 @@ def sdvlm(*arguments: str, temporary: Path | None = None) -> Run:
             time.sleep(0.01)
         out.seek(0)
         err.seek(0)
-        return Run(
-            process.returncode, out.read(), err.read(), peak_bytes, time.monotonic() - started
-        )
+        return Run(process.returncode, out.read(), err.read(), peak_bytes)
 
 
 def _peak_bytes(pid: int) -> int:
@@ -131,7 +141,7 @@ def measure_situation(situation: Situation, folder: Path, usual_bytes: int) -> O
     shot = situation.shot(bags.START_NS)
     bag = bags.write_bag(folder / "bag", shot.records())
     drawn = folder / "drawn.png"
-    run = sdvlm(
+    run = (sdvlm if situation.bounded else run_here)(
         "measure",
         "--bag",
         str(bag),
@@ -146,7 +156,8 @@ def measure_situation(situation: Situation, folder: Path, usual_bytes: int) -> O
     if drawn.exists():
         box = next(iter(shot.regions.values()))
         colour = median_colour(cv2.imread(str(drawn))[..., ::-1], box)
-    return replace(measured(run), colour=colour, grown_bytes=run.peak_bytes - usual_bytes)
+    grown_bytes = run.peak_bytes - usual_bytes if situation.bounded else None
+    return replace(measured(run), colour=colour, grown_bytes=grown_bytes)
 
 
 def median_colour(rgb: np.ndarray, box: tuple[int, ...]) -> tuple[float, float, float]:
@@ -161,6 +172,8 @@ def median_colour(rgb: np.ndarray, box: tuple[int, ...]) -> tuple[float, float, 
 def measure_files(situation: FileSituation, folder: Path, usual_bytes: int) -> Outcome:
     """`sdvlm measure` of files; the temporary folder must stay small and be left empty."""
     options = situation.write(folder)
+    if not situation.bounded:
+        return measured(run_here("measure", *options, "--json"))
     temporary = folder / "temporary"
     temporary.mkdir()
     with _Watched(temporary) as watched:
@@ -208,23 +221,14 @@ def replay_situation(situation: Situation, folder: Path) -> Outcome:
 
 
 def replayed(bag: Path, folder: Path, options: Sequence[str] = ()) -> Outcome:
-    """`sdvlm replay` with one question about each frame; the outcome of the last frame.
-
-    Runs in this process, because loading torch takes seconds.
-    """
-    from typer.testing import CliRunner
-
-    from sdvlm_core.cli.app import app
-
+    """`sdvlm replay` with one question about each frame; the outcome of the last frame."""
     questions = folder / "questions.yaml"
     questions.write_text(f"questions:\n- question: {QUESTION}\n  every: frame\n")
     out = folder / "replayed"
     arguments = ["replay", str(bag), "--questions", str(questions), "--out", str(out)]
-    result = CliRunner().invoke(app, [*arguments, *options, "--json"])
-    unforeseen = result.exception if not isinstance(result.exception, SystemExit) else None
-    assert unforeseen is None, (unforeseen, result.stderr[-2000:])
-    assert result.exit_code in (0, 1), result.stderr[-2000:]
-    document = json.loads(result.stdout)
+    run = run_here(*arguments, *options, "--json")
+    assert run.status in (0, 1), run.err[-2000:]
+    document = json.loads(run.out)
     if "error" in document:
         return Outcome(code=code_of(document["error"]["type"]), text=document["error"]["message"])
     entry = json.loads((out / "answers.jsonl").read_text().splitlines()[-1])
@@ -232,7 +236,7 @@ def replayed(bag: Path, folder: Path, options: Sequence[str] = ()) -> Outcome:
         error = entry["error"]
         # Reasons, not only counts, are printed for whoever waits at the terminal.
         words = " ".join(error["message"].split())[:60]
-        printed = " ".join(result.stderr.split())
+        printed = " ".join(run.err.split())
         assert words in printed, f"{words!r} is not in what replay printed: {printed}"
         return Outcome(code=error["name"], text=error["message"])
     return Outcome(cautions=frozenset(entry["answer"]["cautions"]))

@@ -33,7 +33,8 @@ class Situation:
         options: of `sdvlm measure` and `sdvlm replay`.
         measure_options: of `sdvlm measure` only.
         parameters: of the node.
-        node: whether it can happen to the node; else `why_no_node`.
+        why_no_node: why it cannot be tried with the node; "" = it can.
+        bounded: whether the command's memory is measured.
         same: whether the node and the command line must agree in codes.
     """
 
@@ -48,6 +49,7 @@ class Situation:
     parameters: Mapping[str, str] = field(default_factory=dict)
     why_no_node: str = ""
     same: bool = True
+    bounded: bool = False
 
     def shot(self, stamp_ns: int) -> Shot:
         """The messages at a stamp; the truth of a distorted image is the undistorted one's."""
