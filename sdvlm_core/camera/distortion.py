@@ -39,6 +39,7 @@ _NEGLIGIBLE = 1e-9  # a smaller coefficient moves no pixel
 # more.
 _MAX_ANGLE_RAD = math.radians(87)
 _ANGLES = 2048
+_MAX_SLOPE = 100.0  # of a raw pixel: a fisheye that sees 180 degrees has 1.6
 _NEWTON_STEPS = 20
 _DIFFERENCE = 1e-6  # of slopes, for derivatives
 _TOLERANCE = 1e-5  # of slopes: a hundredth of a pixel at a focal length of 1000
@@ -50,6 +51,7 @@ def is_distortion(coefficients: Sequence[float]) -> bool:
 
 
 @lru_cache(maxsize=32)
+@np.errstate(all="ignore")  # hostile values overflow; what is not finite is refused
 def checked_lens(intrinsics: CameraIntrinsics, model: str, coefficients: tuple[float, ...]) -> Lens:
     """A lens whose distortion can be removed; its model has a name of sensor_msgs/CameraInfo.
 
@@ -167,7 +169,9 @@ def _check_invertible(lens: Lens) -> None:
     fold = _monotone_radius(lens.model, lens.coefficients)
     at_fold = shown_at[max(0, int(np.searchsorted(radii, fold)) - 1)]
     reason = ""
-    if fold < radii[-1] and at_fold < farthest:
+    if not farthest < _MAX_SLOPE:
+        reason = f"its corner is {farthest:g} focal lengths from the principal point"
+    elif fold < radii[-1] and at_fold < farthest:
         reason = (
             f"its function folds {at_fold * k.fx:.0f} pixels from the principal point, and the "
             f"corner of the image is {farthest * k.fx:.0f} pixels away"

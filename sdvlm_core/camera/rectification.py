@@ -65,6 +65,7 @@ class Rectified:
     cautions: tuple[Caution, ...]
 
 
+@np.errstate(all="ignore")  # rays that no image shows are NaN
 def rectify(
     rgb: Color,
     depth: Depth | None,
@@ -137,6 +138,7 @@ def rectified_intrinsics(lens: Lens) -> CameraIntrinsics:
     return replace(k, fx=k.fx * factor, fy=k.fy * factor)
 
 
+@np.errstate(all="ignore")  # rays that no image shows are NaN
 def rectified_regions(frame: RgbdFrame, regions: Iterable[Region]) -> tuple[Region, ...]:
     """Regions in pixels of the camera's image -> regions in pixels of the frame.
 
@@ -148,6 +150,7 @@ def rectified_regions(frame: RgbdFrame, regions: Iterable[Region]) -> tuple[Regi
     return tuple(_rectified_region(region, frame.lens, frame.intrinsics) for region in regions)
 
 
+@np.errstate(all="ignore")
 def hidden_border(frame: RgbdFrame) -> Mask | None:
     """(H, W) pixels that the raw image does not show; None = it shows every pixel of the frame.
 
@@ -184,9 +187,11 @@ def _rectified_region(region: Region, lens: Lens, target: CameraIntrinsics) -> R
     sides += [(u, v) for u in (x1 - 0.5, x2 - 0.5) for v in down]
     outline = _frame_pixels(lens, target, np.array(sides))
     outline = outline[np.isfinite(outline[:, 0])] + 0.5
-    if len(outline) < 3:
+    if not len(outline):
         return replace(region, box=_NOWHERE)
     (left, top), (right, bottom) = outline.min(axis=0), outline.max(axis=0)
+    if not (left < right and top < bottom):
+        return replace(region, box=_NOWHERE)
     return replace(region, box=(float(left), float(top), float(right), float(bottom)))
 
 
