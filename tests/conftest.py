@@ -30,7 +30,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 #: Files and folders of tests -> markers.
 MARKERS = {
+    "core/camera/test_bag_bounds.py": ("slow",),
     "core/camera/test_rectification.py": ("slow",),
+    "core/cli/test_malformed_files.py": ("slow",),
     "ros": ("ros",),
     "ros/client/test_client.py": ("slow",),
     "ros/test_bag_player.py": ("slow",),

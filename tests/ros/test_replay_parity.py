@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from typer.testing import CliRunner
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 
@@ -33,6 +34,8 @@ from sdvlm_core.camera import bag_frames, pairing  # noqa: E402
 from sdvlm_core.camera import bags as core_bags  # noqa: E402
 from sdvlm_core.camera.assembly import frame_from_messages  # noqa: E402
 from sdvlm_core.camera.messages import nanoseconds  # noqa: E402
+from sdvlm_core.cli.app import app  # noqa: E402
+from sdvlm_core.replay.journal import ANSWERS, read_entries  # noqa: E402
 from sdvlm_ros import frame_buffer  # noqa: E402
 from tests import bags  # noqa: E402
 from tests.bags import START_NS  # noqa: E402
@@ -243,3 +246,84 @@ def test_codes_in_files_are_those_of_the_service() -> None:
 
 def test_the_inputs_have_the_same_names() -> None:
     assert {kind.value for kind in pairing.Input} == {kind.value for kind in frame_buffer.Input}
+
+
+def faulty(number: int) -> list[bags.Record]:
+    """One frame with several faults at once, of which none can be repaired; else a good frame."""
+    rgb, depth = bags.picture(number, 320, 240), bags.millimetres(number, 320, 240)
+    stamp_ns = START_NS + number * bags.PERIOD_NS
+    color, metres, _ = bags.frame(number, rgb=rgb, depth=depth)
+    info = bags.camera_info(stamp_ns, 320, 240)
+    message = bags.image(depth, "16UC1", stamp_ns)
+    if number == 1:  # another frame_id; K of an image of half the size; distortion coefficients
+        message.header.frame_id = "depth_optical"
+        info.k = np.array([160.0, 0, 79.5, 0, 160.0, 59.5, 0, 0, 1.0])
+        info.p = np.array([160.0, 0, 79.5, 0, 0, 160.0, 59.5, 0, 0, 0, 1.0, 0])
+        info.d = np.array([-0.3, 0.1, 0.0, 0.0, 0.0])
+    elif number == 2:  # units of 0.1 mm, and saturated codes
+        depth = (depth.astype(np.uint32) * 20).clip(0, 65534).astype(np.uint16)
+        depth[::3] = 65535
+        message = bags.image(depth, "16UC1", stamp_ns)
+        message.header.frame_id = "depth_optical"
+    elif number == 3:  # readings of a driver that has none
+        message = bags.image(np.full_like(depth, 65535), "16UC1", stamp_ns)
+    elif number == 4:
+        info.k = info.k * 0
+        info.p = info.p * 0
+    elif number == 5:
+        message = bags.image(np.full_like(depth, 1234), "16UC1", stamp_ns)
+    metres = bags.record(bags.DEPTH, bags.IMAGE, message, metres.bag_ns)
+    return [color, metres, bags.record(bags.INFO, bags.CAMERA_INFO, info, metres.bag_ns)]
+
+
+FAULTY_FRAMES = 6
+
+
+def test_a_faulty_bag_has_the_same_cautions_codes_and_texts_in_both(
+    tmp_path: Path, tiny_model: Path, context: rclpy.Context
+) -> None:
+    bag = bags.write_bag(tmp_path / "bag", [r for n in range(FAULTY_FRAMES) for r in faulty(n)])
+    questions = tmp_path / "q.yaml"
+    questions.write_text(f"questions:\n- question: {QUESTIONS[0]}\n  every: frame\n")
+    command = ["replay", str(bag), "--questions", str(questions), "--out", str(tmp_path / "out")]
+    command += ["--model", str(tiny_model), "--device", "cpu", "--json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.stderr
+    offline = {
+        entry["stamp_ns"]: (
+            entry["error"]["code"] if entry["error"] else 0,
+            entry["error"]["message"] if entry["error"] else "",
+            tuple(entry["answer"]["cautions"]) if entry["answer"] else (),
+        )
+        for entry in read_entries(tmp_path / "out" / ANSWERS)
+    }
+    assert offline == faults_of_the_node(context, tiny_model)
+    assert len({code for code, _, _ in offline.values()}) >= 3
+    assert {code for _, _, cautions in offline.values() for code in cautions} >= {
+        "unregistered_depth"
+    }
+    # The reasons are printed, not only their counts.
+    for code, text, _ in offline.values():
+        assert not code or errors.shown(text) in result.stderr
+
+
+def faults_of_the_node(
+    context: rclpy.Context, model: Path
+) -> dict[int, tuple[int, str, tuple[str, ...]]]:
+    """Stamp -> error code, text and cautions of the live node for the same messages."""
+    kinds = {bags.RGB: Image, bags.DEPTH: Image, bags.INFO: CameraInfo}
+    found: dict[int, tuple[int, str, tuple[str, ...]]] = {}
+    parameters = ["-p", f"model:={model}", "-p", "device:=cpu"]
+    with running("sdvlm_ros.node", "--ros-args", "-r", "__ns:=/faulty", *parameters):
+        peer, any_age = Peer(context, "/faulty"), Duration(sec=10**9)
+        peer.connect()
+        for number in range(FAULTY_FRAMES):
+            stamp_ns = START_NS + number * bags.PERIOD_NS
+            messages = {
+                r.topic.removeprefix("/"): deserialize_message(r.data, kinds[r.topic])
+                for r in faulty(number)
+            }
+            response = peer.ask_about(messages, stamp_ns, question=QUESTIONS[0], max_age=any_age)
+            cautions = () if response.error_code else tuple(response.answer.cautions)
+            found[stamp_ns] = (response.error_code, response.error_msg, cautions)
+    return found
