@@ -18,6 +18,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import (
+    DurabilityPolicy,
     QoSCompatibility,
     QoSPresetProfiles,
     QoSProfile,
@@ -84,7 +85,7 @@ class Subscriptions:
         self._on_message = on_message
         self.camera = camera_settings(settings)
         self.depth_info: bytes | None = None
-        self._depth_info_subscription: Subscription[CameraInfo] | None = None
+        self._others: list[Subscription[CameraInfo]] = []
         # Input without a message -> monotonic seconds since when one can be expected.
         self._expected_since = dict.fromkeys(Input, time.monotonic())
         self._discovered: set[Input] = set()
@@ -105,6 +106,7 @@ class Subscriptions:
         try:
             for kind in kinds:
                 self._subscribe(kind, *chosen[kind])
+            self._subscribe_latched_info()
             self._subscribe_depth_info()
         except Exception:
             self.close()
@@ -113,11 +115,9 @@ class Subscriptions:
 
     def close(self) -> None:
         """Unsubscribe."""
-        for subscription in self._subscriptions.values():
+        for subscription in (*self._subscriptions.values(), *self._others):
             self._node.destroy_subscription(subscription)
-        if self._depth_info_subscription is not None:
-            self._node.destroy_subscription(self._depth_info_subscription)
-        self._subscriptions, self._depth_info_subscription = {}, None
+        self._subscriptions, self._others = {}, []
         with suppress(ValueError):  # closed already
             self._node.remove_post_set_parameters_callback(self._on_parameters)
 
@@ -174,12 +174,35 @@ class Subscriptions:
             ),
         )
 
+    def _subscribe_latched_info(self) -> None:
+        """Receive a camera_info that was published once, before this node subscribed.
+
+        Only a transient_local subscription gets it, and only that one does not match the volatile
+        publishers of other drivers.
+        """
+        self._others.append(
+            self._node.create_subscription(
+                CameraInfo,
+                self._subscriptions[Input.INFO].topic_name,
+                self._store_latched_info,
+                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+                raw=True,
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+            )
+        )
+
+    def _store_latched_info(self, data: bytes) -> None:
+        if not self.buffer.counters[Input.INFO].received:
+            self._store(Input.INFO, data)
+
     def _subscribe_depth_info(self) -> None:
         depth, info = self.topic(Input.DEPTH), self.topic(Input.INFO)
         topic = f"{depth.rpartition('/')[0]}/camera_info"
         if depth and topic != info:
-            self._depth_info_subscription = self._node.create_subscription(
-                CameraInfo, topic, self._store_depth_info, PROFILES["sensor_data"], raw=True
+            self._others.append(
+                self._node.create_subscription(
+                    CameraInfo, topic, self._store_depth_info, PROFILES["sensor_data"], raw=True
+                )
             )
 
     def _store_depth_info(self, data: bytes) -> None:

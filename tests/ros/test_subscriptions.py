@@ -12,8 +12,8 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
-from sensor_msgs.msg import Image
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, Image
 
 from sdvlm_core.camera.pairing import Input
 from sdvlm_ros import parameters
@@ -143,7 +143,11 @@ def opened(
 
 
 def reliability(node: Node, topic: str) -> ReliabilityPolicy:
-    (found,) = node.get_subscriptions_info_by_topic(f"{node.get_namespace()}/{topic}")
+    found, *_ = (
+        info
+        for info in node.get_subscriptions_info_by_topic(f"{node.get_namespace()}/{topic}")
+        if info.qos_profile.durability == DurabilityPolicy.VOLATILE
+    )
     return found.qos_profile.reliability
 
 
@@ -186,6 +190,20 @@ def test_a_changed_slop_applies_to_diagnostics_at_once(context: rclpy.Context) -
     inputs.close()
     node.set_parameters([Parameter("sync_slop", value=0.1)])
     assert inputs.buffer.slop_ns == 500_000_000  # after closing, parameter changes have no effect
+    node.destroy_node()
+
+
+def test_a_camera_info_that_was_latched_before_the_node_subscribed_is_received(
+    context: rclpy.Context,
+) -> None:
+    peer = Peer(context, "/latched")
+    peer.node.destroy_publisher(peer.publishers[INFO])
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    peer.node.create_publisher(CameraInfo, INFO, latched).publish(info(0))
+    node, inputs = opened(context, "/latched")
+    peer.executor.add_node(node)
+    peer.spin_until(lambda: inputs.buffer.counters[Input.INFO].received, "the latched message")
+    inputs.close()
     node.destroy_node()
 
 
