@@ -14,12 +14,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdvlm_core.camera.assembly import frame_from_messages
+import numpy as np
+
 from sdvlm_core.camera.bag_frames import BagCamera
 from sdvlm_core.camera.bag_topics import INFO_TYPE
 from sdvlm_core.camera.bags import Message, deserialize, stream
+from sdvlm_core.camera.calibration import Projection, calibration_from_message
 from sdvlm_core.camera.decoding import color_from_message
-from sdvlm_core.errors import FrameError
+from sdvlm_core.camera.rectification import rectify
+from sdvlm_core.errors import FrameError, IntrinsicsError
 from sdvlm_core.files import atomic_directory, remove_temporaries, write_text
 from sdvlm_core.replay import answer_bag, pictures, report
 from sdvlm_core.replay.journal import ANSWERS, Entry, read_entries
@@ -123,16 +126,33 @@ def _decoded(
         message = deserialize(messages.color, messages.color_type)
     except FrameError:
         return None, None
+    try:
+        rgb = color_from_message(message, camera.settings)
+    except FrameError:
+        return message.header, None
+    # Without a usable info there is no answer that could point into the image.
     with suppress(FrameError):
         if messages.info is not None:
-            info = deserialize(messages.info, INFO_TYPE)
-            frame = frame_from_messages(
-                message, None, info, camera.settings, color_topic=camera.topics.color
-            )
-            return message.header, frame.rgb
-    with suppress(FrameError):
-        return message.header, color_from_message(message)
-    return message.header, None
+            rgb = _rectified(rgb, deserialize(messages.info, INFO_TYPE), camera)
+    return message.header, rgb
+
+
+def _rectified(rgb: pictures.Picture, info: Message, camera: BagCamera) -> pictures.Picture:
+    """The image in the projection of the frame, which follows from both topics."""
+    calibration = calibration_from_message(info)
+    stated = calibration.intrinsics(Projection.RAW)
+    if (stated.height, stated.width) != rgb.shape[:2]:
+        raise IntrinsicsError("camera_info is for another image size")
+    topics = camera.topics
+    no_reading = None if topics.depth is None else np.full(rgb.shape[:2], np.nan, np.float32)
+    return rectify(
+        rgb,
+        no_reading,
+        calibration,
+        camera.settings,
+        color_topic=topics.color,
+        depth_topic=topics.depth or "",
+    ).rgb
 
 
 def _annotated(

@@ -12,6 +12,7 @@ from sdvlm_core.files import (
     atomic_directory,
     atomic_file,
     read_json,
+    read_yaml,
     remove_temporaries,
     sha256,
     temporary_path,
@@ -84,3 +85,42 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "values.json").read_bytes())["value"][2] == "ü"
     expected = hashlib.sha256((tmp_path / "values.json").read_bytes()).hexdigest()
     assert sha256(tmp_path / "values.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 60 + "]" * 60, "nested more than"),
+        ("a: [" * 100_000, "nested more than"),
+        ("".join(f"l{n + 1}: &l{n + 1} [{f'*l{n},' * 9}]\n" for n in range(1, 12)), "alias"),
+        (
+            "l1: &l1 [x]\n"
+            + "".join(f"l{n + 1}: &l{n + 1} [{f'*l{n},' * 9}]\n" for n in range(1, 12)),
+            "more than 500000 values",
+        ),
+        ("a: &a [*a]", "has no value before it"),
+        ("x" * (9 << 20), "bytes"),
+        ("a: !!int x", "cannot read"),
+        ("a: !!timestamp x", "cannot read"),
+        ("a: !!python/object:os.system x", "cannot read"),
+        ("a: 2001-99-99", "cannot read"),
+        ("[a", "cannot read"),
+        ("\x00", "cannot read"),
+    ],
+)
+def test_yaml_that_is_too_large_or_damaged_is_refused_in_one_line(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=reason) as refused:
+        read_yaml(path)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 400
+    assert str(path) in str(refused.value)
+
+
+def test_yaml_with_aliases_is_read(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: &a [1, {b: 2}]\nc: *a\nd: {<<: {e: 5}, f: *a}\n")
+    found = read_yaml(tmp_path / "x.yaml")
+    assert found == {"a": [1, {"b": 2}], "c": [1, {"b": 2}], "d": {"e": 5, "f": [1, {"b": 2}]}}
