@@ -12,7 +12,13 @@ import pytest
 from rclpy.serialization import serialize_message
 
 from sdvlm_core.answer import SpatialAnswer
-from sdvlm_core.errors import DepthError, QueryCanceled, QueryTimeout, QueueFullError
+from sdvlm_core.errors import (
+    DepthError,
+    ModelNotReadyError,
+    QueryCanceled,
+    QueryTimeout,
+    QueueFullError,
+)
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.model.generation_options import GenerationOptions, Limits
@@ -162,6 +168,36 @@ def test_a_defect_reaches_its_caller_and_the_next_question_is_answered(
     assert isinstance(failure, RuntimeError)
     assert submit(worker, frame).get() is None
     assert len(engine.opened) == 2, "a session that failed is not used again"
+
+
+class Panic(BaseException):
+    """As pyo3 raises it for a panic in Rust code."""
+
+
+def test_what_is_no_exception_fails_every_ticket_and_the_worker_accepts_no_more(
+    engine: Engine,
+) -> None:
+    ended: queue.Queue[BaseException] = queue.Queue()
+
+    def panic(frame: RgbdFrame, limits: object) -> Engine:
+        engine.go.wait(PATIENCE_S)
+        raise Panic("index out of bounds")
+
+    worker = Worker(FrameDecoder().decode, panic, "panicking", 2, ended.put)
+    engine.go.clear()
+    first = submit(worker, raw_frame())
+    wait_until_running(worker, first)
+    second = submit(worker, raw_frame())
+    engine.go.set()
+    for outcome in (first, second):
+        failure = outcome.get()
+        assert isinstance(failure, ModelNotReadyError)
+        assert "Panic: index out of bounds" in str(failure)
+    assert isinstance(ended.get(timeout=PATIENCE_S), Panic)
+    assert not worker.alive
+    with pytest.raises(ModelNotReadyError, match="index out of bounds"):
+        submit(worker, raw_frame())
+    worker.close()
 
 
 def test_a_bad_frame_has_a_separate_error(worker: Worker[Engine]) -> None:
