@@ -268,8 +268,12 @@ class Robot:
         pixels = np.frombuffer(picture.data, np.uint8).reshape(picture.height, picture.width, 3)
         return median_colour(pixels, next(iter(shot.regions.values())))
 
-    def warned(self, *words: str) -> str:
+    def warned(self, *words: str, meanwhile: Callable[[], object] | None = None) -> str:
         """Wait for diagnostics above OK whose message has one of each word; the message.
+
+        Args:
+            words: `a|b` = one of them.
+            meanwhile: called again and again, e.g. to publish frames.
 
         Raises:
             AssertionError: the last message, if there is none in time.
@@ -277,6 +281,8 @@ class Robot:
         deadline = time.monotonic() + 20.0
         self.diagnostics.clear()
         while time.monotonic() < deadline:
+            if meanwhile is not None:
+                meanwhile()
             self.spin(0.2)
             for status in self.diagnostics:
                 text = status.message.lower()
