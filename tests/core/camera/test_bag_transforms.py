@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdvlm_core.camera.bag_frames import CameraOptions, decode, frames, open_camera
-from sdvlm_core.camera.bag_transforms import BagTransforms, read_transforms
+from sdvlm_core.camera.bag_transforms import BagTransforms, gravity_hint, read_transforms
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import BagError, TransformError
@@ -219,3 +219,14 @@ def test_a_frame_whose_up_is_not_recorded_has_a_caution_with_the_reason(tmp_path
     assert "is recorded from" in first.reasons[-1]
     assert second.up is not None
     assert Caution.UP_UNCERTAIN not in second.cautions
+
+
+def test_a_usual_frame_of_gravity_is_named_and_never_assumed(tmp_path: Path) -> None:
+    chain = record(edge("/odom", "base_link"), edge("base_link", "optical", OPTICAL))
+    with open_bag(bags.write_bag(tmp_path / "bag", [*bags.frame(0), chain])) as reader:
+        assert "--gravity-frame base_link" in gravity_hint(reader)
+        camera = open_camera(reader, CameraOptions())
+        assert decode(next(frames(reader, camera.topics, SLOP_NS)), camera).up is None
+    other = record(edge("rail", "optical", OPTICAL))
+    with open_bag(bags.write_bag(tmp_path / "other", [*bags.frame(0), other])) as reader:
+        assert gravity_hint(reader) == ""
