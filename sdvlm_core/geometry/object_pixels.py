@@ -238,7 +238,6 @@ def _described(
         or columns.min() <= near
         or rows.max() >= cloud.height - 1 - near
         or columns.max() >= cloud.width - 1 - near
-        or (cloud.rim is not None and cloud.rim[rows, columns].any())
     )
     if scene.border is not None:
         cut = cut or bool(scene.border[rows, columns].any())

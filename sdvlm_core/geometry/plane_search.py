@@ -165,7 +165,8 @@ def orientation(sample: PlaneSample) -> Orientation:
     best = int(np.argmax(count))
     normal, height = sample.planes[best, :3], _relative_heights(sample, best)
     beyond = (np.abs(height) > 2 * BAND_FRACTION).astype(np.float32)
-    rivals = (sample.inliers @ beyond) * (sample.planes[:, :3] @ normal < _RIVAL_COS)
+    normals = sample.planes[:, :3]
+    rivals = (sample.inliers @ beyond) * (normals @ normal < _RIVAL_COS)
     rival = int(np.argmax(rivals))
     share, rival_share = count[best] / len(height), rivals[rival] / max(count[best], 1)
     if share < _CLEAR_FRACTION:
@@ -182,7 +183,9 @@ def orientation(sample: PlaneSample) -> Orientation:
         clear = rival_share <= limit
         return Orientation(0, "" if clear else "two large planes are not parallel: floor or wall?")
     sure = share > _SURE_FRACTION and rival_share < _SURE_RIVAL_FRACTION
-    if sure and _touching_fraction(height, np.True_) > _TOUCHING_FRACTION:
+    # Walls touch a ceiling; whatever is flat and not parallel does not count as a thing here.
+    flat = (normals @ normal < _RIVAL_COS) & (rivals > _min_count(sample))
+    if sure and _touching_fraction(height, ~sample.inliers[flat].any(axis=0)) > _TOUCHING_FRACTION:
         sideways = "the camera seems to be turned by 90 degrees, or it sees only a wall"
         return Orientation(turns, "" if turns == 2 else sideways)
     return Orientation(0, "the largest plane is no floor of an upright camera: a wall or ceiling?")

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.camera.rectification import hidden_border
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry.robust import MAD, median
@@ -26,9 +25,6 @@ DepthImage = npt.NDArray[np.float32]
 _SCATTER_SLICES = 5
 #: Smallest number of readings for an estimate of the scatter.
 _MIN_READINGS = 200
-#: Width of `Cloud.rim` inside the raw image, as a fraction of the width and at least some pixels.
-_RIM_FRACTION = 0.004
-_MIN_RIM_PX = 2
 # Limits that no depth camera reaches; between them, no step of measuring overflows.
 _NEAREST_M, _FARTHEST_M = 0.001, 10_000.0
 _FOCAL_LENGTHS_PX, _MAX_SLOPE = (0.01, 1e7), 1000.0
@@ -46,8 +42,6 @@ class Cloud:
         noise_floor, noise_square: scatter of one reading at depth z, measured in this frame:
             noise_floor + noise_square z^2, metres. For segmentation, not for std_dev: it does not
             contain noise that is correlated between neighbours.
-        rim: (H, W) pixels at and beyond the border of the raw image, if it ends inside the frame
-            because lens distortion was removed here; None = it does not.
     """
 
     depth: DepthImage
@@ -56,7 +50,6 @@ class Cloud:
     pixel_angle: float
     noise_floor: float = 0.0
     noise_square: float = 0.0
-    rim: Mask | None = None
 
     @property
     def height(self) -> int:
@@ -141,17 +134,7 @@ def make_cloud(frame: RgbdFrame) -> Cloud:
         pixel_angle=1.0 / float(np.sqrt(k.fx * k.fy)),
         noise_floor=floor,
         noise_square=square,
-        rim=_rim(frame),
     )
-
-
-def _rim(frame: RgbdFrame) -> Mask | None:
-    hidden = hidden_border(frame)
-    if hidden is None:
-        return None
-    reach = max(_MIN_RIM_PX, round(_RIM_FRACTION * frame.width))
-    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    return cv2.dilate(hidden.view(np.uint8), kernel).view(np.bool_)
 
 
 def _scatter_parameters(depth: DepthImage) -> tuple[float, float]:
