@@ -182,8 +182,8 @@ class Attacker:
             one.cancel_at = float("inf")
         if now > one.until:
             self.findings.defect("hangs", f"no reply to {one.what}")
-            return
-        self.pending.append(one)
+        else:
+            self.pending.append(one)
 
     def publish_good(self) -> int:
         """One good frame; its stamp."""
@@ -252,10 +252,8 @@ class Attacker:
             reply = future.result() if future.done() else None
             if reply is not None and reply.error_code == 0:
                 return reply
-        raise RuntimeError(
-            "a good question has no answer: "
-            + ("no reply" if reply is None else f"{reply.error_code} {reply.error_msg[:300]}")
-        )
+        why = "no reply" if reply is None else f"{reply.error_code} {reply.error_msg[:300]}"
+        raise RuntimeError(f"a good question has no answer: {why}")
 
     def check(self) -> str:
         """The text of a good answer; raises RuntimeError if a value in it is wrong."""
@@ -291,9 +289,8 @@ def attack(attacker: Attacker, transport: str, count: tuple[int, int]) -> None:
                 attacker.publish_good() if rng.random() < 0.25 else attacker.publish_hostile()
             )
             attacker.spin(0.002)
-            due = min(request_count, request_count * findings.messages // max(message_count, 1))
-            if findings.messages >= message_count:
-                due = request_count
+            share = min(1.0, findings.messages / message_count) if message_count else 1.0
+            due = int(request_count * share)
             while findings.requests < due:
                 attacker.request(stamp_ns)
                 attacker.drain(_IN_FLIGHT * (5 if rng.random() < 0.05 else 1))
@@ -395,8 +392,8 @@ def main() -> int:
     for text in violated:
         print(f"fuzz_node: {text}", file=sys.stderr)
     seconds, load = round(time.monotonic() - started), round(os.getloadavg()[0], 2)
-    figures = {"benchmark": "fuzz_node", "seed": chosen.seed, "seconds": seconds}
-    print(json.dumps({**figures, "load_average": load, "runs": runs, "violations": violated}))
+    figures = {"benchmark": "fuzz_node", "seed": chosen.seed, "seconds": seconds, "load": load}
+    print(json.dumps({**figures, "runs": runs, "violations": violated}))
     return 1 if violated else 0
 
 

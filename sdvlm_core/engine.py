@@ -28,6 +28,7 @@ from sdvlm_core.model.backbones.clip_image import clip_pixels
 from sdvlm_core.model.backbones.llava import (
     calibration,
     context_tokens,
+    cut_cache,
     encoding_settings,
     grid_cells,
     prefix_cache,
@@ -285,12 +286,9 @@ class FrameSession:
             return prefill(self._step, ids, UNLIMITED, self._checkpoint.device)
 
     def _question_ids(self, question: str) -> list[int]:
-        return question_ids(
-            self._checkpoint.tokenizer,
-            self._checkpoint.prompt_template,
-            question,
-            self._checkpoint.model.config.image_token_id,
-        )
+        checkpoint = self._checkpoint
+        image_id = checkpoint.model.config.image_token_id
+        return question_ids(checkpoint.tokenizer, checkpoint.prompt_template, question, image_id)
 
     def _nothing_generated(self) -> Generated:
         return Generated(self._checkpoint.tokenizer, self._checkpoint.prompt_template.stop)
@@ -302,14 +300,9 @@ class FrameSession:
         ids = self._question_ids(question)
         context = context_tokens(self._checkpoint.model.config)
         limit = answer_limit(self._prefix_length, len(ids), options.max_new_tokens, context)
+        limited = replace(options, max_new_tokens=limit)
         with self._one_question():
-            yield from generate(
-                self._step,
-                ids,
-                generated,
-                replace(options, max_new_tokens=limit),
-                self._checkpoint.device,
-            )
+            yield from generate(self._step, ids, generated, limited, self._checkpoint.device)
 
     @contextmanager
     def _one_question(self) -> Iterator[None]:
@@ -325,17 +318,7 @@ class FrameSession:
             yield
         finally:
             self._busy = False
-            self._forget_question()
-
-    def _forget_question(self) -> None:
-        """Cut the cache back to the image prefix; the entries of the prefix never change."""
-        # Cut each tensor by its own length, because a failed forward pass (for example, out of
-        # memory) has extended only the first layers, and possibly the keys of a layer without its
-        # values.
-        for layer in self._cache.layers:
-            layer.keys = layer.keys[..., : self._prefix_length, :]
-            layer.values = layer.values[..., : self._prefix_length, :]
-            layer.crop(0)  # a sliding window must count its tokens again
+            cut_cache(self._cache, self._prefix_length)
 
     def _step(self, ids: list[int]) -> torch.Tensor:
         """Append tokens to the cache; returns the next token's logits (vocabulary,) float32."""

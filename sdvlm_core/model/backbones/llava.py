@@ -113,3 +113,13 @@ def prefix_cache(
 
     prefill(step, ids, limits, device)
     return cache
+
+
+def cut_cache(cache: DynamicCache, length: int) -> None:
+    """Keep the first `length` tokens of a key/value cache; their entries never change."""
+    # Cut each tensor by its own length, because a failed forward pass (for example, out of memory)
+    # has extended only the first layers, and possibly the keys of a layer without its values.
+    for layer in cache.layers:
+        layer.keys = layer.keys[..., :length, :]
+        layer.values = layer.values[..., :length, :]
+        layer.crop(0)  # a sliding window must count its tokens again
