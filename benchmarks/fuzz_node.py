@@ -9,8 +9,7 @@ answered as before, and a length must be measured right. The bounds:
     0 errors without a text; 0 texts or log lines that a caller wrote (control characters, length);
     memory grows by at most 300 MB at any moment; at most 200 log lines in any minute.
 
-Prints a table of what happened, and one JSON line last; exit status 1 if a bound is violated. Does
-not know how the node is built.
+Prints a table, and one JSON line last; exit status 1 if a bound is violated.
 
 examples:
     python benchmarks/fuzz_node.py                                  # about 10 minutes
