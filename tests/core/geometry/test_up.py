@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.real_frames import frame_of, regions_of, sensor_of, up_of
 from sdvlm_core.cautions import Caution
-from sdvlm_core.frame import Region, RgbdFrame
+from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
 from sdvlm_core.geometry.drawing import SUPPORT, draw_measurements
 from sdvlm_core.geometry.measure import Measured, measure, measure_in
 from sdvlm_core.geometry.quarter_turn import QuarterTurn
@@ -177,6 +177,36 @@ def test_a_room_is_right_or_uncertain_in_every_position_and_right_with_up():
         assert one.warnings == ()
         (one,), _ = measure(replace(other, up=None), [turn.region(region)])
         assert Caution.UP_UNCERTAIN in one.warnings or one.height_m == pytest.approx(0.9, abs=0.02)
+
+
+def test_an_upright_camera_never_takes_a_wall_or_the_ceiling_for_the_floor():
+    grey = (200, 200, 200)
+    room = [
+        blocks.Block("north", grey, (0, 5, 0), (12, 0.1, 3)),
+        blocks.Block("east", grey, (5, 0, 0), (0.1, 12, 3)),
+        blocks.Block("west", grey, (-5, 0, 0), (0.1, 12, 3)),
+        blocks.Block("ceiling", grey, (0, 0, 3), (12, 12, 0.1)),
+        blocks.Block("table", grey, (0.5, 2.5, 0), (1.2, 0.7, 0.7)),
+        blocks.Block("shelf", grey, (4.8, 1, 1), (0.3, 1, 0.4)),
+        blocks.Block("radiator", grey, (4.9, 3, 0.1), (0.15, 1.2, 0.6)),
+    ]
+    k = np.array([[100.0, 0, 80], [0, 100.0, 60], [0, 0, 1]])
+    rays, rng = blocks.pinhole_rays(k, 160, 120), np.random.default_rng(0)
+    certain = 0
+    for _ in range(60):
+        position = (rng.uniform(-3, 3), rng.uniform(-3, 2), rng.uniform(0.4, 1.8))
+        yaw, pitch = rng.uniform(-math.pi, math.pi), rng.uniform(-math.pi / 3, math.pi / 6)
+        ahead = (math.sin(yaw), math.cos(yaw), math.tan(pitch))
+        pose = blocks.looking(position, tuple(np.add(position, ahead)))
+        rgb, depth = blocks.picture(pose, rays, room)
+        depth = np.where(depth > 0, depth, np.nan) * (1 + rng.normal(0, 0.002, depth.shape))
+        intrinsics = CameraIntrinsics(100.0, 100.0, 80.0, 60.0, 160, 120)
+        scene = open_scene(RgbdFrame(rgb, depth.astype(np.float32), intrinsics))
+        if Caution.UP_UNCERTAIN not in scene.cautions:
+            certain += 1
+            normal = scene.upright.turn.back.vector(scene.upright.planes[0].normal)
+            assert normal @ pose[:3, :3].T @ (0, 0, 1) > math.cos(math.radians(12))
+    assert certain >= 10
 
 
 def test_a_wall_that_fills_the_picture_is_uncertain_from_every_angle():
