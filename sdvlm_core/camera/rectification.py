@@ -40,11 +40,12 @@ Mask = npt.NDArray[np.bool_]
 #: The smallest factor from the raw image's focal length to the rectified one's. A fisheye's whole
 #: view would leave few pixels for what is in the middle.
 _MIN_SCALE = 0.5
-# Maps have 10 bytes per pixel. Together the cached ones have at most this many pixels (one 4K
-# image, 84 MB); those of a larger image are computed for each frame.
+# Maps have 14 bytes per pixel. Together the cached ones have at most this many pixels (one 4K
+# image, 117 MB); those of a larger image are computed for each frame.
 _MAX_CACHED_PIXELS = 1 << 23
 _BAND_PIXELS = 1 << 18  # of one computation, which takes about 50 bytes per pixel
 _MAX_SIDE = 32_000  # fixed-point maps hold 16-bit coordinates
+_STEPS_PER_PX = 32  # of OpenCV's fixed-point maps
 _OUTSIDE = -16.0  # a coordinate outside of every raw image, in their range
 # Interpolated depth is used up to this difference from the nearest reading, as a fraction of depth:
 # half a pixel of a surface at 80 degrees to the view. Edges between objects are larger.
@@ -218,18 +219,20 @@ def _rectified_depth(depth: Depth, lens: Lens, target: CameraIntrinsics) -> Dept
 
 @dataclass(frozen=True, eq=False)
 class _Band:
-    """Fixed-point maps of some rows: where each rectified pixel is in the raw image.
+    """Maps of some rows: where each rectified pixel is in the raw image.
+
+    OpenCV is fastest with fixed-point maps for 8-bit colour, and with float maps for depth.
 
     Attributes:
         rows: of the rectified image.
-        corner, fraction: for linear interpolation: (h, W, 2) int16 and (h, W) uint16.
-        nearest: (h, W, 2) int16.
+        corner, fraction: (h, W, 2) int16 and (h, W) uint16, of OpenCV's form CV_16SC2.
+        pixels: (h, W, 2) float32.
     """
 
     rows: slice
     corner: npt.NDArray[np.int16]
     fraction: npt.NDArray[np.uint16]
-    nearest: npt.NDArray[np.int16]
+    pixels: npt.NDArray[np.float32]
 
 
 _Key = tuple[Lens, CameraIntrinsics]
@@ -250,7 +253,8 @@ def _remapped(
         )
     out = np.empty(image.shape, image.dtype)
     for band in _maps(lens, target):
-        first, second = (band.corner, band.fraction) if linear else (band.nearest, None)
+        fixed = linear and image.dtype == np.uint8
+        first, second = (band.corner, band.fraction) if fixed else (band.pixels, None)
         cv2.remap(
             image,
             first,
@@ -283,7 +287,9 @@ def _bands(lens: Lens, target: CameraIntrinsics) -> Iterator[_Band]:
     step = max(1, _BAND_PIXELS // target.width)
     for top in range(0, target.height, step):
         rows = slice(top, min(top + step, target.height))
-        maps = np.clip(raw_pixels(lens, target, rows), _OUTSIDE, _MAX_SIDE + 1)
-        corner, fraction = cv2.convertMaps(maps, None, cv2.CV_16SC2)
-        nearest, _ = cv2.convertMaps(maps, None, cv2.CV_16SC2, nninterpolation=True)
-        yield _Band(rows, corner, fraction, nearest)
+        pixels = np.clip(raw_pixels(lens, target, rows), _OUTSIDE, _MAX_SIDE + 1)
+        # In the steps of the fixed-point map: a smaller weight of the surface behind an edge could
+        # pass for a difference on one surface.
+        pixels = np.round(pixels * _STEPS_PER_PX) / np.float32(_STEPS_PER_PX)
+        corner, fraction = cv2.convertMaps(pixels, None, cv2.CV_16SC2)
+        yield _Band(rows, corner, fraction, pixels)
