@@ -26,6 +26,10 @@ _MAX_JPEG_SEGMENTS = 1024  # a colour profile in pieces has up to 255
 # and metadata.
 _MAX_BYTES_PER_PX = 8
 _MAX_METADATA_BYTES = 4 << 20
+# Compressed data shorter than this is no camera's image either, but made to fill memory: one byte
+# for 16 pixels. Images up to 16 megapixels are exempt: a wall of one colour compresses better.
+_MAX_PX_PER_BYTE = 16
+_EXEMPT_PX = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,12 @@ def check_header(
         raise refusal(
             f"{what} has {len(data)} bytes; an image of {header.width}x{header.height} has at most "
             f"{limit}"
+        )
+    pixels = header.width * header.height
+    if pixels > max(_EXEMPT_PX, _MAX_PX_PER_BYTE * len(data)):
+        raise refusal(
+            f"{what} states {header.width}x{header.height} = {pixels} pixels in {len(data)} bytes; "
+            f"at most {_MAX_PX_PER_BYTE} pixels per byte are accepted above {_EXEMPT_PX} pixels"
         )
     return header
 

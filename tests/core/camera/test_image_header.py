@@ -109,3 +109,15 @@ def test_more_bytes_than_an_image_of_its_size_can_have_are_refused() -> None:
     check_header(data + bytes(1_000_000), DEFAULT_SETTINGS, "it", FrameError)
     with pytest.raises(FrameError, match=r"it has 50\d* bytes; an image of 64x48 has at most"):
         check_header(data + bytes(50_000_000), DEFAULT_SETTINGS, "it", FrameError)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_short_message_that_states_many_pixels_is_refused_with_both_numbers(suffix: str) -> None:
+    data = coded(suffix, 5000, 8000)
+    with pytest.raises(FrameError, match=f"40000000 pixels in {len(data)} bytes"):
+        check_header(data, DEFAULT_SETTINGS, "colour", FrameError)
+
+
+def test_a_full_hd_image_of_one_colour_is_accepted() -> None:
+    header = check_header(coded(".png", 1080, 1920), DEFAULT_SETTINGS, "colour", FrameError)
+    assert (header.width, header.height) == (1920, 1080)
