@@ -172,6 +172,7 @@ class Dispatcher:
         self._clock_state()
         if self._inspection is None or self._first_frame is None or self.subscriptions is None:
             return
+        self.subscriptions.look_for_latched_info()
         self._first_frame.poll()
         try:
             self._inspection.inspect(self.subscriptions.buffer.peek())

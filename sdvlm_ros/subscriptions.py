@@ -86,6 +86,7 @@ class Subscriptions:
         self.camera = camera_settings(settings)
         self.depth_info: bytes | None = None
         self._others: list[Subscription[CameraInfo]] = []
+        self._latched = False  # whether a latched camera_info is subscribed
         # Input without a message -> monotonic seconds since when one can be expected.
         self._expected_since = dict.fromkeys(Input, time.monotonic())
         self._discovered: set[Input] = set()
@@ -106,7 +107,6 @@ class Subscriptions:
         try:
             for kind in kinds:
                 self._subscribe(kind, *chosen[kind])
-            self._subscribe_latched_info()
             self._subscribe_depth_info()
         except Exception:
             self.close()
@@ -174,22 +174,26 @@ class Subscriptions:
             ),
         )
 
-    def _subscribe_latched_info(self) -> None:
-        """Receive a camera_info that was published once, before this node subscribed.
+    def look_for_latched_info(self) -> None:
+        """Receive a camera_info that was published once, before this node; called once a second.
 
-        Only a transient_local subscription gets it, and only that one does not match the volatile
-        publishers of other drivers.
+        Only a transient_local subscription gets it. It is made only for such a publisher: with the
+        volatile publishers of other drivers it is incompatible, and they would log a warning.
         """
-        self._others.append(
-            self._node.create_subscription(
-                CameraInfo,
-                self._subscriptions[Input.INFO].topic_name,
-                self._store_latched_info,
-                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-                raw=True,
-                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
-            )
+        if self._latched or self.buffer.counters[Input.INFO].received:
+            return
+        topic = self._subscriptions[Input.INFO].topic_name
+        self._latched = any(
+            info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+            for info in self._node.get_publishers_info_by_topic(topic)
         )
+        if self._latched:
+            profile = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            self._others.append(
+                self._node.create_subscription(
+                    CameraInfo, topic, self._store_latched_info, profile, raw=True
+                )
+            )
 
     def _store_latched_info(self, data: bytes) -> None:
         if not self.buffer.counters[Input.INFO].received:

@@ -17,6 +17,8 @@ from sdvlm_ros.throttle import Throttle
 
 # Longest text of an error in a reply or in the diagnostics, characters.
 _MAX_TEXT = 1000
+# Calls in a traceback, the innermost ones.
+_MAX_CALLS = 12
 # Time between two tracebacks of one type of exception, seconds.
 _TRACEBACK_PERIOD_S = 60.0
 
@@ -78,5 +80,7 @@ class Tally:
     def log_traceback(self, error: BaseException) -> None:
         """Log where an exception was raised, once a minute for each type."""
         if self._tracebacks.allows(type(error).__name__):
-            lines = "".join(traceback.format_exception(error)).splitlines()
-            self._node.get_logger().error("\n".join(shown(line) for line in lines[-40:]))
+            # Not traceback.format_exception: a message of several lines would look like a log line.
+            calls = "".join(traceback.format_tb(error.__traceback__)[-_MAX_CALLS:])
+            what = shown(f"{type(error).__name__}: {error}", _MAX_TEXT)
+            self._node.get_logger().error(f"Traceback (most recent call last):\n{calls}{what}")

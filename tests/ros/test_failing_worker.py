@@ -85,6 +85,8 @@ def test_with_exit_on_failure_the_process_ends_with_status_1_after_its_replies(
         output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, output
     assert "a worker has failed: PanicException" in output
+    assert "Traceback" in output
+    assert not any(line.startswith("[ERROR] forged") for line in output.splitlines())
 
 
 def test_a_repeated_defect_has_one_traceback_a_minute(context: rclpy.Context) -> None:

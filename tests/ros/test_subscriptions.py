@@ -143,11 +143,7 @@ def opened(
 
 
 def reliability(node: Node, topic: str) -> ReliabilityPolicy:
-    found, *_ = (
-        info
-        for info in node.get_subscriptions_info_by_topic(f"{node.get_namespace()}/{topic}")
-        if info.qos_profile.durability == DurabilityPolicy.VOLATILE
-    )
+    (found,) = node.get_subscriptions_info_by_topic(f"{node.get_namespace()}/{topic}")
     return found.qos_profile.reliability
 
 
@@ -202,7 +198,12 @@ def test_a_camera_info_that_was_latched_before_the_node_subscribed_is_received(
     peer.node.create_publisher(CameraInfo, INFO, latched).publish(info(0))
     node, inputs = opened(context, "/latched")
     peer.executor.add_node(node)
-    peer.spin_until(lambda: inputs.buffer.counters[Input.INFO].received, "the latched message")
+
+    def received() -> bool:
+        inputs.look_for_latched_info()
+        return inputs.buffer.counters[Input.INFO].received > 0
+
+    peer.spin_until(received, "the latched message")
     inputs.close()
     node.destroy_node()
 
