@@ -63,6 +63,7 @@ class Replay:
     def __init__(self, reader: Reader, answers_per_frame: int = 0) -> None:
         self.node = Node("replay")
         self.published: Counter[str] = Counter()
+        self._bag_ns = 0  # the time that was published last
         self._reader = reader
         self._answers_per_frame = answers_per_frame
         self._answers: Counter[int] = Counter()
@@ -136,6 +137,7 @@ class Replay:
         self.published[topic] += 1
 
     def _tick(self, bag_ns: int) -> None:
+        self._bag_ns = bag_ns
         self._clock.publish(ClockMsg(clock=time_message(bag_ns)))
 
     def _play_timed(self, rate: float) -> None:
@@ -165,7 +167,7 @@ class Replay:
         self._wait_for_answers(shown)
 
     def _wait_for_answers(self, stamp_ns: int | None) -> None:
-        """Wait for the answers about a frame; without any answer, publish it again."""
+        """Wait for the answers about a frame; publish it again while they are incomplete."""
         shown_at = time.monotonic()
         while (
             stamp_ns is not None
@@ -173,8 +175,10 @@ class Replay:
             and not self.stopping
         ):
             self._executor.spin_once(timeout_sec=_RETRY_S)
-            if not self._answers[stamp_ns] and time.monotonic() - shown_at > _RETRY_S:
+            # Also between two answers: an image that arrived too long ago is stale.
+            if time.monotonic() - shown_at > _RETRY_S:
                 shown_at = time.monotonic()
+                self._tick(self._bag_ns)
                 for topic, messages in self._recent.items():
                     for _, data in messages:
                         self._publishers[topic].publish(data)

@@ -31,6 +31,8 @@ USED_FRAMES = 4
 MAX_BYTES = 256 * 2**20
 #: A /clock that does not advance for this time, seconds, has stopped.
 CLOCK_STOPPED_S = 2.0
+# An image takes less than this from its stamp to its arrival, seconds.
+_TRANSPORT_S = 1.0
 # 2001-09-09: an earlier stamp is no time of day, nanoseconds.
 _EARLIEST_NS = 10**18
 _SLOP_OPTION = "parameter sync_slop"
@@ -361,7 +363,7 @@ def _stale_reason(frame: RawFrame, clock: ClockState, waited_s: float, late: boo
         )
     if frame.color.stamp_ns == 0:
         return "its header.stamp is 0: the driver does not set it"
-    if late:
+    if late and abs(age_s) <= waited_s + _TRANSPORT_S:
         return f"it is {max(age_s, waited_s):.3f} s old: has the camera stopped?"
     if frame.color.stamp_ns < _EARLIEST_NS <= clock.now_ns:
         return (
@@ -372,6 +374,6 @@ def _stale_reason(frame: RawFrame, clock: ClockState, waited_s: float, late: boo
     other = "/clock" if clock.sim_time else "this host's clock"
     hint = "is use_sim_time wrong?" if clock.sim_time else "for a bag set use_sim_time to true"
     return (
-        f"it is {age}, although it has just arrived: the camera's clock and {other} differ; "
+        f"it is {age}, but arrived {waited_s:.1f} s ago: the camera's clock and {other} differ; "
         f"synchronise them (chrony, PTP), or {hint}"
     )

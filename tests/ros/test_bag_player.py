@@ -146,6 +146,7 @@ def test_the_node_answers_about_every_frame_if_the_player_waits(
                     Response.NO_IMAGE,
                     Response.BAD_DEPTH,
                     Response.BAD_CAMERA_INFO,
+                    Response.STALE_IMAGE,  # before the first /clock, and after the end of the bag
                 ), response.error_msg
         assert replay.wait(PATIENCE_S) == 0
     # Every frame in order, none skipped. A frame may be published again before the next one.

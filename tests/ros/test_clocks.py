@@ -33,6 +33,7 @@ def frame_of(stamp_ns: int, arrived: float) -> RawFrame:
         (NOW - 5 * S, ClockState(NOW, 105.0), "5.000 s old: has the camera stopped"),
         (NOW - 3600 * S, ClockState(NOW, 100.1), "this host's clock differ; synchronise them"),
         (NOW + 3600 * S, ClockState(NOW, 100.1), "3600.000 s in the future"),
+        (NOW + 3600 * S, ClockState(NOW, 109.0), "in the future, but arrived 9.0 s ago"),
         (500 * S, ClockState(NOW, 100.1), "looks like the time since boot"),
         (NOW, ClockState(0, 100.1, sim_time=True), "nothing has arrived on /clock"),
         (NOW, ClockState(NOW, 120.0, sim_time=True, stopped_s=20.0), "/clock stopped 20.0 s ago"),
