@@ -17,7 +17,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import EnvironmentVariable
 from launch_ros.actions import Node
 
-from sdvlm_ros.launch_arguments import check_rviz, params_file, truth
+from sdvlm_ros.launch_arguments import check_rviz, number, params_file, truth
 
 SHARE = Path(get_package_share_directory("sdvlm"))
 CAMERAS = {path.stem: path for path in sorted((SHARE / "config/cameras").glob("*.yaml"))}
@@ -36,6 +36,7 @@ ARGUMENTS = {
     "info": ("", "Camera info of the colour image; '' = the preset's."),
     "rgb_transport": ("", "raw or compressed; '' = the preset's."),
     "depth_transport": ("", "raw or compressedDepth; '' = the preset's."),
+    "depth_unit": ("", "Metres per unit of 16UC1 depth; '' = the preset's, else params_file's."),
     "params_file": (str(SHARE / "config/spatial_query.params.yaml"), "Parameters, yaml."),
     "model": ("", "nano, a directory, or a downloaded name; '' = params_file's."),
     "use_sim_time": ("", "Use the time of /clock (simulation, bags); '' = params_file's."),
@@ -73,6 +74,8 @@ def nodes(context: LaunchContext) -> list[Node]:
         preset = yaml.safe_load(CAMERAS[value["camera"]].read_text())
     strings = ("model", "rgb_transport", "depth_transport")
     explicit = {name: value[name] for name in strings if value[name]}
+    if value["depth_unit"]:
+        explicit["depth_unit"] = number("depth_unit", value["depth_unit"])
     # An argument without a value must not be set: it would override params_file.
     switches = {
         name: truth(name, value[name]) for name in ("use_sim_time", "autostart") if value[name]

@@ -31,6 +31,18 @@ def truth(name: str, text: str) -> bool:
     raise ValueError(f"{name}:={text!r} is neither true nor false ({', '.join(_TRUE + _FALSE)})")
 
 
+def number(name: str, text: str) -> float:
+    """The value of a numeric argument.
+
+    Raises:
+        ValueError: another text.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name}:={text!r} is not a number") from None
+
+
 def params_file(text: str) -> str:
     """The path of a parameters file, checked as far as launch and rcl do not name the mistake.
 

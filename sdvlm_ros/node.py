@@ -23,6 +23,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
+from sdvlm_core.camera.settings import DEFAULT_SETTINGS
 from sdvlm_core.errors import ParameterError, shown
 from sdvlm_ros import diagnostics, parameters, process
 from sdvlm_ros.action import ReasoningAction
@@ -116,13 +117,20 @@ class SpatialQueryNode(process.ServedNode):
         if self._engine is None:
             return TransitionCallbackReturn.FAILURE
         try:
-            self._dispatcher.start(self._engine, parameters.read(self))
+            settings = parameters.read(self)
+            self._dispatcher.start(self._engine, settings)
             self._transforms.listen()
         except Exception as error:  # noqa: BLE001 - usually an invalid QoS override
             self.get_logger().error(f"cannot be activated: {error}")
             self.get_logger().debug(traceback.format_exc())
             self.close()
             return TransitionCallbackReturn.FAILURE
+        if settings.depth_unit != DEFAULT_SETTINGS.depth_unit_m:
+            # A wrong unit within the sensor's range is not noticed.
+            self.get_logger().warning(
+                f"16UC1 depth is read in units of {settings.depth_unit:g} m (parameter depth_unit),"
+                " not in millimetres as REP-118 says: compare one known distance"
+            )
         self.get_logger().info("ready for questions on ~/query")
         return super().on_activate(state)
 

@@ -126,6 +126,13 @@ def test_a_preset_remaps_the_inputs_by_their_base_names() -> None:
     assert parameters["sensor"] == "realsense"
 
 
+def test_the_unit_of_depth_of_a_preset_can_be_overridden() -> None:
+    assert node_of(camera="realsense_d405")[1]["depth_unit"] == 0.0001
+    assert node_of(camera="realsense_d405", depth_unit="0.001")[1]["depth_unit"] == 0.001
+    with pytest.raises(ValueError, match="depth_unit:='mm' is not a number"):
+        node_of(depth_unit="mm")
+
+
 def test_an_explicit_argument_overrides_the_preset() -> None:
     remappings, parameters = node_of(camera="zed", rgb="/mine", rgb_transport="compressed")
     assert remappings["rgb/image_rect_color"] == "/mine"
