@@ -47,10 +47,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Judged:
-    """An outcome in words, and why it is not accepted."""
+    """An outcome, in words too, and why it is not accepted."""
 
     text: str
     reason: str = ""
+    outcome: Outcome | None = None
 
 
 def judged(run: Callable[[], Outcome], must: tuple[Must, ...], truth: Lengths) -> Judged:
@@ -59,7 +60,7 @@ def judged(run: Callable[[], Outcome], must: tuple[Must, ...], truth: Lengths) -
         outcome = run()
     except AssertionError as error:
         return Judged(f"broken: {error}", str(error))
-    return Judged(outcome.summary(truth), judge(outcome, must, truth))
+    return Judged(outcome.summary(truth), judge(outcome, must, truth), outcome)
 
 
 def situation_row(situation: Situation, usual_bytes: int, node: Judged | None) -> Row:
@@ -80,6 +81,9 @@ def situation_row(situation: Situation, usual_bytes: int, node: Judged | None) -
             reasons.append(again.reason and f"replay: {again.reason}")
     if node is not None:
         reasons.append(node.reason and f"node: {node.reason}")
+        if situation.same and found.outcome and node.outcome:
+            alone, online = found.outcome.codes, node.outcome.codes
+            reasons.append("" if alone == online else f"codes differ: {alone}, node: {online}")
     reason = "; ".join(filter(None, reasons))
     shown = node.text if node is not None else "-"
     return Row(situation.name, found.text, shown, _must(situation.must), reason)
@@ -115,7 +119,7 @@ def node_outcomes(situations: Sequence[Situation]) -> dict[str, Judged]:
             reason = judge(asked, situation.must, truth)
             reasons.append(reason and f"query: {reason}")
             text = measured.summary(truth)
-            found[situation.name] = Judged(text, "; ".join(filter(None, reasons)))
+            found[situation.name] = Judged(text, "; ".join(filter(None, reasons)), measured)
     finally:
         fleet.close()
     return found

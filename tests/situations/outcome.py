@@ -41,6 +41,11 @@ class Outcome:
     colour: tuple[float, float, float] | None = None
     grown_bytes: int | None = None
 
+    @property
+    def codes(self) -> tuple[str, frozenset[str], dict[str, frozenset[str]]]:
+        """What must be the same by every way of measuring: error code, cautions, warnings."""
+        return self.code, self.cautions, dict(self.warnings)
+
     def summary(self, truth: Lengths) -> str:
         """One line for a table."""
         if self.code:

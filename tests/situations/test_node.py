@@ -10,7 +10,7 @@ import pytest
 from tests import bags
 from tests.situations import offline
 from tests.situations.online import Fleet, node_situations, setup_of
-from tests.situations.outcome import Outcome, judge
+from tests.situations.outcome import judge
 from tests.situations.situation import Situation
 from tests.situations.table import SITUATIONS
 
@@ -35,9 +35,4 @@ def test_what_a_camera_sends_is_measured_right_or_with_a_caution_or_refused(
     assert not judge(asked, situation.must, truth)
     if situation.same:
         alone = offline.measure_situation(situation, tmp_path, usual_bytes=0)
-        assert codes(measured) == codes(alone)
-
-
-def codes(outcome: Outcome) -> tuple[str, frozenset[str], dict[str, frozenset[str]]]:
-    """What must be the same by every way of measuring."""
-    return outcome.code, outcome.cautions, dict(outcome.warnings)
+        assert measured.codes == alone.codes
