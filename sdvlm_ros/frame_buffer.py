@@ -331,15 +331,16 @@ class ClockState:
 def check_age(frame: RawFrame, clock: ClockState, max_age_ns: int) -> None:
     """Reject an image that is older than `max_age_ns` by its stamp or by its arrival.
 
-    Arrival counts too, because a stopped /clock keeps every stamp young. A stamp in the future is
-    as wrong as one in the past: the clocks differ.
+    Arrival counts too, because a stopped /clock keeps every stamp young. While /clock advances,
+    only stamps count, because a bag may be played slowly. A stamp in the future is as wrong as one
+    in the past: the clocks differ.
 
     Raises:
         StaleFrameError: states the age and the likely cause.
     """
     age_ns = clock.now_ns - frame.color.stamp_ns
     waited_s = 0.0 if clock.monotonic_s is None else clock.monotonic_s - frame.color.arrived
-    late = waited_s * 1e9 > max_age_ns
+    late = min(waited_s, clock.stopped_s if clock.sim_time else waited_s) * 1e9 > max_age_ns
     if abs(age_ns) <= max_age_ns and not late:
         return
     raise StaleFrameError(

@@ -50,6 +50,7 @@ def test_a_stale_image_is_refused_with_the_likely_cause(
 def test_a_stopped_clock_does_not_make_an_old_image_fresh() -> None:
     fresh = ClockState(NOW, 100.5, sim_time=True, stopped_s=0.5)
     check_age(frame_of(NOW, 100.0), fresh, S)
+    check_age(frame_of(NOW, 100.0), ClockState(NOW, 109.0, True, 0.1), S)  # a bag played slowly
     with pytest.raises(StaleFrameError):
         check_age(frame_of(NOW, 100.0), ClockState(NOW, 101.5, True, 1.5), S)
 
