@@ -73,12 +73,8 @@ def situation_row(situation: Situation, usual_bytes: int, node: Judged | None) -
         found = judged(
             lambda: offline.measure_situation(situation, here, usual_bytes), situation.must, truth
         )
-        reasons = [found.reason]
-        if not situation.measure_options:
-            again = judged(
-                lambda: offline.replay_situation(situation, there), situation.must, truth
-            )
-            reasons.append(again.reason and f"replay: {again.reason}")
+        again = judged(lambda: offline.replay_situation(situation, there), situation.must, truth)
+    reasons = [found.reason, again.reason and f"replay: {again.reason}"]
     if node is not None:
         reasons.append(node.reason and f"node: {node.reason}")
         if situation.same and found.outcome and node.outcome:

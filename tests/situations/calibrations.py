@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from tests import bags
 from tests.situations.outcome import Cautioned, Refused, Right
@@ -312,7 +313,7 @@ def registration_situations() -> tuple[Situation, ...]:
 
 def mount_situations() -> tuple[Situation, ...]:
     """Cameras that are turned about their optical axis, with and without a known vertical."""
-    no_tf = "tf2_ros is not installed; tests/ros/test_transforms.py"
+    no_tf = "the wheels have no tf2_ros; see tests/ros/test_gravity.py"
     rows = []
     for scene, focal in (("table", 420.0), ("from above", FOCAL), ("wall", FOCAL)):
         seen: tuple[str, ...] = ("height",) if scene == "wall" else ()
@@ -325,10 +326,38 @@ def mount_situations() -> tuple[Situation, ...]:
                     f"{name}, --up given",
                     (Right(only=seen),),
                     camera=camera,
-                    measure_options=("--up", up),
+                    options=("--up", up),
+                    why_no_node=no_tf,
+                )
+            )
+            rows.append(
+                Situation(
+                    f"{name}, /tf_static given",
+                    (Right(only=seen),),
+                    _with_transform,
+                    camera=camera,
+                    options=("--gravity-frame", "base_link"),
                     why_no_node=no_tf,
                 )
             )
             either = (Right(only=seen), Cautioned("up_uncertain"))
             rows.append(Situation(f"{name}, up not given", either, camera=camera))
     return tuple(rows)
+
+
+def _with_transform(shot: Shot) -> None:
+    """/tf_static from base_link, whose Z points up, to the optical frame."""
+    x, y, z, w = Rotation.from_matrix(shot.camera.pose[:3, :3]).as_quat()
+    transform = bags.make(
+        "geometry_msgs/msg/TransformStamped",
+        header=replace(bags.header(shot.stamp_ns), frame_id="base_link"),
+        child_frame_id=shot.color.header.frame_id,
+        transform=bags.make(
+            "geometry_msgs/msg/Transform",
+            translation=bags.make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.5),
+            rotation=bags.make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w),
+        ),
+    )
+    kind = "tf2_msgs/msg/TFMessage"
+    message = bags.make(kind, transforms=[transform])
+    shot.before.append(bags.record("/tf_static", kind, message, shot.stamp_ns))

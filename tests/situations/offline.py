@@ -147,7 +147,6 @@ def measure_situation(situation: Situation, folder: Path, usual_bytes: int) -> O
         str(bag),
         *region_options(shot.regions),
         *situation.options,
-        *situation.measure_options,
         "--draw",
         str(drawn),
         "--json",

@@ -31,7 +31,6 @@ class Situation:
         camera, scale: see `scene.good_shot`.
         topics: names on which the messages are sent.
         options: of `sdvlm measure` and `sdvlm replay`.
-        measure_options: of `sdvlm measure` only.
         parameters: of the node.
         why_no_node: why it cannot be tried with the node; "" = it can.
         bounded: whether the command's memory is measured.
@@ -45,7 +44,6 @@ class Situation:
     scale: float = 1.0
     topics: Mapping[str, str] = field(default_factory=lambda: RECTIFIED_TOPICS)
     options: tuple[str, ...] = ()
-    measure_options: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     why_no_node: str = ""
     same: bool = True

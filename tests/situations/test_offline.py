@@ -32,8 +32,6 @@ def test_what_a_camera_sends_is_measured_right_or_with_a_caution_or_refused(
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
 def test_replay_judges_a_frame_as_measure_does(situation: Situation, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    if situation.measure_options:
-        pytest.skip(f"sdvlm replay has no option {situation.measure_options[0]}")
     outcome = offline.replay_situation(situation, tmp_path)
     assert not judge(outcome, situation.must, situation.shot(bags.START_NS).truth)
 
