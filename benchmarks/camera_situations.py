@@ -173,12 +173,14 @@ def main() -> None:
     parser.add_argument("--offline", action="store_true", help="not through the node")
     arguments = parser.parse_args()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    print("| situation | offline | node | must be | ok |")
-    print("|---|---|---|---|---|", flush=True)
+    table = sys.stdout
+    print("| situation | offline | node | must be | ok |", file=table)
+    print("|---|---|---|---|---|", file=table, flush=True)
     failed = 0
+    sys.stdout = sys.stderr  # what a node printed is shown when it ends
     for row in rows(arguments.only, not arguments.offline):
         cells = (" ".join(cell.split()).replace("|", "/") for cell in row.cells())
-        print(f"| {' | '.join(cells)} |", flush=True)
+        print(f"| {' | '.join(cells)} |", file=table, flush=True)
         if row.reason:
             failed += 1
             _progress(f"NOT AS IT MUST BE: {row.name}: {row.reason}")
