@@ -60,6 +60,8 @@ def read_yaml(path: Path, refusal: type[Exception] = ValueError) -> Any:
                 f"{path.stat().st_size} bytes, more than the limit of {_MAX_YAML_BYTES}"
             )
         return parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise refusal(f"cannot read {path}: {error.strerror or error}") from error
     # PyYAML raises any type of error for a value that does not fit its tag, e.g. `!!int x`.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -68,12 +68,21 @@ def _check_same(directory: Path, described: Path, description: dict[str, Any]) -
         existing = read_json(described, ReplayError)
     except ReplayError as error:
         raise ReplayError(f"{error}; give another --out") from error
-    different = [key for key in description if existing.get(key) != description[key]]
+    different = list(_differences(existing, description))
     if different:
         raise ReplayError(
-            f"{directory} contains a replay with another {', '.join(different)} (see "
-            f"{described.name}); give another --out, or remove it"
+            f"{directory} contains a replay with other settings: {'; '.join(different)} (see "
+            f"{described.name}); give the same settings to resume it, or another --out"
         )
+
+
+def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """Each setting that differs, with both values: "camera.settings.rectify was auto, is never"."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in new:
+            yield from _differences(old.get(key), new[key], f"{name}.{key}" if name else key)
+    elif old != new:
+        yield f"{name} was {shown(str(old), 100)}, is {shown(str(new), 100)}"
 
 
 def _remove_incomplete_line(journal: BinaryIO) -> None:

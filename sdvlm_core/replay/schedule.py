@@ -80,10 +80,7 @@ def read_questions(path: Path) -> tuple[PlannedQuestion, ...]:
         QueryError: the file cannot be read, has an unknown key, or a question has no `at` or
             `every`; names the question.
     """
-    try:
-        document = read_yaml(path)
-    except ValueError as error:
-        raise QueryError(f"{path} cannot be read as questions: {error}") from error
+    document = read_yaml(path, QueryError)
     entries = _mapping(document, {"questions"}, str(path)).get("questions")
     if not isinstance(entries, list) or not entries:
         raise QueryError(f"{path}: `questions` must be a list of at least one question")

@@ -107,7 +107,7 @@ def test_the_example_is_valid(tmp_path: Path) -> None:
         ("questions:\n- question: a\n  every: 0\n", "more than 0 s"),
         ("questions:\n- question: a\n  every: true\n", "seconds or the word frame, found True"),
         ("questions:\n- question: a\n  every: .nan\n", "seconds or the word frame, found nan"),
-        ("questions: [", "cannot be read as questions"),
+        ("questions: [", "q.yaml: while parsing"),
     ],
 )
 def test_invalid_questions_are_refused_with_their_number(
