@@ -21,12 +21,12 @@ class Health:
     Attributes:
         state: label of the life cycle state.
         model_id: "" = no model is loaded.
-        loading: the model that is being loaded, and since when; "" = none.
+        loading: the model that is being loaded, and for how long; "" = none.
         failure: why the node cannot answer before it is configured again: the model did not load,
             or a thread has ended; "" = it can.
         problem: why a question about the newest frame would be refused, and what to do; "" = it
             would be answered.
-        doubts: what makes the newest frame doubtful, and why; it is used nevertheless.
+        cautions: the cautions of the newest frame, with reasons; it is used nevertheless.
         last_error: error of the last question that failed; "" = none.
         answered, canceled, failed: questions since the node was started.
         waiting: questions in the queue.
@@ -39,7 +39,7 @@ class Health:
     loading: str
     failure: str
     problem: str
-    doubts: str
+    cautions: str
     last_error: str
     answered: int
     canceled: int
@@ -101,7 +101,7 @@ def _level(health: Health, active: bool) -> tuple[bytes, str]:
     if not active:
         doing = health.loading or health.state
         return DiagnosticStatus.WARN, f"{doing}: questions are refused"
-    problems = [text for text in (health.problem, health.doubts) if text]
+    problems = [text for text in (health.problem, health.cautions) if text]
     if problems:
         return DiagnosticStatus.WARN, "; ".join(problems)
     return DiagnosticStatus.OK, "ready"

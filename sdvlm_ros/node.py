@@ -268,7 +268,7 @@ class SpatialQueryNode(process.ServedNode):
             self._fail(None)
             self.trigger_deactivate()
         self._dispatcher.monitor()
-        problem, doubts = self._problem(), self._doubts()
+        problem, cautions = self._problem(), self._cautions()
         self._log(problem)
         tally, subscriptions = self._tally, self._dispatcher.subscriptions
         health = diagnostics.Health(
@@ -277,7 +277,7 @@ class SpatialQueryNode(process.ServedNode):
             loading=self._loader.progress,
             failure="" if self._loader.loading else self._failure,
             problem=problem,
-            doubts=doubts,
+            cautions=cautions,
             last_error=tally.last_error,
             answered=tally.answered,
             canceled=tally.canceled,
@@ -301,7 +301,7 @@ class SpatialQueryNode(process.ServedNode):
         found = (self._dispatcher.refusal(), subscriptions.problem())
         return shown("; ".join(dict.fromkeys(filter(None, found))), _MAX_TEXT)
 
-    def _doubts(self) -> str:
+    def _cautions(self) -> str:
         """The cautions of the last inspected frame and why; each caution is logged once."""
         finding = self._dispatcher.finding()
         codes = [caution.value for caution in finding.cautions]

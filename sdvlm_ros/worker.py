@@ -68,7 +68,7 @@ class FrameDecoder:
         color_topic, depth_topic: resolved names of the image topics.
         depth_info: returns the newest serialized camera_info of the depth camera; None = unknown.
         gravity: looks up what is up for a frame_id and a stamp, nanoseconds, and may wait; None =
-            nobody knows, so the picture and its planes decide.
+            nobody knows, so the image and its planes decide.
     """
 
     def __init__(

@@ -28,10 +28,10 @@ from sdvlm_core.camera.pairing import Input
 from sdvlm_core.camera.plausibility import (
     REGISTER,
     UNKNOWN_ORIGIN,
-    Doubt,
+    FrameCaution,
     Origin,
     assumed_rectified,
-    find_doubts,
+    find_cautions,
 )
 from sdvlm_core.camera.protocols import AnyImage, CameraInfoLike
 from sdvlm_core.camera.rectification import rectify
@@ -127,15 +127,15 @@ def assemble(
     depth_size = None if depth is None else depth.shape[1::-1]
     _check_sizes(rgb.shape[1::-1], depth_size, calibration)
     if calibration is None:
-        doubts = find_doubts(rgb, depth, None, Projection.RECTIFIED, settings, origin)
-        return _with_doubts(RgbdFrame(rgb, depth, stamp_ns=stamp_ns, up=up), doubts, origin)
+        cautions = find_cautions(rgb, depth, None, Projection.RECTIFIED, settings, origin)
+        return _with_cautions(RgbdFrame(rgb, depth, stamp_ns=stamp_ns, up=up), cautions, origin)
     projection = image_projection(color_topic, calibration, settings)
-    doubts = find_doubts(rgb, depth, calibration, projection, settings, origin)
+    cautions = find_cautions(rgb, depth, calibration, projection, settings, origin)
     images = rectify(
         rgb, depth, calibration, settings, color_topic=color_topic, depth_topic=depth_topic
     )
     if Caution.ASSUMED_RECTIFIED in images.cautions:
-        doubts += (assumed_rectified(calibration, color_topic, depth_topic),)
+        cautions += (assumed_rectified(calibration, color_topic, depth_topic),)
     frame = RgbdFrame(
         rgb=images.rgb,
         depth=images.depth,
@@ -144,16 +144,18 @@ def assemble(
         up=up,
         lens=images.lens,
     )
-    return _with_doubts(frame, doubts, origin)
+    return _with_cautions(frame, cautions, origin)
 
 
-def _with_doubts(frame: RgbdFrame, doubts: tuple[Doubt, ...], origin: Origin) -> RgbdFrame:
+def _with_cautions(
+    frame: RgbdFrame, cautions: tuple[FrameCaution, ...], origin: Origin
+) -> RgbdFrame:
     """The frame with each caution once, and with every reason."""
     return replace(
         frame,
         frame_id=origin.color_id,
-        cautions=tuple(dict.fromkeys(doubt.caution for doubt in doubts)),
-        reasons=tuple(doubt.reason for doubt in doubts),
+        cautions=tuple(dict.fromkeys(found.caution for found in cautions)),
+        reasons=tuple(found.reason for found in cautions),
     )
 
 
@@ -169,8 +171,8 @@ def _check_sizes(
     if image != color:
         also = "" if depth is None else f" (and depth is {_size(depth)})"
         raise IntrinsicsError(
-            f"{found} but colour is {_size(color)}{also}; use the camera_info topic of the colour "
-            "image"
+            f"{found} but colour is {_size(color)}{also}; use the camera_info topic, or the "
+            "intrinsics file, of the colour image"
         )
 
 

@@ -1,10 +1,10 @@
 """Plausibility: can a camera's data be right? Shared by the node, a bag and image files.
 
-`find_doubts` applies every rule to one decoded frame. A rule raises an error if the data cannot be
-right. If they may be wrong, it returns a `Doubt`: a caution, and the reason with the values and
-what to set. `RgbdFrame.cautions` and `RgbdFrame.reasons` carry both. The rules only compare what
-the camera states with what cameras can do: a wrong unit of depth that stays within the sensor's
-range, or the intrinsics of a similar camera, are not found.
+`find_cautions` applies every rule to one decoded frame. A rule raises an error if the data cannot
+be right. If they may be wrong, it returns a `FrameCaution`: a caution, and the reason with the
+values and what to set. `RgbdFrame.cautions` and `RgbdFrame.reasons` carry both. The rules only
+compare what the camera states with what cameras can do: a wrong unit of depth that stays within the
+sensor's range, or the intrinsics of a similar camera, are not found.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ REGISTER = (
 
 
 @dataclass(frozen=True)
-class Doubt:
+class FrameCaution:
     """A caution about a frame, and its reason: what was found, both values, what to set."""
 
     caution: Caution
@@ -80,15 +80,15 @@ class Origin:
 UNKNOWN_ORIGIN = Origin()
 
 
-def find_doubts(
+def find_cautions(
     rgb: npt.NDArray[np.uint8],
     depth: npt.NDArray[np.float32] | None,
     calibration: Calibration | None,
     projection: Projection,
     settings: CameraSettings,
     origin: Origin,
-) -> tuple[Doubt, ...]:
-    """Every doubt about a frame.
+) -> tuple[FrameCaution, ...]:
+    """Every caution about a frame.
 
     Args:
         rgb: (H, W, 3), red first.
@@ -100,30 +100,30 @@ def find_doubts(
         IntrinsicsError: the intrinsics cannot be those of a camera.
         DepthError: depth has no reading, a wrong unit, or is not registered to colour.
     """
-    doubts: list[Doubt] = []
+    cautions: list[FrameCaution] = []
     if calibration is not None:
-        doubts += _intrinsics_doubts(calibration, projection)
-        doubts += _info_doubts(calibration, origin)
+        cautions += _intrinsics_cautions(calibration, projection)
+        cautions += _info_cautions(calibration, origin)
     if depth is not None:
-        doubts += _depth_doubts(depth, settings, origin.depth_unit_m)
+        cautions += _depth_cautions(depth, settings, origin.depth_unit_m)
         if calibration is not None and origin.depth_calibration is not None:
             _check_same_intrinsics(calibration, origin.depth_calibration, projection)
-        doubts += _registration_doubts(rgb, depth, origin)
-    return tuple(doubts)
+        cautions += _registration_cautions(rgb, depth, origin)
+    return tuple(cautions)
 
 
-def assumed_rectified(calibration: Calibration, color_topic: str, depth_topic: str) -> Doubt:
-    """The doubt about images that are rectified only by the name of their topic."""
+def assumed_rectified(calibration: Calibration, color_topic: str, depth_topic: str) -> FrameCaution:
+    """The caution about images that are rectified only by the name of their topic."""
     reason = (
         f"camera_info has lens distortion ({shown(calibration.model)}), but the images are assumed "
         f"to be rectified, by the name of their topics (colour '{shown(color_topic)}', depth "
         f"'{shown(depth_topic)}'): set the parameter or option rectify to never if they are, to "
         "always if not"
     )
-    return Doubt(Caution.ASSUMED_RECTIFIED, reason)
+    return FrameCaution(Caution.ASSUMED_RECTIFIED, reason)
 
 
-def _intrinsics_doubts(calibration: Calibration, projection: Projection) -> list[Doubt]:
+def _intrinsics_cautions(calibration: Calibration, projection: Projection) -> list[FrameCaution]:
     """Rules for the intrinsics of the full sensor: field of view, principal point, aspect."""
     full = calibration.sensor(projection)
     usual, possible = [], []
@@ -147,18 +147,18 @@ def _intrinsics_doubts(calibration: Calibration, projection: Projection) -> list
             f"the intrinsics cannot be those of this image: {'; '.join(possible)} ({values}); "
             f"{remedy}"
         )
-    doubts = []
+    cautions = []
     if usual:
         reason = f"the intrinsics are unusual: {'; '.join(usual)} ({values}); {remedy}"
-        doubts.append(Doubt(Caution.IMPLAUSIBLE_INTRINSICS, reason))
+        cautions.append(FrameCaution(Caution.IMPLAUSIBLE_INTRINSICS, reason))
     k, p = calibration.k, calibration.p
     if k is not None and p is not None:
         pairs = (("fx", k.fx, p.fx), ("fy", k.fy, p.fy))
         apart = [f"{name} is {a:g} in K but {b:g} in P" for name, a, b in pairs if _apart(a, b)]
         if apart:
             reason = f"camera_info contradicts itself: {'; '.join(apart)}; calibrate the camera"
-            doubts.append(Doubt(Caution.IMPLAUSIBLE_INTRINSICS, reason))
-    return doubts
+            cautions.append(FrameCaution(Caution.IMPLAUSIBLE_INTRINSICS, reason))
+    return cautions
 
 
 def _field_of_view(full: CameraIntrinsics) -> tuple[str, bool, bool]:
@@ -199,7 +199,7 @@ def _apart(a: float, b: float) -> bool:
     return max(a, b) > _USUAL_K_TO_P * min(a, b)
 
 
-def _info_doubts(calibration: Calibration, origin: Origin) -> list[Doubt]:
+def _info_cautions(calibration: Calibration, origin: Origin) -> list[FrameCaution]:
     """Whether camera_info is of another camera than the colour image."""
     if not _differ(calibration.frame_id, origin.color_id):
         return []
@@ -207,15 +207,15 @@ def _info_doubts(calibration: Calibration, origin: Origin) -> list[Doubt]:
         f"camera_info has frame_id '{shown(calibration.frame_id)}' but colour "
         f"'{shown(origin.color_id)}': publish the camera_info of the colour camera"
     )
-    return [Doubt(Caution.CAMERA_INFO_MISMATCH, reason)]
+    return [FrameCaution(Caution.CAMERA_INFO_MISMATCH, reason)]
 
 
-def _depth_doubts(
+def _depth_cautions(
     depth: npt.NDArray[np.float32], settings: CameraSettings, unit_m: float | None
-) -> list[Doubt]:
+) -> list[FrameCaution]:
     """Rules for the readings: range, all equal, few."""
     readings, share = _readings(depth)
-    doubts = _range_doubts(float(np.median(readings)), settings, unit_m)
+    cautions = _range_cautions(float(np.median(readings)), settings, unit_m)
     lowest, highest = readings.min(), readings.max()
     if lowest == highest:
         lowest, highest = np.nanmin(depth), np.nanmax(depth)
@@ -224,14 +224,14 @@ def _depth_doubts(
             f"all depth readings are {lowest:g} m: does the driver publish a replacement while the "
             "sensor gives no depth?"
         )
-        doubts.append(Doubt(Caution.CONSTANT_DEPTH, reason))
+        cautions.append(FrameCaution(Caution.CONSTANT_DEPTH, reason))
     if share < _SPARSE:
         reason = (
             f"only {share:.1%} of the depth pixels have a reading (usual are more than "
             f"{_SPARSE:.0%}): is the sensor covered, too close, or dazzled?"
         )
-        doubts.append(Doubt(Caution.SPARSE_DEPTH, reason))
-    return doubts
+        cautions.append(FrameCaution(Caution.SPARSE_DEPTH, reason))
+    return cautions
 
 
 def _readings(depth: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], float]:
@@ -255,7 +255,9 @@ def _readings(depth: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], 
     return readings, readings.size / sample.size
 
 
-def _range_doubts(median_m: float, settings: CameraSettings, unit_m: float | None) -> list[Doubt]:
+def _range_cautions(
+    median_m: float, settings: CameraSettings, unit_m: float | None
+) -> list[FrameCaution]:
     """Whether the median depth is outside the range of the sensor."""
     near_m, far_m = settings.range_m
     if near_m <= median_m <= far_m:
@@ -273,7 +275,7 @@ def _range_doubts(median_m: float, settings: CameraSettings, unit_m: float | Non
         )
     if median_m > _IMPOSSIBLE_RANGE * far_m or median_m < near_m / _IMPOSSIBLE_RANGE:
         raise DepthError(f"{found}; {remedy}")
-    return [Doubt(Caution.IMPLAUSIBLE_DEPTH, f"{found}; {remedy}")]
+    return [FrameCaution(Caution.IMPLAUSIBLE_DEPTH, f"{found}; {remedy}")]
 
 
 def _check_same_intrinsics(color: Calibration, depth: Calibration, projection: Projection) -> None:
@@ -299,9 +301,9 @@ def _listed(one: CameraIntrinsics) -> str:
     )
 
 
-def _registration_doubts(
+def _registration_cautions(
     rgb: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32], origin: Origin
-) -> list[Doubt]:
+) -> list[FrameCaution]:
     """Whether depth is seen from another camera than colour."""
     if not _differ(origin.depth_id, origin.color_id):
         return []
@@ -312,7 +314,7 @@ def _registration_doubts(
             f"{ids}, and the edges of depth are {shift[0]:+d} columns and {shift[1]:+d} rows from "
             f"those of colour; {REGISTER}"
         )
-    return [Doubt(Caution.UNREGISTERED_DEPTH, f"{ids}; {REGISTER}")]
+    return [FrameCaution(Caution.UNREGISTERED_DEPTH, f"{ids}; {REGISTER}")]
 
 
 def _differ(one: str, other: str) -> bool:

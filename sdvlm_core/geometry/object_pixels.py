@@ -85,7 +85,7 @@ class ObjectPixels:
 
 
 def turned_pixels(pixels: ObjectPixels, turn: QuarterTurn) -> ObjectPixels:
-    """The same object in the turned picture and its optical frame."""
+    """The same object in the turned image and its optical frame."""
     rows, columns = turn.pixels(pixels.rows, pixels.columns)
     x1, y1, x2, y2 = (int(value) for value in turn.box(pixels.box))
     plane = replace(pixels.plane, normal=turn.vector(pixels.plane.normal))
@@ -93,10 +93,10 @@ def turned_pixels(pixels: ObjectPixels, turn: QuarterTurn) -> ObjectPixels:
 
 
 def find_object(scene: Upright, region: Region) -> ObjectPixels:
-    """Find the object of a region of the upright picture.
+    """Find the object of a region of the upright image.
 
     Args:
-        region: inside the picture; a mask has a pixel.
+        region: inside the image; a mask has a pixel.
     """
     if region.point is not None:
         return _object_at_point(scene, region.point)

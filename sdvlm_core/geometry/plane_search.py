@@ -3,7 +3,7 @@
 Finds planes from depth alone, by RANSAC over local triples of points (Fischler and Bolles, 1981)
 and a trimmed least-squares refinement. All thresholds are fractions of the distance or of the
 measured residuals, so a scene twice as large gives twice the lengths. Does not know regions or
-objects, and does not turn pictures (`scene`).
+objects, and does not turn images (`scene`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_PLANES = 4
 #: Largest angle between two support planes of one frame (seats and shelves are not quite level),
 #: and between a level plane's normal and a known up vector.
 _MAX_TILT_RAD = np.radians(12.0)
-# Cosines of the angle between a plane's normal and the picture's up axis. The angle is 90 degrees
+# Cosines of the angle between a plane's normal and the image's up axis. The angle is 90 degrees
 # for the floor below a camera that looks straight down, and for a wall in front of a level camera.
 # The weight of a plane decreases from 1 at 70 degrees to 0 at 105 degrees, so a ceiling is never
 # selected.
@@ -47,7 +47,7 @@ _MIN_WEIGHT = 0.02
 _CLEAR_FRACTION, _CLEAR_RIVAL_FRACTION = 0.25, 1 / 3
 #: A rival may be as large as this if things touch the dominant plane, and hardly any the rival.
 _BARE_RIVAL_FRACTION, _BARE_TOUCHING_FRACTION = 0.8, 0.25
-#: The limits for a plane that contradicts the picture's up axis, which is right for most cameras.
+#: The limits for a plane that contradicts the image's up axis, which is right for most cameras.
 _SURE_FRACTION, _SURE_RIVAL_FRACTION = 0.4, 0.15
 #: Other planes are not parallel from this angle on.
 _RIVAL_COS = np.cos(np.radians(30.0))
@@ -82,12 +82,12 @@ class Orientation:
     """Which way is up, as far as the planes of a frame show it.
 
     Attributes:
-        turns: quarter turns, counter-clockwise, that bring up to the top of the picture.
-        doubt: why another direction is plausible too; "" = it is not.
+        turns: quarter turns, counter-clockwise, that bring up to the top of the image.
+        ambiguity: why another direction is plausible too; "" = it is not.
     """
 
     turns: int
-    doubt: str = ""
+    ambiguity: str = ""
 
 
 def sample_planes(cloud: Cloud) -> PlaneSample | None:
@@ -121,7 +121,7 @@ def find_support_planes(
 
     Args:
         sample: of the upright cloud.
-        up: the known unit vector against gravity; None = the top of the picture does not point to
+        up: the known unit vector against gravity; None = the top of the image does not point to
             the ground, and no more is known.
     """
     normals = sample.planes[:, :3]
@@ -156,7 +156,7 @@ def find_support_planes(
 def orientation(sample: PlaneSample) -> Orientation:
     """Which way is up without a known vector: the side of the dominant plane, if it is clear.
 
-    Objects stand on the camera's side of their support, whatever the camera's roll. The picture's
+    Objects stand on the camera's side of their support, whatever the camera's roll. The image's
     up axis counts where the plane is not clear, and it is right for most cameras: against it, a
     plane needs more evidence. Even then, a sideways camera over a table sees the same as an upright
     one beside a wall with shelves, so only an upside-down camera is certain.
@@ -234,7 +234,7 @@ def _within(normals: Points, axis: tuple[float, float, float], cosine: float) ->
 
 
 def _up_weights(normals: Points) -> Points:
-    """Prior weights (K,) in [0, 1] of unit normals (K, 3) to point up in an upright picture."""
+    """Prior weights (K,) in [0, 1] of unit normals (K, 3) to point up in an upright image."""
     cosines = normals @ np.array(IMAGE_UP)
     return np.clip((cosines - _NO_WEIGHT_COS) / (_FULL_WEIGHT_COS - _NO_WEIGHT_COS), 0.0, 1.0) ** 2
 

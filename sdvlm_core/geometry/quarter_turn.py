@@ -1,7 +1,7 @@
-"""QuarterTurn: a picture turned by a multiple of 90 degrees, so that up is nearest to its top.
+"""QuarterTurn: an image turned by a multiple of 90 degrees, so that up is nearest to its top.
 
 Geometry has rules with a direction: an object touches its support at its lower end, and its view
-ends at the sides and below. They are written once, for an upright picture. A camera that is mounted
+ends at the sides and below. They are written once, for an upright image. A camera that is mounted
 sideways or upside-down is turned here, exactly and without resampling, and what was found is turned
 back. Knows pixels, vectors and regions. Does not know which way is up (`scene`).
 """
@@ -26,9 +26,9 @@ _QUARTER = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 @dataclass(frozen=True)
 class QuarterTurn:
-    """`turns` quarter turns, counter-clockwise, of a `width` x `height` picture.
+    """`turns` quarter turns, counter-clockwise, of a `width` x `height` image.
 
-    "Upright" is the turned picture and its optical frame, "own" is the camera's.
+    "Upright" is the turned image and its optical frame, "own" is the camera's.
     """
 
     turns: int
@@ -61,7 +61,7 @@ class QuarterTurn:
         return turned
 
     def pixels(self, rows: Pixels, columns: Pixels) -> tuple[Pixels, Pixels]:
-        """Rows and columns (N,) of the own picture -> of the upright one."""
+        """Rows and columns (N,) of the own image -> of the upright one."""
         last_column, last_row = self.width - 1, self.height - 1
         if self.turns == 1:
             return last_column - columns, rows
@@ -72,7 +72,7 @@ class QuarterTurn:
         return rows, columns
 
     def box(self, box: Box) -> Box:
-        """A box (x1, y1, x2, y2), pixels, x2 and y2 exclusive -> in the upright picture."""
+        """A box (x1, y1, x2, y2), pixels, x2 and y2 exclusive -> in the upright image."""
         x1, y1, x2, y2 = box
         if self.turns == 1:
             return y1, self.width - x2, y2, self.width - x1
@@ -83,7 +83,7 @@ class QuarterTurn:
         return box
 
     def point(self, point: tuple[float, float]) -> tuple[float, float]:
-        """A pixel position (u, v) -> in the upright picture."""
+        """A pixel position (u, v) -> in the upright image."""
         u, v = point
         if self.turns == 1:
             return v, self.width - 1 - u
@@ -94,7 +94,7 @@ class QuarterTurn:
         return point
 
     def region(self, region: Region) -> Region:
-        """A region of the own picture -> of the upright one."""
+        """A region of the own image -> of the upright one."""
         if self.turns == 0:
             return region
         if region.box is not None:
@@ -105,7 +105,7 @@ class QuarterTurn:
         return replace(region, mask=self.image(region.mask))
 
     def intrinsics(self, own: CameraIntrinsics) -> CameraIntrinsics:
-        """The intrinsics of the own picture -> of the upright one."""
+        """The intrinsics of the own image -> of the upright one."""
         cx, cy = self.point((own.cx, own.cy))
         fx, fy = (own.fx, own.fy)[:: -1 if self.turns % 2 else 1]
         return CameraIntrinsics(fx, fy, cx, cy, self.back.width, self.back.height)
@@ -125,7 +125,7 @@ class QuarterTurn:
 
 
 def turns_to_upright(up: Vector) -> int:
-    """Quarter turns that bring an up vector, in the optical frame, nearest to the picture's top.
+    """Quarter turns that bring an up vector, in the optical frame, nearest to the image's top.
 
     0 for a vector along the optical axis: no turn is nearer.
     """

@@ -2,7 +2,7 @@
 
 Decides which way is up, and turns the frame upright by quarter turns for everything that measures:
 `RgbdFrame.up` if it is known, else the frame's dominant plane if it is clear, else the top of the
-picture with the caution UP_UNCERTAIN.
+image with the caution UP_UNCERTAIN.
 
 Measuring, verification, drawing and the node's visualization open the same frame; the first call
 computes, the others reuse. The cache is keyed by the identity of the frame and holds it weakly: an
@@ -43,15 +43,15 @@ _SET_UP = "state it (--up x,y,z; the node's parameter gravity_frame)"
 
 @dataclass(frozen=True, eq=False)
 class Upright:
-    """The parts of a scene in the upright picture and its optical frame, for measuring.
+    """The parts of a scene in the upright image and its optical frame, for measuring.
 
     Attributes:
-        turn: from the camera's picture to this one.
+        turn: from the camera's image to this one.
         rgb: (H, W, 3) uint8, red first; a view.
         cloud: the back-projected depth.
         planes: the horizontal surfaces, the dominant one first.
         up: unit vector for objects without a support plane.
-        doubt: why another direction may be up, and what to do; "" = this one is certain.
+        ambiguity: why another direction may be up, and what to do; "" = this one is certain.
         border: (H, W) pixels of a rectified frame that the raw image does not show, and those
             beside them; None = it shows every pixel.
     """
@@ -61,7 +61,7 @@ class Upright:
     cloud: Cloud
     planes: tuple[Plane, ...]
     up: tuple[float, float, float]
-    doubt: str
+    ambiguity: str
     border: Mask | None = None
 
 
@@ -83,7 +83,7 @@ class Scene:
 
     @cached_property
     def cloud(self) -> Cloud:
-        """The back-projected depth in the camera's own picture."""
+        """The back-projected depth in the camera's own image."""
         return self.upright.cloud if self.upright.turn.turns == 0 else make_cloud(self.frame)
 
 
@@ -114,9 +114,9 @@ def open_scene(frame: RgbdFrame) -> Scene:
             entry.upright = replace(found, border=_border(frame, found.turn))
         upright = entry.upright
     cautions, reasons = frame.cautions, frame.reasons
-    if upright.doubt and Caution.UP_UNCERTAIN not in cautions:
+    if upright.ambiguity and Caution.UP_UNCERTAIN not in cautions:
         cautions = (*cautions, Caution.UP_UNCERTAIN)
-        reasons = (*reasons, f"which way is up is not certain: {upright.doubt}")
+        reasons = (*reasons, f"which way is up is not certain: {upright.ambiguity}")
     return Scene(frame, upright, cautions, reasons)
 
 
@@ -137,14 +137,16 @@ def _known_up(frame: RgbdFrame, up: tuple[float, float, float]) -> Upright:
     cloud = make_cloud(turned)
     sample = sample_planes(cloud)
     if sample is None:
-        return Upright(turn, turned.rgb, cloud, (), upward, doubt="")
+        return Upright(turn, turned.rgb, cloud, (), upward, ambiguity="")
     # A vector that contradicts a large plane is not used: it may be of another camera.
     if contradicts(sample, upward):
         given = ", ".join(f"{value:.2f}" for value in up)
-        doubt = f"the largest plane is neither level nor upright with up = ({given}); correct up"
-        return Upright(turn, turned.rgb, cloud, find_support_planes(sample), upward, doubt)
+        ambiguity = (
+            f"the largest plane is neither level nor upright with up = ({given}); correct up"
+        )
+        return Upright(turn, turned.rgb, cloud, find_support_planes(sample), upward, ambiguity)
     planes = find_support_planes(sample, upward)
-    return Upright(turn, turned.rgb, cloud, planes, upward, doubt="")
+    return Upright(turn, turned.rgb, cloud, planes, upward, ambiguity="")
 
 
 def _upright(frame: RgbdFrame) -> Upright:
@@ -153,8 +155,8 @@ def _upright(frame: RgbdFrame) -> Upright:
     cloud = make_cloud(frame)
     sample = sample_planes(cloud)
     if sample is None:
-        doubt = f"depth has too few readings for a plane; {_SET_UP}"
-        return Upright(turn, frame.rgb, cloud, (), IMAGE_UP, doubt)
+        ambiguity = f"depth has too few readings for a plane; {_SET_UP}"
+        return Upright(turn, frame.rgb, cloud, (), IMAGE_UP, ambiguity)
     found = orientation(sample)
     if found.turns:
         turn = replace(turn, turns=found.turns)
@@ -162,5 +164,5 @@ def _upright(frame: RgbdFrame) -> Upright:
         cloud = make_cloud(turned)
         sample = sample_planes(cloud)
     planes = () if sample is None else find_support_planes(sample)
-    doubt = f"{found.doubt}; {_SET_UP}" if found.doubt else ""
-    return Upright(turn, turned.rgb, cloud, planes, IMAGE_UP, doubt)
+    ambiguity = f"{found.ambiguity}; {_SET_UP}" if found.ambiguity else ""
+    return Upright(turn, turned.rgb, cloud, planes, IMAGE_UP, ambiguity)

@@ -1,6 +1,6 @@
 """Plane: a horizontal surface of a frame that objects stand on (floor, table, seat).
 
-Heights above it, and its outline in the picture. Does not know how it is found (`plane_search`),
+Heights above it, and its outline in the image. Does not know how it is found (`plane_search`),
 regions or objects.
 """
 

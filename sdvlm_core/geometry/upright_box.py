@@ -86,7 +86,7 @@ class UprightBox:
 
 
 def turned_box(box: UprightBox, turn: QuarterTurn) -> UprightBox:
-    """The same box in the turned picture's optical frame."""
+    """The same box in the turned image's optical frame."""
     centre, axes, surface = (turn.points(part) for part in (box.centre, box.axes, box.surface))
     return replace(box, centre=centre, axes=axes, surface=surface)
 
