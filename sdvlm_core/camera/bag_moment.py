@@ -30,7 +30,10 @@ def read_bag_frame(
         camera = open_camera(reader, options)
         length_s = (reader.end_time - 1 - reader.start_time) / 1e9
         if seconds is not None and not 0 <= seconds <= length_s:
-            raise BagError(f"{path} has no image at {seconds:g} s: it is {length_s:.3f} s long")
+            raise BagError(
+                f"{path} has no image at {seconds:g} s; give a time from 0 to {length_s:.3f} s, "
+                "the length of the bag"
+            )
         target_ns = None if seconds is None else reader.start_time + round(seconds * 1e9)
         best: BagFrame | None = None
         for frame in frames(reader, camera.topics, round(slop_s * 1e9)):

@@ -137,8 +137,10 @@ class BagTransforms:
 
     def _listed(self) -> str:
         names = [shown(name, 60) for name in self.frames]
+        if not names:
+            return "there are none; give the option --up x,y,z instead"
         more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-        return f"its frames are {', '.join(names[:_MAX_LISTED]) or 'none'}{more}"
+        return f"its frames are {', '.join(names[:_MAX_LISTED])}{more}"
 
 
 def read_transforms(reader: Reader) -> BagTransforms:

@@ -91,7 +91,7 @@ def ask(
         --estimate-depth sd-vlm-7b/depth_estimator --quantization bnb-nf4
 
       sdvlm ask "How wide is the box?" --rgb c.png --depth d.png --intrinsics k.json --verify \\
-        --region box=210,140,420,380
+        --region box=330,152,501,283
     """
     settings = options.camera_settings(sensor)
     regions, upward = options.parse_regions(region, point), options.parse_up(up)

@@ -21,12 +21,12 @@ from sdvlm_core.camera.bag_frames import CameraOptions
 from sdvlm_core.camera.bag_moment import read_bag_frame
 from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.camera.rectification import rectified_regions
+from sdvlm_core.cautions import Caution
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_cautions, print_json, refusals
 from sdvlm_core.errors import QueryError
 
 if TYPE_CHECKING:
-    from sdvlm_core.cautions import Caution
     from sdvlm_core.frame import RgbdFrame
     from sdvlm_core.geometry.measure import Measured, Pair
     from sdvlm_core.geometry.scene import Scene
@@ -64,12 +64,12 @@ def measure(
 
     Examples:
 
-      sdvlm measure --rgb c.png --depth d.png --intrinsics k.json --region mug=320,180,406,270
+      sdvlm measure --rgb c.png --depth d.png --intrinsics k.json --region mug=189,193,266,300
 
-      sdvlm measure --rgb c.png --depth d.png --intrinsics k.json --point mug=365,219 \\
-        --point can=270,216 --draw out.png --json | jq .pairs
+      sdvlm measure --rgb c.png --depth d.png --intrinsics k.json --point mug=228,250 \\
+        --point can=332,131 --draw out.png --json | jq .pairs
 
-      sdvlm measure --bag demo/table --time 0.5 --region can=250,180,290,260
+      sdvlm measure --bag demo/table --time 0.5 --region can=364,398,405,450
     """
     from sdvlm_core.geometry.measure import measure_in
     from sdvlm_core.geometry.scene import open_scene
@@ -208,12 +208,15 @@ def print_measured(found: tuple[Measured, ...], pairs: tuple[Pair, ...], scene: 
                 metres(getattr(one, key), one.std_dev[key])
                 for key in ("length_m", "width_m", "height_m", "camera_distance_m")
             ),
-            ", ".join(f"{value:.3f}" for value in one.position_m),
+            ", ".join("?" if math.isnan(x) else f"{x:.3f}" for x in one.position_m),
         )
     console.print(table)
     print_cautions(console, scene.cautions, scene.reasons)
     for one in found:
         own = [code.value for code in one.warnings if code not in scene.cautions]
+        if Caution.OUTSIDE_IMAGE in one.warnings:
+            height, width = scene.frame.rgb.shape[:2]
+            own.append(f"the image has {width}x{height} pixels")
         if own:
             console.print(f"[yellow]{escape(one.label)}: {', '.join(own)}[/]")
     for pair in pairs:

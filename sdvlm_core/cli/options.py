@@ -21,7 +21,8 @@ Rgb = Annotated[Path, typer.Option(help="Colour image, 8 bit.")]
 DepthScale = Annotated[
     float | None,
     typer.Option(
-        help="Metres per unit of the depth image. Default: as in the intrinsics file, else 0.001."
+        help="Metres per unit of integer depth, e.g. 0.0001 for a D405. Default: as in the "
+        "intrinsics file if there is one, else 0.001 (millimetres)."
     ),
 ]
 Model = Annotated[str, typer.Option(help="nano, a model directory, or the name of a download.")]

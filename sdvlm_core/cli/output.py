@@ -30,9 +30,9 @@ def stderr_console() -> Console:
 
 
 def print_cautions(console: Console, cautions: Sequence[Caution], reasons: Sequence[str]) -> None:
-    """Print what makes a whole frame doubtful: the codes, and below them why and what to do."""
+    """Print the cautions of a frame: the codes, and below them the reasons with what to do."""
     if cautions:
-        console.print(f"[yellow]doubtful: {', '.join(code.value for code in cautions)}[/]")
+        console.print(f"[yellow]cautions: {', '.join(code.value for code in cautions)}[/]")
     for reason in reasons:
         console.print(f"  [yellow]{escape(reason)}[/]")
 

@@ -90,7 +90,7 @@ class _Interrupted(Exception):
 
 def replay(
     bag: Annotated[Path, typer.Argument(help="A ROS 2 bag: its directory, an .mcap or a .db3.")],
-    questions: Annotated[Path, typer.Option(help="YAML, as below.")],
+    questions: Annotated[Path, typer.Option(help="YAML file, as above.")],
     out: Annotated[Path, typer.Option(help="Directory to write, or to resume.")],
     model: options.Model = "nano",
     estimate_depth: Annotated[

@@ -146,7 +146,7 @@ def test_a_moving_part_beside_the_chain_does_not_matter(tmp_path: Path) -> None:
             [edge("map", "base"), edge("a", "optical"), edge("b", "a"), edge("a", "b")],
             "form a cycle: optical -> a -> b -> a",
         ),
-        ([], "its frames are none"),
+        ([], "there are none; give the option --up x,y,z"),
     ],
 )
 def test_a_broken_chain_is_refused_with_the_frames(

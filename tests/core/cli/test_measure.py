@@ -143,7 +143,7 @@ def test_an_up_vector_that_the_table_contradicts_is_printed_with_the_reason(file
     assert document["cautions"] == ["up_uncertain"]
     assert all(one["warnings"][0] == "up_uncertain" for one in document["regions"])
     text = " ".join(runner.invoke(app, arguments).stdout.split())
-    assert "doubtful: up_uncertain" in text
+    assert "cautions: up_uncertain" in text
     assert "neither level nor upright with up = (0.00, -1.00, 0.00)" in text
 
 
