@@ -40,11 +40,11 @@ class ModelLoader:
 
     @property
     def progress(self) -> str:
-        """What is being loaded, and since when; "" = nothing."""
+        """What is being loaded, and for how long; "" = nothing."""
         if not self.loading:
             return ""
-        since_s = time.monotonic() - self._started
-        return f"loading model '{shown(self._model)}' since {since_s:.0f} s"
+        elapsed_s = time.monotonic() - self._started
+        return f"loading model '{shown(self._model)}' for {elapsed_s:.0f} s"
 
     async def load(self, settings: Settings) -> None:
         """Load on a thread, and keep the engine or the error for `take`. Not while `loading`."""
@@ -97,11 +97,11 @@ def load_model(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
         CheckpointError: the model is missing, incomplete, or cannot run on this machine.
         ImportError: a package that the model needs is not installed.
     """
+    started = time.monotonic()  # importing torch is part of the wait
     # Imported here, because the interfaces and error replies do not need torch.
     from sdvlm_core.engine import LoadOptions, load_engine
     from sdvlm_core.model import hub
 
-    started = time.monotonic()
     if settings.allow_download:
         for name in filter(None, (settings.model, settings.depth_estimator)):
             hub.obtain(name, logger.info)

@@ -173,8 +173,8 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
         "auto",
         _choice(
             "rectify",
-            "Whether images with lens distortion are rectified by the node: auto = unless the "
-            "colour topic's name contains rect, always, never.",
+            "Whether the node rectifies images with lens distortion: auto = unless a word of the "
+            "topic's name begins with rect or undistort, always, never.",
         ),
     ),
     "gravity_frame": (
@@ -212,7 +212,9 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     ),
     "tf_timeout": (
         0.2,
-        _number("Longest wait for a transform to target_frame, seconds.", 0.0, 60.0),
+        _number(
+            "Longest wait for a transform to target_frame or gravity_frame, seconds.", 0.0, 60.0
+        ),
     ),
     "max_new_tokens": (
         256,

@@ -27,11 +27,11 @@ def test_questions_and_diagnostics_are_answered_while_the_model_loads(
         assert peer.query.wait_for_service(PATIENCE_S)
         response = peer.ask()
         assert response.error_code == Response.MODEL_NOT_READY
-        assert "loading model 'slow' since" in response.error_msg
-        watched.until(lambda: "loading model 'slow' since" in watched.status.message, "loading")
+        assert "loading model 'slow' for" in response.error_msg
+        watched.until(lambda: "loading model 'slow' for" in watched.status.message, "loading")
         assert watched.status.level == DiagnosticStatus.WARN
         watched.until(lambda: watched.value("state") == "active", "the active state")
-        assert any("loading model 'slow' since" in line for line in watched.log)
+        assert any("loading model 'slow' for" in line for line in watched.log)
 
 
 def test_a_life_cycle_manager_gets_its_reply_after_the_load_and_others_are_answered_meanwhile(
