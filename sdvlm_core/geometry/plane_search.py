@@ -194,7 +194,9 @@ def orientation(sample: PlaneSample) -> Orientation:
 def contradicts(sample: PlaneSample, up: tuple[float, float, float]) -> bool:
     """Whether the frame's planes show that a known up vector is wrong.
 
-    The dominant plane is then neither level nor a wall, and no level plane is nearly as large.
+    The dominant plane is then neither level nor a wall, or level with the camera below it, and no
+    floor is nearly as large. A view of nothing but a ceiling looks the same as a table with the
+    opposite vector (the direction of gravity), so it counts as wrong too.
     """
     count = sample.inliers.sum(axis=1)
     best = int(np.argmax(count))
@@ -205,7 +207,7 @@ def contradicts(sample: PlaneSample, up: tuple[float, float, float]) -> bool:
     rival = float(np.max(count * level))
     return bool(
         not level[best]
-        and cosines[best] > _SLOPED_COS
+        and abs(cosines[best]) > _SLOPED_COS
         and rival < _CLEAR_RIVAL_FRACTION * count[best]
     )
 

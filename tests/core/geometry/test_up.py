@@ -251,6 +251,16 @@ def test_an_up_vector_that_the_table_contradicts_is_uncertain(turns):
     np.testing.assert_allclose(sizes(found[0]), (0.12, 0.08, 0.10), atol=0.006)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_vector_of_another_frame_or_of_the_opposite_sign_is_uncertain(sign):
+    _, axes = camera(elevation=math.radians(50))
+    frame, regions = table(width=640, seen_from=camera(elevation=math.radians(50)))
+    gravity = tuple(-value for value in table_up(axes))
+    for up in ((0.0, 0.0, sign), (0.0, sign, 0.0), gravity):
+        found, _ = measure(replace(frame, up=up), regions)
+        assert Caution.UP_UNCERTAIN in found[0].warnings
+
+
 @pytest.mark.parametrize("turns", TURNS)
 def test_pixels_planes_and_drawing_are_in_the_cameras_own_picture(turns):
     _, axes = camera()
