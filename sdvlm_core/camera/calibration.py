@@ -11,7 +11,12 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from sdvlm_core.camera.distortion import MAX_COEFFICIENTS, checked_lens, is_distortion
+from sdvlm_core.camera.distortion import (
+    MAX_COEFFICIENTS,
+    checked_lens,
+    is_distortion,
+    is_fisheye,
+)
 from sdvlm_core.camera.protocols import CameraInfoLike
 from sdvlm_core.camera.settings import CameraSettings
 from sdvlm_core.errors import IntrinsicsError
@@ -102,6 +107,11 @@ class Calibration:
         """Whether a coefficient is not 0."""
         return is_distortion(self.coefficients)
 
+    @property
+    def bare_fisheye(self) -> bool:
+        """Whether the model is a fisheye's, but no coefficient is different from 0."""
+        return is_fisheye(self.model) and not self.distorted
+
     def lens(self) -> Lens | None:
         """Projection of the raw image with its distortion; None = no distortion.
 
@@ -117,7 +127,8 @@ def calibration_from_message(message: CameraInfoLike) -> Calibration:
     """What a camera info states.
 
     Raises:
-        IntrinsicsError: not calibrated (K and P are 0), not finite, or without a size.
+        IntrinsicsError: not calibrated (K and P are 0), not finite, without a size, or with a
+            region of interest that is not within the sensor.
     """
     k, p, roi = message.k, message.p, message.roi
     bin_x, bin_y = max(1, message.binning_x), max(1, message.binning_y)
@@ -130,7 +141,7 @@ def calibration_from_message(message: CameraInfoLike) -> Calibration:
         bin_y,
     )
     full = Window(0, 0, message.width, message.height)
-    return Calibration(
+    found = Calibration(
         k=_filled(k[0], k[4], k[2], k[5], message),
         p=_filled(p[0], p[5], p[2], p[6], message),
         window=None if window == full else window,
@@ -139,6 +150,15 @@ def calibration_from_message(message: CameraInfoLike) -> Calibration:
         rotated=_is_rotated([float(value) for value in message.r]),
         frame_id=message.header.frame_id,
     )
+    if window.x + window.width > full.width or window.y + window.height > full.height:
+        # K may be that of the full sensor or that of the region: which one is not known.
+        raise IntrinsicsError(
+            f"camera_info has a region of interest of {window.width}x{window.height} at "
+            f"{window.x}, {window.y}, which is not within its size {full.width}x{full.height}; "
+            "width and height are those of the full sensor, or publish no region of interest and "
+            "the K of the image"
+        )
+    return found
 
 
 def image_projection(topic: str, calibration: Calibration, settings: CameraSettings) -> Projection:
@@ -158,7 +178,8 @@ def image_projection(topic: str, calibration: Calibration, settings: CameraSetti
     distorted = calibration.distorted
     if _named_rectified(topic):
         return Projection.ASSUMED_RECTIFIED if distorted else Projection.RECTIFIED
-    return Projection.RAW if distorted or topic else Projection.RECTIFIED
+    raw = distorted or topic or calibration.bare_fisheye
+    return Projection.RAW if raw else Projection.RECTIFIED
 
 
 def depth_projection(

@@ -33,6 +33,7 @@ _MODELS: dict[str, tuple[Family, tuple[int, ...]]] = {
     "kannala_brandt4": ("fisheye", (4,)),
 }
 MAX_COEFFICIENTS = 14
+_FISHEYE_NAMES = ("fisheye", "equidistant", "kannala")
 
 _NEGLIGIBLE = 1e-9  # a smaller coefficient moves no pixel
 # A lens function is examined up to this angle from the optical axis: a pinhole image cannot show
@@ -48,6 +49,11 @@ _TOLERANCE = 1e-5  # of slopes: a hundredth of a pixel at a focal length of 1000
 def is_distortion(coefficients: Sequence[float]) -> bool:
     """Whether a coefficient is not 0; also true of NaN."""
     return not all(abs(value) <= _NEGLIGIBLE for value in coefficients)
+
+
+def is_fisheye(model: str) -> bool:
+    """Whether the name of a model, in any software's spelling, is a fisheye's."""
+    return any(name in model[:64].lower() for name in _FISHEYE_NAMES)
 
 
 @lru_cache(maxsize=32)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sdvlm_core.camera.calibration import Calibration
-from sdvlm_core.camera.distortion import MAX_COEFFICIENTS, is_distortion
+from sdvlm_core.camera.distortion import MAX_COEFFICIENTS, is_distortion, is_fisheye
 from sdvlm_core.errors import IntrinsicsError, shown
 from sdvlm_core.files import read_json
 from sdvlm_core.frame import CameraIntrinsics
@@ -32,17 +32,19 @@ _POLYNOMIAL_KEYS = (
     *("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6", "s1", "s2", "s3", "s4", "tx", "ty"),
 )
 _FISHEYE_KEYS = ("k1", "k2", "k3", "k4")
-_FISHEYE_NAMES = ("fisheye", "equidistant", "kannala")
 _COUNTS = (4, 5, 8, 12, 14)
 #: Names of a camera model that say nothing about distortion.
 _NO_MODELS = ("pinhole", "perspective")
-_SCALE_KEYS = ("depth_scale", "depth_unit", "depth_unit_m")
+_SCALE_KEYS = ("depth_scale", "depth_unit", "depth_units", "depth_unit_m", "png_depth_scale")
 _METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "um": 1e-6}
 
 _LOOKS_LIKE_DISTORTION = re.compile(
-    r"distort|^dist(_|$)|coef|radial|tangential|fisheye|(^|_)skew|^[kps][1-9]$|^tau|^d$",
+    r"distort|dist(_|$)|coef|radial|tangential|fisheye|(^|_)skew|^[kps][1-9]|^tau|^d$"
+    # Bouguet, Kalibr, omnidirectional models, FOV
+    r"|^k[cd]$|^alpha_c$|^xi$|^omega$|^lens(_params)?$",
     re.IGNORECASE,
 )
+_LOOKS_LIKE_A_UNIT = re.compile(r"depth.*(scale|unit|factor)", re.IGNORECASE)
 #: How files say in words that there is no distortion.
 _NO_DISTORTION = re.compile(r"(distortion\.)?(none|no|undistorted|rectified)\b", re.IGNORECASE)
 
@@ -78,7 +80,7 @@ def parse_intrinsics(values: Mapping[str, Any]) -> StatedCalibration:
 
     Raises:
         IntrinsicsError: a value is missing, contradictory, or not a number; or a key looks like
-            distortion and is not understood.
+            distortion or a unit of depth and is not understood.
     """
     try:
         return _parsed(values)
@@ -90,7 +92,13 @@ def _parsed(values: Mapping[str, Any]) -> StatedCalibration:
     model, coefficients, understood = _distortion(values)
     others = {key: value for key, value in values.items() if key not in understood}
     for key, value in _nested(others):
-        if _LOOKS_LIKE_DISTORTION.search(key) and not _is_none(value):
+        if _LOOKS_LIKE_A_UNIT.search(key) and key not in _SCALE_KEYS and value is not None:
+            raise IntrinsicsError(
+                f"{shown(key)} = {shown(str(value))} looks like the unit of depth and is not "
+                "understood; give depth_scale in metres per unit"
+            )
+        named_fisheye = isinstance(value, str) and is_fisheye(value)
+        if named_fisheye or (_LOOKS_LIKE_DISTORTION.search(key) and not _is_none(value)):
             raise IntrinsicsError(
                 f"{shown(key)} = {shown(str(value))} looks like lens distortion and is not "
                 f"understood; give distortion_model and d (k1, k2, p1, p2, k3, ...), or remove it "
@@ -161,9 +169,8 @@ def _distortion(values: Mapping[str, Any]) -> tuple[str, tuple[float, ...], set[
             found.append((key, tuple(_numbers(value, key))))
             understood.add(key)
     model = next((name for name in names if name.strip().lower() not in _NO_MODELS), "")
-    fisheye = any(name in model.lower() for name in _FISHEYE_NAMES)
     if any(key in values for key in ("k1", "k2")):
-        keys = _FISHEYE_KEYS if fisheye else _POLYNOMIAL_KEYS
+        keys = _FISHEYE_KEYS if is_fisheye(model) else _POLYNOMIAL_KEYS
         found.append(("k1, k2, ...", _from_scalars(values, keys, named=bool(model))))
         understood.update(keys)
     if len({coefficients for _, coefficients in found}) > 1:

@@ -4,7 +4,7 @@
 be right. If they may be wrong, it returns a `FrameCaution`: a caution, and the reason with the
 values and what to set. `RgbdFrame.cautions` and `RgbdFrame.reasons` carry both. The rules only
 compare what the camera states with what cameras can do: a wrong unit of depth that stays within the
-sensor's range, or the intrinsics of a similar camera, are not found.
+sensor's range, or the intrinsics of a similar camera, are not found (docs/troubleshooting.md).
 """
 
 from __future__ import annotations
@@ -27,14 +27,19 @@ from sdvlm_core.frame import CameraIntrinsics
 _USUAL_FOV_DEG = (20.0, 130.0)
 _POSSIBLE_FOV_DEG = (5.0, 150.0)
 # Distance of the principal point from the middle, as a fraction of the side. The K of an image of
-# half the size lies at 0.25; the calibrated cameras of our data lie below 0.03.
-_USUAL_OFF_CENTRE = 0.2
+# half the size lies at 0.25; the calibrated cameras of our data lie below 0.03, one of YCB-Video at
+# 0.085.
+_USUAL_OFF_CENTRE = 0.12
 _POSSIBLE_OFF_CENTRE = 0.4
+# The intrinsics of an image of another size: cx and cy are the same fraction of the middle, within
+# the second value, and this far from 1. The cameras of our data lie below 0.05.
+_RESIZED, _SAME_FRACTION = 0.08, 0.03
 # Ratio of the larger to the smaller of fx and fy: pixels are square.
 _USUAL_ASPECT = 1.1
 _POSSIBLE_ASPECT = 2.0
-# Ratio of the focal lengths of K and P; rectification changes the focal length less.
-_USUAL_K_TO_P = 2.0
+# Ratio of the focal lengths of K and P: rectification changes the focal length less. Without
+# distortion and rotation there is nothing to rectify.
+_USUAL_K_TO_P, _EQUAL_K_TO_P = 2.0, 1.05
 # The intrinsics of registered depth are those of colour: largest difference, as a fraction of the
 # focal length, and of the width for the principal point.
 _SAME_INTRINSICS = 0.02
@@ -132,6 +137,7 @@ def _intrinsics_cautions(calibration: Calibration, projection: Projection) -> li
         _off_centre("cx", full.cx, full.width),
         _off_centre("cy", full.cy, full.height),
         _aspect(full),
+        _resized(full),
     ):
         if not is_possible:
             possible.append(text)
@@ -151,13 +157,17 @@ def _intrinsics_cautions(calibration: Calibration, projection: Projection) -> li
     if usual:
         reason = f"the intrinsics are unusual: {'; '.join(usual)} ({values}); {remedy}"
         cautions.append(FrameCaution(Caution.IMPLAUSIBLE_INTRINSICS, reason))
-    k, p = calibration.k, calibration.p
-    if k is not None and p is not None:
-        pairs = (("fx", k.fx, p.fx), ("fy", k.fy, p.fy))
-        apart = [f"{name} is {a:g} in K but {b:g} in P" for name, a, b in pairs if _apart(a, b)]
-        if apart:
-            reason = f"camera_info contradicts itself: {'; '.join(apart)}; calibrate the camera"
-            cautions.append(FrameCaution(Caution.IMPLAUSIBLE_INTRINSICS, reason))
+    contradiction = _contradiction(calibration)
+    if contradiction:
+        reason = f"camera_info contradicts itself: {contradiction}; calibrate the camera"
+        cautions.append(FrameCaution(Caution.IMPLAUSIBLE_INTRINSICS, reason))
+    if calibration.bare_fisheye and projection is Projection.RAW:
+        reason = (
+            f"the distortion model is {shown(calibration.model)}, but all its coefficients are 0: "
+            "if the images are rectified, set the parameter or option rectify to never; else "
+            "calibrate the lens"
+        )
+        cautions.append(FrameCaution(Caution.IMPLAUSIBLE_INTRINSICS, reason))
     return cautions
 
 
@@ -194,9 +204,30 @@ def _aspect(full: CameraIntrinsics) -> tuple[str, bool, bool]:
     return text, large <= _USUAL_ASPECT * small, large <= _POSSIBLE_ASPECT * small
 
 
-def _apart(a: float, b: float) -> bool:
-    """Whether two focal lengths differ by more than rectification explains."""
-    return max(a, b) > _USUAL_K_TO_P * min(a, b)
+def _resized(full: CameraIntrinsics) -> tuple[str, bool, bool]:
+    """Text, whether usual, whether possible: of the size for which the principal point is central.
+
+    The intrinsics of an image of another size have cx and cy at the same fraction of this one.
+    """
+    across, down = (2 * full.cx + 1) / full.width, (2 * full.cy + 1) / full.height
+    resized = min(abs(across - 1), abs(down - 1)) > _RESIZED
+    resized = resized and abs(across - down) < _SAME_FRACTION
+    size = f"{across * full.width:.0f}x{down * full.height:.0f}"
+    return f"cx and cy are those of an image of {size}", not resized, True
+
+
+def _contradiction(calibration: Calibration) -> str:
+    """Focal lengths of K and P that differ by more than rectification explains; "" = none."""
+    k, p = calibration.k, calibration.p
+    if k is None or p is None:
+        return ""
+    same = not (calibration.distorted or calibration.rotated)
+    most = _EQUAL_K_TO_P if same else _USUAL_K_TO_P
+    return "; ".join(
+        f"{name} is {a:g} in K but {b:g} in P"
+        for name, a, b in (("fx", k.fx, p.fx), ("fy", k.fy, p.fy))
+        if max(a, b) > most * min(a, b)
+    )
 
 
 def _info_cautions(calibration: Calibration, origin: Origin) -> list[FrameCaution]:
@@ -304,17 +335,28 @@ def _listed(one: CameraIntrinsics) -> str:
 def _registration_cautions(
     rgb: npt.NDArray[np.uint8], depth: npt.NDArray[np.float32], origin: Origin
 ) -> list[FrameCaution]:
-    """Whether depth is seen from another camera than colour."""
-    if not _differ(origin.depth_id, origin.color_id):
+    """Whether depth is seen from another camera than colour.
+
+    Edges of depth beside those of colour prove it if the frame_ids differ. Without frame_ids,
+    as in files, they are a caution. Equal frame_ids state registration.
+    """
+    known = bool(origin.depth_id and origin.color_id)
+    if known and not _differ(origin.depth_id, origin.color_id):
         return []
-    ids = f"depth has frame_id '{shown(origin.depth_id)}' but colour '{shown(origin.color_id)}'"
     shift = edge_shift(rgb, depth)
+    if not known:
+        found = "" if shift is None else _shifted(shift)
+        return [FrameCaution(Caution.UNREGISTERED_DEPTH, f"{found}; {REGISTER}")] if found else []
+    ids = f"depth has frame_id '{shown(origin.depth_id)}' but colour '{shown(origin.color_id)}'"
     if shift is not None:
-        raise DepthError(
-            f"{ids}, and the edges of depth are {shift[0]:+d} columns and {shift[1]:+d} rows from "
-            f"those of colour; {REGISTER}"
-        )
+        raise DepthError(f"{ids}, and {_shifted(shift)}; {REGISTER}")
     return [FrameCaution(Caution.UNREGISTERED_DEPTH, f"{ids}; {REGISTER}")]
+
+
+def _shifted(shift: tuple[int, int]) -> str:
+    return (
+        f"the edges of depth are {shift[0]:+d} columns and {shift[1]:+d} rows from those of colour"
+    )
 
 
 def _differ(one: str, other: str) -> bool:

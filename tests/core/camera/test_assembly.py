@@ -85,6 +85,12 @@ def test_an_empty_frame_id_proves_nothing(missing: str) -> None:
     assert framed(**{missing: ""}).cautions == ()
 
 
+def test_without_frame_ids_a_visible_shift_is_a_caution() -> None:
+    frame = framed(shift=(14, 0), depth_id="")
+    assert frame.cautions == (Caution.UNREGISTERED_DEPTH,)
+    assert "the edges of depth are +14 columns" in frame.reasons[0]
+
+
 def test_the_slash_of_ros_1_makes_no_other_frame() -> None:
     assert framed(depth_id="/optical", info_id="/optical").cautions == ()
 

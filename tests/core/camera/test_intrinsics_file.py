@@ -98,6 +98,15 @@ def test_a_file_that_states_no_distortion_has_none(values: dict[str, Any]) -> No
         ({"d": "0.1 0.2"}, "d = 0.1 0.2 .* not understood"),
         ({"skew": 1.5}, "skew .* not understood"),
         ({"fisheye": True}, "fisheye .* not understood"),
+        ({"kc": D}, "kc .* not understood"),  # Bouguet
+        ({"k1k2p1p2": D[:4]}, "k1k2p1p2 .* not understood"),  # Kalibr
+        ({"camera_model": "ds", "xi": -0.2, "alpha": 0.6}, "xi .* not understood"),
+        ({"lens": D}, "lens .* not understood"),
+        ({"calib_dist": D}, "calib_dist .* not understood"),
+        ({"projection_type": "fisheye"}, "fisheye .* not understood"),  # OpenSfM
+        ({"depthScale": 0.0001}, "depthScale .* unit of depth"),
+        ({"depth_factor": 5000}, "depth_factor .* unit of depth"),
+        ({"camera": {"depth_factor": 5000}}, "depth_factor .* unit of depth"),
         ({"d": D, "dist": [0.2, 0, 0, 0]}, "several times, and differs"),
         ({"d": [0.1, "x", 0, 0]}, "d is not a number"),
         ({"d": [True, 0, 0, 0]}, "d is not a number"),
@@ -149,6 +158,8 @@ def test_an_incomplete_file_names_the_missing_key(missing: str) -> None:
         ({"depth_unit": "mm"}, 0.001),
         ({"depth_unit": "0.1mm", "depth_scale": 0.0001}, 0.0001),
         ({"depth_unit_m": 0.00025}, 0.00025),
+        ({"depth_units": 0.0001}, 0.0001),  # RealSense
+        ({"png_depth_scale": 5000.0}, 0.0002),
     ],
 )
 def test_the_unit_of_depth_is_read(values: dict[str, Any], unit_m: float | None) -> None:

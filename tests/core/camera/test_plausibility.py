@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from sdvlm_core.camera.assembly import frame_from_messages
 from sdvlm_core.camera.image_files import read_frame
-from sdvlm_core.camera.settings import DEFAULT_SETTINGS
+from sdvlm_core.camera.settings import DEFAULT_SETTINGS, Rectify
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import DepthError, IntrinsicsError, SdvlmError
 from sdvlm_core.frame import RgbdFrame
@@ -87,6 +88,9 @@ def test_intrinsics_that_no_camera_has_are_refused_with_their_values(
         ((64.0, 56.0, *MIDDLE), "fx=64 and fy=56 differ"),
         ((64.0, 64.0, 16.0, 23.5), "cx=16 is 24% of the side from the middle (31.5)"),
         ((64.0, 64.0, 31.5, 35.0), "cy=35 is 24% of the side from the middle (23.5)"),
+        ((64.0, 64.0, 23.5, 31.5), "cy=31.5 is 17% of the side from the middle (23.5)"),
+        ((57.6, 57.6, 28.3, 21.1), "cx and cy are those of an image of 58x43"),
+        ((80.0, 80.0, 39.5, 29.5), "cx and cy are those of an image of 80x60"),
     ],
 )
 def test_unusual_intrinsics_are_a_caution_with_their_values(
@@ -114,6 +118,41 @@ def test_k_and_p_that_contradict_each_other_are_a_caution() -> None:
     frame = framed(k=k["k"], p=p["p"])
     assert frame.cautions == (Caution.IMPLAUSIBLE_INTRINSICS,)
     assert "fx is 64 in K but 150 in P" in frame.reasons[0]
+
+
+@pytest.mark.parametrize("off", [(4.0, -3.0), (4.0, 0.0), (1.4, 1.0)])
+def test_the_principal_point_of_real_cameras_has_no_caution(off: tuple[float, float]) -> None:
+    centre = (MIDDLE[0] + off[0], MIDDLE[1] + off[1])
+    assert framed(**matrices(64.0, 64.0, *centre)).cautions == ()
+
+
+@pytest.mark.parametrize(
+    ("d", "turn", "contradict"),
+    [(0.0, 0.0, True), (-0.1, 0.0, False), (0.0, 0.01, False)],
+)
+def test_without_distortion_and_rotation_k_and_p_have_one_focal_length(
+    d: float, turn: float, contradict: bool
+) -> None:
+    k, p = matrices(64.0, 64.0, *MIDDLE), matrices(72.0, 72.0, *MIDDLE)
+    c, s = math.cos(turn), math.sin(turn)
+    r = np.array([1.0, 0, 0, 0, c, -s, 0, s, c])
+    frame = framed(k=k["k"], p=p["p"], d=np.array([d, 0, 0, 0, 0]), r=r)
+    assert frame.cautions == ((Caution.IMPLAUSIBLE_INTRINSICS,) if contradict else ())
+
+
+@pytest.mark.parametrize(
+    ("rectify", "doubtful"), [("auto", True), ("always", True), ("never", False)]
+)
+def test_a_fisheye_without_coefficients_may_be_rectified_or_not(
+    rectify: Rectify, doubtful: bool
+) -> None:
+    frame = frame_from_messages(
+        bags.image(bags.picture(0), "rgb8", START_NS),
+        bags.image(bags.millimetres(0), "16UC1", START_NS),
+        replace(bags.camera_info(START_NS), distortion_model="equidistant", d=np.zeros(4)),
+        replace(DEFAULT_SETTINGS, rectify=rectify),
+    )
+    assert frame.cautions == ((Caution.IMPLAUSIBLE_INTRINSICS,) if doubtful else ())
 
 
 @pytest.mark.parametrize("empty", ["k", "p"])
@@ -145,6 +184,13 @@ def test_a_region_of_interest_is_named_if_the_sizes_differ() -> None:
         IntrinsicsError, match=r"camera_info is 32x24 \(region of interest 32x24 at 8, 0; binning"
     ):
         framed(roi=roi)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (WIDTH, HEIGHT)])
+def test_a_region_of_interest_beyond_the_sensor_is_refused(size: tuple[int, int]) -> None:
+    whole = bags.camera_info(START_NS).roi
+    with pytest.raises(IntrinsicsError, match="64x48 at 8, 0, which is not within its size 64x48"):
+        framed(roi=replace(whole, x_offset=8, width=size[0], height=size[1]))
 
 
 @given(st.lists(st.floats(width=64), min_size=4, max_size=4))
