@@ -22,7 +22,7 @@ class Waiter:
 
     Attributes:
         pick: finds its frame; raises a FrameError if there is none.
-        use: goes on with the frame; may raise an SdvlmError.
+        use: continues with the frame; may raise an SdvlmError.
         refuse: ends the request with an error.
         ended: whether it was canceled or timed out.
         error: why it waits; None = it does not wait.

@@ -1,4 +1,4 @@
-"""Inspection: what the newest frame's data make doubtful or refuse, without a question.
+"""Inspection: the cautions or the refusal of the newest frame, without a question.
 
 The diagnostics must know it before a planner asks. Every few seconds one frame is decoded on a
 separate thread, by the decoder of the questions, so that both find the same. Does not know
@@ -30,7 +30,7 @@ class Finding:
     """The result for one frame.
 
     Attributes:
-        cautions, reasons: what is doubtful, and why.
+        cautions, reasons: codes, and the text of each.
         refusal: why questions about the frame are refused; "" = they are answered.
     """
 

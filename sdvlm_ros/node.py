@@ -182,7 +182,7 @@ class SpatialQueryNode(process.ServedNode):
     def _configure_without_blocking(self) -> None:
         """Let the service ~/change_state configure as `_configure` does."""
         service, configure = self._service_change_state, Transition.TRANSITION_CONFIGURE
-        # Not the default group: the node's other callbacks go on while a load is awaited.
+        # Not the default group: the node's other callbacks run while a load is awaited.
         service.callback_group = ReentrantCallbackGroup()
         service.callback_group.add_entity(service)
         change_state = service.callback

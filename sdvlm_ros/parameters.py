@@ -252,7 +252,9 @@ def declare(node: Node) -> None:
         try:
             node.declare_parameter(name, default, descriptor)
         except ParameterException as error:
-            raise ParameterError(f"parameter {name}: {error}") from error
+            whole = isinstance(default, float) and "'INTEGER'" in str(error)
+            remedy = "; write it with a decimal point, for example 1.0" if whole else ""
+            raise ParameterError(f"parameter {name}: {error}{remedy}") from error
     # rclpy has no public list of undeclared overrides. QoS overrides are declared with their
     # subscription.
     given = node._parameter_overrides

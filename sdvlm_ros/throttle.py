@@ -1,4 +1,7 @@
-"""Throttle: which repeated reports are logged. Does not know the log."""
+"""Throttle: allows a report of each kind once per period, so that repeats do not fill the log.
+
+Does not write the log, and does not know what a kind means.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def read_frame(
     stated = None if intrinsics_path is None else read_intrinsics(Path(intrinsics_path))
     # The Exif orientation would rotate colour only, not depth and intrinsics.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    bgr = _read_image(Path(rgb_path), flags, settings, FrameError)
+    bgr = _read_image(Path(rgb_path), flags, settings, FrameError, max_bits=8)
     depth, origin = None, UNKNOWN_ORIGIN
     if depth_path is not None:
         unit_m = _depth_unit(depth_scale, stated, settings)
@@ -87,9 +87,13 @@ def _depth_unit(
 
 
 def _read_image(
-    path: Path, flags: int, settings: CameraSettings, refusal: type[FrameError]
+    path: Path,
+    flags: int,
+    settings: CameraSettings,
+    refusal: type[FrameError],
+    max_bits: int = 16,
 ) -> Array:
-    """The decoded PNG or JPEG; its size is checked before it is decoded."""
+    """The decoded PNG or JPEG; its size and bits per channel are checked before it is decoded."""
     import cv2
 
     try:
@@ -100,6 +104,11 @@ def _read_image(
     if header is None:
         raise refusal(f"{path} is not a PNG or JPEG image, or its header is damaged")
     check_size(header.width, header.height, settings, str(path), refusal)
+    if header.bits > max_bits:
+        raise refusal(
+            f"{path} has {header.bits} bits per channel, but a colour image has {max_bits}: give "
+            "the colour image, not depth, or convert it"
+        )
     try:
         image = cv2.imread(str(path), flags)
     except cv2.error as error:

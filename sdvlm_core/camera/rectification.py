@@ -135,7 +135,7 @@ def rectified_intrinsics(lens: Lens) -> CameraIntrinsics:
         (k.height - 1 - k.cy, rays[3, 1], k.fy),
     ):
         if not ray * focal * factor <= room:  # also NaN: more than 87 degrees from the axis
-            factor = max(_MIN_SCALE, room / (ray * focal) if ray > 0 else _MIN_SCALE)
+            factor = max(_MIN_SCALE, float(room / (ray * focal)) if ray > 0 else _MIN_SCALE)
     return replace(k, fx=k.fx * factor, fy=k.fy * factor)
 
 

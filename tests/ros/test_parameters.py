@@ -92,7 +92,7 @@ def test_generation_changes_while_the_node_runs(node: Node) -> None:
     [
         ("max_agee", 1.0, "no parameter 'max_agee', did you mean max_age?"),
         ("zebra", 1, "no parameter 'zebra', see docs/parameters.md"),
-        ("max_age", 1, "parameter max_age: .*max_age"),
+        ("max_age", 1, "parameter max_age: .*max_age; write it with a decimal point"),
         ("queue_size", 0, "parameter queue_size: .*out of range"),
         ("temperature", 1e-6, "parameter temperature: .*at least 0.01"),
         ("depth_transport", "theora", "depth_transport: .*'theora' is not one of raw, compressedD"),

@@ -111,3 +111,9 @@ def test_an_image_is_refused_by_its_header_and_by_its_format(tmp_path: Path) -> 
     cv2.imwrite(str(bitmap), np.zeros((480, 640, 3), np.uint8))
     with pytest.raises(FrameError, match=r"rgb\.bmp is not a PNG or JPEG"):
         read_frame(bitmap, *paths[1:])
+
+
+def test_a_depth_image_given_as_colour_is_refused(tmp_path: Path) -> None:
+    paths = write(tmp_path, CAMERAS["plumb_bob 4"])
+    with pytest.raises(FrameError, match=r"has 16 bits per channel, but a colour image has 8"):
+        read_frame(paths[1], *paths[1:])
