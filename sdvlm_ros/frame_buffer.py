@@ -255,7 +255,7 @@ class FrameBuffer:
         if silence is None:
             return f"{kind.value}: nothing has arrived; {self._describe_publishers(kind)}"
         return (
-            f"{kind.value}: {self.rate(kind):.1f} Hz, last {silence:.2f} s ago; "
+            f"{kind.value}: {self.rate(kind):.1f} Hz until {silence:.2f} s ago; "
             f"{self._describe_publishers(kind)}"
         )
 

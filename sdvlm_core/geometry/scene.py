@@ -142,7 +142,8 @@ def _known_up(frame: RgbdFrame, up: tuple[float, float, float]) -> Upright:
     if contradicts(sample, upward):
         given = ", ".join(f"{value:.2f}" for value in up)
         ambiguity = (
-            f"the largest plane is neither level nor upright with up = ({given}); correct up"
+            f"with up = ({given}) the largest plane is neither upright nor level below the camera; "
+            "correct up: it points against gravity, so an upright camera has a negative y"
         )
         return Upright(turn, turned.rgb, cloud, find_support_planes(sample), upward, ambiguity)
     planes = find_support_planes(sample, upward)

@@ -105,7 +105,7 @@ def test_a_missing_input_is_named_with_the_rate_of_the_others(
     with pytest.raises(error) as refusal:
         buffer.newest()
     assert f"no {absent.value} message" in str(refusal.value)
-    assert "colour: 10.0 Hz, last 0.50 s ago" in str(refusal.value)
+    assert "colour: 10.0 Hz until 0.50 s ago" in str(refusal.value)
 
 
 def test_inputs_with_distant_stamps_are_reported_with_the_distance(buffer: FrameBuffer) -> None:
@@ -221,7 +221,7 @@ def test_the_problem_is_empty_while_frames_arrive_and_does_not_count_as_use(
     add(buffer, 500, Input.DEPTH)
     clock.now += 3.0
     add(buffer, 500, Input.COLOR, Input.INFO)
-    stopped = "has the driver stopped? depth: 2.0 Hz, last 3.00 s ago; offer of depth"
+    stopped = "has the driver stopped? depth: 2.0 Hz until 3.00 s ago; offer of depth"
     assert buffer.problem(2.0) == stopped
 
 
