@@ -17,7 +17,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from sdvlm_core.answer import UNITS, Measurement, SpatialAnswer, Status, answer_document
+from sdvlm_core.answer import (
+    UNITS,
+    Measurement,
+    Source,
+    SpatialAnswer,
+    Status,
+    answer_document,
+)
 from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
@@ -194,4 +201,6 @@ def _measurement_line(measurement: Measurement) -> str:
     unit = UNITS.get(measurement.kind, "m")
     std_dev = "" if math.isnan(measurement.std_dev) else f" ± {measurement.std_dev:.3g}"
     of = f" of {measurement.label}" if measurement.label else ""
-    return f"{measurement.kind.name.lower()}{of}: {measurement.value:.4g}{std_dev} {unit}".rstrip()
+    value = f"{measurement.value:.4g}{std_dev} {unit}".rstrip()
+    source = "" if measurement.source is Source.LANGUAGE else f" ({measurement.source.name})"
+    return f"{measurement.kind.name.lower()}{of}: {value}{source}"
