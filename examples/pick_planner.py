@@ -68,7 +68,10 @@ def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, obje
 
 def main() -> int:
     """Ask once and print the grasp."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0],
+        epilog='example: pick_planner.py "red mug" 189 193 266 300 --target-frame base_link',
+    )
     parser.add_argument("name", help="label of the detector")
     # argparse cannot name the four values of a positional argument one by one.
     parser.add_argument(

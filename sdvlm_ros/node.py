@@ -323,7 +323,9 @@ class SpatialQueryNode(process.ServedNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node; 0 = ended by SIGINT or SIGTERM, 1 = failed, 2 = an invalid parameter."""
+    """Run the node; 0 = help or ended by a signal, 1 = failed, 2 = an invalid parameter."""
+    if process.helped(f"{__doc__}\nThe parameters are described in docs/parameters.md.", args):
+        return 0
     try:
         return process.run(SpatialQueryNode, args)
     except ParameterError as error:

@@ -70,6 +70,14 @@ class ServedNode(LifecycleNode, ABC):
         """Cancel all requests and end all threads; may be called twice."""
 
 
+def helped(text: str | None, args: list[str] | None = None) -> bool:
+    """Whether the arguments (None = the command line's) ask for help; then `text` is printed."""
+    asked = not {"-h", "--help"}.isdisjoint(sys.argv[1:] if args is None else args)
+    if asked:
+        print(text)
+    return asked
+
+
 def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> int:
     """Make the node, start it, and spin it until a signal; then close it and send its replies.
 

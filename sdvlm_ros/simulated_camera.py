@@ -47,6 +47,8 @@ class SimulatedCamera(Node):
 
 def main(args: list[str] | None = None) -> None:
     """Publish until SIGINT or SIGTERM; both end it with exit status 0."""
+    if process.helped(__doc__, args):
+        return
     rclpy.init(args=args)
     with process.until_signal():
         rclpy.spin(SimulatedCamera())

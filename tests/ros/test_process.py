@@ -1,4 +1,4 @@
-"""Programs end with status 0 on a signal, and on the second one while they shut down."""
+"""Programs end with status 0 on a signal, also on a second one while they shut down; help."""
 
 from __future__ import annotations
 
@@ -38,3 +38,11 @@ def test_two_signals_as_from_launch_and_the_terminal_end_the_camera_with_status_
         camera.kill()
     assert camera.returncode == 0, errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("module", ["sdvlm_ros.node", "sdvlm_ros.simulated_camera"])
+def test_help_prints_an_example_and_starts_nothing(module: str) -> None:
+    command = [sys.executable, "-m", module, "--help"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert printed.returncode == 0
+    assert "ros2 run sdvlm" in printed.stdout
