@@ -29,6 +29,7 @@ from sdvlm_core.geometry.plane_search import (
     find_support_planes,
     orientation,
     sample_planes,
+    seems_range,
 )
 from sdvlm_core.geometry.point_cloud import Cloud, Mask, make_cloud
 from sdvlm_core.geometry.quarter_turn import QuarterTurn, turns_to_upright
@@ -39,6 +40,10 @@ from sdvlm_core.geometry.support_plane import IMAGE_UP, Plane
 _BORDER_PX = 9
 #: What to do about a frame without an up vector.
 _SET_UP = "state it (--up x,y,z; the node's parameter gravity_frame)"
+_BENT = (
+    "surfaces are plane only if depth is the range along each ray: publish the distance along the "
+    "optical axis (Z)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,7 @@ class Upright:
         ambiguity: why another direction may be up, and what to do; "" = this one is certain.
         border: (H, W) pixels of a rectified frame that the raw image does not show, and those
             beside them; None = it shows every pixel.
+        bent: depth seems to be the range along each ray instead of Z, which bends planes.
     """
 
     turn: QuarterTurn
@@ -63,6 +69,7 @@ class Upright:
     up: tuple[float, float, float]
     ambiguity: str
     border: Mask | None = None
+    bent: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +79,9 @@ class Scene:
     Attributes:
         frame: the RGB-D frame.
         upright: what measuring uses.
-        cautions: the frame's, and UP_UNCERTAIN if neither the frame nor a plane shows what is up.
-        reasons: the frame's, and why up is uncertain.
+        cautions: the frame's, UP_UNCERTAIN if neither the frame nor a plane shows what is up, and
+            IMPLAUSIBLE_DEPTH if depth seems to be range.
+        reasons: the frame's, and those of the other cautions.
     """
 
     frame: RgbdFrame
@@ -117,6 +125,9 @@ def open_scene(frame: RgbdFrame) -> Scene:
     if upright.ambiguity and Caution.UP_UNCERTAIN not in cautions:
         cautions = (*cautions, Caution.UP_UNCERTAIN)
         reasons = (*reasons, f"which way is up is not certain: {upright.ambiguity}")
+    if upright.bent:
+        cautions = tuple(dict.fromkeys((*cautions, Caution.IMPLAUSIBLE_DEPTH)))
+        reasons = (*reasons, _BENT)
     return Scene(frame, upright, cautions, reasons)
 
 
@@ -138,6 +149,7 @@ def _known_up(frame: RgbdFrame, up: tuple[float, float, float]) -> Upright:
     sample = sample_planes(cloud)
     if sample is None:
         return Upright(turn, turned.rgb, cloud, (), upward, ambiguity="")
+    bent = seems_range(sample)
     # A vector that contradicts a large plane is not used: it may be of another camera.
     if contradicts(sample, upward):
         given = ", ".join(f"{value:.2f}" for value in up)
@@ -145,9 +157,10 @@ def _known_up(frame: RgbdFrame, up: tuple[float, float, float]) -> Upright:
             f"with up = ({given}) the largest plane is neither upright nor level below the camera; "
             "correct up: it points against gravity, so an upright camera has a negative y"
         )
-        return Upright(turn, turned.rgb, cloud, find_support_planes(sample), upward, ambiguity)
+        planes = find_support_planes(sample)
+        return Upright(turn, turned.rgb, cloud, planes, upward, ambiguity, bent=bent)
     planes = find_support_planes(sample, upward)
-    return Upright(turn, turned.rgb, cloud, planes, upward, ambiguity="")
+    return Upright(turn, turned.rgb, cloud, planes, upward, ambiguity="", bent=bent)
 
 
 def _upright(frame: RgbdFrame) -> Upright:
@@ -158,7 +171,7 @@ def _upright(frame: RgbdFrame) -> Upright:
     if sample is None:
         ambiguity = f"depth has too few readings for a plane; {_SET_UP}"
         return Upright(turn, frame.rgb, cloud, (), IMAGE_UP, ambiguity)
-    found = orientation(sample)
+    found, bent = orientation(sample), seems_range(sample)
     if found.turns:
         turn = replace(turn, turns=found.turns)
         turned = turn.frame(frame)
@@ -166,4 +179,4 @@ def _upright(frame: RgbdFrame) -> Upright:
         sample = sample_planes(cloud)
     planes = () if sample is None else find_support_planes(sample)
     ambiguity = f"{found.ambiguity}; {_SET_UP}" if found.ambiguity else ""
-    return Upright(turn, turned.rgb, cloud, planes, IMAGE_UP, ambiguity)
+    return Upright(turn, turned.rgb, cloud, planes, IMAGE_UP, ambiguity, bent=bent)

@@ -261,6 +261,19 @@ def test_a_vector_of_another_frame_or_of_the_opposite_sign_is_uncertain(sign):
         assert Caution.UP_UNCERTAIN in found[0].warnings
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_range_instead_of_z_is_a_caution_and_real_depth_has_none(folder):
+    frame = real(folder)[0]
+    x, y = frame.intrinsics.ray_slopes()
+    stretch = np.sqrt(1 + x**2 + (y**2)[:, None]).astype(np.float32)
+    bin_without_a_large_plane = folder.name == "arc2017_bin"
+    for up in (frame.up, None):
+        right = replace(frame, up=up)
+        assert Caution.IMPLAUSIBLE_DEPTH not in open_scene(right).cautions
+        wrong = open_scene(replace(right, depth=frame.depth * stretch))
+        assert Caution.IMPLAUSIBLE_DEPTH in wrong.cautions or bin_without_a_large_plane
+
+
 @pytest.mark.parametrize("turns", TURNS)
 def test_pixels_planes_and_drawing_are_in_the_cameras_own_picture(turns):
     _, axes = camera()
