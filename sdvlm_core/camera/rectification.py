@@ -43,7 +43,8 @@ _MIN_SCALE = 0.5
 # Maps have 14 bytes per pixel. Together the cached ones have at most this many pixels (one 4K
 # image, 117 MB); those of a larger image are computed for each frame.
 _MAX_CACHED_PIXELS = 1 << 23
-_BAND_PIXELS = 1 << 18  # of one computation, which takes about 50 bytes per pixel
+# Pixels of one computation, which takes about 50 bytes per pixel: what a core's cache holds.
+_BAND_PIXELS = 1 << 15
 _MAX_SIDE = 32_000  # fixed-point maps hold 16-bit coordinates
 _STEPS_PER_PX = 32  # of OpenCV's fixed-point maps
 _OUTSIDE = -16.0  # a coordinate outside of every raw image, in their range
@@ -207,14 +208,20 @@ def _slopes(k: CameraIntrinsics, pixels: Slopes) -> Slopes:
 
 
 def _rectified_depth(depth: Depth, lens: Lens, target: CameraIntrinsics) -> Depth:
+    """Depth interpolated on a surface, and the nearest reading at its edges."""
     import cv2
 
-    nearest: Depth = _remapped(depth, lens, target, linear=False, outside=np.nan)
-    between: Depth = _remapped(depth, lens, target, linear=True, outside=np.nan)
-    difference = cv2.absdiff(between, nearest)
-    limit = cv2.multiply(nearest, _SAME_SURFACE)
-    cv2.copyTo(between, cv2.compare(difference, limit, cv2.CMP_LE), nearest)  # NaN: never
-    return nearest
+    _check_side(depth)
+    out = np.empty(depth.shape, np.float32)
+    for band in _maps(lens, target):
+        nearest = out[band.rows]
+        between = np.empty(nearest.shape, np.float32)
+        _remap(depth, band, nearest, linear=False, outside=np.nan)
+        _remap(depth, band, between, linear=True, outside=np.nan)
+        difference = cv2.absdiff(between, nearest)
+        limit = cv2.multiply(nearest, _SAME_SURFACE)
+        cv2.copyTo(between, cv2.compare(difference, limit, cv2.CMP_LE), nearest)  # NaN: never
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,27 +251,38 @@ def _remapped(
     image: npt.NDArray[Any], lens: Lens, target: CameraIntrinsics, linear: bool, outside: float
 ) -> npt.NDArray[Any]:
     """A raw image in the rectified projection; `outside` where the raw image shows nothing."""
+    _check_side(image)
+    out = np.empty(image.shape, image.dtype)
+    for band in _maps(lens, target):
+        _remap(image, band, out[band.rows], linear, outside)
+    return out
+
+
+def _remap(
+    image: npt.NDArray[Any], band: _Band, out: npt.NDArray[Any], linear: bool, outside: float
+) -> None:
+    """Write the rows of one band into `out`."""
     import cv2
 
+    fixed = linear and image.dtype == np.uint8
+    first, second = (band.corner, band.fraction) if fixed else (band.pixels, None)
+    cv2.remap(
+        image,
+        first,
+        second,
+        cv2.INTER_LINEAR if linear else cv2.INTER_NEAREST,
+        dst=out,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(outside,) * 4,
+    )
+
+
+def _check_side(image: npt.NDArray[Any]) -> None:
     if max(image.shape[:2]) > _MAX_SIDE:
         raise IntrinsicsError(
             f"an image of {image.shape[1]}x{image.shape[0]} cannot be rectified here: the limit is "
             f"{_MAX_SIDE} pixels a side; use rectified topics"
         )
-    out = np.empty(image.shape, image.dtype)
-    for band in _maps(lens, target):
-        fixed = linear and image.dtype == np.uint8
-        first, second = (band.corner, band.fraction) if fixed else (band.pixels, None)
-        cv2.remap(
-            image,
-            first,
-            second,
-            cv2.INTER_LINEAR if linear else cv2.INTER_NEAREST,
-            dst=out[band.rows],
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(outside,) * 4,
-        )
-    return out
 
 
 def _maps(lens: Lens, target: CameraIntrinsics) -> Iterable[_Band]:
