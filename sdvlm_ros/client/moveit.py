@@ -104,5 +104,6 @@ def _rotation_of_z_to(direction: tuple[float, float, float]) -> tuple[float, flo
     half = math.atan2(across, z) / 2
     if across == 0:
         return (0.0, 0.0, 0.0, 1.0) if z > 0 else (1.0, 0.0, 0.0, 0.0)
-    sine = math.sin(half) / across
-    return -y * sine, x * sine, 0.0, math.cos(half)
+    # Divided first: the inverse of a tiny length is infinite.
+    sine = math.sin(half)
+    return -y / across * sine, x / across * sine, 0.0, math.cos(half)

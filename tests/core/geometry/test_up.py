@@ -38,6 +38,10 @@ TURNS = (1, 2, 3)
 VALUES = ("camera_distance_m", "length_m", "width_m", "height_m")
 
 
+def folder_id(folder: Path | None) -> str:
+    return "absent" if folder is None else folder.name
+
+
 def values(found: tuple[Measured, ...]) -> np.ndarray:
     """(N, 4) metres."""
     return np.array([[getattr(one, name) for name in VALUES] for one in found])
@@ -59,7 +63,7 @@ def real(folder: Path) -> tuple[RgbdFrame, list[Region], str]:
     return replace(frame, up=up), list(regions_of(known).values()), sensor_of(known)
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=folder_id)
 def test_with_up_every_figure_of_a_turned_real_frame_is_the_upright_one(folder):
     frame, regions, sensor = real(folder)
     upright, pairs = measure_in(open_scene(frame), regions, sensor)
@@ -77,7 +81,7 @@ def test_with_up_every_figure_of_a_turned_real_frame_is_the_upright_one(folder):
             assert one.gap_m == pytest.approx(same.gap_m, abs=1e-6, nan_ok=True)
 
 
-@pytest.mark.parametrize("folder", FIRST or [NO_FRAMES], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", FIRST or [NO_FRAMES], ids=folder_id)
 def test_the_up_vector_changes_no_figure_of_an_upright_real_frame(folder):
     frame, regions, sensor = real(folder)
     with_up, _ = measure(frame, regions, sensor)
@@ -85,7 +89,7 @@ def test_the_up_vector_changes_no_figure_of_an_upright_real_frame(folder):
     np.testing.assert_array_equal(values(with_up), values(without))
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=folder_id)
 def test_without_up_a_turned_real_frame_is_right_or_uncertain(folder):
     frame, regions, sensor = real(folder)
     upright, _ = measure(frame, regions, sensor)
@@ -261,7 +265,7 @@ def test_a_vector_of_another_frame_or_of_the_opposite_sign_is_uncertain(sign):
         assert Caution.UP_UNCERTAIN in found[0].warnings
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=folder_id)
 def test_range_instead_of_z_is_a_caution_and_real_depth_has_none(folder):
     frame = real(folder)[0]
     x, y = frame.intrinsics.ray_slopes()
