@@ -98,6 +98,9 @@ class Outcome(Generic[T]):
             if self._future.done():
                 return
             self._future.set_result((result,))
+            # It may refer to the request and its frame, and they to this outcome: a cycle keeps
+            # megabytes until the garbage collector runs.
+            self._on_timeout = QueryTimeout
         executor = self._node.executor
         if executor is not None:
             executor.wake()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -329,3 +331,18 @@ def test_the_decoder_reports_a_bad_frame_to_every_caller() -> None:
     for _ in range(2):
         with pytest.raises(DepthError):
             decoder.decode(bad)
+
+
+def test_a_settled_outcome_keeps_nothing_that_its_time_limit_refers_to() -> None:
+    class Request:
+        """Stands for a request with its frame; it may refer to its outcome."""
+
+    def outcome_of(request: Request) -> Outcome[None]:
+        return Outcome(SimpleNamespace(executor=None), 1.0, lambda: QueryTimeout(repr(request)))
+
+    request = Request()
+    kept = weakref.ref(request)
+    outcome = outcome_of(request)
+    outcome.settle(None)
+    del request
+    assert kept() is None
