@@ -114,10 +114,12 @@ def measured(frame: SimulatedFrame, seed: int) -> list[Answer]:
         apart = np.subtract(entry_a["centre_camera_m"], entry_b["centre_camera_m"])
         pair = measure_pair(a, b)
         truth = float(np.linalg.norm(apart))
-        answers.append(Answer("distance", "pair", worse, truth, pair.distance_m, pair.std_dev_m))
+        answers.append(
+            Answer("distance", "pair", worse, truth, pair.distance_m, pair.distance_std_dev_m)
+        )
         gap = gaps[entry_a["instance"], entry_b["instance"]]
         if gap > _MIN_GAP_M:
-            answers.append(Answer("gap", "pair", worse, gap, pair.gap_m, pair.std_dev_m))
+            answers.append(Answer("gap", "pair", worse, gap, pair.gap_m, pair.gap_std_dev_m))
     return answers
 
 

@@ -31,6 +31,8 @@ class Caution(str, Enum):
     NO_SUPPORT_PLANE = "no_support_plane"
     NOTHING_STANDS_OUT = "nothing_stands_out"
     UNSEEN_EXTENT = "unseen_extent"
+    AMBIGUOUS_EXTENT = "ambiguous_extent"
+    EXTENT_FROM_COLOUR = "extent_from_colour"
     ESTIMATED_DEPTH = "estimated_depth"
 
 
@@ -49,6 +51,7 @@ UNFIT: frozenset[Caution] = frozenset(
         Caution.TRUNCATED,  # the object ends outside the view: its sizes are lower bounds
         Caution.TRANSPARENT_OR_REFLECTIVE,  # readings lie behind the object, or are reflections
         Caution.NOTHING_STANDS_OUT,  # all pixels belong to the support: there is no object
+        Caution.AMBIGUOUS_EXTENT,  # two plausible extents differ by more than 1.25
         # The sensor presets do not cover a network's scale error, which can be a third.
         Caution.ESTIMATED_DEPTH,
     }
@@ -61,5 +64,6 @@ INFORMATIVE: frozenset[Caution] = frozenset(
         Caution.OCCLUDED,  # std_dev grows with the hidden part of the outline
         Caution.NO_SUPPORT_PLANE,  # "height" runs from the lowest reading, along the up axis
         Caution.UNSEEN_EXTENT,  # std_dev includes the possible extent without readings
+        Caution.EXTENT_FROM_COLOUR,  # length and width of a flat object; std_dev includes it
     }
 )

@@ -244,7 +244,7 @@ def _check_distance(claim: Measurement, objects: _Objects) -> Check:
         reason = f"both objects of {claim.label!r} have one region: give each object a region"
         return _undecided(claim, reason)
     pair = measure_pair(first, second)
-    return _compared(claim, pair.distance_m, pair.std_dev_m, (first, second))
+    return _compared(claim, pair.distance_m, pair.distance_std_dev_m, (first, second))
 
 
 def _names_in(label: str, objects: _Objects) -> tuple[str, ...]:

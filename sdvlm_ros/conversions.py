@@ -162,7 +162,7 @@ def measured_response(
                 b=pair.b,
                 distance=pair.distance_m,
                 gap=pair.gap_m,
-                std_dev=pair.std_dev_m,
+                std_dev=pair.distance_std_dev_m,
             )
             for pair in pairs
         ],

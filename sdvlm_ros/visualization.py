@@ -151,7 +151,7 @@ def marker_array(
         ends = [by_label[label].position_m for label in (pair.a, pair.b)]
         middle = [(a + b) / 2 for a, b in zip(*ends, strict=True)]
         width = _LINE_FRACTION * middle[2]
-        text = length_text(pair.distance_m, pair.std_dev_m)
+        text = length_text(pair.distance_m, pair.distance_std_dev_m)
         markers += [
             _line(header, "distances", 2 * number, Shape.LINE_LIST, PAIR, width, ends),
             _text(header, "distances", 2 * number + 1, text, middle, PAIR),

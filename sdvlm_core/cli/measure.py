@@ -177,13 +177,17 @@ def measurement_document(
                 "length_m": one.length_m,
                 "width_m": one.width_m,
                 "height_m": one.height_m,
+                "top_above_support_m": one.top_above_support_m,
                 "std_dev": one.std_dev,
+                "interval_90": {key: list(ends) for key, ends in one.interval_90.items()},
                 "valid_fraction": one.valid_fraction,
                 "warnings": [code.value for code in one.warnings],
             }
             for one in found
         ],
-        "pairs": [asdict(pair) for pair in pairs],
+        "pairs": [
+            {**asdict(pair), "warnings": [code.value for code in pair.warnings]} for pair in pairs
+        ],
     }
     return without_nan(document)
 
@@ -220,5 +224,6 @@ def print_measured(found: tuple[Measured, ...], pairs: tuple[Pair, ...], scene: 
         if own:
             console.print(f"[yellow]{escape(one.label)}: {', '.join(own)}[/]")
     for pair in pairs:
-        distance, gap = (metres(x, pair.std_dev_m) for x in (pair.distance_m, pair.gap_m))
+        distance = metres(pair.distance_m, pair.distance_std_dev_m)
+        gap = metres(pair.gap_m, pair.gap_std_dev_m)
         console.print(f"{escape(pair.a)} - {escape(pair.b)}: distance {distance} m, gap {gap} m")

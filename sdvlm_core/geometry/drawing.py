@@ -142,7 +142,7 @@ def _pair(
     if ends is None:
         return
     cv2.line(picture, ends[0].tolist(), ends[1].tolist(), PAIR, 1, cv2.LINE_AA)
-    line = [(length_text(pair.distance_m, pair.std_dev_m), PAIR)]
+    line = [(length_text(pair.distance_m, pair.distance_std_dev_m), PAIR)]
     middle = ends.mean(axis=0).astype(int)
     _text(picture, [line], (int(middle[0]), int(middle[1])), scale, taken)
 

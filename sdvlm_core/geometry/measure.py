@@ -26,7 +26,12 @@ from sdvlm_core.geometry.point_cloud import Cloud, Mask, Points
 from sdvlm_core.geometry.robust import ends, median
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
-from sdvlm_core.geometry.uncertainty import STD_DEV_KEYS, hidden_depth_std_dev, std_devs
+from sdvlm_core.geometry.uncertainty import (
+    STD_DEV_KEYS,
+    hidden_depth_std_dev,
+    interval_90,
+    std_devs,
+)
 from sdvlm_core.geometry.upright_box import UprightBox, turned_box, upright_box
 
 # Fractions without another source: tuned on the development frames of benchmarks/real_frames.py
@@ -67,8 +72,12 @@ class Measured:
         position_m: centre of the upright box.
         camera_distance_m: from the camera to that centre.
         length_m, width_m: horizontal sides, length >= width.
-        height_m: along the support's normal.
+        height_m: the object's own, from its foot to its top, along the support's normal.
+        top_above_support_m: its top above the frame's plane (floor, table, shelf) that carries it
+            and what it stands on; equals height_m for an object that stands on that plane.
         std_dev: 1 sigma by STD_DEV_KEYS, metres; the one of position_m applies to each axis.
+        interval_90: (low, high) that contains the true value with a probability of 90 %, metres;
+            by STD_DEV_KEYS without position_m.
         valid_fraction: fraction of the region's pixels with a depth reading.
         warnings: what makes the values doubtful: the scene's cautions, then the region's.
         region: the requested region.
@@ -81,7 +90,9 @@ class Measured:
     length_m: float
     width_m: float
     height_m: float
+    top_above_support_m: float
     std_dev: dict[str, float]
+    interval_90: dict[str, tuple[float, float]]
     valid_fraction: float
     warnings: tuple[Caution, ...]
     region: Region
@@ -93,14 +104,25 @@ class Measured:
 class Pair:
     """Distance between the centres of two regions' objects, and the gap between their surfaces.
 
-    In metres; `std_dev_m` applies to both.
+    Attributes:
+        a, b: labels of the regions.
+        distance_m, gap_m: metres; NaN = unknown.
+        distance_std_dev_m, gap_std_dev_m: 1 sigma, metres.
+        distance_interval_90_m, gap_interval_90_m: (low, high) that contains the true value with a
+            probability of 90 %, metres.
+        warnings: what makes the values doubtful: those of both regions that concern the pair, and
+            the pair's own.
     """
 
     a: str
     b: str
     distance_m: float
     gap_m: float
-    std_dev_m: float
+    distance_std_dev_m: float
+    gap_std_dev_m: float
+    distance_interval_90_m: tuple[float, float]
+    gap_interval_90_m: tuple[float, float]
+    warnings: tuple[Caution, ...]
 
 
 def measure(
@@ -162,6 +184,11 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         or clearance > _HIDDEN_BASE_FRACTION * box.size[2]
     ):
         warnings = (*warnings, Caution.UNSEEN_EXTENT)
+    sizes = {
+        "camera_distance_m": float(np.linalg.norm(box.centre)),
+        **dict(zip(("length_m", "width_m", "height_m"), map(float, box.size), strict=True)),
+    }
+    intervals = {key: interval_90(value, std_dev[key]) for key, value in sizes.items()}
     if turn.turns:
         box, pixels = turned_box(box, turn.back), turned_pixels(pixels, turn.back)
     x, y, z = (float(value) for value in box.centre)
@@ -169,11 +196,13 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     return Measured(
         label=region.label,
         position_m=(x, y, z),
-        camera_distance_m=float(np.linalg.norm(box.centre)),
+        camera_distance_m=sizes["camera_distance_m"],
         length_m=length,
         width_m=width,
         height_m=height,
+        top_above_support_m=box.bottom + height if pixels.plane.detected else math.nan,
         std_dev=std_dev,
+        interval_90=intervals,
         valid_fraction=pixels.valid_fraction,
         warnings=warnings,
         region=region,
@@ -187,12 +216,24 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
 
     The surfaces include the far sides that were inferred. NaN if one object was not measured.
     """
+    warnings = tuple(dict.fromkeys((*a.warnings, *b.warnings)))
     if a.box is None or b.box is None:
-        return Pair(a.label, b.label, math.nan, math.nan, math.nan)
+        nan, unknown = math.nan, (math.nan, math.nan)
+        return Pair(a.label, b.label, nan, nan, nan, nan, unknown, unknown, warnings)
     distance = float(np.linalg.norm(a.box.centre - b.box.centre))
     gap = smallest_gap(a.box.surface, b.box.surface)
     spread = math.hypot(a.std_dev["position_m"], b.std_dev["position_m"])
-    return Pair(a.label, b.label, distance, gap, spread)
+    return Pair(
+        a=a.label,
+        b=b.label,
+        distance_m=distance,
+        gap_m=gap,
+        distance_std_dev_m=spread,
+        gap_std_dev_m=spread,
+        distance_interval_90_m=interval_90(distance, spread),
+        gap_interval_90_m=interval_90(gap, spread),
+        warnings=warnings,
+    )
 
 
 def smallest_gap(a: Points, b: Points) -> float:
@@ -242,7 +283,9 @@ def _unmeasured(
         length_m=math.nan,
         width_m=math.nan,
         height_m=math.nan,
+        top_above_support_m=math.nan,
         std_dev=dict.fromkeys(STD_DEV_KEYS, math.nan),
+        interval_90=dict.fromkeys(STD_DEV_KEYS[1:], (math.nan, math.nan)),
         valid_fraction=valid_fraction,
         warnings=warnings,
         region=region,

@@ -34,6 +34,14 @@ STD_DEV_KEYS = ("position_m", "camera_distance_m", "length_m", "width_m", "heigh
 _INFERRED_DEPTH_FRACTION = 0.25
 #: 1 sigma of a size, as a fraction of it, per fraction of the outline that an occluder hides.
 _CUT_FRACTION = 1.0
+#: Half of a Gaussian's 90 % interval, in standard deviations.
+_HALF_INTERVAL = 1.645
+
+
+def interval_90(value: float, std_dev: float) -> tuple[float, float]:
+    """(low, high) that contains the true length with a probability of 90 %; low is at least 0."""
+    half = _HALF_INTERVAL * std_dev
+    return max(0.0, value - half), value + half
 
 
 def hidden_depth_std_dev(box: UprightBox) -> float:

@@ -55,7 +55,9 @@ def test_json_is_exactly_the_documented_document(files):
         "length_m",
         "width_m",
         "height_m",
+        "top_above_support_m",
         "std_dev",
+        "interval_90",
         "valid_fraction",
         "warnings",
     ]
@@ -70,7 +72,17 @@ def test_json_is_exactly_the_documented_document(files):
         "height_m",
     }
     (pair,) = document["pairs"]
-    assert list(pair) == ["a", "b", "distance_m", "gap_m", "std_dev_m"]
+    assert list(pair) == [
+        "a",
+        "b",
+        "distance_m",
+        "gap_m",
+        "distance_std_dev_m",
+        "gap_std_dev_m",
+        "distance_interval_90_m",
+        "gap_interval_90_m",
+        "warnings",
+    ]
     assert pair["distance_m"] > pair["gap_m"] > 0
 
 

@@ -105,7 +105,7 @@ def check(found: tuple[Measured, ...], pairs: tuple[Pair, ...]) -> None:
         assert [math.isfinite(value) for value in one.std_dev.values()] == [finite[0]] * 5
         assert 0 <= one.valid_fraction <= 1
     for pair in pairs:
-        values = (pair.distance_m, pair.gap_m, pair.std_dev_m)
+        values = (pair.distance_m, pair.gap_m, pair.distance_std_dev_m, pair.gap_std_dev_m)
         assert all(map(math.isfinite, values)) or all(map(math.isnan, values))
 
 
