@@ -38,8 +38,8 @@ from sdvlm_core.geometry.measure import Measured, Pair, measure_pair, measure_re
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DepthNoise, sensor_noise
 
-#: Frames that were set aside on 2026-11-26, before anything was tuned on their batch. Every situation
-#: of the batch is in both splits. Only their totals may be looked at.
+#: Frames set aside on 2026-11-26, before anything was tuned on their batch. Every situation of the
+#: batch is in both splits. Only their totals may be looked at.
 HELD_OUT = frozenset(
     {
         "anygrasp_clutter",
