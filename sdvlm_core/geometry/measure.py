@@ -188,6 +188,8 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         "camera_distance_m": float(np.linalg.norm(box.centre)),
         **dict(zip(("length_m", "width_m", "height_m"), map(float, box.size), strict=True)),
     }
+    top = box.centre + box.size[2] / 2 * box.axes[2]
+    above = float(pixels.base.heights(top[None])[0]) if pixels.base.detected else math.nan
     intervals = {key: interval_90(value, std_dev[key]) for key, value in sizes.items()}
     if turn.turns:
         box, pixels = turned_box(box, turn.back), turned_pixels(pixels, turn.back)
@@ -200,7 +202,7 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         length_m=length,
         width_m=width,
         height_m=height,
-        top_above_support_m=box.bottom + height if pixels.plane.detected else math.nan,
+        top_above_support_m=above,
         std_dev=std_dev,
         interval_90=intervals,
         valid_fraction=pixels.valid_fraction,

@@ -17,14 +17,15 @@ import numpy.typing as npt
 
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.crops import Crop, crop_around, crop_region, subsampling_step
-from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
+from sdvlm_core.geometry.point_cloud import Cloud, Mask
 from sdvlm_core.geometry.quarter_turn import QuarterTurn
 from sdvlm_core.geometry.region_support import (
     MIN_RISE_FRACTION,
     MIN_RISE_SPREADS,
+    Support,
     min_rise_fraction,
     support_of_point,
-    support_under,
+    supports_under,
 )
 from sdvlm_core.geometry.scene import Upright
 from sdvlm_core.geometry.segmentation import MIN_STEP_FRACTION, object_in_box, split
@@ -55,6 +56,7 @@ class ObjectPixels:
     Attributes:
         rows, columns: (N,) pixels of the colour image.
         plane: the object's support, refined near the object; `detected` is False if there is none.
+        base: the frame's plane that carries the support; equals `plane` for an object on it.
         box: (x1, y1, x2, y2) of the searched region, whole pixels.
         valid_fraction: fraction of the region's pixels that have a depth reading.
         missing_fraction: fraction of the pixels in the region's middle that have no reading.
@@ -69,6 +71,7 @@ class ObjectPixels:
     rows: npt.NDArray[np.intp]
     columns: npt.NDArray[np.intp]
     plane: Plane
+    base: Plane
     box: tuple[int, int, int, int]
     valid_fraction: float
     missing_fraction: float
@@ -88,8 +91,10 @@ def turned_pixels(pixels: ObjectPixels, turn: QuarterTurn) -> ObjectPixels:
     """The same object in the turned image and its optical frame."""
     rows, columns = turn.pixels(pixels.rows, pixels.columns)
     x1, y1, x2, y2 = (int(value) for value in turn.box(pixels.box))
-    plane = replace(pixels.plane, normal=turn.vector(pixels.plane.normal))
-    return replace(pixels, rows=rows, columns=columns, plane=plane, box=(x1, y1, x2, y2))
+    plane, base = (
+        replace(part, normal=turn.vector(part.normal)) for part in (pixels.plane, pixels.base)
+    )
+    return replace(pixels, rows=rows, columns=columns, plane=plane, base=base, box=(x1, y1, x2, y2))
 
 
 def find_object(scene: Upright, region: Region) -> ObjectPixels:
@@ -102,25 +107,39 @@ def find_object(scene: Upright, region: Region) -> ObjectPixels:
         return _object_at_point(scene, region.point)
     cloud, planes = scene.cloud, scene.planes
     crop = crop_region(cloud, region)
-    plane, height = support_under(cloud, crop, planes)
-    raised = _raised(crop, plane, height)
+    support = _most_plausible(cloud, crop, planes)
+    raised = _raised(crop, support)
     if region.mask is not None:
         mask = crop.inside & (raised if (raised & crop.inside).any() else crop.valid)
         mask &= split(cloud, crop, raised) > 0
     else:
-        mask = object_in_box(cloud, crop, raised, plane, height)
-    return _described(scene, crop, plane, height, mask)
+        mask = _object_in_box(cloud, crop, raised, support)
+    return _described(scene, crop, support, mask)
 
 
-def _height(cloud: Cloud, crop: Crop, plane: Plane | None) -> DepthImage | None:
-    return None if plane is None else plane.height_image(cloud, crop.rows, crop.columns)
+def _most_plausible(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Support | None:
+    return next(iter(supports_under(cloud, crop, planes)), None)
 
 
-def _raised(crop: Crop, plane: Plane | None, height: DepthImage | None) -> Mask:
+def _on_plane(cloud: Cloud, crop: Crop, plane: Plane | None) -> Support | None:
+    """A plane of the frame as the support, not refined."""
+    if plane is None:
+        return None
+    return Support(plane, plane, plane.height_image(cloud, crop.rows, crop.columns))
+
+
+def _object_in_box(cloud: Cloud, crop: Crop, raised: Mask, support: Support | None) -> Mask:
+    if support is None:
+        return object_in_box(cloud, crop, raised, None, None)
+    return object_in_box(cloud, crop, raised, support.plane, support.height)
+
+
+def _raised(crop: Crop, support: Support | None) -> Mask:
     """Pixels above the support; without a support, every pixel with a reading."""
-    if plane is None or height is None:
+    if support is None:
         return crop.valid
-    return crop.valid & (height > np.float32(min_rise_fraction(plane)) * crop.depth)
+    least = np.float32(min_rise_fraction(support.plane))
+    return crop.valid & (support.height > least * crop.depth)
 
 
 def _object_at_point(scene: Upright, point: tuple[float, float]) -> ObjectPixels:
@@ -143,7 +162,7 @@ def _object_at_point(scene: Upright, point: tuple[float, float]) -> ObjectPixels
     if mask is None:
         small = crop_around(cloud, around)
         empty = np.zeros(small.depth.shape, bool)
-        return _described(scene, small, plane, _height(cloud, small, plane), empty)
+        return _described(scene, small, _on_plane(cloud, small, plane), empty)
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
     box = (
         x * step,
@@ -154,17 +173,16 @@ def _object_at_point(scene: Upright, point: tuple[float, float]) -> ObjectPixels
     # As for a detector's box: refine the support near it, and join parts of the object that a hole
     # or a fold separates.
     crop = crop_around(cloud, box)
-    near_plane, height = support_under(cloud, crop, planes)
-    raised = _raised(crop, near_plane, height)
-    object_mask = object_in_box(cloud, crop, raised, near_plane, height)
+    support = _most_plausible(cloud, crop, planes)
+    object_mask = _object_in_box(cloud, crop, _raised(crop, support), support)
     rows, columns = (
         np.minimum(np.arange(part.start, part.stop, part.step) // step, size - 1)
         for part, size in zip((crop.rows, crop.columns), mask.shape, strict=True)
     )
     seed = mask[np.ix_(rows, columns)] & crop.valid
     if np.count_nonzero(object_mask & seed) > 0.5 * np.count_nonzero(seed):
-        return _described(scene, crop, near_plane, height, object_mask)
-    return _described(scene, crop, plane, _height(cloud, crop, plane), seed)
+        return _described(scene, crop, support, object_mask)
+    return _described(scene, crop, _on_plane(cloud, crop, plane), seed)
 
 
 def _piece_at_point(
@@ -185,7 +203,7 @@ def _piece_at_point(
     depth = cloud.depth[::step, ::step]
     image = (0, 0, cloud.width, cloud.height)
     whole = Crop(0, 0, step, depth, np.ones(depth.shape, bool), image)
-    labels = split(cloud, whole, _raised(whole, plane, _height(cloud, whole, plane)))
+    labels = split(cloud, whole, _raised(whole, _on_plane(cloud, whole, plane)))
     x1, y1, x2, y2 = around
     window = (slice(y1 // step, y2 // step + 1), slice(x1 // step, x2 // step + 1))
     found = labels[window]
@@ -215,18 +233,19 @@ def _of_one_colour(rgb: npt.NDArray[np.uint8], mask: Mask, row: int, column: int
     return same
 
 
-def _described(
-    scene: Upright, crop: Crop, plane: Plane | None, height: DepthImage | None, mask: Mask
-) -> ObjectPixels:
+def _described(scene: Upright, crop: Crop, support: Support | None, mask: Mask) -> ObjectPixels:
     """The object's pixels with a description of its surroundings."""
     cloud = scene.cloud
     x1, y1, x2, y2 = crop.own_box
     inset_x, inset_y = (x2 - x1) // 4, (y2 - y1) // 4
     inner = (slice(y1 + inset_y, y2 - inset_y), slice(x1 + inset_x, x2 - inset_x))
     below_support = 0.0
-    if plane is not None and height is not None:
+    plane = base = no_plane(scene.up)
+    if support is not None:
+        plane, base = support.plane, support.base
         lowest = np.float32(-max(MIN_RISE_SPREADS * plane.spread, 2 * MIN_RISE_FRACTION))
-        below_support = _enclosed_fraction(crop.valid & (height < lowest * crop.depth), crop.inside)
+        below = crop.valid & (support.height < lowest * crop.depth)
+        below_support = _enclosed_fraction(below, crop.inside)
     on_support = not mask.any()
     if on_support:
         mask = crop.inside & crop.valid
@@ -244,7 +263,8 @@ def _described(
     return ObjectPixels(
         rows=rows,
         columns=columns,
-        plane=plane if plane is not None else no_plane(scene.up),
+        plane=plane,
+        base=base,
         box=crop.box,
         valid_fraction=_fraction(crop.valid, crop.inside),
         missing_fraction=_fraction(~crop.valid[inner], crop.inside[inner]),

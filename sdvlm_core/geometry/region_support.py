@@ -5,6 +5,8 @@ Uses planes and the surroundings of a region; does not know which pixels are the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sdvlm_core.geometry.crops import Crop
@@ -36,29 +38,47 @@ def min_rise_fraction(plane: Plane) -> float:
     return max(MIN_RISE_SPREADS * plane.spread, MIN_RISE_FRACTION)
 
 
-def support_under(
-    cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]
-) -> tuple[Plane | None, DepthImage | None]:
-    """The surface under a region's object: a plane of the frame, or a parallel surface above it.
+@dataclass(frozen=True, eq=False)
+class Support:
+    """What a region's object may rest on.
 
-    Searched around the lower half of the region, where an object touches its support.
-
-    Returns:
-        The plane, and the heights of the crop's pixels above it, metres; None, None without a
-        plane.
+    Attributes:
+        plane: the surface right under the object, refined near the region.
+        base: the frame's plane that carries it: the same plane, or one below it.
+        height: heights of the crop's pixels above `plane`, metres; valid where depth > 0.
     """
-    plane = _plane_under(cloud, crop, planes) if planes else None
+
+    plane: Plane
+    base: Plane
+    height: DepthImage
+
+
+def supports_under(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> tuple[Support, ...]:
+    """What the region's object may rest on, most plausible first; empty without a plane.
+
+    Each support is a plane of the frame, or a parallel surface above it (a box's lid). Searched
+    around the lower half of the region, where an object touches its support.
+    """
+    if not planes:
+        return ()
+    found = _plane_around(cloud, crop, planes)
+    if found is not None:
+        return (_raised_level(crop, *found),)
+    plane = _visible_outside(cloud, crop, planes)
     if plane is None:
-        return None, None
-    return plane, plane.height_image(cloud, crop.rows, crop.columns)
+        return ()
+    return (Support(plane, plane, plane.height_image(cloud, crop.rows, crop.columns)),)
 
 
-def _plane_under(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Plane | None:
+def _plane_around(
+    cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]
+) -> tuple[Plane, DepthImage] | None:
+    """The plane with the most readings around a region, refined there, and the crop's heights."""
     middle = (crop.own_box[1] + crop.own_box[3]) // 2
     around = (~crop.inside) & crop.valid
     around[:middle] = False
     if np.count_nonzero(around) < MIN_PIECE_PX:
-        return _visible_outside(cloud, crop, planes)
+        return None
     inside = crop.inside & crop.valid
     z, own_z = crop.depth[around], crop.depth[inside]
     best, best_fraction, best_plane = None, 0.0, planes[0]
@@ -71,11 +91,11 @@ def _plane_under(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Plane |
         if fraction > best_fraction and _mostly_above(heights[inside], own_z):
             best, best_fraction, best_plane = (heights, near[on], z[on]), fraction, plane
     if best is None or best_fraction < _MIN_RING_FRACTION:
-        return _visible_outside(cloud, crop, planes)
+        return None
     heights, near, z = best
     refined = _refined_near(best_plane, near, z)
     heights += np.float32(refined.offset - best_plane.offset)
-    return _raised_level(crop, heights, refined)
+    return refined, heights
 
 
 def _mostly_above(heights: DepthImage, z: DepthImage) -> bool:
@@ -111,31 +131,33 @@ def _refined_near(plane: Plane, heights: DepthImage, z: DepthImage) -> Plane:
     return plane.raised(middle, max(spread, 1e-6))
 
 
-def _raised_level(crop: Crop, height: DepthImage, plane: Plane) -> Plane:
-    """The plane, or the parallel surface above it that the object stands on (a box's lid).
+def _raised_level(crop: Crop, plane: Plane, height: DepthImage) -> Support:
+    """The plane as the support, or the parallel surface above it (a box's lid).
 
-    Such a surface continues below the region: most readings right under the box have one height,
+    The object stands on that surface, which continues below the region: most readings right under the box have one height,
     and the object rises above it.
     """
     x1, y1, x2, y2 = crop.own_box
     strip, inset = max(3, (y2 - y1) // 8), (x2 - x1) // 5
     under = (slice(y2, y2 + strip), slice(x1 + inset, x2 - inset))
     valid = crop.valid[under]
+    on_plane = Support(plane, plane, height)
     if np.count_nonzero(valid) < max(MIN_PIECE_PX, 0.5 * valid.size):
-        return plane
+        return on_plane
     below = height[under][valid]
     level = median(below)
     rise = min_rise_fraction(plane) * median(crop.depth[under][valid])
     flat = np.abs(below - level) < rise
     if level < 2 * rise or np.count_nonzero(flat) < 0.7 * flat.size:
-        return plane
+        return on_plane
     inside = height[crop.inside & crop.valid]
     # Behind the edge of a nearer surface, the object is visible below that surface's level.
     between = np.count_nonzero((inside > rise) & (inside < level - 2 * rise))
     above = np.count_nonzero(inside > level + 2 * rise)
     if not len(inside) or above < 0.25 * len(inside) or between > 0.1 * len(inside):
-        return plane
-    return plane.raised(median(below[flat]))
+        return on_plane
+    level = median(below[flat])
+    return Support(plane.raised(level), plane, height - np.float32(level))
 
 
 def support_of_point(
