@@ -134,8 +134,8 @@ def _refined_near(plane: Plane, heights: DepthImage, z: DepthImage) -> Plane:
 def _raised_level(crop: Crop, plane: Plane, height: DepthImage) -> Support:
     """The plane as the support, or the parallel surface above it (a box's lid).
 
-    The object stands on that surface, which continues below the region: most readings right under the box have one height,
-    and the object rises above it.
+    The object stands on that surface, which continues below the region: most readings right under
+    the box have one height, and the object rises above it.
     """
     x1, y1, x2, y2 = crop.own_box
     strip, inset = max(3, (y2 - y1) // 8), (x2 - x1) // 5
