@@ -2,15 +2,17 @@
 
     python -m training.simulate --scenes 500 --seed 606 --width 640 --out runs/sim606
     python benchmarks/simulated_geometry.py runs/sim606
+    python benchmarks/simulated_geometry.py runs/sim606 --held-out runs/sim707
 
 Depth comes from the simulated sensor: noise, quantisation, holes, lost edges. The regions are the
-visible boxes, loose like a detector's: each side is moved out by up to a tenth of the box. Objects
-are grouped by their visible fraction: `clear` (more than 90 % of the silhouette), `part` (60 to 90
-%), `heavy` (20 to 60 %), `cut` by the image's border. Objects with fewer than 100 pixels are left
-out. A pair belongs to the group of its less visible object; gaps under 10 mm are left out.
+visible boxes, loose like a detector's: each side is moved out by up to a tenth of the box. The
+situations of an object are those of the scene graph, and its visibility: `clear` (more than 90 % of
+the silhouette), `part` (60 to 90 %), `heavy` (20 to 60 %), `cut` by the image's border. Objects
+with fewer than 100 pixels are left out. A pair has the situations of both objects, and the lesser
+visibility; gaps under 10 mm are left out.
 
-Prints the fraction within ratio 1.25 with the coverage of 1 std_dev, by visibility and by category
-(`clear` objects), and one JSON line: the same by type for `clear` and for all but `cut`.
+Prints the tables of `scoring` and one line of JSON. The seed of a held-out folder must be one that
+nothing was tuned on.
 """
 
 from __future__ import annotations
@@ -18,54 +20,33 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` is used from the checkout
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` and `benchmarks`
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
+from benchmarks.scoring import Answer, document, print_scores
+from sdvlm_core.answer import without_nan
 from sdvlm_core.frame import Region
-from sdvlm_core.geometry.measure import measure_pair, measure_region
+from sdvlm_core.geometry.measure import Measured, measure_pair, measure_region
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.sensor_noise import sensor_noise
 from training.simulate.frames import MANIFEST, SimulatedFrame, read_frames, rgbd_frame
 from training.simulate.gaps import true_gaps
 
 VISIBILITIES = ("clear", "part", "heavy", "cut")
-TYPES = ("height", "size", "length", "width", "camera_distance", "distance", "gap")
-#: Smaller gaps are left out: the ratio of two values near zero has no meaning.
+#: Smaller gaps are left out: touching things have no gap to measure.
 _MIN_GAP_M = 0.01
+#: A gap under 0.06 m is right within this, or within a quarter of it; metres.
+_GAP_TOLERANCE_M, _GAP_TOLERANCE_FRACTION = 0.01, 0.25
 #: Objects with fewer pixels or a smaller visible fraction are left out.
 _MIN_PIXELS, _MIN_VISIBLE_FRACTION = 100, 0.2
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One length of one object or pair; metres."""
-
-    type: str
-    category: str
-    visibility: str
-    truth: float
-    value: float
-    std_dev: float
-
-    @property
-    def within(self) -> bool:
-        """Correct by the rule of MSMU-Bench; an object without a measurement counts as wrong."""
-        return self.value > 0 and max(self.value / self.truth, self.truth / self.value) < 1.25
-
-    @property
-    def covered(self) -> bool:
-        """The true value is within one std_dev."""
-        return abs(self.value - self.truth) <= self.std_dev
 
 
 def visibility(entry: dict[str, Any]) -> str:
@@ -76,11 +57,23 @@ def visibility(entry: dict[str, Any]) -> str:
     return "clear" if visible > 0.9 else "part" if visible > 0.6 else "heavy"
 
 
-def measured(frame: SimulatedFrame, seed: int) -> list[Answer]:
-    """Measure every object and pair of one frame of a seed."""
+def read_answers(directory: Path, limit: int) -> Iterator[Answer]:
+    """Measure every object and pair of the first frames of a folder."""
+    seed = json.loads((directory / MANIFEST).read_text())["seed"]
+    frames = read_frames(directory, limit)
+    for frame in track(frames, str(directory), total=limit, console=Console(stderr=True)):
+        found = list(_measured(frame))
+        for entry, one in found:
+            yield from _object_answers(entry, one)
+        gaps = true_gaps(seed, frame.scene)
+        for a, b in combinations(found, 2):
+            yield from _pair_answers(a, b, gaps[a[0]["instance"], b[0]["instance"]])
+
+
+def _measured(frame: SimulatedFrame) -> Iterator[tuple[dict[str, Any], Measured]]:
+    """Every object of a frame that has enough pixels, with its measurement."""
     rng = np.random.default_rng(frame.scene)
     scene, noise = open_scene(rgbd_frame(frame)), sensor_noise("simulated")
-    found, answers = [], []
     for entry in frame.objects:
         if (
             entry["visible_pixels"] < _MIN_PIXELS
@@ -90,99 +83,79 @@ def measured(frame: SimulatedFrame, seed: int) -> list[Answer]:
         x1, y1, x2, y2 = entry["box_xyxy"]
         out = rng.uniform(0, 0.1, 4) * [x2 - x1, y2 - y1, x2 - x1, y2 - y1]
         box = (x1 - out[0], y1 - out[1], x2 + out[2], y2 + out[3])
-        one = measure_region(scene, Region(entry["category"], box=box), noise)
-        found.append((entry, one))
-        longest = "length_m" if one.length_m >= one.height_m else "height_m"
-        truths = {
-            "height": (entry["height_m"], one.height_m, "height_m"),
-            "length": (entry["length_m"], one.length_m, "length_m"),
-            "width": (entry["width_m"], one.width_m, "width_m"),
-            "size": (max(entry["length_m"], entry["height_m"]), getattr(one, longest), longest),
-            "camera_distance": (
-                float(np.linalg.norm(entry["centre_camera_m"])),
-                one.camera_distance_m,
-                "camera_distance_m",
-            ),
-        }
-        answers += [
-            Answer(kind, entry["category"], visibility(entry), truth, value, one.std_dev[key])
-            for kind, (truth, value, key) in truths.items()
-        ]
-    gaps = true_gaps(seed, frame.scene)
-    for (entry_a, a), (entry_b, b) in combinations(found, 2):
-        worse = max(visibility(entry_a), visibility(entry_b), key=VISIBILITIES.index)
-        apart = np.subtract(entry_a["centre_camera_m"], entry_b["centre_camera_m"])
-        pair = measure_pair(a, b)
-        truth = float(np.linalg.norm(apart))
-        answers.append(
-            Answer("distance", "pair", worse, truth, pair.distance_m, pair.distance_std_dev_m)
+        yield entry, measure_region(scene, Region(entry["category"], box=box), noise)
+
+
+def _situations(*entries: dict[str, Any]) -> tuple[str, ...]:
+    worst = max(map(visibility, entries), key=VISIBILITIES.index)
+    named = [name for entry in entries for name in entry.get("situation", ())]
+    return tuple(dict.fromkeys((worst, *named)))
+
+
+def _object_answers(entry: dict[str, Any], one: Measured) -> Iterator[Answer]:
+    longest = "length_m" if one.length_m >= one.height_m else "height_m"
+    for kind, truth, key in (
+        ("height", entry["height_m"], "height_m"),
+        ("length", entry["length_m"], "length_m"),
+        ("width", entry["width_m"], "width_m"),
+        ("size", max(entry["length_m"], entry["height_m"]), longest),
+        ("camera_distance", float(np.linalg.norm(entry["centre_camera_m"])), "camera_distance_m"),
+    ):
+        yield Answer(
+            type=kind,
+            situations=_situations(entry),
+            truth=truth,
+            value=getattr(one, key),
+            std_dev=one.std_dev[key],
+            interval_90=one.interval_90[key],
+            tolerance=0.0,
+            warnings=frozenset(one.warnings),
+            about=entry["category"],
         )
-        gap = gaps[entry_a["instance"], entry_b["instance"]]
-        if gap > _MIN_GAP_M:
-            answers.append(Answer("gap", "pair", worse, gap, pair.gap_m, pair.gap_std_dev_m))
-    return answers
 
 
-def summary(some: list[Answer]) -> dict[str, float]:
-    """Fraction within the ratio, median error and coverage of some answers."""
-    errors = [abs(one.value - one.truth) for one in some]
-    return {
-        "n": len(some),
-        "within_1.25": round(float(np.mean([one.within for one in some])), 4),
-        "median_abs_m": round(float(np.nanmedian(errors)), 5),
-        "coverage_1sd": round(float(np.mean([one.covered for one in some])), 4),
-    }
-
-
-def _table(title: str, groups: dict[tuple[str, str], list[Answer]]) -> Table:
-    table = Table(title=title, box=None, title_justify="left")
-    rows = sorted({row for row, _ in groups}, key=lambda row: (row not in VISIBILITIES, row))
-    for name in ("", *TYPES):
-        table.add_column(name, justify="right" if name else "left")
-    for row in rows:
-        cells = []
-        for kind in TYPES:
-            some = groups.get((row, kind))
-            if not some:
-                cells.append("")
-                continue
-            s = summary(some)
-            cells.append(f"{100 * s['within_1.25']:.1f} % ({s['n']}) {100 * s['coverage_1sd']:.0f}")
-        table.add_row(row, *cells)
-    return table
+def _pair_answers(
+    first: tuple[dict[str, Any], Measured], second: tuple[dict[str, Any], Measured], gap: float
+) -> Iterator[Answer]:
+    """The answers of two objects with their true gap, metres."""
+    (entry_a, a), (entry_b, b) = first, second
+    pair = measure_pair(a, b)
+    apart = np.subtract(entry_a["centre_camera_m"], entry_b["centre_camera_m"])
+    for kind, truth in (("distance", float(np.linalg.norm(apart))), ("gap", gap)):
+        if kind == "gap" and gap <= _MIN_GAP_M:
+            continue
+        yield Answer(
+            type=kind,
+            situations=_situations(entry_a, entry_b),
+            truth=truth,
+            value=getattr(pair, f"{kind}_m"),
+            std_dev=getattr(pair, f"{kind}_std_dev_m"),
+            interval_90=getattr(pair, f"{kind}_interval_90_m"),
+            tolerance=max(_GAP_TOLERANCE_M, _GAP_TOLERANCE_FRACTION * truth),
+            warnings=frozenset((*a.warnings, *b.warnings, *pair.warnings)),
+            about=f"{entry_a['category']} - {entry_b['category']}",
+        )
 
 
 def main() -> None:
-    """Measure the frames of a folder."""
+    """Measure the frames of the folders."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("directory", type=Path, help="output of training.simulate")
-    parser.add_argument("--frames", type=int, default=500, help="maximum number of frames")
+    parser.add_argument(
+        "directories", type=Path, nargs="+", metavar="DIR", help="output of training.simulate"
+    )
+    parser.add_argument("--held-out", type=Path, nargs="+", default=[], metavar="DIR")
+    parser.add_argument("--frames", type=int, default=500, help="maximum of each folder")
     arguments = parser.parse_args()
-    seed = json.loads((arguments.directory / MANIFEST).read_text())["seed"]
-    frames = read_frames(arguments.directory, arguments.frames)
-    console = Console(stderr=True)
-    answers: list[Answer] = []
-    for frame in track(frames, "frames", total=arguments.frames, console=console):
-        answers += measured(frame, seed)
-    by_visibility: dict[tuple[str, str], list[Answer]] = defaultdict(list)
-    by_category: dict[tuple[str, str], list[Answer]] = defaultdict(list)
-    for one in answers:
-        by_visibility[one.visibility, one.type].append(one)
-        if one.visibility == "clear":
-            by_category[one.category, one.type].append(one)
-    out = Console(width=140)
-    out.print("fraction within 1.25 (number) coverage of 1 std_dev in %")
-    out.print(_table("by visibility", by_visibility))
-    out.print(_table("by category, clear objects", by_category))
-    sums: dict[str, Any] = {}
-    for name, chosen in (("clear", ("clear",)), ("not_cut", ("clear", "part", "heavy"))):
-        sums[name] = {
-            kind: summary([one for one in answers if one.type == kind and one.visibility in chosen])
-            for kind in TYPES
-        }
-    uncut = [one for one in answers if one.visibility != "cut"]
-    sums["coverage_1sd"] = summary(uncut)["coverage_1sd"]
-    print(json.dumps(sums))
+    splits: dict[str, Sequence[Answer]] = {
+        name: [one for folder in folders for one in read_answers(folder, arguments.frames)]
+        for name, folders in (
+            ("develop", arguments.directories),
+            ("held-out", arguments.held_out),
+        )
+        if folders
+    }
+    print_scores(splits, Console(width=150))
+    print(json.dumps(without_nan(document(splits)), allow_nan=False))
 
 
 if __name__ == "__main__":
