@@ -31,7 +31,8 @@ from rich.table import Table
 
 from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
-from sdvlm_core.geometry.measure import measure_pair, measure_region
+from sdvlm_core.geometry.measure import measure_region
+from sdvlm_core.geometry.pairs import measure_pair
 from sdvlm_core.geometry.point_cloud import make_cloud
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.sensor_noise import sensor_noise

@@ -34,7 +34,9 @@ from rich.progress import track
 from benchmarks.scoring import Answer, document, print_scores
 from sdvlm_core.answer import without_nan
 from sdvlm_core.frame import Region
-from sdvlm_core.geometry.measure import Measured, measure_pair, measure_region
+from sdvlm_core.geometry.measure import measure_region
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import measure_pair
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.sensor_noise import sensor_noise
 from training.simulate.frames import MANIFEST, SimulatedFrame, read_frames, rgbd_frame

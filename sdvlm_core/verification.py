@@ -19,7 +19,9 @@ from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
 from sdvlm_core.cautions import UNFIT, Caution
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import Region, is_in_image, pixel_from_fraction
-from sdvlm_core.geometry.measure import Measured, measure_in, measure_pair
+from sdvlm_core.geometry.measure import measure_in
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import measure_pair
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
 from sdvlm_core.model.generation_options import GenerationOptions

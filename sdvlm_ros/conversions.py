@@ -28,7 +28,8 @@ from sdvlm_core.camera import messages
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import FrameError
 from sdvlm_core.frame import CameraIntrinsics
-from sdvlm_core.geometry.measure import Measured, Pair
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import Pair
 
 MessageT = TypeVar("MessageT")
 

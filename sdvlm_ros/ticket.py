@@ -27,7 +27,9 @@ from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import QueryCanceled, QueryTimeout
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry.measure import Measured, Pair, measure_in
+from sdvlm_core.geometry.measure import measure_in
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.verification import Check, verify

@@ -31,7 +31,8 @@ from sdvlm_core.geometry.drawing import (
     size_texts,
     supports,
 )
-from sdvlm_core.geometry.measure import Measured, Pair, measure_pair
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import Pair, measure_pair
 from sdvlm_core.geometry.point_cloud import Cloud
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.support_plane import plane_outline, points_on

@@ -34,7 +34,8 @@ from sdvlm_core.frame import Region
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import FrameSession
-    from sdvlm_core.geometry.measure import Measured, Pair
+    from sdvlm_core.geometry.measured import Measured
+    from sdvlm_core.geometry.pairs import Pair
     from sdvlm_core.geometry.scene import Scene
     from sdvlm_core.verification import Check
 

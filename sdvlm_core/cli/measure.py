@@ -28,7 +28,8 @@ from sdvlm_core.errors import QueryError
 
 if TYPE_CHECKING:
     from sdvlm_core.frame import RgbdFrame
-    from sdvlm_core.geometry.measure import Measured, Pair
+    from sdvlm_core.geometry.measured import Measured
+    from sdvlm_core.geometry.pairs import Pair
     from sdvlm_core.geometry.scene import Scene
 
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import shown
-from sdvlm_core.geometry.measure import Measured, Pair
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.point_cloud import Cloud, Points
 from sdvlm_core.geometry.scene import Scene
 from sdvlm_core.geometry.support_plane import Plane, plane_outline

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import cv2
@@ -21,18 +20,19 @@ from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.crops import is_outside
+from sdvlm_core.geometry.measured import Measured, unmeasured
 from sdvlm_core.geometry.object_pixels import ObjectPixels, find_object, turned_pixels
+from sdvlm_core.geometry.pairs import Pair, measure_pair
 from sdvlm_core.geometry.point_cloud import Cloud, Mask, Points
 from sdvlm_core.geometry.robust import ends, median
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
 from sdvlm_core.geometry.uncertainty import (
-    STD_DEV_KEYS,
     hidden_depth_std_dev,
     interval_90,
     std_devs,
 )
-from sdvlm_core.geometry.upright_box import UprightBox, turned_box, upright_box
+from sdvlm_core.geometry.upright_box import turned_box, upright_box
 
 # Fractions without another source: tuned on the development frames of benchmarks/real_frames.py
 # and on training.simulate.
@@ -59,70 +59,6 @@ _CLEARANCE_FRACTION, _CLEARANCE_SPREADS = 0.02, 6.0
 _FOOT_LEVELS = (0.25, 0.5, 0.75)
 #: Smallest fraction of an object's footprint that can support the object.
 _MIN_FOOT_FRACTION = 0.02
-#: Number of points of each surface for the gap: in the first search, and in the local search.
-_COARSE_POINTS, _FINE_POINTS = 200, 4000
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One region's object: metres in the colour optical frame; NaN = unknown, never 0.
-
-    Attributes:
-        label: label of the region.
-        position_m: centre of the upright box.
-        camera_distance_m: from the camera to that centre.
-        length_m, width_m: horizontal sides, length >= width.
-        height_m: the object's own, from its foot to its top, along the support's normal.
-        top_above_support_m: its top above the frame's plane (floor, table, shelf) that carries it
-            and what it stands on; equals height_m for an object that stands on that plane.
-        std_dev: 1 sigma by STD_DEV_KEYS, metres; the one of position_m applies to each axis.
-        interval_90: (low, high) that contains the true value with a probability of 90 %, metres;
-            by STD_DEV_KEYS without position_m.
-        valid_fraction: fraction of the region's pixels with a depth reading.
-        warnings: what makes the values doubtful: the scene's cautions, then the region's.
-        region: the requested region.
-        box, pixels: the source of the values; None without enough readings.
-    """
-
-    label: str
-    position_m: tuple[float, float, float]
-    camera_distance_m: float
-    length_m: float
-    width_m: float
-    height_m: float
-    top_above_support_m: float
-    std_dev: dict[str, float]
-    interval_90: dict[str, tuple[float, float]]
-    valid_fraction: float
-    warnings: tuple[Caution, ...]
-    region: Region
-    box: UprightBox | None = None
-    pixels: ObjectPixels | None = None
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Distance between the centres of two regions' objects, and the gap between their surfaces.
-
-    Attributes:
-        a, b: labels of the regions.
-        distance_m, gap_m: metres; NaN = unknown.
-        distance_std_dev_m, gap_std_dev_m: 1 sigma, metres.
-        distance_interval_90_m, gap_interval_90_m: (low, high) that contains the true value with a
-            probability of 90 %, metres.
-        warnings: what makes the values doubtful: those of both regions that concern the pair, and
-            the pair's own.
-    """
-
-    a: str
-    b: str
-    distance_m: float
-    gap_m: float
-    distance_std_dev_m: float
-    gap_std_dev_m: float
-    distance_interval_90_m: tuple[float, float]
-    gap_interval_90_m: tuple[float, float]
-    warnings: tuple[Caution, ...]
 
 
 def measure(
@@ -160,15 +96,15 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         QueryError: its mask is not of the image's size.
     """
     if is_outside(region, scene.frame.width, scene.frame.height):
-        return _unmeasured(region, (*scene.cautions, Caution.OUTSIDE_IMAGE))
+        return unmeasured(region, (*scene.cautions, Caution.OUTSIDE_IMAGE))
     if region.mask is not None and not region.mask.any():
-        return _unmeasured(region, (*scene.cautions, Caution.TOO_FEW_POINTS))
+        return unmeasured(region, (*scene.cautions, Caution.TOO_FEW_POINTS))
     cloud, turn = scene.upright.cloud, scene.upright.turn
     pixels = find_object(scene.upright, turn.region(region))
     warnings = (*scene.cautions, *_warnings(scene.frame, pixels))
     if len(pixels.rows) < _MIN_POINTS:
         warnings = (*scene.cautions, Caution.TOO_FEW_POINTS, *warnings[len(scene.cautions) :])
-        return _unmeasured(region, warnings, pixels.valid_fraction)
+        return unmeasured(region, warnings, pixels.valid_fraction)
     points = surface_points(cloud, pixels)
     # Pixel size of the subsampled image at the object's distance, metres.
     step_m = pixels.step * cloud.pixel_angle * median(points[:, 2])
@@ -213,47 +149,6 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     )
 
 
-def measure_pair(a: Measured, b: Measured) -> Pair:
-    """Distance between the centres and smallest gap between the surfaces of two objects.
-
-    The surfaces include the far sides that were inferred. NaN if one object was not measured.
-    """
-    warnings = tuple(dict.fromkeys((*a.warnings, *b.warnings)))
-    if a.box is None or b.box is None:
-        nan, unknown = math.nan, (math.nan, math.nan)
-        return Pair(a.label, b.label, nan, nan, nan, nan, unknown, unknown, warnings)
-    distance = float(np.linalg.norm(a.box.centre - b.box.centre))
-    gap = smallest_gap(a.box.surface, b.box.surface)
-    spread = math.hypot(a.std_dev["position_m"], b.std_dev["position_m"])
-    return Pair(
-        a=a.label,
-        b=b.label,
-        distance_m=distance,
-        gap_m=gap,
-        distance_std_dev_m=spread,
-        gap_std_dev_m=spread,
-        distance_interval_90_m=interval_90(distance, spread),
-        gap_interval_90_m=interval_90(gap, spread),
-        warnings=warnings,
-    )
-
-
-def smallest_gap(a: Points, b: Points) -> float:
-    """Distance between the nearest parts of two surfaces (N, 3) and (M, 3), metres.
-
-    First searches a few points of each surface, then all points close to the nearest ones.
-    """
-    origin = a[0]  # near both surfaces, so that squares lose no digits
-    coarse_a, coarse_b = _thinned(a, _COARSE_POINTS) - origin, _thinned(b, _COARSE_POINTS) - origin
-    squares = _squared_distances(coarse_a, coarse_b)
-    nearest_a, nearest_b = np.unravel_index(int(np.argmin(squares)), squares.shape)
-    a = _closest(_thinned(a, _FINE_POINTS) - origin, coarse_b[nearest_b])
-    b = _closest(_thinned(b, _FINE_POINTS) - origin, coarse_a[nearest_a])
-    nearest = np.sort(_squared_distances(a, b).min(axis=0))
-    # Mean of three, because the nearest reading is the noisiest.
-    return float(np.sqrt(np.maximum(nearest[:3], 0.0)).mean())
-
-
 def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     """A sample (N, 3) of the object's points, metres, smoothed over their scatter.
 
@@ -272,26 +167,6 @@ def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     patch[rows, columns] = cloud.depth[pixels.rows, pixels.columns]
     smooth = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)
     return points * (smooth[rows[sample], columns[sample]] / points[:, 2])[:, None]
-
-
-def _unmeasured(
-    region: Region, warnings: tuple[Caution, ...], valid_fraction: float = 0.0
-) -> Measured:
-    """The result for a region outside the image or with too few readings: every value is NaN."""
-    return Measured(
-        label=region.label,
-        position_m=(math.nan, math.nan, math.nan),
-        camera_distance_m=math.nan,
-        length_m=math.nan,
-        width_m=math.nan,
-        height_m=math.nan,
-        top_above_support_m=math.nan,
-        std_dev=dict.fromkeys(STD_DEV_KEYS, math.nan),
-        interval_90=dict.fromkeys(STD_DEV_KEYS[1:], (math.nan, math.nan)),
-        valid_fraction=valid_fraction,
-        warnings=warnings,
-        region=region,
-    )
 
 
 def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:
@@ -356,22 +231,3 @@ def _may_be_unseen(cloud: Cloud) -> Callable[[Points], Mask]:
         return ~behind
 
     return unseen
-
-
-def _thinned(points: Points, count: int) -> Points:
-    return points[:: max(1, len(points) // count)]
-
-
-def _closest(points: Points, to: Points) -> Points:
-    if len(points) <= _COARSE_POINTS:
-        return points
-    distances = _squared_distances(points, to[None])[:, 0]
-    return points[np.argpartition(distances, _COARSE_POINTS)[:_COARSE_POINTS]]
-
-
-def _squared_distances(a: Points, b: Points) -> Points:
-    """(N, M) between points (N, 3) and (M, 3); for so few, a product is faster than a tree."""
-    squares: Points = a @ (-2 * b.T)
-    squares += np.einsum("ij,ij->i", a, a)[:, None]
-    squares += np.einsum("ij,ij->i", b, b)
-    return squares

@@ -17,7 +17,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 from sdvlm_core.answer import Kind, Measurement
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.drawing import draw_measurements
-from sdvlm_core.geometry.measure import Measured, Pair, measure
+from sdvlm_core.geometry.measure import measure
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.verification import Check
 from sdvlm_ros import visualization

@@ -24,7 +24,8 @@ from sdvlm_core.camera.settings import DEFAULT_SETTINGS, CameraSettings
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import IntrinsicsError
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
-from sdvlm_core.geometry.measure import Measured, measure_in
+from sdvlm_core.geometry.measure import measure_in
+from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.scene import open_scene
 from tests import bags, lenses
 from tests.lenses import CAMERAS, Camera, pinhole

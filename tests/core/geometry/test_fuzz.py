@@ -19,7 +19,9 @@ from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import IntrinsicsError, QueryError
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
 from sdvlm_core.geometry.drawing import draw_measurements
-from sdvlm_core.geometry.measure import Measured, Pair, measure, measure_in
+from sdvlm_core.geometry.measure import measure, measure_in
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.sensor_noise import SENSORS
 

@@ -14,7 +14,9 @@ from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.cautions import INFORMATIVE, UNFIT, Caution
 from sdvlm_core.errors import DepthError, IntrinsicsError, QueryError
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
-from sdvlm_core.geometry.measure import Measured, measure, smallest_gap
+from sdvlm_core.geometry.measure import measure
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import smallest_gap
 from sdvlm_core.geometry.support_plane import Plane
 from sdvlm_core.geometry.upright_box import upright_box
 from tests.paths import ROOT, SHARED

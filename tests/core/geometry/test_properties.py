@@ -16,7 +16,9 @@ from scipy.spatial.transform import Rotation
 
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry.measure import Measured, measure, smallest_gap
+from sdvlm_core.geometry.measure import measure
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import smallest_gap
 from sdvlm_core.geometry.support_plane import Plane
 from sdvlm_core.geometry.upright_box import upright_box
 from tests.core.geometry.test_measure import camera, sizes, table

@@ -21,7 +21,8 @@ from benchmarks.real_frames import frame_of, regions_of, sensor_of, up_of
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
 from sdvlm_core.geometry.drawing import SUPPORT, draw_measurements
-from sdvlm_core.geometry.measure import Measured, measure, measure_in
+from sdvlm_core.geometry.measure import measure, measure_in
+from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.quarter_turn import QuarterTurn
 from sdvlm_core.geometry.scene import open_scene
 from tests import blocks

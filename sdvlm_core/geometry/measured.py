@@ -1,0 +1,72 @@
+"""Measured: the result of measuring one region.
+
+Does not know how anything is measured, or pairs of regions (`pairs`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sdvlm_core.cautions import Caution
+from sdvlm_core.frame import Region
+from sdvlm_core.geometry.object_pixels import ObjectPixels
+from sdvlm_core.geometry.uncertainty import STD_DEV_KEYS
+from sdvlm_core.geometry.upright_box import UprightBox
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One region's object: metres in the colour optical frame; NaN = unknown, never 0.
+
+    Attributes:
+        label: label of the region.
+        position_m: centre of the upright box.
+        camera_distance_m: from the camera to that centre.
+        length_m, width_m: horizontal sides, length >= width.
+        height_m: the object's own, from its foot to its top, along the support's normal.
+        top_above_support_m: its top above the frame's plane (floor, table, shelf) that carries it
+            and what it stands on; equals height_m for an object that stands on that plane.
+        std_dev: 1 sigma by STD_DEV_KEYS, metres; the one of position_m applies to each axis.
+        interval_90: (low, high) that contains the true value with a probability of 90 %, metres;
+            by STD_DEV_KEYS without position_m.
+        valid_fraction: fraction of the region's pixels with a depth reading.
+        warnings: what makes the values doubtful: the scene's cautions, then the region's.
+        region: the requested region.
+        box, pixels: the source of the values; None without enough readings.
+    """
+
+    label: str
+    position_m: tuple[float, float, float]
+    camera_distance_m: float
+    length_m: float
+    width_m: float
+    height_m: float
+    top_above_support_m: float
+    std_dev: dict[str, float]
+    interval_90: dict[str, tuple[float, float]]
+    valid_fraction: float
+    warnings: tuple[Caution, ...]
+    region: Region
+    box: UprightBox | None = None
+    pixels: ObjectPixels | None = None
+
+
+def unmeasured(
+    region: Region, warnings: tuple[Caution, ...], valid_fraction: float = 0.0
+) -> Measured:
+    """The result for a region outside the image or with too few readings: every value is NaN."""
+    return Measured(
+        label=region.label,
+        position_m=(math.nan, math.nan, math.nan),
+        camera_distance_m=math.nan,
+        length_m=math.nan,
+        width_m=math.nan,
+        height_m=math.nan,
+        top_above_support_m=math.nan,
+        std_dev=dict.fromkeys(STD_DEV_KEYS, math.nan),
+        interval_90=dict.fromkeys(STD_DEV_KEYS[1:], (math.nan, math.nan)),
+        valid_fraction=valid_fraction,
+        warnings=warnings,
+        region=region,
+    )
