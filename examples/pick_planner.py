@@ -39,9 +39,8 @@ def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, obje
     )
     target = measured.regions[0]
     check_fit(target)
-    # Raises NoMeasurement if the size or the position is incomplete.
-    up = (0.0, 0.0, 1.0) if arguments.up is None else tuple(arguments.up)
-    collision = collision_object(target, measured.header, up=up)
+    # Raises NoMeasurement if the size, the position or the orientation is incomplete.
+    collision = collision_object(target, measured.header)
     if not client.count(f"{name}s", stamp_ns=stamp_ns):
         raise NoMeasurement(f"the model finds no {name} at this place")
     # If language and depth contradict each other, they may describe different objects.
@@ -81,9 +80,6 @@ def main() -> int:
         "--opening", type=float, default=0.10, help="largest opening of the gripper, metres"
     )
     parser.add_argument("--target-frame", default="", help='"" = the colour optical frame')
-    parser.add_argument(
-        "--up", type=float, nargs=3, help="up in the target frame, if not its z axis"
-    )
     parser.add_argument("--server", default="/spatial_query", help="name of the node")
     arguments = parser.parse_args()
     try:

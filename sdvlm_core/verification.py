@@ -58,7 +58,7 @@ class Check:
         measurement: the measurement from depth; None if nothing was measured.
         agrees: None if it cannot be decided.
         reason: the reason for `agrees`, as text for logs and people.
-        warnings: warnings of the measured objects.
+        warnings: warnings of the measured object, or of the pair of objects.
         objects: the measured objects, one or two.
     """
 
@@ -220,7 +220,7 @@ def _check(claim: Measurement, objects: _Objects) -> Check:
     if one is None:
         return _not_located(claim, claim.label)
     key = _SIZES[claim.kind]
-    return _compared(claim, getattr(one, key), one.std_dev[key], (one,))
+    return _compared(claim, getattr(one, key), one.std_dev[key], one.warnings, (one,))
 
 
 def _check_distance(claim: Measurement, objects: _Objects) -> Check:
@@ -239,14 +239,17 @@ def _check_distance(claim: Measurement, objects: _Objects) -> Check:
             return _not_located(claim, name)
         found.append(one)
     if len(found) == 1:
-        std_dev = found[0].std_dev["camera_distance_m"]
-        return _compared(claim, found[0].camera_distance_m, std_dev, (found[0],))
+        (one,) = found
+        std_dev = one.std_dev["camera_distance_m"]
+        return _compared(claim, one.camera_distance_m, std_dev, one.warnings, (one,))
     first, second = found
     if first.region is second.region:
         reason = f"both objects of {claim.label!r} have one region: give each object a region"
         return _undecided(claim, reason)
     pair = measure_pair(first, second)
-    return _compared(claim, pair.distance_m, pair.distance_std_dev_m, (first, second))
+    return _compared(
+        claim, pair.distance_m, pair.distance_std_dev_m, pair.warnings, (first, second)
+    )
 
 
 def _names_in(label: str, objects: _Objects) -> tuple[str, ...]:
@@ -266,10 +269,13 @@ def _names_in(label: str, objects: _Objects) -> tuple[str, ...]:
 
 
 def _compared(
-    claim: Measurement, value_m: float, std_dev_m: float, objects: tuple[Measured, ...]
+    claim: Measurement,
+    value_m: float,
+    std_dev_m: float,
+    warnings: tuple[Caution, ...],
+    objects: tuple[Measured, ...],
 ) -> Check:
     """Compare a claim with its measurement; undecided if the measurement is unfit to act on."""
-    warnings = tuple(dict.fromkeys(code for one in objects for code in one.warnings))
     codes = ", ".join(sorted(code.value for code in UNFIT.intersection(warnings)))
     if math.isnan(value_m):
         return Check(claim, None, None, f"nothing was measured: {codes}", warnings, objects)

@@ -6,6 +6,7 @@ Works on message objects without a node; does not know topics, time, or where a 
 from __future__ import annotations
 
 import array
+import math
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import Quaternion
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -143,28 +145,46 @@ def measured_response(
     return MeasureRegions.Response(
         header=header_message(stamp_ns, frame_id),
         cautions=[code.value for code in cautions],
-        regions=[
-            RegionMeasurement(
-                label=one.label,
-                position=messages.point_message(make_message, one.position_m),
-                camera_distance=one.camera_distance_m,
-                length=one.length_m,
-                width=one.width_m,
-                height=one.height_m,
-                **{f"{key.removesuffix('_m')}_std_dev": v for key, v in one.std_dev.items()},
-                valid_fraction=float(one.valid_fraction),
-                warnings=[code.value for code in one.warnings],
-            )
-            for one in found
-        ],
-        pairs=[
-            PairMeasurement(
-                a=pair.a,
-                b=pair.b,
-                distance=pair.distance_m,
-                gap=pair.gap_m,
-                std_dev=pair.distance_std_dev_m,
-            )
-            for pair in pairs
-        ],
+        regions=[region_message(one) for one in found],
+        pairs=[pair_message(pair) for pair in pairs],
     )
+
+
+def region_message(one: Measured) -> RegionMeasurement:
+    """One region's measurement -> message; NaN = unknown."""
+    plane = one.support_plane
+    return RegionMeasurement(
+        label=one.label,
+        position=messages.point_message(make_message, one.position_m),
+        orientation=Quaternion(**dict(zip("xyzw", one.orientation, strict=True))),
+        camera_distance=one.camera_distance_m,
+        length=one.length_m,
+        width=one.width_m,
+        height=one.height_m,
+        support_plane=[math.nan] * 4 if plane is None else [*plane.normal, plane.offset],
+        top_above_support=one.top_above_support_m,
+        **{f"{_field(key)}_std_dev": value for key, value in one.std_dev.items()},
+        **{f"{_field(key)}_interval": ends for key, ends in one.interval_90.items()},
+        valid_fraction=float(one.valid_fraction),
+        warnings=[code.value for code in one.warnings],
+    )
+
+
+def pair_message(pair: Pair) -> PairMeasurement:
+    """One pair's measurement -> message; NaN = unknown."""
+    return PairMeasurement(
+        a=pair.a,
+        b=pair.b,
+        distance=pair.distance_m,
+        gap=pair.gap_m,
+        distance_std_dev=pair.distance_std_dev_m,
+        gap_std_dev=pair.gap_std_dev_m,
+        distance_interval=pair.distance_interval_90_m,
+        gap_interval=pair.gap_interval_90_m,
+        warnings=[code.value for code in pair.warnings],
+    )
+
+
+def _field(key: str) -> str:
+    """The name of a quantity in messages, where the unit is not part of it."""
+    return key.removesuffix("_m")

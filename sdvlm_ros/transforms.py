@@ -1,17 +1,17 @@
-"""Transforms at the image's stamp: positions into another frame, and the direction against gravity.
+"""Transforms at the image's stamp: results into another frame, and the direction against gravity.
 
 tf2_ros exists only where ROS is installed, so it is imported when the node starts to listen. A
-missing transform, or a missing tf2, is a TransformError for positions, and the reason why "up" is
-unknown for gravity. Does not know the objects at the positions.
+missing transform, or a missing tf2, is a TransformError for results, and the reason why "up" is
+unknown for gravity. Does not compute with transforms (`rigid_transform`), and does not know the
+objects at the positions.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
-from geometry_msgs.msg import PointStamped, TransformStamped
+from geometry_msgs.msg import TransformStamped
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
@@ -20,6 +20,7 @@ from std_msgs.msg import Header
 from sdvlm.msg import SpatialAnswer
 from sdvlm.srv import MeasureRegions
 from sdvlm_core.errors import TransformError, shown
+from sdvlm_ros.rigid_transform import RigidTransform, rotated_z
 from sdvlm_ros.ticket import Outcome
 from sdvlm_ros.worker import Gravity
 
@@ -68,19 +69,18 @@ class Transforms:
         if target_frame == header.frame_id:
             return
         try:
-            transform_point = self._point_transform()
             transform = await self._lookup(target_frame, header)
         except TransformError:
             answer.status = SpatialAnswer.TF_UNAVAILABLE
             raise
-        answer.positions = [
-            transform_point(PointStamped(header=header, point=point), transform).point
-            for point in answer.positions
-        ]
+        answer.positions = [transform.point(point) for point in answer.positions]
         answer.header = Header(stamp=header.stamp, frame_id=target_frame)
 
     async def apply_to_regions(self, response: MeasureRegions.Response, target_frame: str) -> None:
-        """Transform the regions' positions into `target_frame`, in place; lengths do not change.
+        """Transform the regions' boxes and support planes into `target_frame`, in place.
+
+        Lengths do not change; neither do standard deviations, because that of the transform is not
+        known.
 
         Raises:
             TransformError: the response is unchanged.
@@ -88,11 +88,11 @@ class Transforms:
         header = response.header
         if target_frame == header.frame_id:
             return
-        transform_point = self._point_transform()
         transform = await self._lookup(target_frame, header)
         for region in response.regions:
-            point = PointStamped(header=header, point=region.position)
-            region.position = transform_point(point, transform).point
+            region.position = transform.point(region.position)
+            region.orientation = transform.orientation(region.orientation)
+            region.support_plane = transform.plane(region.support_plane)
         response.header = Header(stamp=header.stamp, frame_id=target_frame)
 
     def gravity(self, frame_id: str, stamp_ns: int) -> Gravity:
@@ -135,24 +135,17 @@ class Transforms:
         rotation = found.transform.rotation
         return rotated_z((rotation.x, rotation.y, rotation.z, rotation.w))
 
-    def _point_transform(self) -> Any:
-        """tf2's function that transforms a point."""
-        try:
-            import tf2_ros  # noqa: F401 - without it there is no buffer
-            from tf2_geometry_msgs import do_transform_point
-        except ImportError as error:
+    async def _lookup(self, target: str, header: Header) -> RigidTransform:
+        """The transform at a header's stamp from its frame into another; raises TransformError."""
+        buffer = self._buffer  # `listen` replaces it at the next activation
+        if buffer is None:
             raise TransformError(
-                f"target_frame needs tf2_ros and tf2_geometry_msgs, which are not installed "
-                f"({error}); leave target_frame empty for the colour optical frame, or "
-                "install ros-$ROS_DISTRO-tf2-ros-py and ros-$ROS_DISTRO-tf2-geometry-msgs"
-            ) from error
-        return do_transform_point
-
-    async def _lookup(self, target: str, header: Header) -> TransformStamped:
+                "target_frame needs tf2_ros, which is not installed; leave target_frame empty for "
+                "the colour optical frame, or install ros-$ROS_DISTRO-tf2-ros-py"
+            )
         timeout_s = float(self._node.get_parameter("tf_timeout").value)
         stamp = Time.from_msg(header.stamp)
         source = header.frame_id
-        buffer = self._buffer  # `listen` replaces it at the next activation
         found = buffer.wait_for_transform_async(target, source, stamp)
         if not found.done():
             outcome: Outcome[None] = Outcome(
@@ -169,20 +162,5 @@ class Transforms:
                 await outcome.wait()
             finally:
                 found.cancel()  # removes tf2's callback too
-        return buffer.lookup_transform_core(target, source, stamp)
-
-
-def rotated_z(quaternion: tuple[float, float, float, float]) -> tuple[float, float, float]:
-    """The third column of a quaternion's rotation: the unit vector that (0, 0, 1) becomes.
-
-    Args:
-        quaternion: x, y, z, w; of any length but 0.
-
-    Raises:
-        TransformError: the quaternion is no rotation: 0 or not finite.
-    """
-    length = math.hypot(*quaternion)
-    if not math.isfinite(length) or length < 1e-6:
-        raise TransformError(f"the transform's rotation {quaternion} is no unit quaternion")
-    x, y, z, w = (value / length for value in quaternion)
-    return 2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)
+        stamped: TransformStamped = buffer.lookup_transform_core(target, source, stamp)
+        return RigidTransform(stamped.transform)

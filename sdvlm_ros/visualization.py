@@ -26,7 +26,7 @@ from sdvlm_core.geometry.drawing import (
     PAIR,
     SUPPORT,
     draw_measurements,
-    length_text,
+    pair_texts,
     shown_pairs,
     size_texts,
     supports,
@@ -132,7 +132,7 @@ def marker_array(
 
     Namespaces, with an object's index in `found` as the id: `support` (outlines of the support
     planes), `boxes` (translucent), `sizes` (edges: length red, width green, height blue), `labels`
-    (texts, with standard deviation and warnings), `distances` (of a single pair).
+    (texts, with standard deviation and warnings), `distances` (of a single pair, with the same).
     """
     markers = [messages.delete_all_marker(make_message, header)]
     outlines = [
@@ -152,7 +152,7 @@ def marker_array(
         ends = [by_label[label].position_m for label in (pair.a, pair.b)]
         middle = [(a + b) / 2 for a, b in zip(*ends, strict=True)]
         width = _LINE_FRACTION * middle[2]
-        text = length_text(pair.distance_m, pair.distance_std_dev_m)
+        text = "\n".join(pair_texts(pair))
         markers += [
             _line(header, "distances", 2 * number, Shape.LINE_LIST, PAIR, width, ends),
             _text(header, "distances", 2 * number + 1, text, middle, PAIR),

@@ -6,6 +6,7 @@ Defines the format of its output. Does not measure (`geometry`) and does not rea
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from sdvlm_core.geometry.measured import Measured
     from sdvlm_core.geometry.pairs import Pair
     from sdvlm_core.geometry.scene import Scene
+    from sdvlm_core.geometry.support_plane import Plane
+
+#: Width of the printed table.
+_TABLE_COLUMNS = 100
+_TABLE_KEYS = ("length_m", "width_m", "height_m", "camera_distance_m")
 
 
 def measure(
@@ -167,18 +173,25 @@ def _write_drawing(
 def measurement_document(
     found: tuple[Measured, ...], pairs: tuple[Pair, ...], cautions: tuple[Caution, ...]
 ) -> dict[str, Any]:
-    """The JSON document of `sdvlm measure`: metres, null = unknown, warnings as codes."""
+    """The JSON document of `sdvlm measure`: metres, null = unknown, warnings as codes.
+
+    `position_m` is the centre of the box. `orientation_xyzw` rotates the axes of the colour optical
+    frame into those of the box: x along the length, y along the width, z up. `support_plane` is the
+    surface that carries the object: the points p with normal . p + offset_m = 0.
+    """
     document: dict[str, Any] = {
         "cautions": [code.value for code in cautions],
         "regions": [
             {
                 "label": one.label,
                 "position_m": list(one.position_m),
+                "orientation_xyzw": list(one.orientation),
                 "camera_distance_m": one.camera_distance_m,
                 "length_m": one.length_m,
                 "width_m": one.width_m,
                 "height_m": one.height_m,
                 "top_above_support_m": one.top_above_support_m,
+                "support_plane": _plane_fields(one.support_plane),
                 "std_dev": one.std_dev,
                 "interval_90": {key: list(ends) for key, ends in one.interval_90.items()},
                 "valid_fraction": one.valid_fraction,
@@ -193,38 +206,69 @@ def measurement_document(
     return without_nan(document)
 
 
+def _plane_fields(plane: Plane | None) -> dict[str, Any] | None:
+    """A plane as JSON: the unit normal, up, and the camera's height above the plane."""
+    return None if plane is None else {"normal": list(plane.normal), "offset_m": plane.offset}
+
+
 def print_measured(found: tuple[Measured, ...], pairs: tuple[Pair, ...], scene: Scene) -> None:
     """Print a table, the scene's cautions with their reasons, warnings, and a line for each pair.
 
-    The warnings of the regions are explained in docs/geometry.md.
+    Each object has two lines: values with their standard deviation, and 90 % intervals. A pair's
+    warnings are printed if no region has them. docs/geometry.md explains all warnings.
     """
+    # Redirected output has no width. A terminal may be narrower, and wraps the columns.
+    console = Console() if sys.stdout.isatty() else Console(width=_TABLE_COLUMNS)
+    console.print(_table(found))
+    print_cautions(console, scene.cautions, scene.reasons)
+    for one in found:
+        notes = _notes(one, scene)
+        if notes:
+            console.print(f"[yellow]{escape(one.label)}: {', '.join(notes)}[/]")
+    printed = {code for one in found for code in one.warnings}
+    for pair in pairs:
+        distance = _metres(pair.distance_m, pair.distance_std_dev_m)
+        gap = _metres(pair.gap_m, pair.gap_std_dev_m)
+        console.print(f"{escape(pair.a)} - {escape(pair.b)}: distance {distance} m, gap {gap} m")
+        own = [code.value for code in pair.warnings if code not in printed]
+        if own:
+            console.print(f"  [yellow]{', '.join(own)}[/]")
 
-    def metres(value: float, std_dev: float) -> str:
-        return "?" if math.isnan(value) else f"{value:.3f} ± {std_dev:.3f}"
 
-    console = Console()
+def _table(found: tuple[Measured, ...]) -> Table:
     table = Table(box=None)
     for name in ("", "length m", "width m", "height m", "from camera m", "x, y, z m"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for one in found:
         table.add_row(
             escape(one.label),
-            *(
-                metres(getattr(one, key), one.std_dev[key])
-                for key in ("length_m", "width_m", "height_m", "camera_distance_m")
-            ),
+            *(_metres(getattr(one, key), one.std_dev[key]) for key in _TABLE_KEYS),
             ", ".join("?" if math.isnan(x) else f"{x:.3f}" for x in one.position_m),
         )
-    console.print(table)
-    print_cautions(console, scene.cautions, scene.reasons)
-    for one in found:
-        own = [code.value for code in one.warnings if code not in scene.cautions]
-        if Caution.OUTSIDE_IMAGE in one.warnings:
-            height, width = scene.frame.rgb.shape[:2]
-            own.append(f"the image has {width}x{height} pixels")
-        if own:
-            console.print(f"[yellow]{escape(one.label)}: {', '.join(own)}[/]")
-    for pair in pairs:
-        distance = metres(pair.distance_m, pair.distance_std_dev_m)
-        gap = metres(pair.gap_m, pair.gap_std_dev_m)
-        console.print(f"{escape(pair.a)} - {escape(pair.b)}: distance {distance} m, gap {gap} m")
+        if not math.isnan(one.camera_distance_m):
+            table.add_row(
+                "  90 %",
+                *(_interval(*one.interval_90[key]) for key in _TABLE_KEYS),
+                f"± {one.std_dev['position_m']:.3f} each",
+                style="dim",
+            )
+    return table
+
+
+def _notes(one: Measured, scene: Scene) -> list[str]:
+    """The warnings of a region itself, and its top if it is not one height above the support."""
+    notes = [code.value for code in one.warnings if code not in scene.cautions]
+    if Caution.OUTSIDE_IMAGE in one.warnings:
+        height, width = scene.frame.rgb.shape[:2]
+        notes.append(f"the image has {width}x{height} pixels")
+    if abs(one.top_above_support_m - one.height_m) > one.std_dev["height_m"]:
+        notes.append(f"its top is {one.top_above_support_m:.3f} m above the support plane")
+    return notes
+
+
+def _metres(value: float, std_dev: float) -> str:
+    return "?" if math.isnan(value) else f"{value:.3f} ± {std_dev:.3f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "?" if math.isnan(low) else f"{low:.3f}-{high:.3f}"

@@ -64,7 +64,8 @@ def draw_measurements(
     taken: list[Rectangle] = []
     by_label = {one.label: one for one in found}
     for pair in shown_pairs(pairs):
-        _pair(picture, cloud, by_label[pair.a], by_label[pair.b], pair, scale, taken)
+        ends = np.array([by_label[pair.a].position_m, by_label[pair.b].position_m])
+        _pair(picture, cloud, ends, pair_texts(pair, scene.cautions), scale, taken)
     _border_text(picture, scene.cautions, found, scale, taken)
     for one in inside:
         _caption(picture, one, scene.cautions, scale, taken)
@@ -72,9 +73,9 @@ def draw_measurements(
 
 
 def supports(found: Sequence[Measured]) -> list[Plane]:
-    """The detected support planes of the objects, each once, in the order of the objects."""
-    planes = [one.pixels.plane for one in found if one.pixels is not None]
-    return [plane for plane in dict.fromkeys(planes) if plane.detected]
+    """The support planes of the objects, each once, in the order of the objects."""
+    planes = dict.fromkeys(one.support_plane for one in found)
+    return [plane for plane in planes if plane is not None]
 
 
 def shown_pairs(pairs: Sequence[Pair]) -> list[Pair]:
@@ -133,19 +134,20 @@ def _box(picture: Picture, cloud: Cloud, one: Measured, scale: float) -> None:
 def _pair(
     picture: Picture,
     cloud: Cloud,
-    a: Measured,
-    b: Measured,
-    pair: Pair,
+    centres: Points,
+    texts: list[str],
     scale: float,
     taken: list[Rectangle],
 ) -> None:
-    ends = _projected(cloud, np.array([a.position_m, b.position_m]))
+    """A line between two centres (2, 3), and beside it the distance and the warnings of a pair."""
+    ends = _projected(cloud, centres)
     if ends is None:
         return
     cv2.line(picture, ends[0].tolist(), ends[1].tolist(), PAIR, 1, cv2.LINE_AA)
-    line = [(length_text(pair.distance_m, pair.distance_std_dev_m), PAIR)]
+    distance, *warnings = texts
+    lines = [[(distance, PAIR)], *([(warning, _WARNING)] for warning in warnings)]
     middle = ends.mean(axis=0).astype(int)
-    _text(picture, [line], (int(middle[0]), int(middle[1])), scale, taken)
+    _text(picture, lines, (int(middle[0]), int(middle[1])), scale, taken)
 
 
 def _border_text(
@@ -192,6 +194,12 @@ def size_texts(one: Measured) -> list[str]:
     return [
         f"{name} {length_text(getattr(one, key), one.std_dev[key])}" for name, key in sizes.items()
     ]
+
+
+def pair_texts(pair: Pair, cautions: Sequence[Caution] = ()) -> list[str]:
+    """The distance of a pair as text, then its warnings without the frame's cautions."""
+    warnings = [_words(code) for code in pair.warnings if code not in cautions]
+    return [length_text(pair.distance_m, pair.distance_std_dev_m), *warnings]
 
 
 def length_text(value: float, std_dev: float) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.object_pixels import ObjectPixels
+from sdvlm_core.geometry.support_plane import Plane
 from sdvlm_core.geometry.uncertainty import STD_DEV_KEYS
 from sdvlm_core.geometry.upright_box import UprightBox
 
@@ -50,6 +51,21 @@ class Measured:
     region: Region
     box: UprightBox | None = None
     pixels: ObjectPixels | None = None
+
+    @property
+    def orientation(self) -> tuple[float, float, float, float]:
+        """Quaternion (x, y, z, w) that rotates the optical frame's axes into the box's axes.
+
+        Those are x along the length, y along the width, z up; NaN if the object was not measured.
+        """
+        return (math.nan,) * 4 if self.box is None else self.box.orientation
+
+    @property
+    def support_plane(self) -> Plane | None:
+        """The frame's plane that top_above_support_m starts at, optical frame; None = not found."""
+        if self.box is None or self.pixels is None or not self.pixels.base.detected:
+            return None
+        return self.pixels.base
 
 
 def unmeasured(

@@ -161,7 +161,7 @@ def measured_distance(response: MeasureRegions.Response, a: str, b: str) -> Meas
         value, spread = one.camera_distance, one.camera_distance_std_dev
     else:
         pair = next(pair for pair in response.pairs if {pair.a, pair.b} == {a, b})
-        value, spread = pair.distance, pair.std_dev
+        value, spread = pair.distance, pair.distance_std_dev
     if not math.isfinite(value):
         raise NoMeasurement("; ".join(_unmeasured(regions[label]) for label in (a, b) if label))
     return _geometry(Measurement.DISTANCE, value, spread, f"{a} and {b}" if b else a)

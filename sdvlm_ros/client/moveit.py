@@ -1,10 +1,11 @@
-"""A measured box as the dictionary of a moveit_msgs/CollisionObject, without MoveIt.
+"""Measured boxes and support planes as dictionaries of moveit_msgs/CollisionObject, without MoveIt.
 
     from rosidl_runtime_py.set_message import set_message_fields
     set_message_fields(message := CollisionObject(), collision_object(region, response.header))
 
-(CollisionObject.operation keeps its default, ADD.) Does not know planning scenes or the yaw of the
-object: the box contains the object at any yaw.
+(CollisionObject.operation keeps its default, ADD.) Does not know planning scenes. The measurement
+has no standard deviation of the orientation: the box of an object whose length and width are about
+equal may be turned about its vertical axis.
 """
 
 from __future__ import annotations
@@ -21,34 +22,30 @@ from sdvlm_ros.client.messages import NoMeasurement
 #: shape_msgs/SolidPrimitive.BOX
 BOX = 1
 _UNFIT = frozenset(code.value for code in UNFIT)
+_ORIGIN = {"x": 0.0, "y": 0.0, "z": 0.0}
+_NO_ROTATION = {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}
 
 
 def collision_object(
-    region: RegionMeasurement,
-    header: Header,
-    *,
-    up: tuple[float, float, float] = (0.0, 0.0, 1.0),
-    std_devs: float = 2.0,
+    region: RegionMeasurement, header: Header, *, std_devs: float = 2.0
 ) -> dict[str, Any]:
-    """A box around the measured object, with its height along `up`.
+    """The measured box with a margin, in the frame of the header: any frame, optical ones too.
+
+    The dimensions are length, width and height; z of the pose is up, away from the support.
 
     Args:
         region: a region of the response to ~/measure_regions.
         header: header of the same response; its frame is the frame of the collision object.
-        up: direction away from the support, in that frame; the default suits frames such as
-            base_link. Required in an optical frame.
-        std_devs: margin on every side, in standard deviations of size and position.
+        std_devs: margin of every dimension, in standard deviations of the size, plus the same
+            number of standard deviations of the position on each side.
 
     Raises:
-        NoMeasurement: a side or the position is unknown, or the measurement is unfit to act on.
-        ValueError: `up` has zero length, or is missing for an optical frame.
+        NoMeasurement: a side, the position or the orientation is unknown, or the measurement is
+            unfit to act on.
     """
-    if header.frame_id.endswith(("optical", "optical_frame")) and up == (0.0, 0.0, 1.0):
-        raise ValueError(
-            f"z of {header.frame_id} is the viewing direction, not up: measure with "
-            "target_frame='base_link', or pass `up` in this frame"
-        )
-    centre = (region.position.x, region.position.y, region.position.z)
+    position, orientation = region.position, region.orientation
+    centre = {name: getattr(position, name) for name in "xyz"}
+    turned = {name: getattr(orientation, name) for name in "xyzw"}
     spread = region.position_std_dev
     sides = [
         side + std_devs * deviation + 2 * std_devs * spread
@@ -58,52 +55,62 @@ def collision_object(
             (region.height, region.height_std_dev),
         )
     ]
-    if not all(map(math.isfinite, (*centre, *sides))):
+    if not all(map(math.isfinite, (*centre.values(), *turned.values(), *sides))):
         raise NoMeasurement(
-            f"no collision box for {region.label}, its size or position is unknown: "
+            f"no collision box for {region.label}, its size, position or orientation is unknown: "
             + (", ".join(region.warnings) or "no reading")
         )
+    _check_fit(region, "box")
+    return {
+        "header": _header_fields(header),
+        "id": region.label,
+        "pose": {"position": centre, "orientation": turned},
+        "primitives": [{"type": BOX, "dimensions": sides}],
+        # Relative to `pose`.
+        "primitive_poses": [{"position": _ORIGIN, "orientation": _NO_ROTATION}],
+    }
+
+
+def support_collision_object(region: RegionMeasurement, header: Header) -> dict[str, Any]:
+    """The unbounded plane of the surface that carries the object, in the frame of the header.
+
+    Args:
+        region: a region of the response to ~/measure_regions.
+        header: header of the same response; its frame is the frame of the collision object.
+
+    Returns:
+        A collision object with the id "support of LABEL". It has no margin. A robot that stands on
+        the same surface is in collision with it.
+
+    Raises:
+        NoMeasurement: no support plane was found, or the measurement is unfit to act on.
+    """
+    coefficients = [float(value) for value in region.support_plane]
+    if not all(map(math.isfinite, coefficients)):
+        raise NoMeasurement(
+            f"no collision plane for {region.label}, its support plane is unknown: "
+            + (", ".join(region.warnings) or "no plane was found")
+        )
+    _check_fit(region, "plane")
+    return {
+        "header": _header_fields(header),
+        "id": f"support of {region.label}",
+        "pose": {"position": _ORIGIN, "orientation": _NO_ROTATION},
+        "planes": [{"coef": coefficients}],
+        # Relative to `pose`.
+        "plane_poses": [{"position": _ORIGIN, "orientation": _NO_ROTATION}],
+    }
+
+
+def _check_fit(region: RegionMeasurement, what: str) -> None:
     unfit = [code for code in region.warnings if code in _UNFIT]
     if unfit:
         raise NoMeasurement(
-            f"no collision box for {region.label}, its measurement is unfit to act on: "
+            f"no collision {what} for {region.label}, its measurement is unfit to act on: "
             + ", ".join(unfit)
         )
-    length, width, height = sides
-    across = math.hypot(length, width)  # contains the object at any yaw
-    x, y, z, w = _rotation_of_z_to(up)
-    pose = {
-        "position": dict(zip("xyz", centre, strict=True)),
-        "orientation": {"x": x, "y": y, "z": z, "w": w},
-    }
-    return {
-        "header": {
-            "stamp": {"sec": header.stamp.sec, "nanosec": header.stamp.nanosec},
-            "frame_id": header.frame_id,
-        },
-        "id": region.label,
-        "pose": pose,
-        "primitives": [{"type": BOX, "dimensions": [across, across, height]}],
-        # Relative to `pose`.
-        "primitive_poses": [
-            {
-                "position": {"x": 0.0, "y": 0.0, "z": 0.0},
-                "orientation": {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0},
-            }
-        ],
-    }
 
 
-def _rotation_of_z_to(direction: tuple[float, float, float]) -> tuple[float, float, float, float]:
-    """Quaternion (x, y, z, w) of the shortest rotation of +z onto a direction."""
-    length = math.hypot(*direction)
-    if not length > 0 or not math.isfinite(length):
-        raise ValueError(f"up is {direction}; it must be a direction, such as (0, 0, 1)")
-    x, y, z = direction
-    across = math.hypot(x, y)
-    half = math.atan2(across, z) / 2
-    if across == 0:
-        return (0.0, 0.0, 0.0, 1.0) if z > 0 else (1.0, 0.0, 0.0, 0.0)
-    # Divided first: the inverse of a tiny length is infinite.
-    sine = math.sin(half)
-    return -y / across * sine, x / across * sine, 0.0, math.cos(half)
+def _header_fields(header: Header) -> dict[str, Any]:
+    stamp = {"sec": header.stamp.sec, "nanosec": header.stamp.nanosec}
+    return {"stamp": stamp, "frame_id": header.frame_id}

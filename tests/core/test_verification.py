@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from sdvlm_core import verification
 from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
@@ -100,6 +101,42 @@ def test_an_unfit_measurement_decides_nothing():
     assert Caution.TRUNCATED in check.warnings
     assert answer.status is Status.OK
     assert answer.measurements[-1].source is Source.GEOMETRY
+
+
+def test_an_ambiguous_extent_decides_nothing_and_one_from_colour_does(monkeypatch):
+    measured = verification.measure_in
+
+    def with_warning(code):
+        def measure_in(*arguments):
+            (one,), _ = measured(*arguments)
+            return (replace(one, warnings=(code,)),), ()
+
+        return measure_in
+
+    said = _said(Kind.HEIGHT, 1.0, "red chair")
+    monkeypatch.setattr(verification, "measure_in", with_warning(Caution.AMBIGUOUS_EXTENT))
+    answer, (check,) = verify(Session(room_frame()), said, [RED])
+    assert check.agrees is None
+    assert check.reason == "the measurement is unfit to act on: ambiguous_extent"
+    assert answer.status is Status.OK
+    monkeypatch.setattr(verification, "measure_in", with_warning(Caution.EXTENT_FROM_COLOUR))
+    assert verify(Session(room_frame()), said, [RED])[1][0].agrees is True
+
+
+def test_a_warning_of_the_pair_alone_decides_the_distance(monkeypatch):
+    measured = verification.measure_pair
+
+    def doubtful(a, b):
+        return replace(measured(a, b), warnings=(Caution.AMBIGUOUS_EXTENT,))
+
+    true = math.dist(blocks.RED.centre, blocks.BLUE.centre)
+    said = _said(Kind.DISTANCE, true, "red chair and blue chair")
+    regions = [RED, Region("blue chair", box=box_around(blocks.BLUE))]
+    assert verify(Session(room_frame()), said, regions)[1][0].agrees is True
+    monkeypatch.setattr(verification, "measure_pair", doubtful)
+    (check,) = verify(Session(room_frame()), said, regions)[1]
+    assert check.agrees is None
+    assert check.warnings == (Caution.AMBIGUOUS_EXTENT,)
 
 
 def test_estimated_depth_decides_nothing():

@@ -20,7 +20,8 @@ from scipy.spatial.transform import Rotation
 
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import TransformError
-from sdvlm_ros.transforms import Transforms, rotated_z
+from sdvlm_ros.rigid_transform import rotated_z
+from sdvlm_ros.transforms import Transforms
 from sdvlm_ros.worker import FrameDecoder, Gravity
 from tests.ros.conftest import running
 from tests.ros.peer import Peer, Response, frame

@@ -48,7 +48,6 @@ def test_a_transform_sent_before_the_answer_is_kept_for_it_until_after_the_deact
     context: rclpy.Context, answer: SpatialAnswer
 ) -> None:
     tf2_ros = pytest.importorskip("tf2_ros", reason="tf2_ros comes with ROS and not as a wheel")
-    pytest.importorskip("tf2_geometry_msgs", reason="it comes with ROS and not as a wheel")
     node = rclpy.create_node("transforms", context=context)
     node.declare_parameter("tf_timeout", PATIENCE_S)
     executor = SingleThreadedExecutor(context=context)
@@ -119,7 +118,6 @@ def test_positions_are_transformed_into_the_target_frame(
     context: rclpy.Context, answer: SpatialAnswer
 ) -> None:
     pytest.importorskip("tf2_ros", reason="tf2_ros comes with ROS and not as a wheel")
-    pytest.importorskip("tf2_geometry_msgs", reason="it comes with ROS and not as a wheel")
     apply(context, answer, "base", broadcast=True)
     assert answer.header.frame_id == "base"
     assert answer.header.stamp.sec == 5

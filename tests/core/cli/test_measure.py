@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
+from sdvlm_core.cautions import Caution
 from sdvlm_core.cli.app import app
-from tests.core.geometry.test_measure import table
+from sdvlm_core.cli.measure import print_measured
+from sdvlm_core.geometry.measure import measure_in
+from sdvlm_core.geometry.scene import open_scene
+from tests.core.geometry.test_measure import FAR, NEAR, table
 
 runner = CliRunner()
 
@@ -51,11 +58,13 @@ def test_json_is_exactly_the_documented_document(files):
     assert list(near) == [
         "label",
         "position_m",
+        "orientation_xyzw",
         "camera_distance_m",
         "length_m",
         "width_m",
         "height_m",
         "top_above_support_m",
+        "support_plane",
         "std_dev",
         "interval_90",
         "valid_fraction",
@@ -86,12 +95,73 @@ def test_json_is_exactly_the_documented_document(files):
     assert pair["distance_m"] > pair["gap_m"] > 0
 
 
-def test_without_json_a_table_is_printed(files):
+def test_json_has_the_orientation_of_the_box_and_the_plane_it_stands_on(files):
+    picture, regions = files
+    document = json.loads(runner.invoke(app, ["measure", *picture, *regions, "--json"]).stdout)
+    for one in document["regions"]:
+        axes = Rotation.from_quat(one["orientation_xyzw"]).as_matrix()
+        normal = np.array(one["support_plane"]["normal"])
+        # The camera looks down at 45 degrees from 0.64 m above the table.
+        np.testing.assert_allclose(normal, (0, -math.sqrt(0.5), -math.sqrt(0.5)), atol=0.01)
+        assert one["support_plane"]["offset_m"] == pytest.approx(0.64, abs=0.005)
+        np.testing.assert_allclose(axes[:, 2], normal, atol=1e-6)
+        top = np.array(one["position_m"]) + axes[:, 2] * one["height_m"] / 2
+        above = normal @ top + one["support_plane"]["offset_m"]
+        assert one["top_above_support_m"] == pytest.approx(above, abs=1e-6)
+    # The near box is longer across the view than along it.
+    axes = Rotation.from_quat(document["regions"][0]["orientation_xyzw"]).as_matrix()
+    assert abs(axes[0, 0]) == pytest.approx(1.0, abs=0.01)
+
+
+def test_what_was_not_measured_has_no_orientation_and_no_plane(files):
+    arguments = ["measure", *files[0], "--region", "gone=700,10,720,40", "--json"]
+    (gone,) = json.loads(runner.invoke(app, arguments).stdout)["regions"]
+    assert gone["orientation_xyzw"] == [None] * 4
+    assert gone["support_plane"] is None
+    assert gone["top_above_support_m"] is None
+
+
+def test_without_json_a_table_is_printed_within_100_columns(files):
     picture, regions = files
     result = runner.invoke(app, ["measure", *picture, *regions])
     assert result.exit_code == 0, result.output
     assert "thing 1 - thing 2: distance" in result.stdout
-    assert "±" in result.stdout
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert re.fullmatch(r" *length m +width m +height m +from camera m +x, y, z m *", lines[0])
+    number, interval = r"\d\.\d{3}", r"\d\.\d{3}-\d\.\d{3}"
+    values = " +".join([f"{number} ± {number}"] * 4)
+    assert re.fullmatch(rf" thing 1 +{values} +-?{number}, -?{number}, {number} *", lines[1])
+    intervals = " +".join([interval] * 4)
+    assert re.fullmatch(rf" +90 % +{intervals} +± {number} each *", lines[2])
+
+
+def test_a_long_label_does_not_make_the_table_wider(files):
+    box = files[1][1].partition("=")[2]
+    result = runner.invoke(app, ["measure", *files[0], "--region", f"{'ab ' * 60}={box}"])
+    assert result.exit_code == 0, result.output
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    assert re.search(r"\d\.\d{3} ± \d\.\d{3}  ", result.stdout)
+
+
+def test_a_top_above_the_support_is_printed_if_the_object_stands_on_another(capsys):
+    frame, regions = table(width=640, things=(NEAR, FAR))
+    scene = open_scene(frame)
+    (near, far), _ = measure_in(scene, regions)
+    print_measured((replace(near, top_above_support_m=near.height_m + 0.08), far), (), scene)
+    out = capsys.readouterr().out
+    assert f"thing 1: its top is {near.height_m + 0.08:.3f} m above the support plane" in out
+    assert "thing 2: " not in out
+
+
+def test_a_warning_of_the_pair_alone_is_printed_below_it(capsys):
+    frame, regions = table(width=640, things=(NEAR, FAR))
+    scene = open_scene(frame)
+    found, (pair,) = measure_in(scene, regions)
+    print_measured(found, (replace(pair, warnings=(Caution.AMBIGUOUS_EXTENT,)),), scene)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("thing 1 - thing 2: distance")
+    assert lines[-1] == "  ambiguous_extent"
 
 
 def test_a_point_without_depth_is_null_with_a_warning(files, tmp_path):

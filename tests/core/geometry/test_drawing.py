@@ -5,15 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region
-from sdvlm_core.geometry.drawing import AXES, PAIR, SUPPORT, draw_measurements, length_text
+from sdvlm_core.geometry.drawing import (
+    AXES,
+    PAIR,
+    SUPPORT,
+    draw_measurements,
+    length_text,
+    pair_texts,
+    supports,
+)
 from sdvlm_core.geometry.measure import measure
 from sdvlm_core.geometry.scene import open_scene
 from tests.core.geometry.test_measure import FAR, NEAR, table
 
-OUTLINE = (255, 220, 0)
+OUTLINE, WARNING = (255, 220, 0), (255, 190, 60)
 
 
 def drawn(width: int, things=(NEAR, FAR)):
@@ -22,9 +31,9 @@ def drawn(width: int, things=(NEAR, FAR)):
     return frame, found, draw_measurements(open_scene(frame), found, pairs)
 
 
-def pixels_of(picture, colour) -> int:
+def pixels_of(picture, colour, within: int = 60) -> int:
     # Anti-aliased lines rarely have their full colour.
-    return int((np.abs(picture.astype(int) - colour).max(axis=2) < 60).sum())
+    return int((np.abs(picture.astype(int) - colour).max(axis=2) < within).sum())
 
 
 def test_objects_support_and_the_only_pair_are_drawn_in_their_colours():
@@ -52,9 +61,8 @@ def test_the_frames_cautions_are_written_once_at_the_lower_border():
     frame, regions = table(width=640)
     doubtful = replace(frame, cautions=(Caution.IMPLAUSIBLE_DEPTH,))
     found, pairs = measure(doubtful, regions)
-    plain, _ = measure(frame, regions)
     drawn = draw_measurements(open_scene(doubtful), found, pairs)
-    without = draw_measurements(open_scene(frame), plain, pairs)
+    without = draw_measurements(open_scene(frame), *measure(frame, regions))
     changed = np.nonzero((drawn != without).any(axis=2))
     assert changed[0].min() > 450
     assert changed[1].max() < 320
@@ -72,3 +80,30 @@ def test_a_region_outside_the_image_is_named_and_nothing_else_of_it_is_drawn():
     changed = np.nonzero((drawn != draw_measurements(open_scene(frame), plain)).any(axis=2))
     assert len(changed[0])
     assert changed[0].min() > 450
+
+
+@pytest.mark.parametrize("code", [Caution.AMBIGUOUS_EXTENT, Caution.EXTENT_FROM_COLOUR])
+def test_a_warning_of_a_region_or_of_the_pair_is_written_beside_it(code):
+    frame, regions = table(width=640)
+    scene = open_scene(frame)
+    found, (pair,) = measure(frame, regions)
+    doubtful = [replace(found[0], warnings=(code,)), found[1]]
+    doubtful_pair = replace(pair, warnings=(code,))
+
+    def words(objects, pair) -> int:
+        # The outlines have a similar colour.
+        return pixels_of(draw_measurements(scene, objects, [pair]), WARNING, within=25)
+
+    assert words(found, pair) == 0
+    assert words(doubtful, pair) > 20
+    assert words(found, doubtful_pair) > 20
+    assert pair_texts(doubtful_pair)[1:] == [code.value.replace("_", " ")]
+    assert pair_texts(doubtful_pair, cautions=(code,)) == pair_texts(pair)
+
+
+def test_the_plane_that_carries_the_object_is_outlined():
+    _, found, _ = drawn(640)
+    for plane in supports(found):
+        assert plane.detected
+        assert plane.offset == pytest.approx(0.64, abs=0.01)
+    assert [one.support_plane for one in found] == supports(found) * len(found)
