@@ -91,12 +91,12 @@ def test_a_warning_of_a_region_or_of_the_pair_is_written_beside_it(code):
     doubtful_pair = replace(pair, warnings=(code,))
 
     def words(objects, pair) -> int:
-        # The outlines have a similar colour.
+        # Outlines blended with grey have a similar colour: only more of it are words.
         return pixels_of(draw_measurements(scene, objects, [pair]), WARNING, within=25)
 
-    assert words(found, pair) == 0
-    assert words(doubtful, pair) > 20
-    assert words(found, doubtful_pair) > 20
+    without = words(found, pair)
+    assert words(doubtful, pair) > without + 20
+    assert words(found, doubtful_pair) > without + 20
     assert pair_texts(doubtful_pair)[1:] == [code.value.replace("_", " ")]
     assert pair_texts(doubtful_pair, cautions=(code,)) == pair_texts(pair)
 
