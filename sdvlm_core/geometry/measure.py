@@ -113,7 +113,8 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         standing, clearance = False, 0.0
     else:
         standing = pixels.plane.detected
-    box = upright_box(points, pixels.plane, 0.5 * step_m, _may_be_unseen(cloud), standing)
+    rim = 0.5 * step_m + noise.edge_lost_rad * median(points[:, 2])
+    box = upright_box(points, pixels.plane, rim, _may_be_unseen(cloud), standing)
     std_dev = std_devs(box, pixels, points, step_m / pixels.step, noise, clearance)
     if (
         hidden_depth_std_dev(box) > _HIDDEN_DEPTH_FRACTION * box.visible_width

@@ -74,7 +74,7 @@ def std_devs(
             to the support; 0 = the object ends at its lowest reading.
     """
     z = median(points[:, 2])
-    reading, silhouette = noise.reading_std_dev(z), noise.edge_px * pixel_m
+    reading, silhouette = noise.reading_std_dev(z), noise.edge_std_dev(z, pixel_m)
     length, width, height = (float(value) for value in box.size)
     distance = float(np.linalg.norm(box.centre))
     hidden, cut = hidden_depth_std_dev(box), _cut_fraction(pixels)
