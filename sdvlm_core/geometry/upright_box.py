@@ -97,6 +97,7 @@ def upright_box(
     rim: float = 0.0,
     hidden: Callable[[Points], Mask] | None = None,
     standing: bool = True,
+    whole: bool = False,
 ) -> UprightBox:
     """The upright box of points (N, 3), N >= 3, metres.
 
@@ -107,6 +108,7 @@ def upright_box(
         hidden: function points (M, 3) -> (M,) bool: whether a point may exist although no reading
             shows it.
         standing: the object rests on the plane; otherwise it ends at its lowest point.
+        whole: the points show the whole footprint (a flat object): no far side is inferred.
     """
     up = np.array(plane.normal)
     lowest, top = ends(plane.heights(points))
@@ -117,7 +119,7 @@ def upright_box(
     upright = points @ axes.T  # across, along the view, up
     flat = upright[_inliers(upright), :2]
     visible_width = _extend_to_silhouette(flat, middle, up, rim)
-    shape = _near_shape(flat)
+    shape = None if whole else _near_shape(flat)
     far, mirrored = _far_side(upright, flat, shape, axes, hidden)
     rectangle, inferred_depth = _footprint(flat, mirrored, shape)
     along = np.cos(rectangle.angle) * side + np.sin(rectangle.angle) * view
