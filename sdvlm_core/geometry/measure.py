@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import cv2
@@ -21,9 +22,10 @@ from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.crops import is_outside
 from sdvlm_core.geometry.measured import Measured, unmeasured
-from sdvlm_core.geometry.object_pixels import ObjectPixels, find_object, turned_pixels
+from sdvlm_core.geometry.object_pixels import ObjectPixels, turned_pixels
 from sdvlm_core.geometry.pairs import Pair, measure_pair
 from sdvlm_core.geometry.point_cloud import Cloud, Mask, Points
+from sdvlm_core.geometry.region_objects import find_objects
 from sdvlm_core.geometry.robust import ends, median
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
@@ -32,7 +34,7 @@ from sdvlm_core.geometry.uncertainty import (
     interval_90,
     std_devs,
 )
-from sdvlm_core.geometry.upright_box import turned_box, upright_box
+from sdvlm_core.geometry.upright_box import UprightBox, turned_box, upright_box
 
 # Fractions without another source: tuned on the development frames of benchmarks/real_frames.py
 # and on training.simulate.
@@ -59,6 +61,9 @@ _CLEARANCE_FRACTION, _CLEARANCE_SPREADS = 0.02, 6.0
 _FOOT_LEVELS = (0.25, 0.5, 0.75)
 #: Smallest fraction of an object's footprint that can support the object.
 _MIN_FOOT_FRACTION = 0.02
+#: Extents that differ by more are not the same answer (the rule of MSMU-Bench).
+_MAX_RATIO = 1.25
+_SIZE_KEYS = ("length_m", "width_m", "height_m")
 
 
 def measure(
@@ -90,7 +95,7 @@ def measure_in(
 
 
 def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
-    """Measure the object of one region.
+    """Measure the object of one region: its best hypothesis, doubted by the other plausible ones.
 
     Raises:
         QueryError: its mask is not of the image's size.
@@ -99,49 +104,112 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         return unmeasured(region, (*scene.cautions, Caution.OUTSIDE_IMAGE))
     if region.mask is not None and not region.mask.any():
         return unmeasured(region, (*scene.cautions, Caution.TOO_FEW_POINTS))
-    cloud, turn = scene.upright.cloud, scene.upright.turn
-    pixels = find_object(scene.upright, turn.region(region))
-    warnings = (*scene.cautions, *_warnings(scene.frame, pixels))
+    turn = scene.upright.turn
+    pixels, *others = find_objects(scene.upright, turn.region(region))
     if len(pixels.rows) < _MIN_POINTS:
-        warnings = (*scene.cautions, Caution.TOO_FEW_POINTS, *warnings[len(scene.cautions) :])
-        return unmeasured(region, warnings, pixels.valid_fraction)
-    points = surface_points(cloud, pixels)
-    # Pixel size of the subsampled image at the object's distance, metres.
-    step_m = pixels.step * cloud.pixel_angle * median(points[:, 2])
-    clearance = _clearance(pixels, points)
-    if clearance > 0 and _hangs(cloud, pixels, points, clearance):
-        standing, clearance = False, 0.0
-    else:
-        standing = pixels.plane.detected
-    rim = 0.5 * step_m + noise.edge_lost_rad * median(points[:, 2])
-    box = upright_box(points, pixels.plane, rim, _may_be_unseen(cloud), standing)
-    std_dev = std_devs(box, pixels, points, step_m / pixels.step, noise, clearance)
+        own = (Caution.TOO_FEW_POINTS, *_warnings(scene.frame, pixels))
+        return unmeasured(region, (*scene.cautions, *own), pixels.valid_fraction)
+    best = _box_of(scene, pixels, noise)
+    boxes = [_box_of(scene, other, noise).box for other in others if len(other.rows) >= _MIN_POINTS]
+    doubt = _doubt(best.box, pixels, boxes)
+    std_dev = std_devs(best.box, pixels, best.points, best.pixel_m, noise, best.clearance)
+    std_dev = {key: math.hypot(value, doubt.get(key, 0.0)) for key, value in std_dev.items()}
+    warnings = (*scene.cautions, *_warnings(scene.frame, pixels))
     if (
-        hidden_depth_std_dev(box) > _HIDDEN_DEPTH_FRACTION * box.visible_width
-        or clearance > _HIDDEN_BASE_FRACTION * box.size[2]
+        hidden_depth_std_dev(best.box) > _HIDDEN_DEPTH_FRACTION * best.box.visible_width
+        or best.clearance > _HIDDEN_BASE_FRACTION * best.box.size[2]
     ):
         warnings = (*warnings, Caution.UNSEEN_EXTENT)
+    if doubt:
+        warnings = (*warnings, Caution.AMBIGUOUS_EXTENT)
+    return _measured(scene, region, best.box, pixels, std_dev, warnings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Boxed:
+    """The upright box of one hypothesis.
+
+    Attributes:
+        points: (N, 3) the object's points, metres.
+        pixel_m: size of a pixel at the object's distance, metres.
+        clearance: height of the lowest reading above the support, metres, if the object may extend
+            down to the support; 0 = it ends at its lowest reading.
+    """
+
+    box: UprightBox
+    points: Points
+    pixel_m: float
+    clearance: float
+
+
+def _box_of(scene: Scene, pixels: ObjectPixels, noise: DepthNoise) -> _Boxed:
+    cloud = scene.upright.cloud
+    points = surface_points(cloud, pixels)
+    z = median(points[:, 2])
+    pixel_m = cloud.pixel_angle * z
+    clearance = _clearance(pixels, points)
+    standing = pixels.plane.detected
+    if clearance > 0 and _hangs(cloud, pixels, points, clearance):
+        standing, clearance = False, 0.0
+    rim = 0.5 * pixels.step * pixel_m + noise.edge_lost_rad * z
+    box = upright_box(points, pixels.plane, rim, _may_be_unseen(cloud), standing)
+    return _Boxed(box, points, pixel_m, clearance)
+
+
+def _doubt(box: UprightBox, pixels: ObjectPixels, others: list[UprightBox]) -> dict[str, float]:
+    """By how much other plausible extents differ, metres by STD_DEV_KEYS; empty = hardly.
+
+    Another extent is that of another hypothesis, or that of the region's box where the object's
+    pixels do not reach its edges.
+    """
+    short = 1 / max(min(pixels.extents), 0.1)
+    differences: dict[str, float] = {}
+
+    def differ(key: str, value: float, other: float) -> None:
+        differences[key] = max(differences.get(key, 0.0), abs(other - value))
+
+    if short > _MAX_RATIO:
+        for key, value in zip(_SIZE_KEYS, box.size, strict=True):
+            differ(key, value, short * value)
+        differ("position_m", 0.0, (short - 1) * float(box.size.max()) / 2)
+    for other in others:
+        low, high = np.minimum(box.size, other.size), np.maximum(box.size, other.size)
+        if (high <= _MAX_RATIO * low).all():
+            continue
+        for key, value, value2 in zip(_SIZE_KEYS, box.size, other.size, strict=True):
+            differ(key, value, value2)
+        differ("position_m", 0.0, float(np.linalg.norm(other.centre - box.centre)))
+    if "position_m" in differences:
+        differences["camera_distance_m"] = differences["position_m"]
+    return differences
+
+
+def _measured(
+    scene: Scene,
+    region: Region,
+    box: UprightBox,
+    pixels: ObjectPixels,
+    std_dev: dict[str, float],
+    warnings: tuple[Caution, ...],
+) -> Measured:
+    """The values of a box, in the camera's own image."""
     sizes = {
         "camera_distance_m": float(np.linalg.norm(box.centre)),
-        **dict(zip(("length_m", "width_m", "height_m"), map(float, box.size), strict=True)),
+        **dict(zip(_SIZE_KEYS, map(float, box.size), strict=True)),
     }
     top = box.centre + box.size[2] / 2 * box.axes[2]
     above = float(pixels.base.heights(top[None])[0]) if pixels.base.detected else math.nan
-    intervals = {key: interval_90(value, std_dev[key]) for key, value in sizes.items()}
-    if turn.turns:
-        box, pixels = turned_box(box, turn.back), turned_pixels(pixels, turn.back)
+    back = scene.upright.turn.back if scene.upright.turn.turns else None
+    if back is not None:
+        box, pixels = turned_box(box, back), turned_pixels(pixels, back)
     x, y, z = (float(value) for value in box.centre)
-    length, width, height = (float(value) for value in box.size)
     return Measured(
         label=region.label,
         position_m=(x, y, z),
-        camera_distance_m=sizes["camera_distance_m"],
-        length_m=length,
-        width_m=width,
-        height_m=height,
+        **sizes,
         top_above_support_m=above,
         std_dev=std_dev,
-        interval_90=intervals,
+        interval_90={key: interval_90(value, std_dev[key]) for key, value in sizes.items()},
         valid_fraction=pixels.valid_fraction,
         warnings=warnings,
         region=region,

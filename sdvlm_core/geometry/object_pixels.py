@@ -1,10 +1,7 @@
-"""The pixels of the object in a region, without its support, background and neighbours.
+"""ObjectPixels: the pixels of one object, and what surrounds them.
 
-A detector's box is loose and overlaps neighbouring objects. Therefore the pixels of the support
-plane are removed, the rest is split into segments at depth discontinuities, and the object's
-segment is selected (`segmentation`). A point selects the segment that contains it, by depth and
-colour. Also describes the object's surroundings: occluders, borders, missing readings. Does not
-know what the object is, and does not measure it.
+Occluders, borders of the image and of the depth camera's view, missing readings, readings below the
+support. Does not know how the pixels were found (`region_objects`), and does not measure them.
 """
 
 from __future__ import annotations
@@ -15,20 +12,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.frame import Region
-from sdvlm_core.geometry.crops import Crop, crop_around, crop_region, subsampling_step
+from sdvlm_core.geometry.crops import Crop
 from sdvlm_core.geometry.point_cloud import Cloud, Mask
 from sdvlm_core.geometry.quarter_turn import QuarterTurn
-from sdvlm_core.geometry.region_support import (
-    MIN_RISE_FRACTION,
-    MIN_RISE_SPREADS,
-    Support,
-    min_rise_fraction,
-    support_of_point,
-    supports_under,
-)
+from sdvlm_core.geometry.region_support import MIN_RISE_FRACTION, MIN_RISE_SPREADS, Support
 from sdvlm_core.geometry.scene import Upright
-from sdvlm_core.geometry.segmentation import MIN_STEP_FRACTION, object_in_box, split
+from sdvlm_core.geometry.segmentation import MIN_STEP_FRACTION
 from sdvlm_core.geometry.support_plane import Plane, no_plane
 
 #: Depth outside a mask, for OpenCV's erosion, which also pads with the largest float.
@@ -39,12 +28,6 @@ _NO_DEPTH = np.finfo(np.float32).max
 _PARALLAX_FRACTION = 0.02
 #: A truncated object has more than this fraction of its rows or columns end at the view's border.
 _MIN_CUT_FRACTION = 0.25
-#: A segment at a point that is larger than this fraction of the image is also split by colour.
-_LARGE_PIECE_FRACTION = 0.1
-#: Largest distance from the colour at the point, in 8-bit CIELAB with half the lightness.
-_MAX_COLOUR_DISTANCE = 25
-#: Smallest fraction of the readings around a point that belong to its segment.
-_MIN_POINT_FRACTION = 0.2
 #: An occluded object has more than this fraction of its outline next to an occluder.
 _MIN_OCCLUDED_FRACTION = 0.1
 
@@ -58,6 +41,8 @@ class ObjectPixels:
         plane: the object's support, refined near the object; `detected` is False if there is none.
         base: the frame's plane that carries the support; equals `plane` for an object on it.
         box: (x1, y1, x2, y2) of the searched region, whole pixels.
+        extents: width and height of the pixels' outline as fractions of the box's; 1, 1 if the
+            region is no box.
         valid_fraction: fraction of the region's pixels that have a depth reading.
         missing_fraction: fraction of the pixels in the region's middle that have no reading.
         below_support_fraction: fraction of the region with readings below the support, in areas
@@ -73,6 +58,7 @@ class ObjectPixels:
     plane: Plane
     base: Plane
     box: tuple[int, int, int, int]
+    extents: tuple[float, float]
     valid_fraction: float
     missing_fraction: float
     below_support_fraction: float
@@ -97,144 +83,17 @@ def turned_pixels(pixels: ObjectPixels, turn: QuarterTurn) -> ObjectPixels:
     return replace(pixels, rows=rows, columns=columns, plane=plane, base=base, box=(x1, y1, x2, y2))
 
 
-def find_object(scene: Upright, region: Region) -> ObjectPixels:
-    """Find the object of a region of the upright image.
-
-    Args:
-        region: inside the image; a mask has a pixel.
-    """
-    if region.point is not None:
-        return _object_at_point(scene, region.point)
-    cloud, planes = scene.cloud, scene.planes
-    crop = crop_region(cloud, region)
-    support = _most_plausible(cloud, crop, planes)
-    raised = _raised(crop, support)
-    if region.mask is not None:
-        mask = crop.inside & (raised if (raised & crop.inside).any() else crop.valid)
-        mask &= split(cloud, crop, raised) > 0
-    else:
-        mask = _object_in_box(cloud, crop, raised, support)
-    return _described(scene, crop, support, mask)
-
-
-def _most_plausible(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> Support | None:
-    return next(iter(supports_under(cloud, crop, planes)), None)
-
-
-def _on_plane(cloud: Cloud, crop: Crop, plane: Plane | None) -> Support | None:
-    """A plane of the frame as the support, not refined."""
-    if plane is None:
-        return None
-    return Support(plane, plane, plane.height_image(cloud, crop.rows, crop.columns))
-
-
-def _object_in_box(cloud: Cloud, crop: Crop, raised: Mask, support: Support | None) -> Mask:
-    if support is None:
-        return object_in_box(cloud, crop, raised, None, None)
-    return object_in_box(cloud, crop, raised, support.plane, support.height)
-
-
-def _raised(crop: Crop, support: Support | None) -> Mask:
-    """Pixels above the support; without a support, every pixel with a reading."""
-    if support is None:
-        return crop.valid
-    least = np.float32(min_rise_fraction(support.plane))
-    return crop.valid & (support.height > least * crop.depth)
-
-
-def _object_at_point(scene: Upright, point: tuple[float, float]) -> ObjectPixels:
-    """The object at a point. The segment's bounding box is searched like a detector's box."""
-    cloud, planes = scene.cloud, scene.planes
-    column, row = (
-        min(max(round(value), 0), size - 1)
-        for value, size in zip(point, (cloud.width, cloud.height), strict=True)
-    )
-    plane = support_of_point(cloud, planes, row, column)
-    half = max(3, round(0.01 * cloud.width))
-    around = (
-        max(0, column - half),
-        max(0, row - half),
-        min(cloud.width, column + half + 1),
-        min(cloud.height, row + half + 1),
-    )
-    step = subsampling_step(cloud.depth.size // 4)
-    mask = _piece_at_point(scene, plane, (row, column), around, step)
-    if mask is None:
-        small = crop_around(cloud, around)
-        empty = np.zeros(small.depth.shape, bool)
-        return _described(scene, small, _on_plane(cloud, small, plane), empty)
-    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
-    box = (
-        x * step,
-        y * step,
-        min(cloud.width, (x + w) * step),
-        min(cloud.height, (y + h) * step),
-    )
-    # As for a detector's box: refine the support near it, and join parts of the object that a hole
-    # or a fold separates.
-    crop = crop_around(cloud, box)
-    support = _most_plausible(cloud, crop, planes)
-    object_mask = _object_in_box(cloud, crop, _raised(crop, support), support)
-    rows, columns = (
-        np.minimum(np.arange(part.start, part.stop, part.step) // step, size - 1)
-        for part, size in zip((crop.rows, crop.columns), mask.shape, strict=True)
-    )
-    seed = mask[np.ix_(rows, columns)] & crop.valid
-    if np.count_nonzero(object_mask & seed) > 0.5 * np.count_nonzero(seed):
-        return _described(scene, crop, support, object_mask)
-    return _described(scene, crop, _on_plane(cloud, crop, plane), seed)
-
-
-def _piece_at_point(
+def described(
     scene: Upright,
-    plane: Plane | None,
-    at: tuple[int, int],
-    around: tuple[int, int, int, int],
-    step: int,
-) -> Mask | None:
-    """The segment of the subsampled image at a point; None if the point is on the support.
+    crop: Crop,
+    support: Support | None,
+    mask: Mask,
+    extents: tuple[float, float] = (1.0, 1.0),
+) -> ObjectPixels:
+    """The pixels of a mask (h, w) of a crop, with a description of their surroundings.
 
-    Args:
-        at: row and column of the point.
-        around: (x1, y1, x2, y2) window around the point in which the segment is searched, pixels.
-        step: sampling interval; the mask has the shape of `depth[::step, ::step]`.
+    An empty mask: nothing rises above the support, and the pixels are the region's.
     """
-    cloud = scene.cloud
-    depth = cloud.depth[::step, ::step]
-    image = (0, 0, cloud.width, cloud.height)
-    whole = Crop(0, 0, step, depth, np.ones(depth.shape, bool), image)
-    labels = split(cloud, whole, _raised(whole, _on_plane(cloud, whole, plane)))
-    x1, y1, x2, y2 = around
-    window = (slice(y1 // step, y2 // step + 1), slice(x1 // step, x2 // step + 1))
-    found = labels[window]
-    found = found[found > 0]
-    if len(found) < max(1, _MIN_POINT_FRACTION * (depth[window] > 0).sum()):
-        return None
-    mask: Mask = labels == int(np.bincount(found).argmax())
-    _, _, w, h = cv2.boundingRect(mask.astype(np.uint8))
-    if w * h > _LARGE_PIECE_FRACTION * mask.size:
-        row, column = at
-        return _of_one_colour(scene.rgb[::step, ::step], mask, row // step, column // step)
-    return mask
-
-
-def _of_one_colour(rgb: npt.NDArray[np.uint8], mask: Mask, row: int, column: int) -> Mask:
-    """The part of a large segment that is connected to a pixel and has a similar colour."""
-    lab = cv2.cvtColor(
-        cv2.GaussianBlur(np.ascontiguousarray(rgb), (5, 5), 0), cv2.COLOR_RGB2LAB
-    ).astype(np.float32)
-    seed = lab[row, column]
-    distance = np.linalg.norm((lab - seed) * (0.5, 1, 1), axis=2)
-    similar = mask & (distance < _MAX_COLOUR_DISTANCE)
-    if not similar[row, column]:
-        return mask
-    _, labels = cv2.connectedComponents(similar.astype(np.uint8), connectivity=8)
-    same: Mask = labels == labels[row, column]
-    return same
-
-
-def _described(scene: Upright, crop: Crop, support: Support | None, mask: Mask) -> ObjectPixels:
-    """The object's pixels with a description of its surroundings."""
     cloud = scene.cloud
     x1, y1, x2, y2 = crop.own_box
     inset_x, inset_y = (x2 - x1) // 4, (y2 - y1) // 4
@@ -266,6 +125,7 @@ def _described(scene: Upright, crop: Crop, support: Support | None, mask: Mask) 
         plane=plane,
         base=base,
         box=crop.box,
+        extents=extents,
         valid_fraction=_fraction(crop.valid, crop.inside),
         missing_fraction=_fraction(~crop.valid[inner], crop.inside[inner]),
         below_support_fraction=below_support,

@@ -1,0 +1,209 @@
+"""Hypotheses: the sets of pixels that may be the object of a box, scored by the box's edges.
+
+A box is about one object and encloses it closely, so the outline of the object's pixels agrees with
+the box. The pixels above the support are segmented with ever finer borders until a segment agrees:
+at depth steps, at concave creases too, at smaller depth steps. What continues outside the box is
+another object. Segments inside the box that are close in space may belong to the object or not:
+both hypotheses are kept if both agree with the box. Uses pixels, depths and heights above the
+support; does not know where the box comes from, and does not measure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import find_objects
+
+from sdvlm_core.geometry.crops import Crop
+from sdvlm_core.geometry.point_cloud import Cloud, Mask
+from sdvlm_core.geometry.region_support import MIN_PIECE_PX, Support, min_rise_fraction
+from sdvlm_core.geometry.robust import median
+from sdvlm_core.geometry.segmentation import BORDERS, Labels, bridged, split
+
+# Values without another source: tuned on the development split of benchmarks/real_frames.py.
+#: A detector's box is off by at most this fraction of its sides at each edge.
+_EDGE_TOLERANCE = 0.1
+#: A hypothesis that agrees this well with the box needs no finer borders.
+_GOOD_AGREEMENT = 0.9
+#: Another hypothesis is plausible if its agreement is at most this much lower than the best one.
+_PLAUSIBLE_LOSS = 0.07
+#: Agreement of pixels that no border separates from what is outside the box: cut at the box's
+#: edges, they agree with it by construction.
+_CUT_AGREEMENT = 0.6
+#: Smallest fraction of the main segment, and of another segment, inside the box.
+_MIN_MAIN_INSIDE_FRACTION, _MIN_INSIDE_FRACTION = 0.9, 0.8
+#: The box's margin for readings that a depth camera adds at silhouettes, a fraction of its sides.
+_MARGIN_FRACTION = 0.08
+#: 1 sigma of the weight of pixels around the middle of a box, as a fraction of its sides.
+_CENTRE_SIGMA_FRACTION = 0.3
+#: Largest number of levels among which the level top of a segment is searched.
+_MAX_LEVELS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """Pixels that may be the object.
+
+    Attributes:
+        mask: (h, w) of the crop.
+        agreement: 1 = the pixels reach every edge of the box within its tolerance and do not
+            continue beyond; less by the sum of the differences, as fractions of the sides.
+        extents: fractions of the box's width and height that the pixels reach, at most 1.
+    """
+
+    mask: Mask
+    agreement: float
+    extents: tuple[float, float]
+
+
+def hypotheses_in_box(
+    cloud: Cloud, crop: Crop, raised: Mask, support: Support | None
+) -> tuple[Hypothesis, ...]:
+    """The plausible hypotheses of a box's object, the best first; empty if nothing is there.
+
+    Args:
+        raised: (h, w) pixels above the support.
+    """
+    found: list[Hypothesis] = []
+    first: tuple[Labels, int] | None = None
+    for borders in BORDERS:
+        labels = split(cloud, crop, raised, borders)
+        total, inside = _inside_fractions(crop, labels)
+        main = _main_piece(crop, labels, total, inside)
+        if not main:
+            continue
+        first = first or (labels, main)
+        if inside[main] < _MIN_MAIN_INSIDE_FRACTION:
+            continue
+        found += [
+            _judged(cloud, crop, mask, support) for mask in _joined(cloud, crop, labels, main)
+        ]
+        if max(one.agreement for one in found) > _GOOD_AGREEMENT:
+            break
+    if first is not None and max((one.agreement for one in found), default=0) < _CUT_AGREEMENT:
+        found.append(_cut_at_box(cloud, crop, *first, support))
+    best = max((one.agreement for one in found), default=0.0)
+    plausible = [one for one in found if one.agreement >= best - _PLAUSIBLE_LOSS]
+    return tuple(sorted(plausible, key=lambda one: -one.agreement))
+
+
+def _joined(cloud: Cloud, crop: Crop, labels: Labels, main: int) -> list[Mask]:
+    """The main segment with the others in the box that are close to it, and without them."""
+    total, inside = _inside_fractions(crop, labels)
+    others = np.flatnonzero((inside > _MIN_INSIDE_FRACTION) & (total >= MIN_PIECE_PX))
+    others = others[(others != main) & (total[others] > 0.01 * total[main])]
+    alone: Mask = labels == main
+    together = bridged(cloud, crop, labels, main, others[others > 0])
+    if np.count_nonzero(together) == np.count_nonzero(alone):
+        return [alone]
+    return [together, alone]
+
+
+def _judged(cloud: Cloud, crop: Crop, mask: Mask, support: Support | None) -> Hypothesis:
+    """A mask with its agreement with the box; readings far outside the box are removed from it.
+
+    The lowest part of an object has heights within the noise of its support. A gap of that size
+    above the lower edge of the box is no disagreement.
+    """
+    x1, y1, x2, y2 = crop.own_box
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    if w == 0:
+        return Hypothesis(mask, 0.0, (0.0, 0.0))
+    bottom = y + h
+    if support is not None:
+        slack = 1 + round(min_rise_fraction(support.plane) / (cloud.pixel_angle * crop.step))
+        bottom = max(bottom, min(y2, bottom + slack))
+    across, down = x2 - x1, y2 - y1
+    edges = ((x - x1) / across, (x2 - x - w) / across, (y - y1) / down, (y2 - bottom) / down)
+    excess = sum(max(0.0, abs(edge) - _EDGE_TOLERANCE) for edge in edges)
+    extents = (1 - max(edges[0], 0) - max(edges[1], 0), 1 - max(edges[2], 0) - max(edges[3], 0))
+    return Hypothesis(mask & _with_margin(crop), max(0.0, 1 - excess), extents)
+
+
+def _with_margin(crop: Crop) -> Mask:
+    """The pixels of the box and of its margin."""
+    x1, y1, x2, y2 = crop.own_box
+    across, down = (max(1, round(_MARGIN_FRACTION * side)) for side in (x2 - x1, y2 - y1))
+    allowed = np.zeros(crop.depth.shape, bool)
+    allowed[max(0, y1 - down) : y2 + down, max(0, x1 - across) : x2 + across] = True
+    return allowed
+
+
+def _cut_at_box(
+    cloud: Cloud, crop: Crop, labels: Labels, main: int, support: Support | None
+) -> Hypothesis:
+    """The part in the box of a segment that no border separates from what is outside."""
+    mask = labels == main
+    if support is not None:
+        rest = mask & ~_standing_on(crop, mask, support)
+        within = np.count_nonzero(mask & crop.inside)
+        if np.count_nonzero(rest & crop.inside) > 0.25 * within:
+            mask = rest
+    cut = _judged(cloud, crop, mask & crop.inside, support)
+    return replace(cut, agreement=min(cut.agreement, _CUT_AGREEMENT))
+
+
+def _standing_on(crop: Crop, mask: Mask, support: Support) -> Mask:
+    """The pixels of a segment that rise above its level top and continue outside the region."""
+    height = support.height
+    within = height[mask & crop.inside]
+    rise = min_rise_fraction(support.plane) * median(crop.depth[mask])
+    top = min(float(within.max()), _MAX_LEVELS * rise)
+    counts, edges = np.histogram(within, bins=np.arange(rise, top + 2 * rise, rise))
+    lid = float(edges[int(np.argmax(counts))]) + rise / 2
+    above = mask & (height > lid + 2 * rise)
+    outside = np.count_nonzero(above & ~crop.inside)
+    continues = outside > 0.3 * np.count_nonzero(above)
+    level = np.mean(np.abs(within - lid) < rise) > 0.25
+    return above if continues and level else np.zeros_like(mask)
+
+
+def _inside_fractions(
+    crop: Crop, labels: Labels
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Pixels of every label, and the fraction of them inside the region."""
+    total = np.bincount(labels.ravel())
+    within = np.bincount(labels[crop.inside], minlength=len(total))
+    return total, within / np.maximum(total, 1)
+
+
+def _main_piece(
+    crop: Crop, labels: Labels, total: npt.NDArray[np.intp], inside: npt.NDArray[np.float64]
+) -> int:
+    """Label of the segment that fills the middle of the box and matches its outline; 0 = none."""
+    x1, y1, x2, y2 = crop.own_box
+    within = (slice(y1, y2), slice(x1, x2))
+    down, across = (
+        np.exp(
+            -(((np.arange(side) - (side - 1) / 2) / side) ** 2) / (2 * _CENTRE_SIGMA_FRACTION**2)
+        )
+        for side in labels[within].shape
+    )
+    centred = down[:, None] * across * crop.inside[within]
+    filled = np.bincount(labels[within].ravel(), weights=centred.ravel(), minlength=len(total))
+    # A detector's box encloses its object, so the object's segment has the same outline. A surface
+    # behind the gaps of a chair, or an object in front of the box, has another outline.
+    weight = filled * inside**2 * _outline_match(crop, labels, total)
+    weight[0] = 0.0
+    main = int(np.argmax(weight))
+    return main if weight[main] > 0 else 0
+
+
+def _outline_match(
+    crop: Crop, labels: Labels, total: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
+    """IoU of every label's bounding box with the region's box; 0 for noise."""
+    x1, y1, x2, y2 = crop.own_box
+    match = np.zeros(len(total))
+    for label, found in enumerate(find_objects(labels), start=1):
+        if found is None or total[label] < MIN_PIECE_PX:
+            continue
+        (top, bottom), (left, right) = ((part.start, part.stop) for part in found)
+        across, down = min(right, x2) - max(left, x1), min(bottom, y2) - max(top, y1)
+        if across > 0 and down > 0:
+            both = across * down
+            match[label] = both / ((bottom - top) * (right - left) + (x2 - x1) * (y2 - y1) - both)
+    return match

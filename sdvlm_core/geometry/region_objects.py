@@ -1,0 +1,192 @@
+"""Region -> hypotheses of its object's pixels, the best first.
+
+A detector's box is loose and overlaps neighbouring objects; `hypotheses` finds the object in it. A
+mask is believed. A point selects the segment that contains it, by depth and colour, and the
+segment's outline is searched like a box. Does not know what the object is, and does not measure it.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sdvlm_core.frame import Region
+from sdvlm_core.geometry.crops import Crop, crop_around, crop_region, subsampling_step
+from sdvlm_core.geometry.hypotheses import hypotheses_in_box
+from sdvlm_core.geometry.object_pixels import ObjectPixels, described
+from sdvlm_core.geometry.point_cloud import Cloud, Mask
+from sdvlm_core.geometry.region_support import (
+    Support,
+    min_rise_fraction,
+    support_of_point,
+    supports_under,
+)
+from sdvlm_core.geometry.scene import Upright
+from sdvlm_core.geometry.segmentation import BORDERS, Borders, split
+from sdvlm_core.geometry.support_plane import Plane
+
+# Fractions without another source: tuned on the development frames of benchmarks/real_frames.py.
+#: A segment at a point that is larger than this fraction of the image is also split by colour.
+_LARGE_PIECE_FRACTION = 0.1
+#: Largest distance from the colour at the point, in 8-bit CIELAB with half the lightness.
+_MAX_COLOUR_DISTANCE = 25
+#: Smallest fraction of the readings around a point that belong to its segment.
+_MIN_POINT_FRACTION = 0.2
+#: Smallest extent of a mask's raised part, as a fraction of the mask's: a lower part is flat.
+_MIN_RAISED_EXTENT = 0.8
+
+
+def find_objects(scene: Upright, region: Region) -> tuple[ObjectPixels, ...]:
+    """The hypotheses of a region's object in the upright image, at least one, the best first.
+
+    Args:
+        region: inside the image; a mask has a pixel.
+    """
+    if region.point is not None:
+        return _objects_at_point(scene, region.point)
+    crop = crop_region(scene.cloud, region)
+    supports = supports_under(scene.cloud, crop, scene.planes)
+    if region.mask is not None:
+        return (_object_of_mask(scene, crop, next(iter(supports), None)),)
+    return _objects_in_box(scene, crop, supports)
+
+
+def _objects_in_box(
+    scene: Upright, crop: Crop, supports: tuple[Support, ...]
+) -> tuple[ObjectPixels, ...]:
+    """The hypotheses on the most plausible support, then the best one on each of the others."""
+    found: list[ObjectPixels] = []
+    for number, support in enumerate(supports or (None,)):
+        hypotheses = hypotheses_in_box(scene.cloud, crop, _raised(crop, support), support)
+        found += [
+            described(scene, crop, support, one.mask, one.extents)
+            for one in (hypotheses[:1] if number else hypotheses)
+        ]
+    if found:
+        return tuple(found)
+    return (described(scene, crop, next(iter(supports), None), np.zeros_like(crop.inside)),)
+
+
+def _object_of_mask(scene: Upright, crop: Crop, support: Support | None) -> ObjectPixels:
+    """The mask's pixels without those of the support; all of them if the object is flat."""
+    raised = crop.inside & _raised(crop, support)
+    raised &= split(scene.cloud, crop, raised) > 0
+    whole, part = (cv2.boundingRect(mask.view(np.uint8)) for mask in (crop.inside, raised))
+    flat = any(part[side] < _MIN_RAISED_EXTENT * whole[side] for side in (2, 3))
+    return described(scene, crop, support, crop.inside & crop.valid if flat else raised)
+
+
+def _on_plane(cloud: Cloud, crop: Crop, plane: Plane | None) -> Support | None:
+    """A plane of the frame as the support, not refined."""
+    if plane is None:
+        return None
+    return Support(plane, plane, plane.height_image(cloud, crop.rows, crop.columns))
+
+
+def _raised(crop: Crop, support: Support | None) -> Mask:
+    """Pixels above the support; without a support, every pixel with a reading."""
+    if support is None:
+        return crop.valid
+    least = np.float32(min_rise_fraction(support.plane))
+    return crop.valid & (support.height > least * crop.depth)
+
+
+def _objects_at_point(scene: Upright, point: tuple[float, float]) -> tuple[ObjectPixels, ...]:
+    """The objects at a point: the segment between depth steps, and between creases too."""
+    cloud = scene.cloud
+    column, row = (
+        min(max(round(value), 0), size - 1)
+        for value, size in zip(point, (cloud.width, cloud.height), strict=True)
+    )
+    plane = support_of_point(cloud, scene.planes, row, column)
+    half = max(3, round(0.01 * cloud.width))
+    around = (
+        max(0, column - half),
+        max(0, row - half),
+        min(cloud.width, column + half + 1),
+        min(cloud.height, row + half + 1),
+    )
+    step = subsampling_step(cloud.depth.size // 4)
+    found = []
+    for borders in BORDERS[:2]:
+        mask = _piece_at_point(scene, plane, (row, column), around, step, borders)
+        if mask is not None and mask.any():
+            found.append(_object_of_piece(scene, plane, mask, step))
+    if found:
+        return tuple(found)
+    small = crop_around(cloud, around)
+    empty = np.zeros(small.depth.shape, bool)
+    return (described(scene, small, _on_plane(cloud, small, plane), empty),)
+
+
+def _object_of_piece(scene: Upright, plane: Plane | None, mask: Mask, step: int) -> ObjectPixels:
+    """The object of a segment of the subsampled image, searched in the segment's outline.
+
+    As for a detector's box: refines the support near it, and joins parts of the object that a hole
+    or a fold separates.
+    """
+    cloud = scene.cloud
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    right, bottom = min(cloud.width, (x + w) * step), min(cloud.height, (y + h) * step)
+    crop = crop_around(cloud, (x * step, y * step, right, bottom))
+    support = next(iter(supports_under(cloud, crop, scene.planes)), None)
+    rows, columns = (
+        np.minimum(np.arange(part.start, part.stop, part.step) // step, size - 1)
+        for part, size in zip((crop.rows, crop.columns), mask.shape, strict=True)
+    )
+    seed = mask[np.ix_(rows, columns)] & crop.valid
+    for one in hypotheses_in_box(cloud, crop, _raised(crop, support), support):
+        if np.count_nonzero(one.mask & seed) > 0.5 * np.count_nonzero(seed):
+            return described(scene, crop, support, one.mask)
+    return described(scene, crop, _on_plane(cloud, crop, plane), seed)
+
+
+def _piece_at_point(
+    scene: Upright,
+    plane: Plane | None,
+    at: tuple[int, int],
+    around: tuple[int, int, int, int],
+    step: int,
+    borders: Borders,
+) -> Mask | None:
+    """The segment of the subsampled image at a point; None if the point is on the support.
+
+    Args:
+        at: row and column of the point.
+        around: (x1, y1, x2, y2) window around the point in which the segment is searched, pixels.
+        step: sampling interval; the mask has the shape of `depth[::step, ::step]`.
+    """
+    cloud = scene.cloud
+    depth = cloud.depth[::step, ::step]
+    image = (0, 0, cloud.width, cloud.height)
+    whole = Crop(0, 0, step, depth, np.ones(depth.shape, bool), image)
+    raised = _raised(whole, _on_plane(cloud, whole, plane))
+    labels = split(cloud, whole, raised, borders)
+    x1, y1, x2, y2 = around
+    window = (slice(y1 // step, y2 // step + 1), slice(x1 // step, x2 // step + 1))
+    found = labels[window]
+    found = found[found > 0]
+    if len(found) < max(1, _MIN_POINT_FRACTION * (depth[window] > 0).sum()):
+        return None
+    mask: Mask = labels == int(np.bincount(found).argmax())
+    _, _, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    if w * h > _LARGE_PIECE_FRACTION * mask.size:
+        row, column = at
+        return _of_one_colour(scene.rgb[::step, ::step], mask, row // step, column // step)
+    return mask
+
+
+def _of_one_colour(rgb: npt.NDArray[np.uint8], mask: Mask, row: int, column: int) -> Mask:
+    """The part of a large segment that is connected to a pixel and has a similar colour."""
+    lab = cv2.cvtColor(
+        cv2.GaussianBlur(np.ascontiguousarray(rgb), (5, 5), 0), cv2.COLOR_RGB2LAB
+    ).astype(np.float32)
+    seed = lab[row, column]
+    distance = np.linalg.norm((lab - seed) * (0.5, 1, 1), axis=2)
+    similar = mask & (distance < _MAX_COLOUR_DISTANCE)
+    if not similar[row, column]:
+        return mask
+    _, labels = cv2.connectedComponents(similar.astype(np.uint8), connectivity=8)
+    same: Mask = labels == labels[row, column]
+    return same
