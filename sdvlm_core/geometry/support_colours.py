@@ -17,8 +17,8 @@ from sdvlm_core.geometry.point_cloud import DepthImage, Mask
 
 Lab = npt.NDArray[np.float32]
 
-# Colours are CIELAB (lightness 0 to 100); values without another source are tuned on rendered tables
-# and on the development frames of benchmarks/real_frames.py.
+# Colours are CIELAB (lightness 0 to 100). Values without another source are tuned on rendered
+# tables and on the development frames of benchmarks/real_frames.py.
 #: 1 sigma of one colour of a surface in a compressed image: lightness, a and b.
 _COLOUR_NOISE = (2.5, 1.5, 1.5)
 #: Number of colours of a support: the two of a pattern, and its lines or grain.
