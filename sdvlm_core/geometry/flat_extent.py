@@ -41,9 +41,12 @@ _LOOSE_SIDE_FRACTION, _LOOSE_LENGTH_FRACTION, _LOOSE_PX = 0.12, 0.03, 1
 _MAX_OUTSIDE_DENSITY = 0.3
 #: Gaps of this fraction of the region's longer side are closed: letters, reflections.
 _CLOSED_FRACTION = 0.015
-#: Depth is mixed or lost this near to a silhouette, as a fraction of the image's width
-#: (`DepthNoise.edge_px` of the real sensors at 640 pixels).
-_SILHOUETTE_FRACTION = 0.00625
+#: Depth is mixed or lost this near to a silhouette, radians (`DepthNoise.edge_rad` of stereo).
+_SILHOUETTE_RAD = 0.007
+#: A lying object has this fraction of its readings within this factor times the support's noise.
+_MIN_LYING_FRACTION, _LYING_BANDS = 0.7, 2.0
+#: The support reaches this factor beyond the distances where it is seen around the region.
+_RANGE_FACTOR = 1.1
 #: Largest filled area of an opaque object's outline over its own area: the handles of scissors, a
 #: roll of tape. Of glass, only outlines and highlights differ from the support.
 _MAX_HOLLOW_RATIO = 2.0
@@ -117,6 +120,8 @@ def flat_object(
     by_colour = best.mask & ~_with_silhouette(cloud, crop, depth_mask)
     pixels = np.count_nonzero(by_colour)
     if pixels < MIN_PIECE_PX or _is_hollow(best.mask):
+        return None
+    if not _lies_on(cloud, crop, plane, height, by_colour, around):
         return None
     sizes = [_image_extent(found.mask) for found in masks]
     rise, rise_std_dev = _rise(crop, plane, height, by_colour)
@@ -266,15 +271,40 @@ def _edge_match(crop: Crop, mask: Mask) -> float:
     return both / (w * h + (x2 - x1) * (y2 - y1) - both)
 
 
+def _lies_on(
+    cloud: Cloud, crop: Crop, plane: Plane, height: DepthImage, mask: Mask, around: Mask
+) -> bool:
+    """Whether a mask's readings, and where its rays meet the support, allow it to lie there.
+
+    The rays meet the support in the range of distances where it is seen around the region.
+    """
+    seen = mask & crop.valid
+    band = np.float32(_LYING_BANDS * min_rise_fraction(plane)) * crop.depth
+    low = np.count_nonzero(np.abs(height[seen]) < band[seen])
+    if low < _MIN_LYING_FRACTION * np.count_nonzero(seen):
+        return False
+    rows, columns = np.nonzero(mask)
+    x, y, z = plane.normal
+    ray_y, ray_x = (
+        cloud.ray_y[rows * crop.step + crop.top],
+        cloud.ray_x[columns * crop.step + crop.left],
+    )
+    closeness = -(x * ray_x + y * ray_y + z) / plane.offset  # 1 / depth
+    low, high = 1 / crop.depth[around].max(), 1 / crop.depth[around].min()
+    return bool(closeness.min() > low / _RANGE_FACTOR and closeness.max() < high * _RANGE_FACTOR)
+
+
 def _image_extent(mask: Mask) -> float:
     """Longer side of the minimum-area rectangle of a mask, pixels."""
-    points = cv2.findNonZero(mask.astype(np.uint8))
-    return max(1.0, *cv2.minAreaRect(points)[1])
+    contours, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    return max(1.0, *cv2.minAreaRect(cv2.convexHull(np.concatenate(contours)))[1])
 
 
 def _with_silhouette(cloud: Cloud, crop: Crop, depth_mask: Mask) -> Mask:
     """What depth found and the pixels beside it, where readings are mixed or lost."""
-    radius = max(1, round(_SILHOUETTE_FRACTION * cloud.width / crop.step))
+    radius = max(1, round(_SILHOUETTE_RAD / (cloud.pixel_angle * crop.step)))
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     return cv2.dilate(depth_mask.astype(np.uint8), kernel).view(np.bool_)
 

@@ -76,25 +76,35 @@ class SupportColours:
         support (`own`) reaches. Less light scales L + 16, a and b by the same factor, because all
         are differences of cube roots of light (CIE 15:2004, section 8.2.1).
         """
-        nearest = np.full(lab.shape[:2], np.inf, np.float32)
+        nearest = _mahalanobis(lab, self.means[0], self.covariances[0])
+        for mean, covariance in zip(self.means[1:], self.covariances[1:], strict=True):
+            np.minimum(nearest, _mahalanobis(lab, mean, covariance), out=nearest)
+        distances = nearest[own]
+        spread = float(np.quantile(distances[:: 1 + len(distances) // 4000], _SPREAD_QUANTILE))
+        unlike = nearest > max(_MIN_DISTANCE**2, _SPREAD_FACTOR**2 * spread)
+        shadow = np.zeros(unlike.shape, bool)
+        if unlike.any():
+            shadow[unlike] = self._shadowed(lab[unlike][None])[0]
+        return unlike, shadow
+
+    def _shadowed(self, lab: Lab) -> Mask:
+        """Pixels (h, w) whose colour a shadow on the support explains."""
         shadow = np.zeros(lab.shape[:2], bool)
+        low, high = _SHADOW_RATIO
         for mean, covariance in zip(self.means, self.covariances, strict=True):
-            nearest = np.minimum(nearest, _mahalanobis(lab, mean, covariance))
             ratio = (lab[..., 0] + np.float32(16)) / np.float32(mean[0] + 16)
             chroma = lab[..., 1:] - ratio[..., None] * mean[1:].astype(np.float32)
             hue = _mahalanobis(chroma, np.zeros(2), covariance[1:, 1:])
-            low, high = _SHADOW_RATIO
-            shadow |= (ratio > low) & (ratio < high) & (hue < _MIN_DISTANCE)
-        distances = nearest[own]
-        spread = float(np.quantile(distances[:: 1 + len(distances) // 4000], _SPREAD_QUANTILE))
-        return nearest > max(_MIN_DISTANCE, _SPREAD_FACTOR * spread), shadow
+            shadow |= (ratio > low) & (ratio < high) & (hue < _MIN_DISTANCE**2)
+        return shadow
 
 
 def _mahalanobis(
     values: Lab, mean: npt.NDArray[np.float64], covariance: npt.NDArray[np.float64]
 ) -> DepthImage:
-    """Distances (h, w) of values (h, w, C) from a mean, in standard deviations."""
+    """Squared distances (h, w) of values (h, w, C) from a mean, in standard deviations."""
     whitening = np.linalg.inv(np.linalg.cholesky(covariance))
     affine = np.column_stack([whitening, -whitening @ mean])
     white = cv2.transform(values, affine)
-    return np.sqrt(np.einsum("hwc,hwc->hw", white, white))
+    squares: DepthImage = np.einsum("hwc,hwc->hw", white, white)
+    return squares
