@@ -15,7 +15,12 @@ import numpy.typing as npt
 from sdvlm_core.geometry.crops import Crop
 from sdvlm_core.geometry.point_cloud import Cloud, Mask
 from sdvlm_core.geometry.quarter_turn import QuarterTurn
-from sdvlm_core.geometry.region_support import MIN_RISE_FRACTION, MIN_RISE_SPREADS, Support
+from sdvlm_core.geometry.region_support import (
+    MIN_RISE_FRACTION,
+    MIN_RISE_SPREADS,
+    Support,
+    min_rise_fraction,
+)
 from sdvlm_core.geometry.scene import Upright
 from sdvlm_core.geometry.segmentation import MIN_STEP_FRACTION
 from sdvlm_core.geometry.support_plane import Plane, no_plane
@@ -30,6 +35,32 @@ _PARALLAX_FRACTION = 0.02
 _MIN_CUT_FRACTION = 0.25
 #: An occluded object has more than this fraction of its outline next to an occluder.
 _MIN_OCCLUDED_FRACTION = 0.1
+#: Reach of the search for occluders, as a fraction of the image's width.
+_OUTLINE_REACH_FRACTION = 0.012
+#: Width of an occluder's shadow, radians: 0.075 m, the distance of a Kinect's projector from its
+#: camera, times the difference of the inverse distances, 0.2 / m.
+_SHADOW_RAD = 0.015
+#: Number of pixels of an outline that are kept.
+_OUTLINE_SAMPLE = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """The pixels around an object.
+
+    Attributes:
+        rows, columns: (K,) a sample of them, pixels of the colour image.
+        covered: (K,) whether a nearer surface there covers the object.
+        covered_fraction: fraction of all of them that are covered.
+    """
+
+    rows: npt.NDArray[np.intp]
+    columns: npt.NDArray[np.intp]
+    covered: Mask
+    covered_fraction: float
+
+
+_NO_OUTLINE = Outline(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, bool), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +78,7 @@ class ObjectPixels:
         missing_fraction: fraction of the pixels in the region's middle that have no reading.
         below_support_fraction: fraction of the region with readings below the support, in areas
             that the region encloses.
-        occluded_fraction: fraction of the object's outline where a nearer surface covers it.
+        outline: the pixels around the object, and where a nearer surface covers it.
         truncated: the object touches the border of the image or of the depth camera's view.
         on_support: no object rises above the support; the pixels belong to the support.
         step: sampling interval in rows and columns, pixels.
@@ -62,7 +93,7 @@ class ObjectPixels:
     valid_fraction: float
     missing_fraction: float
     below_support_fraction: float
-    occluded_fraction: float
+    outline: Outline
     truncated: bool
     on_support: bool
     step: int
@@ -70,7 +101,7 @@ class ObjectPixels:
     @property
     def is_occluded(self) -> bool:
         """Whether nearer surfaces cover more of the outline than noise explains."""
-        return self.occluded_fraction > _MIN_OCCLUDED_FRACTION
+        return self.outline.covered_fraction > _MIN_OCCLUDED_FRACTION
 
 
 def turned_pixels(pixels: ObjectPixels, turn: QuarterTurn) -> ObjectPixels:
@@ -80,7 +111,16 @@ def turned_pixels(pixels: ObjectPixels, turn: QuarterTurn) -> ObjectPixels:
     plane, base = (
         replace(part, normal=turn.vector(part.normal)) for part in (pixels.plane, pixels.base)
     )
-    return replace(pixels, rows=rows, columns=columns, plane=plane, base=base, box=(x1, y1, x2, y2))
+    around = turn.pixels(pixels.outline.rows, pixels.outline.columns)
+    return replace(
+        pixels,
+        rows=rows,
+        columns=columns,
+        plane=plane,
+        base=base,
+        box=(x1, y1, x2, y2),
+        outline=replace(pixels.outline, rows=around[0], columns=around[1]),
+    )
 
 
 def described(
@@ -129,7 +169,7 @@ def described(
         valid_fraction=_fraction(crop.valid, crop.inside),
         missing_fraction=_fraction(~crop.valid[inner], crop.inside[inner]),
         below_support_fraction=below_support,
-        occluded_fraction=0.0 if on_support else _occluded_fraction(cloud, crop, mask),
+        outline=_NO_OUTLINE if on_support else _outline(scene, crop, support, mask),
         truncated=bool(cut) or (len(rows) > 0 and _leaves_depth_view(cloud, rows, columns, near)),
         step=crop.step,
         on_support=on_support,
@@ -187,20 +227,44 @@ def _enclosed_fraction(mask: Mask, inside: Mask) -> float:
     return float(total[enclosed].sum() / np.count_nonzero(inside))
 
 
-def _occluded_fraction(cloud: Cloud, crop: Crop, mask: Mask) -> float:
-    """Fraction of the outline where a nearer surface covers the object.
+def _outline(scene: Upright, crop: Crop, support: Support | None, mask: Mask) -> Outline:
+    """The surroundings of the object's outline, and where a nearer surface covers the object.
 
-    Searches up to 1.2 % of the image width from the outline, because an active sensor has no
-    readings in the occluder's shadow.
+    Searches up to 1.2 % of the image width from the outline. An active sensor has no readings in
+    an occluder's shadow, so the search goes on to the next thing beside the shadow. The support in
+    front of the object is nearer too, and covers nothing.
     """
-    radius = max(1, round(0.012 * cloud.width / crop.step))
+    cloud = scene.cloud
+    radius = max(1, round(_OUTLINE_REACH_FRACTION * cloud.width / crop.step))
+    shadow = max(1, round(_SHADOW_RAD / cloud.pixel_angle / crop.step))
+    margin = radius + shadow
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
-    around = (slice(max(0, y - radius), y + h + radius), slice(max(0, x - radius), x + w + radius))
-    mask, depth, valid = mask[around], crop.depth[around], crop.valid[around]
+    top, left = max(0, y - margin), max(0, x - margin)
+    around = (slice(top, y + h + margin), slice(left, x + w + margin))
+    mask, depth, things = mask[around], crop.depth[around], crop.valid[around]
+    if support is not None:
+        rise = np.float32(min_rise_fraction(support.plane))
+        things = things & (support.height[around] > rise * depth)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     nearest = cv2.erode(np.where(mask, depth, _NO_DEPTH), kernel)
     ring = (nearest < _NO_DEPTH) & ~mask
-    if not ring.any():
-        return 0.0
-    nearer = ring & valid & (depth < nearest - np.float32(1.5 * MIN_STEP_FRACTION) * depth)
-    return float(np.count_nonzero(nearer) / np.count_nonzero(ring))
+    total = np.count_nonzero(ring)
+    if total == 0:
+        return _NO_OUTLINE
+    others = np.where(things & ~mask, depth, _NO_DEPTH)
+    dark = ring & (depth == 0)
+    if np.count_nonzero(dark) > _MIN_OCCLUDED_FRACTION / 2 * total:
+        # The projector is beside the camera, so its shadows lie along the camera's rows.
+        across = (2 * shadow + 1, 1) if scene.turn.turns % 2 else (1, 2 * shadow + 1)
+        np.copyto(others, cv2.erode(others, np.ones(across, np.uint8)), where=dark)
+    with np.errstate(over="ignore"):  # where no thing is near
+        covered = ring & (others < nearest - np.float32(1.5 * MIN_STEP_FRACTION) * others)
+    rows, columns = np.nonzero(ring)
+    sample = slice(None, None, max(1, total // _OUTLINE_SAMPLE))
+    rows, columns = rows[sample], columns[sample]
+    return Outline(
+        rows=(rows + top) * crop.step + crop.top,
+        columns=(columns + left) * crop.step + crop.left,
+        covered=covered[rows, columns],
+        covered_fraction=float(np.count_nonzero(covered) / total),
+    )

@@ -117,5 +117,5 @@ def _horizontal_view(box: UprightBox) -> Points:
 
 def _cut_fraction(pixels: ObjectPixels) -> float:
     """1 sigma of the extent that an occluder or the border hides, as a fraction of a size."""
-    cut = _CUT_FRACTION * (pixels.occluded_fraction if pixels.is_occluded else 0.0)
+    cut = _CUT_FRACTION * (pixels.outline.covered_fraction if pixels.is_occluded else 0.0)
     return max(cut, _CUT_FRACTION / 2 if pixels.truncated else 0.0)
