@@ -169,7 +169,7 @@ def described(
         valid_fraction=_fraction(crop.valid, crop.inside),
         missing_fraction=_fraction(~crop.valid[inner], crop.inside[inner]),
         below_support_fraction=below_support,
-        outline=_NO_OUTLINE if on_support else _outline(scene, crop, support, mask),
+        outline=_NO_OUTLINE if on_support else _outline(cloud, crop, support, mask),
         truncated=bool(cut) or (len(rows) > 0 and _leaves_depth_view(cloud, rows, columns, near)),
         step=crop.step,
         on_support=on_support,
@@ -227,14 +227,13 @@ def _enclosed_fraction(mask: Mask, inside: Mask) -> float:
     return float(total[enclosed].sum() / np.count_nonzero(inside))
 
 
-def _outline(scene: Upright, crop: Crop, support: Support | None, mask: Mask) -> Outline:
+def _outline(cloud: Cloud, crop: Crop, support: Support | None, mask: Mask) -> Outline:
     """The surroundings of the object's outline, and where a nearer surface covers the object.
 
     Searches up to 1.2 % of the image width from the outline. An active sensor has no readings in
     an occluder's shadow, so the search goes on to the next thing beside the shadow. The support in
     front of the object is nearer too, and covers nothing.
     """
-    cloud = scene.cloud
     radius = max(1, round(_OUTLINE_REACH_FRACTION * cloud.width / crop.step))
     shadow = max(1, round(_SHADOW_RAD / cloud.pixel_angle / crop.step))
     margin = radius + shadow
@@ -254,9 +253,11 @@ def _outline(scene: Upright, crop: Crop, support: Support | None, mask: Mask) ->
     others = np.where(things & ~mask, depth, _NO_DEPTH)
     dark = ring & (depth == 0)
     if np.count_nonzero(dark) > _MIN_OCCLUDED_FRACTION / 2 * total:
-        # The projector is beside the camera, so its shadows lie along the camera's rows.
-        across = (2 * shadow + 1, 1) if scene.turn.turns % 2 else (1, 2 * shadow + 1)
-        np.copyto(others, cv2.erode(others, np.ones(across, np.uint8)), where=dark)
+        # A shadow lies along the rows of the camera; those of an image turned by a quarter are its
+        # columns.
+        reach = 2 * shadow + 1
+        rows, columns = (cv2.erode(others, np.ones(k, np.uint8)) for k in ((1, reach), (reach, 1)))
+        np.copyto(others, np.minimum(rows, columns), where=dark)
     with np.errstate(over="ignore"):  # where no thing is near
         covered = ring & (others < nearest - np.float32(1.5 * MIN_STEP_FRACTION) * others)
     rows, columns = np.nonzero(ring)
