@@ -6,6 +6,7 @@ support. Does not know how the pixels were found (`region_objects`), and does no
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -33,8 +34,13 @@ _NO_DEPTH = np.finfo(np.float32).max
 _PARALLAX_FRACTION = 0.02
 #: A truncated object has more than this fraction of its rows or columns end at the view's border.
 _MIN_CUT_FRACTION = 0.25
-#: An occluded object has more than this fraction of its outline next to an occluder.
-_MIN_OCCLUDED_FRACTION = 0.1
+#: The left, right or upper end of an object is hidden if an occluder covers more than this fraction
+#: of the outline there. The upper end is often level: a part of it shows the height.
+_MAX_COVERED = (0.3, 0.3, 0.5)
+#: Depth of an end of an outline, as a fraction of the object's extent in the image.
+_END_FRACTION = 0.15
+#: Fraction of an outline without readings from which on shadows are looked for.
+_MIN_DARK_FRACTION = 0.05
 #: Reach of the search for occluders, as a fraction of the image's width.
 _OUTLINE_REACH_FRACTION = 0.012
 #: Width of an occluder's shadow, radians: 0.075 m, the distance of a Kinect's projector from its
@@ -52,15 +58,19 @@ class Outline:
         rows, columns: (K,) a sample of them, pixels of the colour image.
         covered: (K,) whether a nearer surface there covers the object.
         covered_fraction: fraction of all of them that are covered.
+        covered_ends: the same at the left, right and upper end of the object in the upright image.
     """
 
     rows: npt.NDArray[np.intp]
     columns: npt.NDArray[np.intp]
     covered: Mask
     covered_fraction: float
+    covered_ends: tuple[float, float, float]
 
 
-_NO_OUTLINE = Outline(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, bool), 0.0)
+_NO_OUTLINE = Outline(
+    np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, bool), 0.0, (0.0, 0.0, 0.0)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +110,8 @@ class ObjectPixels:
 
     @property
     def is_occluded(self) -> bool:
-        """Whether nearer surfaces cover more of the outline than noise explains."""
-        return self.outline.covered_fraction > _MIN_OCCLUDED_FRACTION
+        """Whether a nearer surface hides an end of the object, so that its extent is unknown."""
+        return any(map(operator.gt, self.outline.covered_ends, _MAX_COVERED))
 
 
 def turned_pixels(pixels: ObjectPixels, turn: QuarterTurn) -> ObjectPixels:
@@ -252,7 +262,7 @@ def _outline(cloud: Cloud, crop: Crop, support: Support | None, mask: Mask) -> O
         return _NO_OUTLINE
     others = np.where(things & ~mask, depth, _NO_DEPTH)
     dark = ring & (depth == 0)
-    if np.count_nonzero(dark) > _MIN_OCCLUDED_FRACTION / 2 * total:
+    if np.count_nonzero(dark) > _MIN_DARK_FRACTION * total:
         # A shadow lies along the rows of the camera; those of an image turned by a quarter are its
         # columns.
         reach = 2 * shadow + 1
@@ -260,6 +270,14 @@ def _outline(cloud: Cloud, crop: Crop, support: Support | None, mask: Mask) -> O
         np.copyto(others, np.minimum(rows, columns), where=dark)
     with np.errstate(over="ignore"):  # where no thing is near
         covered = ring & (others < nearest - np.float32(1.5 * MIN_STEP_FRACTION) * others)
+    across_end, down_end = (max(1, round(_END_FRACTION * side)) for side in (w, h))
+    x, y = x - left, y - top
+    ends = (
+        (slice(None), slice(0, x + across_end)),
+        (slice(None), slice(x + w - across_end, None)),
+        (slice(0, y + down_end), slice(None)),
+    )
+    left_end, right_end, upper_end = (_fraction(covered[end], ring[end]) for end in ends)
     rows, columns = np.nonzero(ring)
     sample = slice(None, None, max(1, total // _OUTLINE_SAMPLE))
     rows, columns = rows[sample], columns[sample]
@@ -268,4 +286,5 @@ def _outline(cloud: Cloud, crop: Crop, support: Support | None, mask: Mask) -> O
         columns=(columns + left) * crop.step + crop.left,
         covered=covered[rows, columns],
         covered_fraction=float(np.count_nonzero(covered) / total),
+        covered_ends=(left_end, right_end, upper_end),
     )
