@@ -21,6 +21,7 @@ from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.crops import is_outside
+from sdvlm_core.geometry.doubt import doubt_about
 from sdvlm_core.geometry.measured import Measured, unmeasured
 from sdvlm_core.geometry.object_pixels import ObjectPixels, turned_pixels
 from sdvlm_core.geometry.pairs import Pair, measure_pair
@@ -61,8 +62,6 @@ _CLEARANCE_FRACTION, _CLEARANCE_SPREADS = 0.02, 6.0
 _FOOT_LEVELS = (0.25, 0.5, 0.75)
 #: Smallest fraction of an object's footprint that can support the object.
 _MIN_FOOT_FRACTION = 0.02
-#: Extents that differ by more are not the same answer (the rule of MSMU-Bench).
-_MAX_RATIO = 1.25
 _SIZE_KEYS = ("length_m", "width_m", "height_m")
 
 
@@ -111,16 +110,16 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         return unmeasured(region, (*scene.cautions, *own), pixels.valid_fraction)
     best = _box_of(scene, pixels, noise)
     boxes = [_box_of(scene, other, noise).box for other in others if len(other.rows) >= _MIN_POINTS]
-    doubt = _doubt(best.box, pixels, boxes)
+    doubt = doubt_about(best.box, pixels, boxes)
     std_dev = std_devs(best.box, pixels, best.points, best.pixel_m, noise, best.clearance)
-    std_dev = {key: math.hypot(value, doubt.get(key, 0.0)) for key, value in std_dev.items()}
+    std_dev = {key: math.hypot(std_dev[key], other) for key, other in doubt.by_key().items()}
     warnings = (*scene.cautions, *_warnings(scene.frame, pixels))
     if (
         hidden_depth_std_dev(best.box) > _HIDDEN_DEPTH_FRACTION * best.box.visible_width
         or best.clearance > _HIDDEN_BASE_FRACTION * best.box.size[2]
     ):
         warnings = (*warnings, Caution.UNSEEN_EXTENT)
-    if doubt:
+    if doubt.ambiguous:
         warnings = (*warnings, Caution.AMBIGUOUS_EXTENT)
     return _measured(scene, region, best.box, pixels, std_dev, warnings)
 
@@ -144,7 +143,7 @@ class _Boxed:
 
 def _box_of(scene: Scene, pixels: ObjectPixels, noise: DepthNoise) -> _Boxed:
     cloud = scene.upright.cloud
-    points = surface_points(cloud, pixels)
+    points = surface_points(cloud, pixels) if pixels.flat is None else pixels.flat.points
     z = median(points[:, 2])
     pixel_m = cloud.pixel_angle * z
     clearance = _clearance(pixels, points)
@@ -154,34 +153,6 @@ def _box_of(scene: Scene, pixels: ObjectPixels, noise: DepthNoise) -> _Boxed:
     rim = 0.5 * pixels.step * pixel_m + noise.edge_lost_rad * z
     box = upright_box(points, pixels.plane, rim, _may_be_unseen(cloud), standing)
     return _Boxed(box, points, pixel_m, clearance)
-
-
-def _doubt(box: UprightBox, pixels: ObjectPixels, others: list[UprightBox]) -> dict[str, float]:
-    """By how much other plausible extents differ, metres by STD_DEV_KEYS; empty = hardly.
-
-    Another extent is that of another hypothesis, or that of the region's box where the object's
-    pixels do not reach its edges.
-    """
-    short = 1 / max(min(pixels.extents), 0.1)
-    differences: dict[str, float] = {}
-
-    def differ(key: str, value: float, other: float) -> None:
-        differences[key] = max(differences.get(key, 0.0), abs(other - value))
-
-    if short > _MAX_RATIO:
-        for key, value in zip(_SIZE_KEYS, box.size, strict=True):
-            differ(key, value, short * value)
-        differ("position_m", 0.0, (short - 1) * float(box.size.max()) / 2)
-    for other in others:
-        low, high = np.minimum(box.size, other.size), np.maximum(box.size, other.size)
-        if (high <= _MAX_RATIO * low).all():
-            continue
-        for key, value, value2 in zip(_SIZE_KEYS, box.size, other.size, strict=True):
-            differ(key, value, value2)
-        differ("position_m", 0.0, float(np.linalg.norm(other.centre - box.centre)))
-    if "position_m" in differences:
-        differences["camera_distance_m"] = differences["position_m"]
-    return differences
 
 
 def _measured(
@@ -250,6 +221,7 @@ def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:
         Caution.OCCLUDED: pixels.is_occluded,
         Caution.TRANSPARENT_OR_REFLECTIVE: transparent,
         Caution.NOTHING_STANDS_OUT: pixels.on_support,
+        Caution.EXTENT_FROM_COLOUR: pixels.flat is not None,
         Caution.NO_SUPPORT_PLANE: not pixels.plane.detected,
         Caution.ESTIMATED_DEPTH: frame.depth_source == "estimated_metric",
     }

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.geometry.crops import Crop
-from sdvlm_core.geometry.point_cloud import Cloud, Mask
+from sdvlm_core.geometry.flat_extent import FlatObject
+from sdvlm_core.geometry.point_cloud import Cloud, Mask, Points
 from sdvlm_core.geometry.quarter_turn import QuarterTurn
 from sdvlm_core.geometry.region_support import (
     MIN_RISE_FRACTION,
@@ -36,7 +37,7 @@ _PARALLAX_FRACTION = 0.02
 _MIN_CUT_FRACTION = 0.25
 #: The left, right or upper end of an object is hidden if an occluder covers more than this fraction
 #: of the outline there. The upper end is often level: a part of it shows the height.
-_MAX_COVERED = (0.3, 0.3, 0.5)
+_MAX_COVERED = (0.4, 0.4, 0.5)
 #: Depth of an end of an outline, as a fraction of the object's extent in the image.
 _END_FRACTION = 0.15
 #: Fraction of an outline without readings from which on shadows are looked for.
@@ -74,6 +75,19 @@ _NO_OUTLINE = Outline(
 
 
 @dataclass(frozen=True, eq=False)
+class Flat:
+    """What colour found of an object that is too flat for the depth camera.
+
+    Attributes:
+        points: (N, 3) the object's points, metres: readings, and rays cut with the support.
+        found: where they come from.
+    """
+
+    points: Points
+    found: FlatObject
+
+
+@dataclass(frozen=True, eq=False)
 class ObjectPixels:
     """The pixels of one object, and its surroundings. Fractions are in [0, 1].
 
@@ -92,6 +106,7 @@ class ObjectPixels:
         truncated: the object touches the border of the image or of the depth camera's view.
         on_support: no object rises above the support; the pixels belong to the support.
         step: sampling interval in rows and columns, pixels.
+        flat: set if colour found pixels that depth cannot tell from the support.
     """
 
     rows: npt.NDArray[np.intp]
@@ -107,6 +122,7 @@ class ObjectPixels:
     truncated: bool
     on_support: bool
     step: int
+    flat: Flat | None = None
 
     @property
     def is_occluded(self) -> bool:

@@ -7,14 +7,17 @@ segment's outline is searched like a box. Does not know what the object is, and 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.crops import Crop, crop_around, crop_region, subsampling_step
-from sdvlm_core.geometry.hypotheses import hypotheses_in_box
-from sdvlm_core.geometry.object_pixels import ObjectPixels, described
+from sdvlm_core.geometry.flat_extent import flat_object, flat_points
+from sdvlm_core.geometry.hypotheses import Hypothesis, hypotheses_in_box
+from sdvlm_core.geometry.object_pixels import Flat, ObjectPixels, described
 from sdvlm_core.geometry.point_cloud import Cloud, Mask
 from sdvlm_core.geometry.region_support import (
     Support,
@@ -33,7 +36,7 @@ _LARGE_PIECE_FRACTION = 0.1
 _MAX_COLOUR_DISTANCE = 25
 #: Smallest fraction of the readings around a point that belong to its segment.
 _MIN_POINT_FRACTION = 0.2
-#: Smallest extent of a mask's raised part, as a fraction of the mask's: a lower part is flat.
+#: Smallest extent of what rises above the support, as a fraction of the region's: the rest is flat.
 _MIN_RAISED_EXTENT = 0.8
 
 
@@ -59,6 +62,10 @@ def _objects_in_box(
     found: list[ObjectPixels] = []
     for number, support in enumerate(supports or (None,)):
         hypotheses = hypotheses_in_box(scene.cloud, crop, _raised(crop, support), support)
+        if number == 0 and support is not None:
+            flat = _flat_object(scene, crop, support, hypotheses)
+            if flat is not None:
+                return (flat,)
         found += [
             described(scene, crop, support, one.mask, one.extents)
             for one in (hypotheses[:1] if number else hypotheses)
@@ -66,6 +73,20 @@ def _objects_in_box(
     if found:
         return tuple(found)
     return (described(scene, crop, next(iter(supports), None), np.zeros_like(crop.inside)),)
+
+
+def _flat_object(
+    scene: Upright, crop: Crop, support: Support, hypotheses: tuple[Hypothesis, ...]
+) -> ObjectPixels | None:
+    """The object as colour shows it, if depth shows nothing or a part of the box only."""
+    if hypotheses and min(hypotheses[0].extents) > _MIN_RAISED_EXTENT:
+        return None
+    seen = hypotheses[0].mask if hypotheses else np.zeros_like(crop.inside)
+    found = flat_object(scene.rgb, scene.cloud, crop, support.plane, support.height, seen)
+    if found is None:
+        return None
+    points = flat_points(scene.cloud, crop, support.plane, found)
+    return replace(described(scene, crop, support, found.mask), flat=Flat(points, found))
 
 
 def _object_of_mask(scene: Upright, crop: Crop, support: Support | None) -> ObjectPixels:

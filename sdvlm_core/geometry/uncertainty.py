@@ -36,6 +36,8 @@ _INFERRED_DEPTH_FRACTION = 0.25
 _CUT_FRACTION = 1.0
 #: Half of a Gaussian's 90 % interval, in standard deviations.
 _HALF_INTERVAL = 1.645
+#: A smaller fraction of an outline is covered by noise.
+_MIN_CUT_FRACTION = 0.1
 
 
 def interval_90(value: float, std_dev: float) -> tuple[float, float]:
@@ -117,5 +119,7 @@ def _horizontal_view(box: UprightBox) -> Points:
 
 def _cut_fraction(pixels: ObjectPixels) -> float:
     """1 sigma of the extent that an occluder or the border hides, as a fraction of a size."""
-    cut = _CUT_FRACTION * (pixels.outline.covered_fraction if pixels.is_occluded else 0.0)
+    cut = _CUT_FRACTION * pixels.outline.covered_fraction
+    if cut < _MIN_CUT_FRACTION:  # noise beside an outline
+        cut = 0.0
     return max(cut, _CUT_FRACTION / 2 if pixels.truncated else 0.0)

@@ -1,0 +1,72 @@
+"""Doubt: by how much the plausible extents of one object differ.
+
+Another extent is plausible if another hypothesis of the object's pixels has it, if the region's box
+reaches further than the object's pixels, or if colour leaves it open. Does not know how the
+hypotheses were found, and no other source of error (`uncertainty`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdvlm_core.geometry.object_pixels import ObjectPixels
+from sdvlm_core.geometry.upright_box import UprightBox
+
+#: Extents that differ by more are not the same answer (the rule of MSMU-Bench).
+MAX_RATIO = 1.25
+#: Pixels that reach less of their box say nothing about the rest of it.
+_MIN_EXTENT = 0.1
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Differences between the best and the other plausible extents, metres.
+
+    Attributes:
+        sizes: of length, width and height.
+        position: of the centre.
+        ambiguous: another plausible size differs by more than MAX_RATIO.
+    """
+
+    sizes: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    position: float = 0.0
+    ambiguous: bool = False
+
+    def by_key(self) -> dict[str, float]:
+        """The differences by `STD_DEV_KEYS`."""
+        length, width, height = self.sizes
+        return {
+            "position_m": self.position,
+            "camera_distance_m": self.position,
+            "length_m": length,
+            "width_m": width,
+            "height_m": height,
+        }
+
+
+def doubt_about(box: UprightBox, pixels: ObjectPixels, others: Sequence[UprightBox]) -> Doubt:
+    """The doubt about an object's box, given the boxes of its other hypotheses."""
+    sizes, position = np.zeros(3), 0.0
+    # What the pixels do not reach across the image is horizontal; down the image it may be any.
+    across, down = (1 / max(share, _MIN_EXTENT) for share in pixels.extents)
+    short = np.array([max(across, down), max(across, down), down])
+    ambiguous = bool(short.max() > MAX_RATIO)
+    if ambiguous:
+        sizes = box.size * (short - 1)
+        position = float(sizes.max()) / 2
+    if pixels.flat is not None:
+        flat = pixels.flat.found
+        ambiguous |= flat.spread > MAX_RATIO
+        sizes = np.maximum(sizes, (flat.spread - 1) * box.size * (1, 1, 0))
+        sizes[2] = max(sizes[2], flat.height_std_dev_m)
+    for other in others:
+        low, high = np.minimum(box.size, other.size), np.maximum(box.size, other.size)
+        if (high > MAX_RATIO * low).any():
+            ambiguous = True
+            sizes = np.maximum(sizes, high - low)
+            position = max(position, float(np.linalg.norm(other.centre - box.centre)))
+    length, width, height = (float(size) for size in sizes)
+    return Doubt((length, width, height), position, ambiguous)
