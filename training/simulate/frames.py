@@ -38,7 +38,7 @@ class SimulatedFrame:
         intrinsics: pinhole parameters of both images.
         camera_to_world: (4, 4), columns X right, Y down, Z forward, position; metres.
         objects: the exact scene graph, one mapping per object of the scene, visible or not
-            (`training.simulate.world`).
+            (`training.simulate.world`, `training.simulate.geometry_frames`).
     """
 
     scene: int
@@ -129,3 +129,24 @@ def rgbd_frame(frame: SimulatedFrame) -> RgbdFrame:
         frame.intrinsics,
         frame_id="camera_color_optical_frame",
     )
+
+
+def up_in_camera(frame: SimulatedFrame) -> tuple[float, float, float]:
+    """Unit vector against gravity in the camera's optical frame."""
+    x, y, z = frame.camera_to_world[2, :3]
+    return float(x), float(y), float(z)
+
+
+def stored_gaps(frame: SimulatedFrame) -> dict[tuple[int, int], float] | None:
+    """Metres between the surfaces of objects, by instance numbers (a < b); 0 = they touch.
+
+    None = the frame does not store them: a room, whose gaps `gaps.true_gaps` computes.
+    """
+    if not all("gaps_m" in entry for entry in frame.objects):
+        return None
+    return {
+        (entry["instance"], int(other)): gap
+        for entry in frame.objects
+        for other, gap in entry["gaps_m"].items()
+        if entry["instance"] < int(other)
+    }

@@ -11,6 +11,7 @@ import os
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sdvlm_core.files import read_json, remove_temporary_files, write_text
 from training.processes import spawned_pool, terminate_workers
@@ -18,6 +19,9 @@ from training.progress_bar import ProgressBar
 from training.simulate.frames import MANIFEST, SHARD_SCENES, shard_path, write_shard
 
 _FORMAT = 1
+
+#: What the frames show.
+Kind = Literal["room", "geometry"]
 
 
 class SettingsError(ValueError):
@@ -33,7 +37,12 @@ class Rendered:
 
 
 def render_frames(
-    out: Path, scenes: int, seed: int = 0, width: int = 320, workers: int | None = None
+    out: Path,
+    scenes: int,
+    seed: int = 0,
+    width: int = 320,
+    workers: int | None = None,
+    kind: Kind = "room",
 ) -> Rendered:
     """Render the shards of `scenes` frames that do not exist yet; progress goes to stderr.
 
@@ -43,12 +52,20 @@ def render_frames(
         seed: the same seed gives the same frames.
         width: image width, pixels; the height is 3/4 or 9/16 of it.
         workers: processes; None = one per core.
+        kind: "room", household rooms; or "geometry", situations that are hard to measure.
 
     Raises:
-        SettingsError: the folder holds frames of another seed, width or format.
+        SettingsError: the folder holds frames of another kind, seed, width or format.
     """
     out.mkdir(parents=True, exist_ok=True)
-    _check_manifest(out, {"format": _FORMAT, "seed": seed, "width": width, "scenes": scenes})
+    wanted: dict[str, int | str] = {
+        "format": _FORMAT,
+        "seed": seed,
+        "width": width,
+        "scenes": scenes,
+        "kind": kind,
+    }
+    _check_manifest(out, wanted)
     shards = range((scenes + SHARD_SCENES - 1) // SHARD_SCENES)
     missing = [shard for shard in shards if not shard_path(out, shard).exists()]
     sizes = {shard: min(SHARD_SCENES, scenes - shard * SHARD_SCENES) for shard in shards}
@@ -56,7 +73,9 @@ def render_frames(
     pool = spawned_pool(min(workers or os.cpu_count() or 1, max(1, len(missing))))
     existing = scenes - sum(sizes[shard] for shard in missing)
     with ProgressBar("scenes", scenes, existing) as bar, pool:
-        pending = [pool.submit(_render_shard, out, shard, seed, scenes, width) for shard in missing]
+        pending = [
+            pool.submit(_render_shard, out, shard, seed, scenes, width, kind) for shard in missing
+        ]
         try:
             for future in as_completed(pending):
                 bar.advance(future.result())
@@ -68,28 +87,35 @@ def render_frames(
     return Rendered(len(missing), len(shards))
 
 
-def _render_shard(directory: Path, shard: int, seed: int, scenes: int, width: int) -> int:
-    # Imported in the worker: the renderer chooses the GL backend when it is imported.
-    from training.simulate.renderer import shared_renderer
-    from training.simulate.world import make_frame
+def _render_shard(
+    directory: Path, shard: int, seed: int, scenes: int, width: int, kind: Kind
+) -> int:
+    # Imported in the worker: a GL context does not survive a fork.
+    if kind == "geometry":
+        from training.simulate.geometry_frames import geometry_renderer, make_geometry_frame
 
-    renderer = shared_renderer(width)
+        renderer, make = geometry_renderer(width), make_geometry_frame
+    else:
+        from training.simulate.renderer import shared_renderer
+        from training.simulate.world import make_frame
+
+        renderer, make = shared_renderer(width), make_frame
     first = shard * SHARD_SCENES
     frames = (
-        make_frame(renderer, seed, scene, width)
+        make(renderer, seed, scene, width)
         for scene in range(first, min(first + SHARD_SCENES, scenes))
     )
     return write_shard(shard_path(directory, shard), frames)
 
 
-def _check_manifest(directory: Path, wanted: dict[str, int]) -> None:
+def _check_manifest(directory: Path, wanted: dict[str, int | str]) -> None:
     """Refuse to mix the frames of two settings in one folder; the number of scenes may grow."""
     path = directory / MANIFEST
     if path.exists():
-        found = read_json(path, SettingsError)
+        found = {"kind": "room", **read_json(path, SettingsError)}  # there were rooms only once
         differing = [
             f"{key} was {found.get(key)} and is {wanted[key]}"
-            for key in ("format", "seed", "width")
+            for key in ("format", "kind", "seed", "width")
             if found.get(key) != wanted[key]
         ]
         if differing:

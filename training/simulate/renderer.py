@@ -6,13 +6,9 @@ kinematics run. Does not know what a primitive belongs to, nor sensors: depth is
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
-
-os.environ.setdefault("MUJOCO_GL", "egl")
-# One rasterizer thread per process: the processes, one per core, are the parallelism.
-os.environ.setdefault("LP_NUM_THREADS", "1")
 
 import mujoco
 import numpy as np
@@ -28,6 +24,7 @@ _TYPES = {
     "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
     "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+    "mesh": mujoco.mjtGeom.mjGEOM_MESH,
 }
 #: Textured materials by name; drawn on boxes, tinted by the primitive's colour.
 MATERIALS = ("tiles", "boards", "speckle")
@@ -37,7 +34,8 @@ MATERIALS = ("tiles", "boards", "speckle")
 class Solid:
     """A primitive in the world: MuJoCo geom type and size, pose, colour, instance number.
 
-    `instance` is 0 for the room and 1, 2, ... for objects.
+    `instance` is 0 for the room and 1, 2, ... for objects. `mesh` names a mesh of the renderer's
+    assets if the kind is "mesh".
     """
 
     kind: str
@@ -48,6 +46,7 @@ class Solid:
     instance: int = 0
     material: str | None = None
     shininess: float = 0.2
+    mesh: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,18 @@ class Rendering:
     instance: npt.NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Assets:
+    """What solids may name: children of MJCF's <asset> element, and their files by name.
+
+    slices: flat faces of a round solid.
+    """
+
+    mjcf: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    slices: int = 28
+
+
 @cache
 def shared_renderer(width: int) -> Renderer:
     """The renderer of this process for images of a width, of 3/4 of it in height at most.
@@ -78,8 +89,7 @@ def shared_renderer(width: int) -> Renderer:
     return Renderer(width, width * 3 // 4)
 
 
-def _context_model(width: int, height: int) -> mujoco.MjModel:
-    assets = """
+ROOM_ASSETS = Assets("""
       <texture name="tiles" type="2d" builtin="checker" rgb1="1 1 1" rgb2=".78 .78 .78"
                width="128" height="128"/>
       <texture name="boards" type="2d" builtin="gradient" rgb1="1 1 1" rgb2=".74 .70 .66"
@@ -88,23 +98,31 @@ def _context_model(width: int, height: int) -> mujoco.MjModel:
                markrgb=".6 .6 .6" random=".06" width="128" height="128"/>
       <material name="tiles" texture="tiles" texrepeat="2 2" texuniform="true"/>
       <material name="boards" texture="boards" texrepeat="3 3" texuniform="true"/>
-      <material name="speckle" texture="speckle" texrepeat="1 1" texuniform="true"/>"""
-    return mujoco.MjModel.from_xml_string(f"""
-      <mujoco><visual><quality offsamples="0" shadowsize="1024"/>
+      <material name="speckle" texture="speckle" texrepeat="1 1" texuniform="true"/>""")
+
+
+def _context_model(width: int, height: int, assets: Assets) -> mujoco.MjModel:
+    mjcf = f"""
+      <mujoco><visual>
+        <quality offsamples="0" shadowsize="1024" numslices="{assets.slices}"/>
         <global offwidth="{width}" offheight="{height}"/></visual>
-      <statistic extent="1"/><asset>{assets}</asset>
-      <worldbody><light pos="0 0 4"/><geom type="box" size="1 1 1"/></worldbody></mujoco>""")
+      <statistic extent="1"/><asset>{assets.mjcf}</asset>
+      <worldbody><light pos="0 0 4"/><geom type="box" size="1 1 1"/></worldbody></mujoco>"""
+    return mujoco.MjModel.from_xml_string(mjcf, dict(assets.files))
 
 
 class Renderer:
     """Renders into an off-screen buffer of at most `width` x `height` pixels.
 
+    Args:
+        assets: the materials and meshes that solids name.
+
     Raises:
         RuntimeError: headless OpenGL is missing (libegl1 and libgl1-mesa-dri on Debian/Ubuntu).
     """
 
-    def __init__(self, width: int, height: int) -> None:
-        self._model = _context_model(width, height)
+    def __init__(self, width: int, height: int, assets: Assets = ROOM_ASSETS) -> None:
+        self._model = _context_model(width, height, assets)
         try:
             self._gl = mujoco.GLContext(width, height)
             self._gl.make_current()
@@ -128,7 +146,8 @@ class Renderer:
             mujoco.mjtCatBit.mjCAT_ALL,
             self._scene,
         )
-        self._materials = {name: self._model.material(name).id for name in MATERIALS}
+        self._materials = {self._model.material(i).name: i for i in range(self._model.nmat)}
+        self._meshes = {self._model.mesh(i).name: i for i in range(self._model.nmesh)}
 
     def close(self) -> None:
         """Free the context; the renderer cannot be used again."""
@@ -206,6 +225,8 @@ class Renderer:
             geom.segid = solid.instance
             geom.castshadow = 1
             geom.specular = geom.shininess = solid.shininess
+            if solid.mesh is not None:
+                geom.dataid = 2 * self._meshes[solid.mesh]  # odd numbers are convex hulls
             if solid.material is None:
                 geom.matid = -1
             else:

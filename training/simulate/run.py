@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from training.processes import exit_on_sigterm
-from training.simulate.render import SettingsError, render_frames
+from training.simulate.render import Kind, SettingsError, render_frames
 
 
 def simulate(
@@ -24,15 +24,23 @@ def simulate(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; default: one per core.")
     ] = None,
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            help="room: household rooms. geometry: things stacked, touching, hidden, thin, flat, "
+            "in bins and on shelves, seen with the errors of real depth cameras."
+        ),
+    ] = "room",
 ) -> None:
-    """Render simulated household scenes: colour, sensor depth, masks, exact scene graphs.
+    """Render simulated scenes: colour, sensor depth, masks, exact scene graphs.
 
     A second run with the same options renders only the missing shards.
 
     Example: python -m training.simulate --scenes 200 --seed 7 --out runs/sim7
+    Example: python -m training.simulate --kind geometry --scenes 150 --seed 1701 --out runs/hard
     """
     try:
-        rendered = render_frames(out, scenes, seed, width, workers)
+        rendered = render_frames(out, scenes, seed, width, workers, kind)
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from error
     typer.echo(
