@@ -32,6 +32,8 @@ Vector = npt.NDArray[np.float64]
 _NEAREST_M, _FARTHEST_M = 0.35, 3.0
 #: A thing under this visible fraction is `occluded`; gaps under this many metres are contact.
 _OCCLUDED_FRACTION, _CONTACT_M = 0.85, 0.001
+#: Families of `stereo_sensor` by the noise preset (`--sensor`) that a user would choose.
+PRESETS = {"kinect": "kinect", "realsense": "realsense", "time_of_flight": "azure_kinect"}
 
 
 @cache
@@ -189,7 +191,7 @@ def make_geometry_frame(renderer: Renderer, seed: int, scene: int, width: int) -
     Its objects have, beside the fields of a room's: `situation` (list of str), `plane` ("table",
     "floor" or "shelf") with `plane_height_m`, `foot_above_plane_m`, `top_above_support_m` (over
     that plane), `stands_on` (instances; empty = the plane) and `gaps_m` (by instance, as a string:
-    metres between surfaces, 0 = they touch).
+    metres between surfaces, 0 = they touch) and `sensor`, the noise preset of the camera.
     """
     composed = compose_geometry(seed, scene)
     rng = np.random.default_rng([seed, scene, 3])
@@ -217,5 +219,5 @@ def make_geometry_frame(renderer: Renderer, seed: int, scene: int, width: int) -
         entry["gaps_m"] = {
             str(sum(pair) - mine): max(0.0, gap) for pair, gap in gaps.items() if mine in pair
         }
-        entry["sensor"] = camera.family
+        entry["sensor"] = PRESETS[camera.family]
     return SimulatedFrame(scene, rgb, depth_mm, picture.instance, intrinsics, pose, objects)
