@@ -35,6 +35,8 @@ _NO_DEPTH = np.finfo(np.float32).max
 _PARALLAX_FRACTION = 0.02
 #: A truncated object has more than this fraction of its rows or columns end at the view's border.
 _MIN_CUT_FRACTION = 0.25
+#: Pixels that reach less of their box may be truncated by the end of the depth camera's view.
+_MIN_EXTENT_IN_VIEW = 0.85
 #: The left, right or upper end of an object is hidden if an occluder covers more than this fraction
 #: of the outline there. The upper end is often level: a part of it shows the height.
 _MAX_COVERED = (0.4, 0.4, 0.5)
@@ -154,11 +156,13 @@ def described(
     crop: Crop,
     support: Support | None,
     mask: Mask,
-    extents: tuple[float, float] = (1.0, 1.0),
+    extents: tuple[float, float] | None = None,
 ) -> ObjectPixels:
     """The pixels of a mask (h, w) of a crop, with a description of their surroundings.
 
-    An empty mask: nothing rises above the support, and the pixels are the region's.
+    Args:
+        mask: empty = nothing rises above the support, and the pixels are the region's.
+        extents: fractions of the box's sides that the pixels reach; None = the region is no box.
     """
     cloud = scene.cloud
     x1, y1, x2, y2 = crop.own_box
@@ -183,6 +187,12 @@ def described(
         or rows.max() >= cloud.height - 1 - near
         or columns.max() >= cloud.width - 1 - near
     )
+    # A box that ends inside the depth camera's view says that the object ends there.
+    ends_in_view = (
+        len(rows) == 0
+        or (extents is not None and min(extents) > _MIN_EXTENT_IN_VIEW)
+        or not _leaves_depth_view(cloud, rows, columns, near)
+    )
     if scene.border is not None:
         cut = cut or bool(scene.border[rows, columns].any())
     return ObjectPixels(
@@ -191,12 +201,13 @@ def described(
         plane=plane,
         base=base,
         box=crop.box,
-        extents=extents,
+        extents=extents or (1.0, 1.0),
         valid_fraction=_fraction(crop.valid, crop.inside),
         missing_fraction=_fraction(~crop.valid[inner], crop.inside[inner]),
         below_support_fraction=below_support,
         outline=_NO_OUTLINE if on_support else _outline(cloud, crop, support, mask),
-        truncated=bool(cut) or (len(rows) > 0 and _leaves_depth_view(cloud, rows, columns, near)),
+        truncated=bool(cut)
+        or (not ends_in_view and _leaves_depth_view(cloud, rows, columns, near)),
         step=crop.step,
         on_support=on_support,
     )
