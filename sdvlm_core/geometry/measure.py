@@ -45,10 +45,6 @@ _MIN_POINTS = 20
 _MAX_POINTS = 2500
 #: Radius of the bilateral filter.
 _MAX_SMOOTHING_PX = 3
-#: Fraction of a region's middle without readings that opaque objects rarely have.
-_MISSING_FRACTION = 0.4
-#: Fraction of a region with readings below the support, enclosed by the region.
-_BELOW_SUPPORT_FRACTION = 0.05
 #: 1 sigma of a hidden depth, as a fraction of the visible width, above which there is a warning.
 _HIDDEN_DEPTH_FRACTION = 0.15
 #: Hidden lower part, as a fraction of the height, above which there is a warning.
@@ -211,15 +207,10 @@ def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
 
 def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:
     """The warnings that need only the pixels, in the order of this table."""
-    transparent = (
-        pixels.missing_fraction > _MISSING_FRACTION
-        or pixels.below_support_fraction > _BELOW_SUPPORT_FRACTION
-        or (pixels.on_support and pixels.missing_fraction > _MISSING_FRACTION / 4)
-    )
     conditions = {
         Caution.TRUNCATED: pixels.truncated,
         Caution.OCCLUDED: pixels.is_occluded,
-        Caution.TRANSPARENT_OR_REFLECTIVE: transparent,
+        Caution.TRANSPARENT_OR_REFLECTIVE: pixels.transparent,
         Caution.NOTHING_STANDS_OUT: pixels.on_support,
         Caution.EXTENT_FROM_COLOUR: pixels.flat is not None,
         Caution.NO_SUPPORT_PLANE: not pixels.plane.detected,

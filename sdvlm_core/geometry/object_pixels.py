@@ -18,12 +18,11 @@ from sdvlm_core.geometry.flat_extent import FlatObject
 from sdvlm_core.geometry.point_cloud import Cloud, Mask, Points
 from sdvlm_core.geometry.quarter_turn import QuarterTurn
 from sdvlm_core.geometry.region_support import (
-    MIN_RISE_FRACTION,
-    MIN_RISE_SPREADS,
     Support,
     min_rise_fraction,
 )
 from sdvlm_core.geometry.scene import Upright
+from sdvlm_core.geometry.see_through import seems_transparent
 from sdvlm_core.geometry.segmentation import MIN_STEP_FRACTION
 from sdvlm_core.geometry.support_plane import Plane, no_plane
 
@@ -101,9 +100,8 @@ class ObjectPixels:
         extents: width and height of the pixels' outline as fractions of the box's; 1, 1 if the
             region is no box.
         valid_fraction: fraction of the region's pixels that have a depth reading.
-        missing_fraction: fraction of the pixels in the region's middle that have no reading.
-        below_support_fraction: fraction of the region with readings below the support, in areas
-            that the region encloses.
+        transparent: missing readings, or readings below the support, show a transparent or
+            reflective object.
         outline: the pixels around the object, and where a nearer surface covers it.
         truncated: the object touches the border of the image or of the depth camera's view.
         on_support: no object rises above the support; the pixels belong to the support.
@@ -118,8 +116,7 @@ class ObjectPixels:
     box: tuple[int, int, int, int]
     extents: tuple[float, float]
     valid_fraction: float
-    missing_fraction: float
-    below_support_fraction: float
+    transparent: bool
     outline: Outline
     truncated: bool
     on_support: bool
@@ -165,16 +162,10 @@ def described(
         extents: fractions of the box's sides that the pixels reach; None = the region is no box.
     """
     cloud = scene.cloud
-    x1, y1, x2, y2 = crop.own_box
-    inset_x, inset_y = (x2 - x1) // 4, (y2 - y1) // 4
-    inner = (slice(y1 + inset_y, y2 - inset_y), slice(x1 + inset_x, x2 - inset_x))
-    below_support = 0.0
     plane = base = no_plane(scene.up)
     if support is not None:
         plane, base = support.plane, support.base
-        lowest = np.float32(-max(MIN_RISE_SPREADS * plane.spread, 2 * MIN_RISE_FRACTION))
-        below = crop.valid & (support.height < lowest * crop.depth)
-        below_support = _enclosed_fraction(below, crop.inside)
+    transparent = seems_transparent(cloud, crop, support, mask)
     on_support = not mask.any()
     if on_support:
         mask = crop.inside & crop.valid
@@ -203,8 +194,7 @@ def described(
         box=crop.box,
         extents=extents or (1.0, 1.0),
         valid_fraction=_fraction(crop.valid, crop.inside),
-        missing_fraction=_fraction(~crop.valid[inner], crop.inside[inner]),
-        below_support_fraction=below_support,
+        transparent=transparent,
         outline=_NO_OUTLINE if on_support else _outline(cloud, crop, support, mask),
         truncated=bool(cut)
         or (not ends_in_view and _leaves_depth_view(cloud, rows, columns, near)),
@@ -247,21 +237,6 @@ def _leaves_depth_view(
 def _fraction(mask: Mask, inside: Mask) -> float:
     """Fraction of a region that a mask covers; 0 for an empty region."""
     return float(np.count_nonzero(mask & inside) / max(1, int(np.count_nonzero(inside))))
-
-
-def _enclosed_fraction(mask: Mask, inside: Mask) -> float:
-    """Fraction of a region covered by the segments of a mask that are mostly inside it.
-
-    The floor beyond a table does not count, because it continues outside the region.
-    """
-    if not (mask & inside).any():
-        return 0.0
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    total = np.bincount(labels.ravel())
-    within = np.bincount(labels[inside], minlength=len(total))
-    enclosed = within > 0.8 * total
-    enclosed[0] = False
-    return float(total[enclosed].sum() / np.count_nonzero(inside))
 
 
 def _outline(cloud: Cloud, crop: Crop, support: Support | None, mask: Mask) -> Outline:
