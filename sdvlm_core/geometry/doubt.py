@@ -23,7 +23,7 @@ _MIN_EXTENT = 0.1
 
 @dataclass(frozen=True)
 class Doubt:
-    """Differences between the best and the other plausible extents, metres.
+    """Half the differences between the best and the other plausible extents, metres.
 
     Attributes:
         sizes: of length, width and height.
@@ -36,7 +36,7 @@ class Doubt:
     ambiguous: bool = False
 
     def by_key(self) -> dict[str, float]:
-        """The differences by `STD_DEV_KEYS`."""
+        """The halves by `STD_DEV_KEYS`."""
         length, width, height = self.sizes
         return {
             "position_m": self.position,
@@ -55,18 +55,18 @@ def doubt_about(box: UprightBox, pixels: ObjectPixels, others: Sequence[UprightB
     short = np.array([max(across, down), max(across, down), down])
     ambiguous = bool(short.max() > MAX_RATIO)
     if ambiguous:
-        sizes = box.size * (short - 1)
+        sizes = box.size * (short - 1) / 2
         position = float(sizes.max()) / 2
     if pixels.flat is not None:
         flat = pixels.flat.found
         ambiguous |= flat.spread > MAX_RATIO
-        sizes = np.maximum(sizes, (flat.spread - 1) * box.size * (1, 1, 0))
+        sizes = np.maximum(sizes, (flat.spread - 1) / 2 * box.size * (1, 1, 0))
         sizes[2] = max(sizes[2], flat.height_std_dev_m)
     for other in others:
         low, high = np.minimum(box.size, other.size), np.maximum(box.size, other.size)
         if (high > MAX_RATIO * low).any():
             ambiguous = True
-            sizes = np.maximum(sizes, high - low)
-            position = max(position, float(np.linalg.norm(other.centre - box.centre)))
+            sizes = np.maximum(sizes, (high - low) / 2)
+            position = max(position, float(np.linalg.norm(other.centre - box.centre)) / 2)
     length, width, height = (float(size) for size in sizes)
     return Doubt((length, width, height), position, ambiguous)

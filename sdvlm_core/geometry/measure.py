@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import cv2
@@ -31,9 +31,10 @@ from sdvlm_core.geometry.robust import ends, median
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
 from sdvlm_core.geometry.uncertainty import (
+    Situation,
+    error_sources,
     hidden_depth_std_dev,
-    interval_90,
-    std_devs,
+    spreads,
 )
 from sdvlm_core.geometry.upright_box import UprightBox, turned_box, upright_box
 
@@ -107,8 +108,6 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     best = _box_of(scene, pixels, noise)
     boxes = [_box_of(scene, other, noise).box for other in others if len(other.rows) >= _MIN_POINTS]
     doubt = doubt_about(best.box, pixels, boxes)
-    std_dev = std_devs(best.box, pixels, best.points, best.pixel_m, noise, best.clearance)
-    std_dev = {key: math.hypot(std_dev[key], other) for key, other in doubt.by_key().items()}
     warnings = (*scene.cautions, *_warnings(scene.frame, pixels))
     if (
         hidden_depth_std_dev(best.box) > _HIDDEN_DEPTH_FRACTION * best.box.visible_width
@@ -117,7 +116,12 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         warnings = (*warnings, Caution.UNSEEN_EXTENT)
     if doubt.ambiguous:
         warnings = (*warnings, Caution.AMBIGUOUS_EXTENT)
-    return _measured(scene, region, best.box, pixels, std_dev, warnings)
+    sources = error_sources(best.box, pixels, best.points, best.pixel_m, noise, best.clearance)
+    return replace(
+        _measured(scene, region, best.box, pixels, warnings),
+        spreads=spreads(best.box, sources, Situation.of(warnings), doubt.by_key()),
+        sources=sources,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,14 +160,10 @@ def _measured(
     region: Region,
     box: UprightBox,
     pixels: ObjectPixels,
-    std_dev: dict[str, float],
     warnings: tuple[Caution, ...],
 ) -> Measured:
-    """The values of a box, in the camera's own image."""
-    sizes = {
-        "camera_distance_m": float(np.linalg.norm(box.centre)),
-        **dict(zip(_SIZE_KEYS, map(float, box.size), strict=True)),
-    }
+    """The values of a box, in the camera's own image, without their errors."""
+    length, width, height = (float(value) for value in box.size)
     top = box.centre + box.size[2] / 2 * box.axes[2]
     above = float(pixels.base.heights(top[None])[0]) if pixels.base.detected else math.nan
     back = scene.upright.turn.back if scene.upright.turn.turns else None
@@ -173,10 +173,12 @@ def _measured(
     return Measured(
         label=region.label,
         position_m=(x, y, z),
-        **sizes,
+        camera_distance_m=float(np.linalg.norm(box.centre)),
+        length_m=length,
+        width_m=width,
+        height_m=height,
         top_above_support_m=above,
-        std_dev=std_dev,
-        interval_90={key: interval_90(value, std_dev[key]) for key, value in sizes.items()},
+        spreads={},
         valid_fraction=pixels.valid_fraction,
         warnings=warnings,
         region=region,

@@ -12,7 +12,7 @@ from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.object_pixels import ObjectPixels
 from sdvlm_core.geometry.support_plane import Plane
-from sdvlm_core.geometry.uncertainty import STD_DEV_KEYS
+from sdvlm_core.geometry.uncertainty import STD_DEV_KEYS, UNKNOWN, ErrorSources, Spread
 from sdvlm_core.geometry.upright_box import UprightBox
 
 
@@ -28,13 +28,12 @@ class Measured:
         height_m: the object's own, from its foot to its top, along the support's normal.
         top_above_support_m: its top above the frame's plane (floor, table, shelf) that carries it
             and what it stands on; equals height_m for an object that stands on that plane.
-        std_dev: 1 sigma by STD_DEV_KEYS, metres; the one of position_m applies to each axis.
-        interval_90: (low, high) that contains the true value with a probability of 90 %, metres;
-            by STD_DEV_KEYS without position_m.
+        spreads: the errors by STD_DEV_KEYS; empty if nothing was measured.
         valid_fraction: fraction of the region's pixels with a depth reading.
         warnings: what makes the values doubtful: the scene's cautions, then the region's.
         region: the requested region.
-        box, pixels: the source of the values; None without enough readings.
+        box, pixels, sources: the source of the values and of their errors; None without enough
+            readings.
     """
 
     label: str
@@ -44,13 +43,29 @@ class Measured:
     width_m: float
     height_m: float
     top_above_support_m: float
-    std_dev: dict[str, float]
-    interval_90: dict[str, tuple[float, float]]
+    spreads: dict[str, Spread]
     valid_fraction: float
     warnings: tuple[Caution, ...]
     region: Region
     box: UprightBox | None = None
     pixels: ObjectPixels | None = None
+    sources: ErrorSources | None = None
+
+    @property
+    def std_dev(self) -> dict[str, float]:
+        """1 sigma by STD_DEV_KEYS, metres; the one of position_m applies to each axis."""
+        return {key: self.spreads.get(key, UNKNOWN).std_dev for key in STD_DEV_KEYS}
+
+    @property
+    def interval_90(self) -> dict[str, tuple[float, float]]:
+        """(low, high) that contains the true value with a probability of 90 %, metres.
+
+        By STD_DEV_KEYS without position_m.
+        """
+        return {
+            key: self.spreads.get(key, UNKNOWN).interval_90(getattr(self, key))
+            for key in STD_DEV_KEYS[1:]
+        }
 
     @property
     def orientation(self) -> tuple[float, float, float, float]:
@@ -80,8 +95,7 @@ def unmeasured(
         width_m=math.nan,
         height_m=math.nan,
         top_above_support_m=math.nan,
-        std_dev=dict.fromkeys(STD_DEV_KEYS, math.nan),
-        interval_90=dict.fromkeys(STD_DEV_KEYS[1:], (math.nan, math.nan)),
+        spreads={},
         valid_fraction=valid_fraction,
         warnings=warnings,
         region=region,

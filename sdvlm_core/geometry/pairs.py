@@ -1,6 +1,9 @@
 """Two measured objects -> the distance between their centres and the gap between their surfaces.
 
-Does not know pixels, depth images or what the objects are.
+The gap is between the nearest parts of the surfaces, the inferred far sides included. Its error
+depends on which parts these are: an outline, which a depth camera shows too wide or too narrow, a
+face that it sees, or a side that the object itself or another thing hides. Does not know depth
+images or what the objects are.
 """
 
 from __future__ import annotations
@@ -12,11 +15,32 @@ import numpy as np
 
 from sdvlm_core.cautions import Caution
 from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.object_pixels import Outline
 from sdvlm_core.geometry.point_cloud import Points
-from sdvlm_core.geometry.uncertainty import interval_90
+from sdvlm_core.geometry.uncertainty import (
+    DISTANCE,
+    GAP,
+    UNKNOWN,
+    Situation,
+    Spread,
+    calibrated,
+    centre_std_dev,
+    horizontal_view,
+)
 
 #: Number of points of each surface for the gap: in the first search, and in the local search.
 _COARSE_POINTS, _FINE_POINTS = 200, 4000
+#: Cosine of 60 degrees: the sector of an outline that faces another object, and the angle from the
+#: ray within which a surface faces the camera, so that no outline is there.
+_FACING_COSINE = 0.5
+#: A side is covered if a nearer thing covers more than this fraction of its outline.
+_COVERED_SIDE_FRACTION = 0.3
+#: 1 sigma of the extent that a covered side hides, as a fraction of the object's visible width.
+_COVERED_STD_DEV = 0.3
+#: 1 sigma of unseen extents, as a fraction of the gap, above which there is a warning.
+_UNSEEN_FRACTION = 0.15
+#: Warnings of a region that say nothing about the distance and the gap, where its height starts.
+_OF_REGIONS_ONLY = frozenset({Caution.NO_SUPPORT_PLANE, Caution.OCCLUDED, Caution.UNSEEN_EXTENT})
 
 
 @dataclass(frozen=True)
@@ -26,51 +50,159 @@ class Pair:
     Attributes:
         a, b: labels of the regions.
         distance_m, gap_m: metres; NaN = unknown.
-        distance_std_dev_m, gap_std_dev_m: 1 sigma, metres.
-        distance_interval_90_m, gap_interval_90_m: (low, high) that contains the true value with a
-            probability of 90 %, metres.
+        distance_spread, gap_spread: their errors.
         warnings: what makes the values doubtful: those of both regions that concern the pair, and
-            the pair's own.
+            `unseen_extent` if a side is hidden that faces the other object.
     """
 
     a: str
     b: str
     distance_m: float
     gap_m: float
-    distance_std_dev_m: float
-    gap_std_dev_m: float
-    distance_interval_90_m: tuple[float, float]
-    gap_interval_90_m: tuple[float, float]
+    distance_spread: Spread
+    gap_spread: Spread
     warnings: tuple[Caution, ...]
+
+    @property
+    def distance_std_dev_m(self) -> float:
+        """1 sigma of distance_m, metres."""
+        return self.distance_spread.std_dev
+
+    @property
+    def gap_std_dev_m(self) -> float:
+        """1 sigma of gap_m, metres."""
+        return self.gap_spread.std_dev
+
+    @property
+    def distance_interval_90_m(self) -> tuple[float, float]:
+        """(low, high) that contains the true distance with a probability of 90 %, metres."""
+        return self.distance_spread.interval_90(self.distance_m)
+
+    @property
+    def gap_interval_90_m(self) -> tuple[float, float]:
+        """(low, high) that contains the true gap with a probability of 90 %, metres."""
+        return self.gap_spread.interval_90(self.gap_m)
 
 
 def measure_pair(a: Measured, b: Measured) -> Pair:
     """Distance between the centres and smallest gap between the surfaces of two objects.
 
-    The surfaces include the far sides that were inferred. NaN if one object was not measured.
+    NaN if one object was not measured.
     """
-    warnings = tuple(dict.fromkeys((*a.warnings, *b.warnings)))
-    if a.box is None or b.box is None:
-        nan, unknown = math.nan, (math.nan, math.nan)
-        return Pair(a.label, b.label, nan, nan, nan, nan, unknown, unknown, warnings)
-    distance = float(np.linalg.norm(a.box.centre - b.box.centre))
-    gap = smallest_gap(a.box.surface, b.box.surface)
-    spread = math.hypot(a.std_dev["position_m"], b.std_dev["position_m"])
+    warnings = dict.fromkeys((*a.warnings, *b.warnings))
+    if a.box is None or b.box is None or a.sources is None or b.sources is None:
+        nan = math.nan
+        return Pair(a.label, b.label, nan, nan, UNKNOWN, UNKNOWN, tuple(warnings))
+    situation = Situation.of(warnings)
+    apart = b.box.centre - a.box.centre
+    distance = float(np.linalg.norm(apart))
+    distance_physical = math.hypot(
+        centre_std_dev(a.box, a.sources),
+        centre_std_dev(b.box, b.sources),
+        a.sources.scale * distance,
+    )
+    gap, at_a, at_b = _nearest(a.box.surface, b.box.surface)
+    towards_b = _direction(at_b - at_a, apart)
+    side_a, side_b = _side(a, at_a, towards_b), _side(b, at_b, -towards_b)
+    lost = side_a.outline * a.sources.edge_lost + side_b.outline * b.sources.edge_lost
+    gap = max(0.0, gap - lost)
+    gap_physical = math.hypot(side_a.std_dev, side_b.std_dev, a.sources.scale * gap)
+    kind = a.sources.depth_kind
+    kept = [code for code in warnings if code not in _OF_REGIONS_ONLY]
+    unseen = math.hypot(side_a.unseen, side_b.unseen) > _UNSEEN_FRACTION * gap
+    if unseen or side_a.is_covered or side_b.is_covered:
+        kept.append(Caution.UNSEEN_EXTENT)
     return Pair(
         a=a.label,
         b=b.label,
         distance_m=distance,
         gap_m=gap,
-        distance_std_dev_m=spread,
-        gap_std_dev_m=spread,
-        distance_interval_90_m=interval_90(distance, spread),
-        gap_interval_90_m=interval_90(gap, spread),
-        warnings=warnings,
+        distance_spread=calibrated(
+            distance_physical, DISTANCE, kind, situation, _alternative(a, b, ("position_m",))
+        ),
+        gap_spread=calibrated(
+            gap_physical, GAP, kind, situation, _alternative(a, b, ("length_m", "width_m"))
+        ),
+        warnings=tuple(kept),
     )
 
 
+@dataclass(frozen=True)
+class _Side:
+    """The side of one object that faces another.
+
+    Attributes:
+        outline: 1 = its nearest part is on the object's outline in the image, 0 = on a face.
+        std_dev: 1 sigma of the nearest part's place towards the other object, metres.
+        unseen: the part of std_dev that comes from an extent without readings, metres.
+        is_covered: another thing covers most of the side.
+    """
+
+    outline: float
+    std_dev: float
+    unseen: float
+    is_covered: bool
+
+
+def _side(one: Measured, at: Points, outward: Points) -> _Side:
+    """The side of an object at its nearest part (3,); `outward` (3,) is towards the other one."""
+    assert one.box is not None
+    assert one.pixels is not None
+    assert one.sources is not None
+    sources = one.sources
+    away = float(outward @ at) / float(np.linalg.norm(at))  # -1 = it faces the camera
+    outline = math.sqrt(max(0.0, 1 - away**2)) * max(0.0, min(1.0, 1 + away / _FACING_COSINE))
+    far_side = sources.hidden * max(0.0, float(outward @ horizontal_view(one.box)))
+    covered = _covered_fraction(one.pixels.outline, at, outward)
+    is_covered = covered > _COVERED_SIDE_FRACTION
+    behind = _COVERED_STD_DEV * one.box.visible_width * covered if is_covered else 0.0
+    unseen = math.hypot(far_side, behind)
+    return _Side(
+        outline=outline,
+        std_dev=math.hypot(outline * sources.edge, sources.reading, unseen),
+        unseen=unseen,
+        is_covered=is_covered,
+    )
+
+
+def _covered_fraction(outline: Outline, at: Points, outward: Points) -> float:
+    """The fraction of the outline on one side that a nearer thing covers; 0 without an outline.
+
+    The side is that of a direction (3,) at a point (3,) of the object, as the image shows it. A
+    side that faces the camera, or away from it, has no part of the outline.
+    """
+    in_image = outward[:2] - outward[2] / at[2] * at[:2]  # (x, y) = (column, row)
+    length = float(np.linalg.norm(in_image))
+    if length < _FACING_COSINE or len(outline.rows) == 0:
+        return 0.0
+    around = np.stack([outline.columns, outline.rows], axis=1).astype(np.float64)
+    around -= (around.min(axis=0) + around.max(axis=0)) / 2
+    along = around @ (in_image / length)
+    facing = along > _FACING_COSINE * np.linalg.norm(around, axis=1)
+    return float(outline.covered[facing].mean()) if facing.any() else 0.0
+
+
+def _alternative(a: Measured, b: Measured, keys: tuple[str, ...]) -> float:
+    """Half the difference between plausible values of two objects, metres: the larger key's."""
+    return math.hypot(*(max(one.spreads[key].alternative for key in keys) for one in (a, b)))
+
+
+def _direction(vector: Points, otherwise: Points) -> Points:
+    """The unit vector (3,) along a vector; along another one if it is zero."""
+    for candidate in (vector, otherwise):
+        length = float(np.linalg.norm(candidate))
+        if length > 0:
+            return candidate / length
+    return np.array([1.0, 0.0, 0.0])
+
+
 def smallest_gap(a: Points, b: Points) -> float:
-    """Distance between the nearest parts of two surfaces (N, 3) and (M, 3), metres.
+    """Distance between the nearest parts of two surfaces (N, 3) and (M, 3), metres."""
+    return _nearest(a, b)[0]
+
+
+def _nearest(a: Points, b: Points) -> tuple[float, Points, Points]:
+    """The smallest gap between two surfaces (N, 3) and (M, 3), and the nearest point (3,) of each.
 
     First searches a few points of each surface, then all points close to the nearest ones.
     """
@@ -80,9 +212,13 @@ def smallest_gap(a: Points, b: Points) -> float:
     nearest_a, nearest_b = np.unravel_index(int(np.argmin(squares)), squares.shape)
     a = _closest(_thinned(a, _FINE_POINTS) - origin, coarse_b[nearest_b])
     b = _closest(_thinned(b, _FINE_POINTS) - origin, coarse_a[nearest_a])
-    nearest = np.sort(_squared_distances(a, b).min(axis=0))
+    squares = _squared_distances(a, b)
+    to_each = squares.min(axis=0)
+    of_b = np.argsort(to_each)[:3]
+    of_a = squares[:, of_b].argmin(axis=0)
     # Mean of three, because the nearest reading is the noisiest.
-    return float(np.sqrt(np.maximum(nearest[:3], 0.0)).mean())
+    gap = float(np.sqrt(np.maximum(to_each[of_b], 0.0)).mean())
+    return gap, a[of_a].mean(axis=0) + origin, b[of_b].mean(axis=0) + origin
 
 
 def _thinned(points: Points, count: int) -> Points:

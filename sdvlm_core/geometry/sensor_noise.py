@@ -28,6 +28,7 @@ class DepthNoise:
         edge_lost_rad: mean angle by which a silhouette is too narrow, on each side.
         scale_fraction: 1 sigma of the calibration, as a fraction of a length.
         range_m: nearest and farthest useful reading of the sensor's data sheet, metres.
+        kind: rows of the calibration table: "real" or "simulated".
     """
 
     floor_m: float
@@ -39,6 +40,7 @@ class DepthNoise:
     edge_lost_rad: float
     scale_fraction: float
     range_m: tuple[float, float]
+    kind: str = "real"
 
     def reading_std_dev(self, z: float) -> float:
         """Standard deviation of one reading at depth z metres, metres."""
@@ -84,7 +86,9 @@ SENSORS: dict[str, DepthNoise] = {
     "kinect": DepthNoise(0.0015, 0.0015, 0.001, 0.0027, *_STRUCTURED_LIGHT_EDGE, 0.010, (0.4, 8.0)),
     "azure_kinect": DepthNoise(0.0020, 0.0004, 0.001, 0.0, *_FLIGHT_EDGE, 0.005, (0.25, 5.46)),
     # Its pixels have independent noise, so smoothing removes most of the scatter.
-    "simulated": DepthNoise(0.0003, 0.0005, 0.001, 0.0002, 0.6, 0.0, 0.0, 0.0, (0.1, 10.0)),
+    "simulated": DepthNoise(
+        0.0003, 0.0005, 0.001, 0.0002, 0.6, 0.0, 0.0, 0.0, (0.1, 10.0), "simulated"
+    ),
 }
 #: The preset if the caller names none.
 DEFAULT_SENSOR = "realsense"

@@ -1,25 +1,33 @@
-"""Standard deviations of an object's position, distance and size: the error sources and their sum.
+"""Standard deviations and 90 % intervals of an object's position, distance and size.
 
-Error sources are taken as independent, so they add as squares:
+The error sources are taken as independent, so they add as squares:
 
 - reading: scatter of one depth reading. The extreme of many readings scatters about as much as one
   reading.
-- silhouette: pixels at the outline that are lost or mixed with the background, on each side.
+- edge: place of the outline, whose pixels are lost or mixed with the background, on each side.
 - calibration: scale error of the depth camera, a fraction of every length.
 - support: unevenness of the support plane, where height starts.
 - hidden depth: extent behind the visible side.
 - base: the object may end anywhere between its lowest reading and the support.
 - cut: extent that an occluder or the image's border hides.
 
-Does not know pixels, planes or depth images beyond these numbers, and issues no warnings.
+Their sum is then scaled by a factor that was fitted to true values (`calibration_table`), because
+shapes, poses and wrong pixels add errors that no source describes, with heavier tails than a
+Gaussian's. Does not know pixels, planes or depth images beyond these numbers, and issues no
+warnings.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 
+from sdvlm_core.cautions import Caution
+from sdvlm_core.geometry.calibration_table import SCALES, TAILS
 from sdvlm_core.geometry.object_pixels import ObjectPixels
 from sdvlm_core.geometry.point_cloud import Points
 from sdvlm_core.geometry.robust import median
@@ -28,22 +36,120 @@ from sdvlm_core.geometry.upright_box import UprightBox
 
 #: Keys of `Measured.std_dev`; all in metres.
 STD_DEV_KEYS = ("position_m", "camera_distance_m", "length_m", "width_m", "height_m")
+#: Keys of the spreads of a pair.
+DISTANCE, GAP = "distance_m", "gap_m"
 
 # Fractions tuned on the development frames of benchmarks/real_frames.py and on training.simulate.
 #: 1 sigma of a depth inferred from symmetry, as a fraction of it.
 _INFERRED_DEPTH_FRACTION = 0.25
 #: 1 sigma of a size, as a fraction of it, per fraction of the outline that an occluder hides.
 _CUT_FRACTION = 1.0
-#: Half of a Gaussian's 90 % interval, in standard deviations.
-_HALF_INTERVAL = 1.645
 #: A smaller fraction of an outline is covered by noise.
 _MIN_CUT_FRACTION = 0.1
 
 
-def interval_90(value: float, std_dev: float) -> tuple[float, float]:
-    """(low, high) that contains the true length with a probability of 90 %; low is at least 0."""
-    half = _HALF_INTERVAL * std_dev
-    return max(0.0, value - half), value + half
+class Situation(str, Enum):
+    """What the calibration distinguishes, besides the quantity and the kind of depth."""
+
+    CLEAR = "clear"  # no warning that concerns the object's extent
+    HIDDEN = "hidden"  # a part is hidden or outside the view
+    DOUBTFUL = "doubtful"  # which readings are the object's is not certain
+
+    @classmethod
+    def of(cls, warnings: Iterable[Caution]) -> Situation:
+        """The worst situation that the warnings of one or two objects describe."""
+        codes = set(warnings)
+        if codes - _HARMLESS - _HIDING:
+            return cls.DOUBTFUL
+        return cls.HIDDEN if codes & _HIDING else cls.CLEAR
+
+
+_HARMLESS = {Caution.ASSUMED_RECTIFIED, Caution.SPARSE_DEPTH}
+_HIDING = {
+    Caution.OCCLUDED,
+    Caution.TRUNCATED,
+    Caution.UNSEEN_EXTENT,
+    Caution.NO_SUPPORT_PLANE,
+}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The error of one value, metres.
+
+    Attributes:
+        std_dev: 1 sigma.
+        half_90: half of the interval that contains the true value with a probability of 90 %.
+        physical: the sum of the error sources, before the calibration.
+        alternative: half the difference between two plausible values; 0 = there is one.
+        row: the row of the calibration table: kind of depth, key, situation.
+    """
+
+    std_dev: float
+    half_90: float
+    physical: float = math.nan
+    alternative: float = 0.0
+    row: tuple[str, str, str] = ("", "", "")
+
+    def interval_90(self, value: float) -> tuple[float, float]:
+        """(low, high) around a length; low is at least 0."""
+        low = value - self.half_90
+        return 0.0 if low < 0 else low, value + self.half_90
+
+
+#: Of a value that was not measured.
+UNKNOWN = Spread(math.nan, math.nan)
+
+
+def calibrated(
+    physical: float, key: str, depth_kind: str, situation: Situation, alternative: float = 0.0
+) -> Spread:
+    """The error of a value from the sum of its error sources.
+
+    The alternative is not scaled: if the other value is the true one, the error is twice that. It
+    is within 2 std_dev, and within the 90 % interval.
+
+    Args:
+        physical: 1 sigma, metres.
+        key: one of STD_DEV_KEYS, DISTANCE or GAP.
+        depth_kind: `DepthNoise.kind`.
+        situation: of the object or pair.
+        alternative: half the difference between two plausible values, metres.
+    """
+    row = (depth_kind, key, situation.value)
+    scaled = SCALES[row] * physical
+    std_dev = math.hypot(scaled, alternative)
+    half = TAILS[depth_kind, key] * std_dev
+    if alternative > 0:
+        half = max(half, 2 * alternative + scaled)
+    return Spread(std_dev, half, physical, alternative, row)
+
+
+@dataclass(frozen=True)
+class ErrorSources:
+    """1 sigma of each error source of one object, metres.
+
+    Attributes:
+        reading: scatter of one depth reading.
+        edge: place of the outline.
+        edge_lost: mean part of the outline that is lost, on each side; not random.
+        support: unevenness of the support.
+        base: place of the lower end.
+        hidden: extent of the far side along the horizontal view.
+        cut: extent that is cut, as a fraction of a size.
+        scale: calibration, as a fraction of a length.
+        depth_kind: `DepthNoise.kind`.
+    """
+
+    reading: float
+    edge: float
+    edge_lost: float
+    support: float
+    base: float
+    hidden: float
+    cut: float
+    scale: float
+    depth_kind: str
 
 
 def hidden_depth_std_dev(box: UprightBox) -> float:
@@ -56,15 +162,15 @@ def hidden_depth_std_dev(box: UprightBox) -> float:
     return math.hypot(unseen, box.inferred_depth * _INFERRED_DEPTH_FRACTION)
 
 
-def std_devs(
+def error_sources(
     box: UprightBox,
     pixels: ObjectPixels,
     points: Points,
     pixel_m: float,
     noise: DepthNoise,
     clearance_m: float,
-) -> dict[str, float]:
-    """1 sigma of each measured value, metres, by STD_DEV_KEYS.
+) -> ErrorSources:
+    """The error sources of one object.
 
     Args:
         box: the object's upright box.
@@ -76,45 +182,83 @@ def std_devs(
             to the support; 0 = the object ends at its lowest reading.
     """
     z = median(points[:, 2])
-    reading, silhouette = noise.reading_std_dev(z), noise.edge_std_dev(z, pixel_m)
+    return ErrorSources(
+        reading=noise.reading_std_dev(z),
+        edge=noise.edge_std_dev(z, pixel_m),
+        edge_lost=noise.edge_lost_rad * z,
+        support=pixels.plane.spread * z if pixels.plane.detected else 0.0,
+        base=clearance_m / math.sqrt(12),
+        hidden=hidden_depth_std_dev(box),
+        cut=_cut_fraction(pixels),
+        scale=noise.scale_fraction,
+        depth_kind=noise.kind,
+    )
+
+
+def spreads(
+    box: UprightBox,
+    sources: ErrorSources,
+    situation: Situation,
+    alternatives: Mapping[str, float] | None = None,
+) -> dict[str, Spread]:
+    """The error of each measured value, by STD_DEV_KEYS.
+
+    Args:
+        box: the object's upright box.
+        sources: its error sources.
+        situation: what its warnings describe.
+        alternatives: half the difference between two plausible values, metres, by STD_DEV_KEYS.
+    """
+    other = alternatives or {}
+    return {
+        key: calibrated(physical, key, sources.depth_kind, situation, other.get(key, 0.0))
+        for key, physical in _physical(box, sources).items()
+    }
+
+
+def _physical(box: UprightBox, sources: ErrorSources) -> dict[str, float]:
+    """The sum of the error sources of each value, metres, by STD_DEV_KEYS."""
     length, width, height = (float(value) for value in box.size)
     distance = float(np.linalg.norm(box.centre))
-    hidden, cut = hidden_depth_std_dev(box), _cut_fraction(pixels)
-    scale = noise.scale_fraction
 
     def horizontal(value: float, along_view: float) -> float:
-        visible = math.hypot(math.sqrt(2) * silhouette, reading, scale * value, cut * value)
-        return math.hypot(visible, along_view * hidden)
+        visible = math.hypot(math.sqrt(2) * sources.edge, sources.reading)
+        of_size = math.hypot(sources.scale * value, sources.cut * value)
+        return math.hypot(visible, of_size, along_view * sources.hidden)
 
-    view = _horizontal_view(box)
+    view = horizontal_view(box)
     length_along_view, width_along_view = (abs(float(axis @ view)) for axis in box.axes[:2])
-    support = pixels.plane.spread * z if pixels.plane.detected else 0.0
-    base = clearance_m / math.sqrt(12)
-    outline = silhouette * math.sqrt(1 - _elevation_sine(box) ** 2)
-    vertical = math.hypot(outline, reading, support, scale * height, base)
-    centre = math.hypot(silhouette, reading, hidden / 2, scale * distance, cut * length / 2)
-    centre = math.hypot(centre, base / 2)
+    outline = sources.edge * math.sqrt(1 - _elevation_sine(box) ** 2)
+    vertical = math.hypot(outline, sources.reading, sources.support, sources.base)
+    of_centre = centre_std_dev(box, sources)
     return {
-        "position_m": centre,
-        "camera_distance_m": centre,
+        "position_m": math.hypot(of_centre, sources.scale * distance),
+        "camera_distance_m": math.hypot(of_centre, sources.scale * distance),
         "length_m": horizontal(length, length_along_view),
         "width_m": horizontal(width, width_along_view),
-        "height_m": math.hypot(vertical, cut * height),
+        "height_m": math.hypot(vertical, sources.scale * height, sources.cut * height),
     }
+
+
+def centre_std_dev(box: UprightBox, sources: ErrorSources) -> float:
+    """1 sigma of the centre's place without the scale error, metres."""
+    of_depth = math.hypot(sources.reading, sources.hidden / 2)
+    of_extent = math.hypot(sources.cut * float(box.size[0]) / 2, sources.base / 2)
+    return math.hypot(of_depth, sources.edge, of_extent)
+
+
+def horizontal_view(box: UprightBox) -> Points:
+    """Unit vector (3,) from the camera to the object along the support."""
+    up = box.axes[2]
+    view = box.centre - (box.centre @ up) * up
+    size = float(np.linalg.norm(view))
+    return view / size if size > 1e-9 else box.axes[0]
 
 
 def _elevation_sine(box: UprightBox) -> float:
     """Sine of the camera's elevation over the object; 1 = straight from above."""
     distance = float(np.linalg.norm(box.centre))
     return min(1.0, abs(float(box.centre @ box.axes[2])) / distance)
-
-
-def _horizontal_view(box: UprightBox) -> Points:
-    """Unit vector (3,) from the camera to the object along the support."""
-    up = box.axes[2]
-    view = box.centre - (box.centre @ up) * up
-    size = float(np.linalg.norm(view))
-    return view / size if size > 1e-9 else box.axes[0]
 
 
 def _cut_fraction(pixels: ObjectPixels) -> float:
