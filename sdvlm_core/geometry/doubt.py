@@ -17,6 +17,8 @@ from sdvlm_core.geometry.upright_box import UprightBox
 
 #: Extents that differ by more are not the same answer (the rule of MSMU-Bench).
 MAX_RATIO = 1.25
+#: Height of a lying thing over its length; more is another thing on it or beside it.
+_MAX_LYING_RATIO = 0.18
 #: Pixels that reach less of their box say nothing about the rest of it.
 _MIN_EXTENT = 0.1
 
@@ -62,6 +64,9 @@ def doubt_about(box: UprightBox, pixels: ObjectPixels, others: Sequence[UprightB
         ambiguous |= flat.spread > MAX_RATIO
         sizes = np.maximum(sizes, (flat.spread - 1) / 2 * box.size * (1, 1, 0))
         sizes[2] = max(sizes[2], flat.height_std_dev_m)
+        if box.size[2] > _MAX_LYING_RATIO * box.size[0]:
+            ambiguous = True
+            sizes[2] = max(sizes[2], float(box.size[2]) - flat.height_m)
     for other in others:
         low, high = np.minimum(box.size, other.size), np.maximum(box.size, other.size)
         if (high > MAX_RATIO * low).any():

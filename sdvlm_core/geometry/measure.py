@@ -150,8 +150,10 @@ def _box_of(scene: Scene, pixels: ObjectPixels, noise: DepthNoise) -> _Boxed:
     standing = pixels.plane.detected
     if clearance > 0 and _hangs(cloud, pixels, points, clearance):
         standing, clearance = False, 0.0
-    rim = 0.5 * pixels.step * pixel_m + noise.edge_lost_rad * z
-    box = upright_box(points, pixels.plane, rim, _may_be_unseen(cloud), standing)
+    flat = pixels.flat is not None  # colour shows the whole outline, and loses nothing there
+    rim = 0.5 * pixels.step * pixel_m + (0.0 if flat else noise.edge_lost_rad * z)
+    unseen = _may_be_unseen(cloud)
+    box = upright_box(points, pixels.plane, rim, unseen, standing, whole=flat)
     return _Boxed(box, points, pixel_m, clearance)
 
 
