@@ -84,7 +84,9 @@ def read_answers(directory: Path, limit: int, up: str | None = None) -> Iterator
         found = list(_measured(frame, up))
         for entry, one in found:
             yield from _object_answers(entry, one)
-        gaps = stored_gaps(frame) or true_gaps(seed, frame.scene)
+        gaps = stored_gaps(frame)
+        if gaps is None:
+            gaps = true_gaps(seed, frame.scene)
         for a, b in combinations(found, 2):
             yield from _pair_answers(a, b, gaps[a[0]["instance"], b[0]["instance"]])
 

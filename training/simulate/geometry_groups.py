@@ -119,7 +119,8 @@ def _tube_on(rng: Rng) -> list[Body]:
     return [below, set_on(lie_down(tube, rng.uniform(0, math.pi)), below)]
 
 
-def _bridge(rng: Rng) -> list[Body]:
+def bridge(rng: Rng) -> list[Body]:
+    """A beam over two pillars."""
     side, height = rng.uniform(0.04, 0.12), rng.uniform(0.05, 0.15)
     span = side * rng.uniform(1.6, 3.5)  # between the middles of the pillars
     yaw = rng.uniform(-0.6, 0.6)
@@ -135,7 +136,7 @@ def _bridge(rng: Rng) -> list[Body]:
 
 def stacked(rng: Rng) -> list[Body]:
     """Two or three things on one another: a tower, a lying tube on a tin, a bridge."""
-    build = (_tower, _tower, _tube_on, _bridge)[rng.integers(4)]
+    build = (_tower, _tower, _tube_on, bridge)[rng.integers(4)]
     return [body.labelled("stacked") for body in build(rng)]
 
 

@@ -16,26 +16,25 @@ from training.simulate.renderer import Solid
 
 Vector = npt.NDArray[np.float64]
 
-_OUTLINE_STEPS = 24
 
+def surface_points(kind: str, half: tuple[float, float, float], steps: int = 24) -> Vector:
+    """Surface points (N, 3) whose convex hull is the primitive, in its own frame.
 
-def _surface_points(kind: str, half: tuple[float, float, float]) -> Vector:
-    """Surface points (N, 3) whose convex hull is the primitive, in its own frame."""
+    steps: points around a circle.
+    """
     a, b, c = half
-    angle = np.linspace(0, 2 * math.pi, _OUTLINE_STEPS, endpoint=False)
+    angle = np.linspace(0, 2 * math.pi, steps, endpoint=False)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     if kind == "box":
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
         return signs * np.array([a, b, c])
     if kind == "cylinder":
-        ring = np.concatenate([circle * a, np.zeros((_OUTLINE_STEPS, 1))], axis=1)
+        ring = np.concatenate([circle * a, np.zeros((steps, 1))], axis=1)
         return np.concatenate([ring + np.array([0, 0, b]), ring - np.array([0, 0, b])])
-    polar = np.linspace(0, math.pi, _OUTLINE_STEPS // 2)
+    polar = np.linspace(0, math.pi, steps // 2)
     sphere = np.concatenate(
         [
-            np.concatenate(
-                [circle * math.sin(p), np.full((_OUTLINE_STEPS, 1), math.cos(p))], axis=1
-            )
+            np.concatenate([circle * math.sin(p), np.full((steps, 1), math.cos(p))], axis=1)
             for p in polar
         ]
     )
@@ -54,7 +53,7 @@ def silhouette_pixels(
     k, margin = intrinsics, 1.0
     outlines = []
     for solid in solids:
-        points = _surface_points(solid.kind, solid.half) @ solid.rotation.T + solid.position
+        points = surface_points(solid.kind, solid.half) @ solid.rotation.T + solid.position
         camera = points @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         if (camera[:, 2] < 0.05).any():
             return 0.0, True

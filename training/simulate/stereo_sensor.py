@@ -163,18 +163,28 @@ def _uniform_blobs(shape: tuple[int, int], width: float, rng: np.random.Generato
     return np.asarray(1 / (1 + np.exp(-1.702 * field)), np.float32)  # the logistic for the normal
 
 
+def depth_edges(exact: Image) -> Mask:
+    """Pixels (H, W) beside a depth step, not on a slope: inverse depth is linear on any plane."""
+    inverse = 1 / exact
+    bend = np.zeros(exact.shape, np.float32)
+    bend[1:-1] = np.abs(inverse[2:] + inverse[:-2] - 2 * inverse[1:-1])
+    across = np.abs(inverse[:, 2:] + inverse[:, :-2] - 2 * inverse[:, 1:-1])
+    bend[:, 1:-1] = np.maximum(bend[:, 1:-1], across)
+    return np.asarray(bend * exact > _EDGE_FRACTION)
+
+
 def grow_foreground(exact: Image, growth: Image) -> Image:
     """Depth (H, W) whose foreground covers `growth` (H, W) more pixels at its depth steps.
 
     A matching window that contains an edge sees the foreground's texture: the background beside the
     edge gets the foreground's depth.
     """
-    grown = exact.copy()
+    grown, edges = exact.copy(), depth_edges(exact).astype(np.uint8)
     for radius in range(1, math.ceil(float(growth.max(initial=0.0))) + 1):
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
         nearest = cv2.erode(exact, kernel, borderType=cv2.BORDER_REPLICATE)
-        # A slope changes by less than an edge over so few pixels.
-        take = (growth >= radius - 0.5) & (grown - nearest > _EDGE_FRACTION * radius * nearest)
+        take = (growth >= radius - 0.5) & (cv2.dilate(edges, kernel) > 0)
+        take &= grown - nearest > _EDGE_FRACTION * nearest
         grown[take] = nearest[take]
     return grown
 
@@ -197,7 +207,7 @@ def cosine_to_normal(exact: Image, focal: float) -> Image:
 
 
 def hidden_from_second_view(disparity: Image) -> Mask:
-    """Pixels (H, W) that the second camera does not see: beside edges, on the baseline's side."""
+    """Pixels (H, W) that the second camera does not see: left of a nearer edge."""
     height, width = disparity.shape
     columns = np.arange(width)[None, :]
     other = np.round(columns - disparity).astype(np.int64)
@@ -208,9 +218,10 @@ def hidden_from_second_view(disparity: Image) -> Mask:
     np.maximum.at(nearest, flat[inside.ravel()], disparity[inside])
     shadow = (nearest[flat].reshape(disparity.shape) > disparity + 1.0) & inside
     # Two neighbours can fall onto one column of the second view: single pixels are no shadow.
-    return np.asarray(
-        cv2.morphologyEx(shadow.astype(np.uint8), cv2.MORPH_OPEN, np.ones((1, 2))), bool
-    )
+    beside = np.zeros_like(shadow)
+    beside[:, 1:] = shadow[:, :-1]
+    beside[:, :-1] |= shadow[:, 1:]
+    return np.asarray(shadow & beside)
 
 
 def _contrast(rgb: npt.NDArray[np.uint8], window: float) -> Image:
@@ -262,11 +273,8 @@ def _time_of_flight(
     exact: Image, luminance: Image, camera: DepthCamera, rng: np.random.Generator
 ) -> Image:
     """Depth (H, W) with flying pixels and noise that grows with z^2 and with darkness."""
-    near, far = (
-        change(exact, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-        for change in (cv2.erode, cv2.dilate)
-    )
-    edge = (far - near > 3 * _EDGE_FRACTION * near).astype(np.float32)
+    reach = np.ones((2 * round(camera.flying) - 1,) * 2, np.uint8)
+    edge = cv2.dilate(depth_edges(exact).astype(np.uint8), reach)
     mixed = cv2.GaussianBlur(exact, (0, 0), max(0.5, camera.flying / 1.5))
     share = np.clip(rng.random(exact.shape, dtype=np.float32) * 1.6 - 0.3, 0, 1)
     flying = np.where(edge > 0, exact + share * (mixed - exact), exact)
@@ -314,7 +322,7 @@ def read_stereo_depth(
         lost = np.zeros(exact.shape, bool)
     blobs = _uniform_blobs(exact.shape, window, rng)
     cosine = cv2.blur(cosine_to_normal(exact, focal), (3, 3))
-    edge = grow_foreground(exact, np.full(exact.shape, 1.0, np.float32)) < exact
+    edge = cv2.dilate(depth_edges(exact).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     lost |= (blobs < np.clip(1.5 - cosine / max(camera.grazing, 1e-6), 0, 1)) & ~edge
     lost |= blobs < np.clip(0.8 * (camera.dark - luminance) / max(camera.dark, 1e-6), 0, 1)
     lost |= blobs < absorbs
