@@ -38,6 +38,7 @@ from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.pairs import measure_pair
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.sensor_noise import sensor_noise
+from sdvlm_core.geometry.uncertainty import UNKNOWN, Spread
 
 #: Frames set aside on 2026-11-26, before anything was tuned on their batch. Every situation of the
 #: batch is in both splits. Only their totals may be looked at.
@@ -143,31 +144,31 @@ def answers(known: dict[str, Any], found: dict[str, Measured]) -> Iterator[Answe
         if kind in ("distance", "gap"):
             pair = measure_pair(*chosen)
             warnings |= set(pair.warnings)
-            value, std_dev, interval = (
-                (pair.distance_m, pair.distance_std_dev_m, pair.distance_interval_90_m)
+            value, spread = (
+                (pair.distance_m, pair.distance_spread)
                 if kind == "distance"
-                else (pair.gap_m, pair.gap_std_dev_m, pair.gap_interval_90_m)
+                else (pair.gap_m, pair.gap_spread)
             )
         else:
-            value, std_dev, interval = _single(kind, basis, chosen[0])
+            value, spread = _single(kind, basis, chosen[0])
         yield Answer(
             type=kind,
             situations=tuple(question.get("situation") or ("plain",)),
             truth=question["answer_m"],
             value=value,
-            std_dev=std_dev,
-            interval_90=interval,
+            spread=spread,
             tolerance=question.get("tolerance_m", math.nan),
             warnings=frozenset(warnings),
             independent=basis not in VISIBLE_SURFACE,
-            about=f"{known['frame']} {' - '.join(targets)} ({basis})",
+            frame=known["frame"],
+            about=f"{' - '.join(targets)} ({basis})",
         )
 
 
 def read_answers(
     directories: Sequence[Path], split: str, up: str | None = None
-) -> Iterator[tuple[Answer, str]]:
-    """The answers of every folder of one split, with the preset of its camera.
+) -> Iterator[Answer]:
+    """The answers of every folder of one split; `up` as for `measured_frame`.
 
     Raises:
         ValueError: a directory holds no folder with a questions.json.
@@ -180,12 +181,11 @@ def read_answers(
             if split != "all" and (folder.name in HELD_OUT) != (split == "held-out"):
                 continue
             known = json.loads((folder / "questions.json").read_text())
-            for answer in answers(known, measured_frame(folder, known, up)):
-                yield answer, sensor_of(known)
+            yield from answers(known, measured_frame(folder, known, up))
 
 
-def _single(kind: str, basis: str, one: Measured) -> tuple[float, float, tuple[float, float]]:
-    """The measured value for a question about one object, its std_dev and its 90 % interval."""
+def _single(kind: str, basis: str, one: Measured) -> tuple[float, Spread]:
+    """The measured value for a question about one object, and its error."""
     # "size" is the longest side of a product, but the longest horizontal side of a drawn box.
     taller = one.height_m > one.length_m and basis != "sunrgbd_3dbox"
     key = {
@@ -197,17 +197,17 @@ def _single(kind: str, basis: str, one: Measured) -> tuple[float, float, tuple[f
     value = getattr(one, key)
     if kind == "camera_distance" and basis == "mask_median_depth":
         value = one.position_m[2]  # this basis is along the optical axis
-    return value, one.std_dev[key], one.interval_90[key]
+    return value, one.spreads.get(key, UNKNOWN)
 
 
 def _line(answer: Answer) -> str:
-    low, high = answer.interval_90
+    low, high = answer.spread.interval_90(answer.value)
     mark = " " if answer.right else "w" if answer.warnings else "x"
     inside = " " if answer.covered else "*" if answer.covered_90 else "!"
     codes = " ".join(sorted(code.value for code in answer.warnings))
     return (
-        f"{mark}{inside} {answer.type} {answer.about}: {answer.value:.4f} ± {answer.std_dev:.4f} "
-        f"[{low:.3f} {high:.3f}], true {answer.truth:.4f} {codes}"
+        f"{mark}{inside} {answer.type} {answer.frame} {answer.about}: {answer.value:.4f} "
+        f"± {answer.spread.std_dev:.4f} [{low:.3f} {high:.3f}], true {answer.truth:.4f} {codes}"
     )
 
 
@@ -236,8 +236,7 @@ def main() -> None:
     splits: dict[str, Sequence[Answer]] = {}
     for split in SPLITS[arguments.split]:
         try:
-            found = read_answers(arguments.directories, split, arguments.up)
-            splits[split] = [answer for answer, _ in found]
+            splits[split] = list(read_answers(arguments.directories, split, arguments.up))
         except ValueError as error:
             parser.error(str(error))
     if arguments.each:

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sdvlm_core.cautions import Caution
+from sdvlm_core.geometry.uncertainty import Spread
 
 #: The quantities, in the order of the tables.
 TYPES = ("height", "size", "length", "width", "distance", "gap", "camera_distance")
@@ -39,23 +40,25 @@ class Answer:
         type: one of TYPES.
         situations: what makes the object or pair difficult; the answer counts in each.
         value: NaN if nothing was measured.
+        spread: its error.
         tolerance: of a small gap.
         warnings: those of the targets and of the pair.
         independent: the true value is the quantity itself, not that of the visible surface, so that
             the coverage of the errors can be judged.
-        about: frame, objects and source of the true value, to print.
+        frame: name of the frame.
+        about: objects and source of the true value, to print.
     """
 
     type: str
     situations: tuple[str, ...]
     truth: float
     value: float
-    std_dev: float
-    interval_90: tuple[float, float]
+    spread: Spread
     tolerance: float
     warnings: frozenset[Caution]
+    frame: str
+    about: str
     independent: bool = True
-    about: str = ""
 
     @property
     def right(self) -> bool:
@@ -69,12 +72,12 @@ class Answer:
     @property
     def covered(self) -> bool:
         """The true value is within one std_dev."""
-        return abs(self.value - self.truth) <= self.std_dev
+        return abs(self.value - self.truth) <= self.spread.std_dev
 
     @property
     def covered_90(self) -> bool:
         """The true value is within the 90 % interval."""
-        low, high = self.interval_90
+        low, high = self.spread.interval_90(self.value)
         return low <= self.truth <= high
 
 

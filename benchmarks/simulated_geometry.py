@@ -46,6 +46,7 @@ from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.pairs import measure_pair
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.sensor_noise import sensor_noise
+from sdvlm_core.geometry.uncertainty import UNKNOWN
 from training.simulate.frames import (
     MANIFEST,
     SimulatedFrame,
@@ -81,14 +82,14 @@ def read_answers(directory: Path, limit: int, up: str | None = None) -> Iterator
     seed = json.loads((directory / MANIFEST).read_text())["seed"]
     frames = read_frames(directory, limit)
     for frame in track(frames, str(directory), total=limit, console=Console(stderr=True)):
-        found = list(_measured(frame, up))
+        found, name = list(_measured(frame, up)), f"{directory.name}/{frame.scene}"
         for entry, one in found:
-            yield from _object_answers(entry, one)
+            yield from _object_answers(entry, one, name)
         gaps = stored_gaps(frame)
         if gaps is None:
             gaps = true_gaps(seed, frame.scene)
         for a, b in combinations(found, 2):
-            yield from _pair_answers(a, b, gaps[a[0]["instance"], b[0]["instance"]])
+            yield from _pair_answers(a, b, gaps[a[0]["instance"], b[0]["instance"]], name)
 
 
 def _measured(frame: SimulatedFrame, up: str | None) -> Iterator[tuple[dict[str, Any], Measured]]:
@@ -116,7 +117,7 @@ def _situations(*entries: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((worst, *named)))
 
 
-def _object_answers(entry: dict[str, Any], one: Measured) -> Iterator[Answer]:
+def _object_answers(entry: dict[str, Any], one: Measured, frame: str) -> Iterator[Answer]:
     longest = "length_m" if one.length_m >= one.height_m else "height_m"
     for kind, truth, key in (
         ("height", entry["height_m"], "height_m"),
@@ -130,16 +131,19 @@ def _object_answers(entry: dict[str, Any], one: Measured) -> Iterator[Answer]:
             situations=_situations(entry),
             truth=truth,
             value=getattr(one, key),
-            std_dev=one.std_dev[key],
-            interval_90=one.interval_90[key],
+            spread=one.spreads.get(key, UNKNOWN),
             tolerance=0.0,
             warnings=frozenset(one.warnings),
+            frame=frame,
             about=entry["category"],
         )
 
 
 def _pair_answers(
-    first: tuple[dict[str, Any], Measured], second: tuple[dict[str, Any], Measured], gap: float
+    first: tuple[dict[str, Any], Measured],
+    second: tuple[dict[str, Any], Measured],
+    gap: float,
+    frame: str,
 ) -> Iterator[Answer]:
     """The answers of two objects with their true gap, metres."""
     (entry_a, a), (entry_b, b) = first, second
@@ -153,10 +157,10 @@ def _pair_answers(
             situations=_situations(entry_a, entry_b),
             truth=truth,
             value=getattr(pair, f"{kind}_m"),
-            std_dev=getattr(pair, f"{kind}_std_dev_m"),
-            interval_90=getattr(pair, f"{kind}_interval_90_m"),
+            spread=getattr(pair, f"{kind}_spread"),
             tolerance=max(_GAP_TOLERANCE_M, _GAP_TOLERANCE_FRACTION * truth),
             warnings=frozenset((*a.warnings, *b.warnings, *pair.warnings)),
+            frame=frame,
             about=f"{entry_a['category']} - {entry_b['category']}",
         )
 
