@@ -25,7 +25,7 @@ from sdvlm_core.geometry.doubt import doubt_about
 from sdvlm_core.geometry.measured import Measured, unmeasured
 from sdvlm_core.geometry.object_pixels import ObjectPixels, turned_pixels
 from sdvlm_core.geometry.pairs import Pair, measure_pair
-from sdvlm_core.geometry.point_cloud import Cloud, Mask, Points
+from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask, Points
 from sdvlm_core.geometry.region_objects import find_objects
 from sdvlm_core.geometry.robust import ends, median
 from sdvlm_core.geometry.scene import Scene, open_scene
@@ -192,21 +192,35 @@ def _measured(
 def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     """A sample (N, 3) of the object's points, metres, smoothed over their scatter.
 
-    The bilateral filter uses the object's points only, and preserves its depth discontinuities.
+    Readings at a silhouette mix two depths, so they get the depth of the pixels inside of them. The
+    bilateral filter uses the object's points only, and preserves its depth discontinuities.
     """
-    sample = slice(None, None, max(1, len(pixels.rows) // _MAX_POINTS))
-    points = cloud.points(pixels.rows[sample], pixels.columns[sample])
-    z = median(points[:, 2])
-    scatter = float(cloud.scatter(np.float32(z)))
-    radius = min(round(scatter / (cloud.pixel_angle * pixels.step * z)), _MAX_SMOOTHING_PX)
-    if radius < 1:
-        return points
     top, left = pixels.rows.min(), pixels.columns.min()
     rows, columns = (pixels.rows - top) // pixels.step, (pixels.columns - left) // pixels.step
-    patch = np.zeros((rows.max() + 1, columns.max() + 1), np.float32)
-    patch[rows, columns] = cloud.depth[pixels.rows, pixels.columns]
-    smooth = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)
-    return points * (smooth[rows[sample], columns[sample]] / points[:, 2])[:, None]
+    # One pixel more on each side: OpenCV repeats the border of an image.
+    patch = np.zeros((rows.max() + 3, columns.max() + 3), np.float32)
+    patch[rows + 1, columns + 1] = cloud.depth[pixels.rows, pixels.columns]
+    _settle_silhouette(patch)
+    z = median(patch[rows + 1, columns + 1])
+    scatter = float(cloud.scatter(np.float32(z)))
+    radius = min(round(scatter / (cloud.pixel_angle * pixels.step * z)), _MAX_SMOOTHING_PX)
+    if radius >= 1:
+        patch = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)
+    sample = slice(None, None, max(1, len(pixels.rows) // _MAX_POINTS))
+    depth = patch[rows[sample] + 1, columns[sample] + 1].astype(np.float64)
+    across, down = cloud.ray_x[pixels.columns[sample]], cloud.ray_y[pixels.rows[sample]]
+    return np.stack([across * depth, down * depth, depth], axis=1)
+
+
+def _settle_silhouette(patch: DepthImage) -> None:
+    """Replace the outermost depths of an object (0 = outside) by those next to them; in place."""
+    kernel = np.ones((3, 3), np.uint8)
+    own = (patch > 0).view(np.uint8)
+    inner = cv2.erode(own, kernel)
+    near = cv2.boxFilter(inner.astype(np.float32), -1, (3, 3), normalize=False)
+    total = cv2.boxFilter(np.where(inner, patch, np.float32(0)), -1, (3, 3), normalize=False)
+    edge = (own > inner) & (near > 0.5)
+    np.copyto(patch, total / np.maximum(near, 1), where=edge)
 
 
 def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:
