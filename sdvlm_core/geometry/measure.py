@@ -46,6 +46,8 @@ _MIN_POINTS = 20
 _MAX_POINTS = 2500
 #: Radius of the bilateral filter.
 _MAX_SMOOTHING_PX = 3
+#: Fraction of the support's scatter that smoothing leaves.
+_SMOOTHED_FRACTION = 0.5
 #: 1 sigma of a hidden depth, as a fraction of the visible width, above which there is a warning.
 _HIDDEN_DEPTH_FRACTION = 0.15
 #: Hidden lower part, as a fraction of the height, above which there is a warning.
@@ -150,10 +152,11 @@ def _box_of(scene: Scene, pixels: ObjectPixels, noise: DepthNoise) -> _Boxed:
     standing = pixels.plane.detected
     if clearance > 0 and _hangs(cloud, pixels, points, clearance):
         standing, clearance = False, 0.0
-    flat = pixels.flat is not None  # colour shows the whole outline, and loses nothing there
+    flat = pixels.flat is not None  # colour shows the whole outline, and no extreme readings
     rim = 0.5 * pixels.step * pixel_m + (0.0 if flat else noise.edge_lost_rad * z)
+    scatter = 0.0 if flat else _SMOOTHED_FRACTION * pixels.plane.spread * z
     unseen = _may_be_unseen(cloud)
-    box = upright_box(points, pixels.plane, rim, unseen, standing, whole=flat)
+    box = upright_box(points, pixels.plane, rim, unseen, standing, whole=flat, scatter=scatter)
     return _Boxed(box, points, pixel_m, clearance)
 
 

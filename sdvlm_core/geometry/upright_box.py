@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import cv2
 import numpy as np
@@ -40,6 +41,8 @@ _OUTLINE_BINS, _MIN_OUTLINE_BINS = 20, 6
 _STRAY_FRACTION = 0.1
 #: Width of each end of the silhouette, as a fraction of its width.
 _END_FRACTION = 0.06
+#: Readings this near to the highest one show the uppermost surface, in standard deviations.
+_TOP_BAND_SIGMAS = 10.0
 _CORNERS = np.array([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]) / 2.0
 
 
@@ -98,6 +101,7 @@ def upright_box(
     hidden: Callable[[Points], Mask] | None = None,
     standing: bool = True,
     whole: bool = False,
+    scatter: float = 0.0,
 ) -> UprightBox:
     """The upright box of points (N, 3), N >= 3, metres.
 
@@ -109,9 +113,12 @@ def upright_box(
             shows it.
         standing: the object rests on the plane; otherwise it ends at its lowest point.
         whole: the points show the whole footprint (a flat object): no far side is inferred.
+        scatter: standard deviation of the points' heights, metres.
     """
     up = np.array(plane.normal)
-    lowest, top = ends(plane.heights(points))
+    heights = plane.heights(points)
+    lowest, top = ends(heights)
+    top -= _excess(heights, top, scatter)
     bottom = 0.0 if standing else lowest
     middle = points.mean(axis=0)
     axes = _view_axes(middle, up)
@@ -141,6 +148,19 @@ def upright_box(
         inferred_depth=inferred_depth,
         visible_width=visible_width,
     )
+
+
+def _excess(heights: Points, top: float, scatter: float) -> float:
+    """How far the highest of scattered heights (N,) lies above the surface that they show, metres.
+
+    `top` is the k-th highest of the n readings of the uppermost surface, so it lies above this
+    surface by the quantile of k/n: by much for a lid with many readings, by little for a tip.
+    """
+    if scatter <= 0:
+        return 0.0
+    readings = np.count_nonzero(heights > top - _TOP_BAND_SIGMAS * scatter)
+    beyond = np.count_nonzero(heights > top) + 0.5
+    return scatter * max(0.0, -NormalDist().inv_cdf(min(0.5, beyond / max(readings, 1))))
 
 
 def _view_axes(middle: Points, up: Points) -> Points:
