@@ -11,8 +11,9 @@ frame weighs 1 / sqrt(n). A group with fewer than 30 answers is shrunk towards t
 contains it: the key, then the kind.
 
 Prints the coverage of each group, and the same with each frame's answers judged by factors that
-were fitted without that frame. Does not look at held-out frames. Without --simulated, the table's
-present rows of simulated depth stay.
+were fitted without that frame. Does not look at held-out frames. Simulated frames with the errors
+of a real camera (`--kind geometry`) are not used: `simulated_geometry` checks the table with them.
+Without --simulated, the table's present rows of simulated depth stay.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ KEYS = (*STD_DEV_KEYS, DISTANCE, GAP)
 #: A group with this many answers is not shrunk.
 _ENOUGH = 30
 _WITHIN_STD_DEV, _WITHIN_INTERVAL = 0.68, 0.90
-#: No true value is used that shows less than half the error sources, or tails thinner than these.
-_MIN_SCALE, _MIN_TAIL = 0.5, 1.1
+#: Smaller values would come from too few answers.
+_MIN_SCALE, _MIN_TAIL = 0.3, 1.1
 #: The centre's place has no question of its own; it is fitted as the camera distance.
 _SAME_AS = {"position_m": "camera_distance_m"}
 
@@ -168,7 +169,8 @@ def write_table(scales: Scales, tails: Tails, command: str) -> None:
         "",
         *(f"    {part}" for part in _wrapped(command)),
         "",
-        'Do not edit. Does not know what the rows mean (`uncertainty`)."""',
+        "Do not edit. Does not know what the rows mean (`uncertainty`).",
+        '"""',
         "",
         "from __future__ import annotations",
         "",
@@ -236,7 +238,11 @@ def main() -> None:
     console = Console(width=120)
     answers = list(real_frames.read_answers(arguments.directories, "develop", "turned"))
     for folder in arguments.simulated:
-        answers += simulated_geometry.read_answers(folder, arguments.frames)
+        answers += (
+            one
+            for one in simulated_geometry.read_answers(folder, arguments.frames)
+            if one.spread.row[0] == "simulated"
+        )
     errors = errors_of(answers)
     scales: Scales = {}
     tails: Tails = {}

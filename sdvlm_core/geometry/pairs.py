@@ -38,7 +38,7 @@ _COVERED_SIDE_FRACTION = 0.3
 #: 1 sigma of the extent that a covered side hides, as a fraction of the object's visible width.
 _COVERED_STD_DEV = 0.3
 #: 1 sigma of unseen extents, as a fraction of the gap, above which there is a warning.
-_UNSEEN_FRACTION = 0.15
+_UNSEEN_FRACTION = 0.25
 #: Warnings of a region that say nothing about the distance and the gap, where its height starts.
 _OF_REGIONS_ONLY = frozenset({Caution.NO_SUPPORT_PLANE, Caution.OCCLUDED, Caution.UNSEEN_EXTENT})
 
@@ -109,8 +109,7 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     gap_physical = math.hypot(side_a.std_dev, side_b.std_dev, a.sources.scale * gap)
     kind = a.sources.depth_kind
     kept = [code for code in warnings if code not in _OF_REGIONS_ONLY]
-    unseen = math.hypot(side_a.unseen, side_b.unseen) > _UNSEEN_FRACTION * gap
-    if unseen or side_a.is_covered or side_b.is_covered:
+    if math.hypot(side_a.unseen, side_b.unseen) > _UNSEEN_FRACTION * gap:
         kept.append(Caution.UNSEEN_EXTENT)
     return Pair(
         a=a.label,
@@ -135,13 +134,11 @@ class _Side:
         outline: 1 = its nearest part is on the object's outline in the image, 0 = on a face.
         std_dev: 1 sigma of the nearest part's place towards the other object, metres.
         unseen: the part of std_dev that comes from an extent without readings, metres.
-        is_covered: another thing covers most of the side.
     """
 
     outline: float
     std_dev: float
     unseen: float
-    is_covered: bool
 
 
 def _side(one: Measured, at: Points, outward: Points) -> _Side:
@@ -154,14 +151,14 @@ def _side(one: Measured, at: Points, outward: Points) -> _Side:
     outline = math.sqrt(max(0.0, 1 - away**2)) * max(0.0, min(1.0, 1 + away / _FACING_COSINE))
     far_side = sources.hidden * max(0.0, float(outward @ horizontal_view(one.box)))
     covered = _covered_fraction(one.pixels.outline, at, outward)
-    is_covered = covered > _COVERED_SIDE_FRACTION
-    behind = _COVERED_STD_DEV * one.box.visible_width * covered if is_covered else 0.0
+    behind = 0.0
+    if covered > _COVERED_SIDE_FRACTION:
+        behind = _COVERED_STD_DEV * one.box.visible_width * covered
     unseen = math.hypot(far_side, behind)
     return _Side(
         outline=outline,
         std_dev=math.hypot(outline * sources.edge, sources.reading, unseen),
         unseen=unseen,
-        is_covered=is_covered,
     )
 
 

@@ -25,7 +25,8 @@ class DepthNoise:
         step_square_per_m: growth of that resolution with z^2, 1 / metre.
         edge_px: 1 sigma of a silhouette's place, pixels of the image: mixed readings.
         edge_rad: the same of the depth camera, an angle: its own pixels and its matching window.
-        edge_lost_rad: mean angle by which a silhouette is too narrow, on each side.
+        edge_lost_rad: mean angle by which a silhouette is too narrow, on each side; negative where
+            it is too wide.
         scale_fraction: 1 sigma of the calibration, as a fraction of a length.
         range_m: nearest and farthest useful reading of the sensor's data sheet, metres.
         kind: rows of the calibration table: "real" or "simulated".
@@ -63,9 +64,9 @@ class DepthNoise:
 #: Structured light has no reading where its window leaves a surface: an outline loses 4 mrad on
 #: each side, more than 2 of its pixels of 1.7 mrad.
 _STRUCTURED_LIGHT_EDGE = (0.6, 0.005, 0.004)
-#: Stereo gives the background within a window the depth of the edge: an outline of little texture
-#: gains up to 12 mrad, another one nothing.
-_STEREO_EDGE = (0.6, 0.007, 0.0)
+#: Stereo gives the background within a window the depth of the edge: an outline gains 4 mrad on
+#: each side, about 2 of its pixels of 2.2 mrad; up to 12 mrad where there is little texture.
+_STEREO_EDGE = (0.6, 0.007, -0.004)
 #: Time of flight mixes the depths within its own pixels, of 1.3 (L515) to 2.1 mrad.
 _FLIGHT_EDGE = (0.6, 0.004, 0.0)
 

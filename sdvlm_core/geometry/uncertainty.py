@@ -132,7 +132,8 @@ class ErrorSources:
     Attributes:
         reading: scatter of one depth reading.
         edge: place of the outline.
-        edge_lost: mean part of the outline that is lost, on each side; not random.
+        edge_lost: mean part of the outline that is lost, on each side, negative where it is gained;
+            not random.
         support: unevenness of the support.
         base: place of the lower end.
         hidden: extent of the far side along the horizontal view.
