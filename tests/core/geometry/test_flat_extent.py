@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,13 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdvlm_core.camera.image_files import read_frame
+from sdvlm_core.cautions import UNFIT, Caution
 from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
 from sdvlm_core.geometry.crops import Crop, crop_region
 from sdvlm_core.geometry.flat_extent import FlatObject, flat_object, flat_points
+from sdvlm_core.geometry.measure import measure
 from sdvlm_core.geometry.point_cloud import Cloud, Mask, make_cloud
+from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.support_plane import Plane
 from sdvlm_core.geometry.upright_box import UprightBox, upright_box
 from tests.core.geometry.test_measure import camera
+from tests.paths import SHARED
 
 Polygon = npt.NDArray[np.float64]
 WOOD, GREY, WHITE = (150, 110, 70), (120, 120, 120), (225, 225, 220)
@@ -230,3 +236,28 @@ def test_a_scene_twice_as_large_gives_lengths_twice_as_large(scale, degrees):
     assert scaled is not None
     assert (flat.mask == scaled.mask).all()
     np.testing.assert_allclose(other.box(scaled).size, scale * one.box(flat).size, rtol=1e-4)
+
+
+@pytest.mark.skipif(not (SHARED / "realdata").exists(), reason="../shared/realdata is absent")
+def test_scissors_on_a_real_table_are_measured_where_depth_shows_only_the_table():
+    folder = SHARED / "realdata" / "ycb_realsense_3"
+    known = json.loads((folder / "questions.json").read_text())
+    frame = read_frame(folder / known["rgb"], folder / known["depth"], folder / "intrinsics.json")
+    (thing,) = (item for item in known["objects"] if item["label"] == "pair of scissors")
+    (truth,) = (
+        question["answer_m"]
+        for question in known["questions"]
+        if question["type"] == "size" and question["targets"] == ["pair of scissors"]
+    )
+    plane, depth = open_scene(frame).upright.planes[0], frame.depth.copy()
+    x1, y1, x2, y2 = (round(value) for value in thing["bbox_xyxy"])
+    part = (slice(y1 - 10, y2 + 10), slice(x1 - 10, x2 + 10))
+    v, u = np.mgrid[part]
+    table = -plane.offset / (frame.intrinsics.back_project(u, v, 1.0) @ np.array(plane.normal))
+    depth[part] = table * (1 + np.random.default_rng(0).normal(0, 0.001, table.shape))
+    (one,), _ = measure(
+        replace(frame, depth=depth), [Region("scissors", box=tuple(thing["bbox_xyxy"]))]
+    )
+    assert Caution.EXTENT_FROM_COLOUR in one.warnings
+    assert not set(one.warnings) & UNFIT
+    assert one.length_m == pytest.approx(truth, rel=0.1)
