@@ -43,6 +43,7 @@ KEYS = (*STD_DEV_KEYS, DISTANCE, GAP)
 #: A group with this many answers is not shrunk.
 _ENOUGH = 30
 _WITHIN_STD_DEV, _WITHIN_INTERVAL = 0.68, 0.90
+_FOLDS = 20
 #: Smaller values would come from too few answers.
 _MIN_SCALE, _MIN_TAIL = 0.3, 1.1
 #: The centre's place has no question of its own; it is fitted as the camera distance.
@@ -141,13 +142,17 @@ def _quantile(group: Sequence[Error], value: Callable[[Error], float], level: fl
     return float(values[order[min(int(np.searchsorted(share, level)), len(group) - 1)]])
 
 
-def without_each_frame(errors: Sequence[Error]) -> dict[str, tuple[float, float]]:
-    """By key, the shares within one std_dev and the 90 % interval, fitted without the frame."""
+def without_the_frame(errors: Sequence[Error]) -> dict[str, tuple[float, float]]:
+    """By key, the shares within one std_dev and the 90 % interval, fitted without the frame.
+
+    In at most _FOLDS rounds: many frames are left out together.
+    """
     inside: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
-    for frame in sorted({one.frame for one in errors}):
-        scales, tails = fitted([one for one in errors if one.frame != frame])
+    frames = sorted({one.frame for one in errors})
+    for fold in (set(frames[first::_FOLDS]) for first in range(min(_FOLDS, len(frames)))):
+        scales, tails = fitted([one for one in errors if one.frame not in fold])
         for one in errors:
-            if one.frame == frame:
+            if one.frame in fold:
                 inside[one.row[1]].append(
                     (
                         one.error <= one.std_dev(scales),
@@ -221,7 +226,7 @@ def print_coverage(errors: Sequence[Error], scales: Scales, tails: Tails, consol
         percents = (f"{100 * share:.0f}" for share in shares)
         table.add_row(*row, str(len(group)), f"{scale:.2f}", *percents)
     console.print(table)
-    for key, (one_sd, interval) in without_each_frame(errors).items():
+    for key, (one_sd, interval) in without_the_frame(errors).items():
         console.print(
             f"{errors[0].row[0]} {key}, fitted without the frame: "
             f"1 sd {100 * one_sd:.0f} %, 90 % interval {100 * interval:.0f} %"

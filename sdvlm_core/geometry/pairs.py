@@ -210,11 +210,11 @@ def _nearest(a: Points, b: Points) -> tuple[float, Points, Points]:
     a = _closest(_thinned(a, _FINE_POINTS) - origin, coarse_b[nearest_b])
     b = _closest(_thinned(b, _FINE_POINTS) - origin, coarse_a[nearest_a])
     squares = _squared_distances(a, b)
-    to_each = squares.min(axis=0)
-    of_b = np.argsort(to_each)[:3]
-    of_a = squares[:, of_b].argmin(axis=0)
-    # Mean of three, because the nearest reading is the noisiest.
-    gap = float(np.sqrt(np.maximum(to_each[of_b], 0.0)).mean())
+    to_a, to_b = squares.min(axis=1), squares.min(axis=0)
+    # The nearest three of each, because the nearest reading is the noisiest.
+    of_a, of_b = np.argsort(to_a)[:3], np.argsort(to_b)[:3]
+    nearest = np.maximum(np.concatenate([to_a[of_a], to_b[of_b]]), 0.0)
+    gap = float(np.sqrt(nearest).mean())
     return gap, a[of_a].mean(axis=0) + origin, b[of_b].mean(axis=0) + origin
 
 
