@@ -18,7 +18,7 @@ from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
 #: Margin around a box, as a fraction of its sides; at least this fraction of the image's width.
 _MARGIN_FRACTION, _MIN_MARGIN_FRACTION = 0.3, 0.015
 #: Largest number of pixels in a crop; larger crops are subsampled. Bounds the time per region.
-_MAX_PIXELS = 16_000
+_MAX_PIXELS = 32_000
 
 
 @dataclass(frozen=True, eq=False)

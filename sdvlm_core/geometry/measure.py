@@ -29,6 +29,7 @@ from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask, Points
 from sdvlm_core.geometry.region_objects import find_objects
 from sdvlm_core.geometry.robust import ends, median
 from sdvlm_core.geometry.scene import Scene, open_scene
+from sdvlm_core.geometry.segmentation import MAX_SLOPE, MIN_STEP_FRACTION
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
 from sdvlm_core.geometry.uncertainty import (
     Situation,
@@ -197,7 +198,7 @@ def _measured(
 def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     """A sample (N, 3) of the object's points, metres, smoothed over their scatter.
 
-    Readings at a silhouette mix two depths, so they get the depth of the pixels inside of them. The
+    Readings at a silhouette that mix two depths get the depth of the pixels inside of them. The
     bilateral filter uses the object's points only, and preserves its depth discontinuities.
     """
     top, left = pixels.rows.min(), pixels.columns.min()
@@ -205,8 +206,9 @@ def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     # One pixel more on each side: OpenCV repeats the border of an image.
     patch = np.zeros((rows.max() + 3, columns.max() + 3), np.float32)
     patch[rows + 1, columns + 1] = cloud.depth[pixels.rows, pixels.columns]
-    _settle_silhouette(patch)
     z = median(patch[rows + 1, columns + 1])
+    steepest = MAX_SLOPE * cloud.pixel_angle * pixels.step + MIN_STEP_FRACTION
+    _settle_silhouette(patch, np.float32(steepest * z))
     scatter = float(cloud.scatter(np.float32(z)))
     radius = min(round(scatter / (cloud.pixel_angle * pixels.step * z)), _MAX_SMOOTHING_PX)
     if radius >= 1:
@@ -217,15 +219,19 @@ def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     return np.stack([across * depth, down * depth, depth], axis=1)
 
 
-def _settle_silhouette(patch: DepthImage) -> None:
-    """Replace the outermost depths of an object (0 = outside) by those next to them; in place."""
+def _settle_silhouette(patch: DepthImage, limit: np.float32) -> None:
+    """Replace outermost depths of an object (0 = outside) that differ from those inside; in place.
+
+    limit: largest difference on a surface, metres.
+    """
     kernel = np.ones((3, 3), np.uint8)
     own = (patch > 0).view(np.uint8)
     inner = cv2.erode(own, kernel)
     near = cv2.boxFilter(inner.astype(np.float32), -1, (3, 3), normalize=False)
     total = cv2.boxFilter(np.where(inner, patch, np.float32(0)), -1, (3, 3), normalize=False)
-    edge = (own > inner) & (near > 0.5)
-    np.copyto(patch, total / np.maximum(near, 1), where=edge)
+    inside = total / np.maximum(near, 1)
+    mixed = (own > inner) & (near > 0.5) & (np.abs(patch - inside) > limit)
+    np.copyto(patch, inside, where=mixed)
 
 
 def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:

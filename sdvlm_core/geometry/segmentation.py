@@ -23,7 +23,7 @@ Labels = npt.NDArray[np.int32]
 # on training.simulate.
 #: A depth difference between neighbouring pixels is a discontinuity if it exceeds this fraction of
 #: the distance plus the difference on a surface at an angle of atan(4), about 76 degrees.
-MIN_STEP_FRACTION, _MAX_SLOPE = 0.008, 4.0
+MIN_STEP_FRACTION, MAX_SLOPE = 0.008, 4.0
 #: In standard deviations: the range of nine readings of one surface is smaller.
 _NOISE_SIGMAS = 6.0
 #: Largest distance between segments of one object (holes, self-occlusion): a fraction of the camera
@@ -60,7 +60,7 @@ def split(cloud: Cloud, crop: Crop, wanted: Mask, borders: Borders = BORDERS[0])
     filled = np.where(crop.valid, depth, cv2.dilate(depth, kernel))
     far = cv2.dilate(filled, kernel)
     near = cv2.erode(np.where(filled > 0, filled, np.float32(np.inf)), kernel)
-    slope = np.float32(borders.step_factor * _MAX_SLOPE * cloud.pixel_angle * crop.step)
+    slope = np.float32(borders.step_factor * MAX_SLOPE * cloud.pixel_angle * crop.step)
     step = np.float32(borders.step_factor * MIN_STEP_FRACTION)
     noise = np.float32(_NOISE_SIGMAS) * cloud.scatter(depth)
     with np.errstate(over="ignore"):  # where nothing is near: no border
@@ -85,8 +85,9 @@ def _grown(
     A pixel joins the neighbour that is nearest in depth, if it is nearer than `slack`, metres.
     """
     width = labels.shape[1] + 2
-    grown, z = (np.pad(image, 1).ravel() for image in (labels, depth))
-    limit, open_ = np.pad(slack, 1).ravel(), np.flatnonzero(np.pad(wanted & (labels == 0), 1))
+    grown = np.pad(labels, 1).ravel()
+    z, limit = (np.pad(image, 1).ravel() for image in (depth, slack))
+    open_ = np.flatnonzero(np.pad(wanted & (labels == 0), 1))
     beside = np.array([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1])
     for _ in range(rounds):
         if not len(open_):
