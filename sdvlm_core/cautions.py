@@ -33,6 +33,7 @@ class Caution(str, Enum):
     UNSEEN_EXTENT = "unseen_extent"
     AMBIGUOUS_EXTENT = "ambiguous_extent"
     EXTENT_FROM_COLOUR = "extent_from_colour"
+    IMPRECISE = "imprecise"
     ESTIMATED_DEPTH = "estimated_depth"
 
 
@@ -64,6 +65,7 @@ INFORMATIVE: frozenset[Caution] = frozenset(
         Caution.OCCLUDED,  # std_dev grows with the hidden part of the outline
         Caution.NO_SUPPORT_PLANE,  # "height" runs from the lowest reading, along the up axis
         Caution.UNSEEN_EXTENT,  # std_dev includes the possible extent without readings
+        Caution.IMPRECISE,  # std_dev is large compared with the value, and says so
         Caution.EXTENT_FROM_COLOUR,  # length and width of a flat object; std_dev includes it
     }
 )

@@ -35,6 +35,7 @@ from sdvlm_core.geometry.uncertainty import (
     Situation,
     error_sources,
     hidden_depth_std_dev,
+    is_imprecise,
     spreads,
 )
 from sdvlm_core.geometry.upright_box import UprightBox, turned_box, upright_box
@@ -120,10 +121,13 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     if doubt.ambiguous:
         warnings = (*warnings, Caution.AMBIGUOUS_EXTENT)
     sources = error_sources(best.box, pixels, best.points, best.pixel_m, noise, best.clearance)
+    errors = spreads(best.box, sources, Situation.of(warnings), doubt.by_key())
+    length, _, height = (float(value) for value in best.box.size)
+    longest = (length, errors["length_m"]) if length > height else (height, errors["height_m"])
+    if is_imprecise(height, errors["height_m"]) or is_imprecise(*longest):
+        warnings = (*warnings, Caution.IMPRECISE)
     return replace(
-        _measured(scene, region, best.box, pixels, warnings),
-        spreads=spreads(best.box, sources, Situation.of(warnings), doubt.by_key()),
-        sources=sources,
+        _measured(scene, region, best.box, pixels, warnings), spreads=errors, sources=sources
     )
 
 

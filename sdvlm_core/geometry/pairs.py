@@ -26,6 +26,7 @@ from sdvlm_core.geometry.uncertainty import (
     calibrated,
     centre_std_dev,
     horizontal_view,
+    is_imprecise,
 )
 
 #: Number of points of each surface for the gap: in the first search, and in the local search.
@@ -40,7 +41,14 @@ _COVERED_STD_DEV = 0.3
 #: 1 sigma of unseen extents, as a fraction of the gap, above which there is a warning.
 _UNSEEN_FRACTION = 0.25
 #: Warnings of a region that say nothing about the distance and the gap, where its height starts.
-_OF_REGIONS_ONLY = frozenset({Caution.NO_SUPPORT_PLANE, Caution.OCCLUDED, Caution.UNSEEN_EXTENT})
+_OF_REGIONS_ONLY = frozenset(
+    {
+        Caution.NO_SUPPORT_PLANE,
+        Caution.OCCLUDED,
+        Caution.UNSEEN_EXTENT,
+        Caution.IMPRECISE,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,11 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     kept = [code for code in warnings if code not in _OF_REGIONS_ONLY]
     if math.hypot(side_a.unseen, side_b.unseen) > _UNSEEN_FRACTION * gap:
         kept.append(Caution.UNSEEN_EXTENT)
+    gap_spread = calibrated(
+        gap_physical, GAP, kind, situation, _alternative(a, b, ("length_m", "width_m"))
+    )
+    if is_imprecise(gap, gap_spread):
+        kept.append(Caution.IMPRECISE)
     return Pair(
         a=a.label,
         b=b.label,
@@ -119,9 +132,7 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
         distance_spread=calibrated(
             distance_physical, DISTANCE, kind, situation, _alternative(a, b, ("position_m",))
         ),
-        gap_spread=calibrated(
-            gap_physical, GAP, kind, situation, _alternative(a, b, ("length_m", "width_m"))
-        ),
+        gap_spread=gap_spread,
         warnings=tuple(kept),
     )
 
