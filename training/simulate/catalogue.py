@@ -38,7 +38,7 @@ class Primitive:
 
     half: box (x, y, z half extents), ellipsoid (semi-axes), sphere (r, -, -),
     cylinder and capsule (r, half length, -), along the part's own z.
-    `tone` scales the object's colour (1 = unchanged).
+    `tone` scales the object's colour (1 = unchanged). `mesh` names the mesh of the kind "mesh".
     """
 
     kind: str
@@ -46,6 +46,7 @@ class Primitive:
     centre: tuple[float, float, float]
     rotation: Vector
     tone: float = 1.0
+    mesh: str | None = None
 
     def half_extents(self) -> Vector:
         """Half sizes (3,) of the axis-aligned box of the part in the object's frame."""

@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from training.simulate.meshes import mesh_elements
 from training.simulate.renderer import Solid
 from training.simulate.world import PlacedObject, compose
 
@@ -71,9 +72,11 @@ class Bodies:
                 " ".join(map(repr, map(float, values)))
                 for values in (solid.half, solid.position, quaternion)
             )
-            geoms.append(f'<geom type="{solid.kind}" size="{size}" pos="{at}" quat="{turn}"/>')
+            form = f'mesh="{solid.mesh}"' if solid.mesh else f'size="{size}"'
+            geoms.append(f'<geom type="{solid.kind}" {form} pos="{at}" quat="{turn}"/>')
+        meshes = mesh_elements(sorted({s.mesh for s in solids if s.mesh}), with_faces=False)
         self._model = mujoco.MjModel.from_xml_string(
-            f"<mujoco><worldbody>{''.join(geoms)}</worldbody></mujoco>"
+            f"<mujoco><asset>{meshes}</asset><worldbody>{''.join(geoms)}</worldbody></mujoco>"
         )
         self._data = mujoco.MjData(self._model)
         mujoco.mj_kinematics(self._model, self._data)

@@ -19,6 +19,7 @@ from sdvlm_core.frame import CameraIntrinsics, fraction_from_pixel
 from training.simulate.frames import SimulatedFrame
 from training.simulate.gaps import signed_gaps
 from training.simulate.geometry_scenes import GeometryScene, View, compose_geometry
+from training.simulate.meshes import mesh_elements, package_meshes
 from training.simulate.placement import Body
 from training.simulate.renderer import Light, Renderer, Rendering, Solid
 from training.simulate.silhouette import silhouette_pixels
@@ -39,7 +40,9 @@ PRESETS = {"kinect": "kinect", "realsense": "realsense", "time_of_flight": "azur
 @cache
 def geometry_renderer(width: int) -> Renderer:
     """The renderer of this process for geometry frames of a width."""
-    return Renderer(width, width * 3 // 4, replace(texture_assets(), slices=64))
+    assets = texture_assets()
+    meshes = mesh_elements(sorted(package_meshes().meshes), with_faces=True)
+    return Renderer(width, width * 3 // 4, replace(assets, mjcf=assets.mjcf + meshes, slices=64))
 
 
 def _intrinsics(width: int, rng: np.random.Generator) -> CameraIntrinsics:

@@ -36,6 +36,7 @@ from training.simulate.shapes import (
     Shape,
     cuboid,
     draw_shape,
+    mesh_shapes,
     open_box,
     round_tin,
     turn,
@@ -49,6 +50,8 @@ _ROLLS = ("tube", "tin", "bottle")
 #: Foot of something on another: at most this multiple of the carrying top.
 _OVERHANG = 1.35
 _MANY_PARTS = 10
+#: Share of modelled things, if a package has them.
+_MODELLED = 0.2
 
 
 def draw_finish(rng: Rng) -> Finish:
@@ -72,6 +75,12 @@ def _standing(shape: Shape, rng: Rng, yaw: float | None = None) -> Body:
 
 
 def _thing(rng: Rng, largest: float = math.inf, category: str | None = None) -> Body:
+    modelled = mesh_shapes()
+    if modelled and category is None and rng.random() < _MODELLED:
+        shape = modelled[rng.integers(len(modelled))]
+        body = _standing(shape, rng)
+        if max(body.top, 2 * body.radius) < largest:
+            return body
     return _standing(draw_shape(THINGS, rng, category, largest), rng)
 
 

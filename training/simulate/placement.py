@@ -82,6 +82,7 @@ class Body:
                 instance,
                 self.finish.material,
                 self.finish.shininess,
+                part.mesh,
             )
             for part in self.shape.parts
         ]

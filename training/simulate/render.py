@@ -17,6 +17,7 @@ from sdvlm_core.files import read_json, remove_temporary_files, write_text
 from training.processes import spawned_pool, terminate_workers
 from training.progress_bar import ProgressBar
 from training.simulate.frames import MANIFEST, SHARD_SCENES, shard_path, write_shard
+from training.simulate.meshes import package_meshes
 
 _FORMAT = 1
 
@@ -58,12 +59,14 @@ def render_frames(
         SettingsError: the folder holds frames of another kind, seed, width or format.
     """
     out.mkdir(parents=True, exist_ok=True)
+    used = package_meshes().meshes if kind == "geometry" else ()
     wanted: dict[str, int | str] = {
         "format": _FORMAT,
         "seed": seed,
         "width": width,
         "scenes": scenes,
         "kind": kind,
+        "meshes": " ".join(sorted(used)),
     }
     _check_manifest(out, wanted)
     shards = range((scenes + SHARD_SCENES - 1) // SHARD_SCENES)
@@ -112,10 +115,11 @@ def _check_manifest(directory: Path, wanted: dict[str, int | str]) -> None:
     """Refuse to mix the frames of two settings in one folder; the number of scenes may grow."""
     path = directory / MANIFEST
     if path.exists():
-        found = {"kind": "room", **read_json(path, SettingsError)}  # there were rooms only once
+        # Older manifests are of rooms.
+        found = {"kind": "room", "meshes": "", **read_json(path, SettingsError)}
         differing = [
             f"{key} was {found.get(key)} and is {wanted[key]}"
-            for key in ("format", "kind", "seed", "width")
+            for key in ("format", "kind", "meshes", "seed", "width")
             if found.get(key) != wanted[key]
         ]
         if differing:

@@ -213,12 +213,13 @@ class Renderer:
             raise ValueError(f"{len(solids)} primitives, room for {MAX_PRIMITIVES}")
         for slot, solid in enumerate(solids):
             geom = self._scene.geoms[slot]
+            position, rotation = self._pose(solid)
             mujoco.mjv_initGeom(
                 geom,
                 _TYPES[solid.kind],
                 np.array(solid.half),
-                np.asarray(solid.position, np.float64),
-                np.asarray(solid.rotation, np.float64).reshape(9),
+                position,
+                rotation.reshape(9),
                 np.array([*solid.rgb, 1.0], np.float32),
             )
             geom.category = mujoco.mjtCatBit.mjCAT_STATIC
@@ -234,6 +235,17 @@ class Renderer:
                 geom.texuniform = 1
                 geom.texrepeat = self._model.mat_texrepeat[geom.matid]
         self._scene.ngeom = len(solids)
+
+    def _pose(self, solid: Solid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Position and rotation for MuJoCo, which stores a mesh about its centre of mass."""
+        position = np.asarray(solid.position, np.float64)
+        rotation = np.asarray(solid.rotation, np.float64)
+        if solid.mesh is None:
+            return position, rotation
+        mesh = self._meshes[solid.mesh]
+        own = np.zeros(9)
+        mujoco.mju_quat2Mat(own, self._model.mesh_quat[mesh])
+        return position + rotation @ self._model.mesh_pos[mesh], rotation @ own.reshape(3, 3)
 
     def _place_lights(self, lights: list[Light]) -> None:
         self._scene.nlight = len(lights)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from training.processes import exit_on_sigterm
+from training.simulate.meshes import PACKAGE, package_meshes
 from training.simulate.render import Kind, SettingsError, render_frames
 
 
@@ -28,7 +29,8 @@ def simulate(
         Kind,
         typer.Option(
             help="room: household rooms. geometry: things stacked, touching, hidden, thin, flat, "
-            "in bins and on shelves, seen with the errors of real depth cameras."
+            "in bins and on shelves, seen with the errors of real depth cameras; also meshes of "
+            "robosuite, if it is installed."
         ),
     ] = "room",
 ) -> None:
@@ -43,9 +45,21 @@ def simulate(
         rendered = render_frames(out, scenes, seed, width, workers, kind)
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from error
+    if kind == "geometry":
+        typer.echo(_meshes_used())
     typer.echo(
         f"{scenes} frames in {out} ({rendered.new_shards} of {rendered.shards} shards rendered now)"
     )
+
+
+def _meshes_used() -> str:
+    package = package_meshes()
+    if not package.meshes:
+        return f"no meshes: {PACKAGE} is not installed; all things are made of primitives"
+    left_out = (
+        f"; left out, as not convex: {', '.join(package.left_out)}" if package.left_out else ""
+    )
+    return f"{len(package.meshes)} meshes of {PACKAGE}: {', '.join(package.meshes)}{left_out}"
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.simulate.catalogue import Primitive
+from training.simulate.meshes import package_meshes
 
 Vector = npt.NDArray[np.float64]
 Point = tuple[float, float, float]
@@ -314,6 +315,14 @@ def _crate(longest: float, rng: np.random.Generator) -> Shape:
     thick = max(0.004, longest * 0.02)
     sides = (longest, longest * rng.uniform(0.6, 1.0), longest * rng.uniform(0.3, 0.7))
     return open_box(*sides, thick, "crate")
+
+
+def mesh_shapes() -> list[Shape]:
+    """The things of the installed mesh package, of their real sizes; empty without it."""
+    return [
+        Shape(name, (Primitive("mesh", (0, 0, 0), (0, 0, 0), _UPRIGHT, mesh=name),))
+        for name in package_meshes().meshes
+    ]
 
 
 Builder = Callable[[float, np.random.Generator], Shape]

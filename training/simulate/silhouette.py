@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
+from training.simulate.meshes import package_meshes
 from training.simulate.renderer import Solid
 
 Vector = npt.NDArray[np.float64]
@@ -53,7 +54,12 @@ def silhouette_pixels(
     k, margin = intrinsics, 1.0
     outlines = []
     for solid in solids:
-        points = surface_points(solid.kind, solid.half) @ solid.rotation.T + solid.position
+        own = (
+            package_meshes().meshes[solid.mesh].vertices
+            if solid.mesh
+            else surface_points(solid.kind, solid.half)
+        )
+        points = own @ solid.rotation.T + solid.position
         camera = points @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         if (camera[:, 2] < 0.05).any():
             return 0.0, True

@@ -123,7 +123,8 @@ def _realsense(rng: np.random.Generator) -> DepthCamera:
         noise_px=rng.uniform(0.05, 0.14),
         window=rng.uniform(6.0, 14.0),
         growth=_growth(rng),
-        texture=float(rng.choice([0.0, 1.0, 2.0, 3.0])) * rng.uniform(0.6, 1.4),
+        texture=float(rng.choice([0.0, 1.0, 2.0, 3.0], p=[0.35, 0.3, 0.25, 0.1]))
+        * rng.uniform(0.6, 1.4),
         smear=rng.uniform(0.0, 0.7),
         grazing=rng.uniform(0.08, 0.18),
         dark=rng.uniform(0.0, 0.08),

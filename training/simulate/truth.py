@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from training.simulate.meshes import package_meshes
 from training.simulate.renderer import Solid
 
 Vector = npt.NDArray[np.float64]
@@ -58,6 +59,9 @@ def support(solid: Solid, directions: Vector) -> Vector:
         reach = b * own[:, 2] + a
     elif solid.kind == "cylinder":
         reach = b * own[:, 2] + a * np.sqrt(np.maximum(0.0, 1.0 - own[:, 2] ** 2))
+    elif solid.mesh is not None:
+        vertices = package_meshes().meshes[solid.mesh].vertices
+        reach = np.max(directions @ solid.rotation @ vertices.T, axis=1)
     else:
         raise ValueError(f"no support function for a solid of kind {solid.kind}")
     return np.asarray(directions @ solid.position + reach)
