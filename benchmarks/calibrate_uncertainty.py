@@ -32,7 +32,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import real_frames, simulated_geometry
+from benchmarks import real_frames
 from benchmarks.scoring import Answer
 from sdvlm_core.geometry import calibration_table
 from sdvlm_core.geometry.uncertainty import DISTANCE, GAP, STD_DEV_KEYS, Situation
@@ -242,27 +242,25 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console(width=120)
     answers = list(real_frames.read_answers(arguments.directories, "develop", "turned"))
-    for folder in arguments.simulated:
-        answers += (
-            one
-            for one in simulated_geometry.read_answers(folder, arguments.frames)
-            if one.spread.row[0] == "simulated"
-        )
+    if arguments.simulated:
+        from benchmarks import simulated_geometry  # needs the packages of training
+
+        for folder in arguments.simulated:
+            found = simulated_geometry.read_answers(folder, arguments.frames)
+            answers += (one for one in found if one.spread.row[0] == "simulated")
     errors = errors_of(answers)
     scales: Scales = {}
     tails: Tails = {}
     for kind in KINDS:
         of_kind = [one for one in errors if one.row[0] == kind]
         if of_kind:
-            found = fitted(of_kind)
-            print_coverage(of_kind, *found, console)
+            own_scales, own_tails = fitted(of_kind)
+            print_coverage(of_kind, own_scales, own_tails, console)
         else:
-            found = tuple(
-                {row: value for row, value in old.items() if row[0] == kind}
-                for old in (calibration_table.SCALES, calibration_table.TAILS)
-            )
-        scales |= found[0]
-        tails |= found[1]
+            own_scales = {row: x for row, x in calibration_table.SCALES.items() if row[0] == kind}
+            own_tails = {row: x for row, x in calibration_table.TAILS.items() if row[0] == kind}
+        scales |= own_scales
+        tails |= own_tails
     write_table(scales, tails, " ".join(["python", *sys.argv]))
     console.print(f"wrote {TABLE}")
 
