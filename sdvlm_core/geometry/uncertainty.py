@@ -47,8 +47,6 @@ _CUT_FRACTION = 1.0
 #: Values with a larger std_dev are imprecise: in training.simulate, half of the heights are then
 #: off by more than a quarter, and one in eleven otherwise.
 _IMPRECISE_FRACTION = 0.3
-#: A smaller fraction of an outline is covered by noise.
-_MIN_CUT_FRACTION = 0.1
 
 
 class Situation(str, Enum):
@@ -272,7 +270,5 @@ def _elevation_sine(box: UprightBox) -> float:
 
 def _cut_fraction(pixels: ObjectPixels) -> float:
     """1 sigma of the extent that an occluder or the border hides, as a fraction of a size."""
-    cut = _CUT_FRACTION * pixels.outline.covered_fraction
-    if cut < _MIN_CUT_FRACTION:  # noise beside an outline
-        cut = 0.0
+    cut = _CUT_FRACTION * (pixels.outline.covered_fraction if pixels.is_occluded else 0.0)
     return max(cut, _CUT_FRACTION / 2 if pixels.truncated else 0.0)
