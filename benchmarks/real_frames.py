@@ -140,10 +140,10 @@ def answers(known: dict[str, Any], found: dict[str, Measured]) -> Iterator[Answe
         if kind not in QUESTIONS or not all(target in found for target in targets):
             continue
         chosen = [found[target] for target in targets]
-        warnings = {code for one in chosen for code in one.warnings}
+        warnings = chosen[0].warnings
         if kind in ("distance", "gap"):
             pair = measure_pair(*chosen)
-            warnings |= set(pair.warnings)
+            warnings = pair.warnings  # with those of the regions that concern the pair
             value, spread = (
                 (pair.distance_m, pair.distance_spread)
                 if kind == "distance"
@@ -189,7 +189,8 @@ def _single(kind: str, basis: str, one: Measured) -> tuple[float, Spread]:
     # "size" is the longest side of a product, but the longest horizontal side of a drawn box.
     taller = one.height_m > one.length_m and basis != "sunrgbd_3dbox"
     key = {
-        "height": "height_m",
+        # The true height of a stacked object in these frames starts at the table.
+        "height": "top_above_support_m" if basis.endswith("+table_plane") else "height_m",
         "width": "width_m",
         "camera_distance": "camera_distance_m",
         "size": "height_m" if taller else "length_m",
@@ -197,7 +198,7 @@ def _single(kind: str, basis: str, one: Measured) -> tuple[float, Spread]:
     value = getattr(one, key)
     if kind == "camera_distance" and basis == "mask_median_depth":
         value = one.position_m[2]  # this basis is along the optical axis
-    return value, one.spreads.get(key, UNKNOWN)
+    return value, one.spreads.get("height_m" if kind == "height" else key, UNKNOWN)
 
 
 def _line(answer: Answer) -> str:

@@ -159,7 +159,7 @@ def _pair_answers(
             value=getattr(pair, f"{kind}_m"),
             spread=getattr(pair, f"{kind}_spread"),
             tolerance=max(_GAP_TOLERANCE_M, _GAP_TOLERANCE_FRACTION * truth),
-            warnings=frozenset((*a.warnings, *b.warnings, *pair.warnings)),
+            warnings=frozenset(pair.warnings),
             frame=frame,
             about=f"{entry_a['category']} - {entry_b['category']}",
         )

@@ -32,9 +32,10 @@ from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.geometry.segmentation import MAX_SLOPE, MIN_STEP_FRACTION
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, DepthNoise, sensor_noise
 from sdvlm_core.geometry.uncertainty import (
+    ErrorSources,
     Situation,
+    Spread,
     error_sources,
-    hidden_depth_std_dev,
     is_imprecise,
     spreads,
 )
@@ -50,8 +51,6 @@ _MAX_POINTS = 2500
 _MAX_SMOOTHING_PX = 3
 #: Fraction of the support's scatter that smoothing leaves.
 _SMOOTHED_FRACTION = 0.5
-#: 1 sigma of a hidden depth, as a fraction of the visible width, above which there is a warning.
-_HIDDEN_DEPTH_FRACTION = 0.15
 #: Hidden lower part, as a fraction of the height, above which there is a warning.
 _HIDDEN_BASE_FRACTION = 0.3
 #: A reading lies behind a point if it is this fraction of the distance further away.
@@ -113,22 +112,34 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     boxes = [_box_of(scene, other, noise).box for other in others if len(other.rows) >= _MIN_POINTS]
     doubt = doubt_about(best.box, pixels, boxes)
     warnings = (*scene.cautions, *_warnings(scene.frame, pixels))
-    if (
-        hidden_depth_std_dev(best.box) > _HIDDEN_DEPTH_FRACTION * best.box.visible_width
-        or best.clearance > _HIDDEN_BASE_FRACTION * best.box.size[2]
-    ):
-        warnings = (*warnings, Caution.UNSEEN_EXTENT)
     if doubt.ambiguous:
         warnings = (*warnings, Caution.AMBIGUOUS_EXTENT)
     sources = error_sources(best.box, pixels, best.points, best.pixel_m, noise, best.clearance)
-    errors = spreads(best.box, sources, Situation.of(warnings), doubt.by_key())
-    length, _, height = (float(value) for value in best.box.size)
-    longest = (length, errors["length_m"]) if length > height else (height, errors["height_m"])
-    if is_imprecise(height, errors["height_m"]) or is_imprecise(*longest):
-        warnings = (*warnings, Caution.IMPRECISE)
+    situation = Situation.of(warnings, sources)
+    errors = spreads(best.box, sources, situation, doubt.by_key())
     return replace(
-        _measured(scene, region, best.box, pixels, warnings), spreads=errors, sources=sources
+        _measured(scene, region, best.box, pixels),
+        spreads=errors,
+        sources=sources,
+        situation=situation,
+        warnings=(*warnings, *_imprecisions(best.box, pixels, sources, errors)),
     )
+
+
+def _imprecisions(
+    box: UprightBox, pixels: ObjectPixels, sources: ErrorSources, errors: dict[str, Spread]
+) -> tuple[Caution, ...]:
+    """Warnings of a large error, with its cause: what is hidden counts if a value depends on it."""
+    length, _, height = (float(value) for value in box.size)
+    longest = (length, errors["length_m"]) if length > height else (height, errors["height_m"])
+    imprecise = is_imprecise(height, errors["height_m"]) or is_imprecise(*longest)
+    hidden_base = sources.base > _HIDDEN_BASE_FRACTION / math.sqrt(12) * height
+    conditions = {
+        Caution.OCCLUDED: imprecise and (pixels.covered_across or pixels.covered_up),
+        Caution.UNSEEN_EXTENT: hidden_base or (imprecise and sources.unseen_share > 0),
+        Caution.IMPRECISE: imprecise,
+    }
+    return tuple(code for code, holds in conditions.items() if holds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,14 +178,8 @@ def _box_of(scene: Scene, pixels: ObjectPixels, noise: DepthNoise) -> _Boxed:
     return _Boxed(box, points, pixel_m, clearance)
 
 
-def _measured(
-    scene: Scene,
-    region: Region,
-    box: UprightBox,
-    pixels: ObjectPixels,
-    warnings: tuple[Caution, ...],
-) -> Measured:
-    """The values of a box, in the camera's own image, without their errors."""
+def _measured(scene: Scene, region: Region, box: UprightBox, pixels: ObjectPixels) -> Measured:
+    """The values of a box, in the camera's own image, without their errors and warnings."""
     length, width, height = (float(value) for value in box.size)
     top = box.centre + box.size[2] / 2 * box.axes[2]
     above = float(pixels.base.heights(top[None])[0]) if pixels.base.detected else math.nan
@@ -192,7 +197,7 @@ def _measured(
         top_above_support_m=above,
         spreads={},
         valid_fraction=pixels.valid_fraction,
-        warnings=warnings,
+        warnings=(),
         region=region,
         box=box,
         pixels=pixels,
@@ -242,7 +247,6 @@ def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:
     """The warnings that need only the pixels, in the order of this table."""
     conditions = {
         Caution.TRUNCATED: pixels.truncated,
-        Caution.OCCLUDED: pixels.is_occluded,
         Caution.TRANSPARENT_OR_REFLECTIVE: pixels.transparent,
         Caution.NOTHING_STANDS_OUT: pixels.on_support,
         Caution.EXTENT_FROM_COLOUR: pixels.flat is not None,

@@ -12,7 +12,7 @@ from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.object_pixels import ObjectPixels
 from sdvlm_core.geometry.support_plane import Plane
-from sdvlm_core.geometry.uncertainty import STD_DEV_KEYS, UNKNOWN, ErrorSources, Spread
+from sdvlm_core.geometry.uncertainty import STD_DEV_KEYS, UNKNOWN, ErrorSources, Situation, Spread
 from sdvlm_core.geometry.upright_box import UprightBox
 
 
@@ -34,6 +34,7 @@ class Measured:
         region: the requested region.
         box, pixels, sources: the source of the values and of their errors; None without enough
             readings.
+        situation: what the calibration of the errors distinguishes.
     """
 
     label: str
@@ -50,6 +51,7 @@ class Measured:
     box: UprightBox | None = None
     pixels: ObjectPixels | None = None
     sources: ErrorSources | None = None
+    situation: Situation = Situation.DOUBTFUL
 
     @property
     def std_dev(self) -> dict[str, float]:

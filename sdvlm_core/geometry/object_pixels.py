@@ -6,7 +6,6 @@ support. Does not know how the pixels were found (`region_objects`), and does no
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -36,9 +35,9 @@ _PARALLAX_FRACTION = 0.02
 _MIN_CUT_FRACTION = 0.25
 #: Pixels that reach less of their box may be truncated by the end of the depth camera's view.
 _MIN_EXTENT_IN_VIEW = 0.85
-#: The left, right or upper end of an object is hidden if an occluder covers more than this fraction
-#: of the outline there. The upper end is often level: a part of it shows the height.
-_MAX_COVERED = (0.4, 0.4, 0.5)
+#: The left or right end of an object is hidden if an occluder covers more than this fraction of the
+#: outline there; the upper end, which is often level, if it covers more than the second fraction.
+_MAX_COVERED_END, _MAX_COVERED_TOP = 0.4, 0.5
 #: Depth of an end of an outline, as a fraction of the object's extent in the image.
 _END_FRACTION = 0.15
 #: Fraction of an outline without readings from which on shadows are looked for.
@@ -124,9 +123,15 @@ class ObjectPixels:
     flat: Flat | None = None
 
     @property
-    def is_occluded(self) -> bool:
-        """Whether a nearer surface hides an end of the object, so that its extent is unknown."""
-        return any(map(operator.gt, self.outline.covered_ends, _MAX_COVERED))
+    def covered_across(self) -> bool:
+        """Whether a nearer surface hides the left or right end, so that the width is unknown."""
+        left, right, _ = self.outline.covered_ends
+        return max(left, right) > _MAX_COVERED_END
+
+    @property
+    def covered_up(self) -> bool:
+        """Whether a nearer surface hides the upper end, so that the height is unknown."""
+        return self.outline.covered_ends[2] > _MAX_COVERED_TOP
 
 
 def turned_pixels(pixels: ObjectPixels, turn: QuarterTurn) -> ObjectPixels:

@@ -21,7 +21,6 @@ from sdvlm_core.geometry.uncertainty import (
     DISTANCE,
     GAP,
     UNKNOWN,
-    Situation,
     Spread,
     calibrated,
     centre_std_dev,
@@ -101,7 +100,7 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     if a.box is None or b.box is None or a.sources is None or b.sources is None:
         nan = math.nan
         return Pair(a.label, b.label, nan, nan, UNKNOWN, UNKNOWN, tuple(warnings))
-    situation = Situation.of(warnings)
+    situation = a.situation.worse(b.situation)
     apart = b.box.centre - a.box.centre
     distance = float(np.linalg.norm(apart))
     distance_physical = math.hypot(

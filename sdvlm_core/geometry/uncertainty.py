@@ -42,8 +42,11 @@ DISTANCE, GAP = "distance_m", "gap_m"
 # Fractions tuned on the development frames of benchmarks/real_frames.py and on training.simulate.
 #: 1 sigma of a depth inferred from symmetry, as a fraction of it.
 _INFERRED_DEPTH_FRACTION = 0.25
-#: 1 sigma of a size, as a fraction of it, per fraction of the outline that an occluder hides.
-_CUT_FRACTION = 1.0
+#: 1 sigma of a size, as a fraction of it, if an occluder covers an end of it, and if the border of
+#: the image cuts the object.
+_COVERED_FRACTION, _TRUNCATED_FRACTION = 0.3, 0.5
+#: 1 sigma of a hidden depth, as a fraction of the visible width, that is much.
+_MUCH_UNSEEN = 0.15
 #: Values with a larger std_dev are imprecise: in training.simulate, half of the heights are then
 #: off by more than a quarter, and one in eleven otherwise.
 _IMPRECISE_FRACTION = 0.3
@@ -52,25 +55,28 @@ _IMPRECISE_FRACTION = 0.3
 class Situation(str, Enum):
     """What the calibration distinguishes, besides the quantity and the kind of depth."""
 
-    CLEAR = "clear"  # no warning that concerns the object's extent
+    CLEAR = "clear"
     HIDDEN = "hidden"  # a part is hidden or outside the view
     DOUBTFUL = "doubtful"  # which readings are the object's is not certain
 
     @classmethod
-    def of(cls, warnings: Iterable[Caution]) -> Situation:
-        """The worst situation that the warnings of one or two objects describe."""
-        codes = set(warnings)
-        if codes - _HARMLESS - _HIDING:
+    def of(cls, warnings: Iterable[Caution], sources: ErrorSources) -> Situation:
+        """The situation of one object, by the warnings about its frame and its pixels."""
+        if set(warnings) - _HARMLESS:
             return cls.DOUBTFUL
-        return cls.HIDDEN if codes & _HIDING else cls.CLEAR
+        hides = max(sources.cut_across, sources.cut_up, sources.base, sources.unseen_share)
+        return cls.HIDDEN if hides > 0 else cls.CLEAR
+
+    def worse(self, other: Situation) -> Situation:
+        """The worse of two."""
+        return max(self, other, key=list(Situation).index)
 
 
-_HARMLESS = {Caution.ASSUMED_RECTIFIED, Caution.SPARSE_DEPTH, Caution.IMPRECISE}
-_HIDING = {
-    Caution.OCCLUDED,
-    Caution.TRUNCATED,
-    Caution.UNSEEN_EXTENT,
+_HARMLESS = {
+    Caution.ASSUMED_RECTIFIED,
+    Caution.SPARSE_DEPTH,
     Caution.NO_SUPPORT_PLANE,
+    Caution.TRUNCATED,  # a part of ErrorSources
 }
 
 
@@ -143,7 +149,9 @@ class ErrorSources:
         support: unevenness of the support.
         base: place of the lower end.
         hidden: extent of the far side along the horizontal view.
-        cut: extent that is cut, as a fraction of a size.
+        cut_across: horizontal extent that an occluder or the border hides, as a fraction of it.
+        cut_up: the same of the height.
+        unseen_share: `hidden` as a fraction of the visible width, if it is much; else 0.
         scale: calibration, as a fraction of a length.
         depth_kind: `DepthNoise.kind`.
     """
@@ -154,7 +162,9 @@ class ErrorSources:
     support: float
     base: float
     hidden: float
-    cut: float
+    cut_across: float
+    cut_up: float
+    unseen_share: float
     scale: float
     depth_kind: str
 
@@ -189,14 +199,19 @@ def error_sources(
             to the support; 0 = the object ends at its lowest reading.
     """
     z = median(points[:, 2])
+    hidden = hidden_depth_std_dev(box)
+    share = hidden / box.visible_width if box.visible_width > 0 else 0.0
+    cut_across, cut_up = _cut_fractions(pixels)
     return ErrorSources(
         reading=noise.reading_std_dev(z),
         edge=noise.edge_std_dev(z, pixel_m),
         edge_lost=noise.edge_lost_rad * z,
         support=pixels.plane.spread * z if pixels.plane.detected else 0.0,
         base=clearance_m / math.sqrt(12),
-        hidden=hidden_depth_std_dev(box),
-        cut=_cut_fraction(pixels),
+        hidden=hidden,
+        cut_across=cut_across,
+        cut_up=cut_up,
+        unseen_share=share if share > _MUCH_UNSEEN else 0.0,
         scale=noise.scale_fraction,
         depth_kind=noise.kind,
     )
@@ -230,7 +245,7 @@ def _physical(box: UprightBox, sources: ErrorSources) -> dict[str, float]:
 
     def horizontal(value: float, along_view: float) -> float:
         visible = math.hypot(math.sqrt(2) * sources.edge, sources.reading)
-        of_size = math.hypot(sources.scale * value, sources.cut * value)
+        of_size = math.hypot(sources.scale * value, sources.cut_across * value)
         return math.hypot(visible, of_size, along_view * sources.hidden)
 
     view = horizontal_view(box)
@@ -243,14 +258,14 @@ def _physical(box: UprightBox, sources: ErrorSources) -> dict[str, float]:
         "camera_distance_m": math.hypot(of_centre, sources.scale * distance),
         "length_m": horizontal(length, length_along_view),
         "width_m": horizontal(width, width_along_view),
-        "height_m": math.hypot(vertical, sources.scale * height, sources.cut * height),
+        "height_m": math.hypot(vertical, sources.scale * height, sources.cut_up * height),
     }
 
 
 def centre_std_dev(box: UprightBox, sources: ErrorSources) -> float:
     """1 sigma of the centre's place without the scale error, metres."""
     of_depth = math.hypot(sources.reading, sources.hidden / 2)
-    of_extent = math.hypot(sources.cut * float(box.size[0]) / 2, sources.base / 2)
+    of_extent = math.hypot(sources.cut_across * float(box.size[0]) / 2, sources.base / 2)
     return math.hypot(of_depth, sources.edge, of_extent)
 
 
@@ -268,7 +283,9 @@ def _elevation_sine(box: UprightBox) -> float:
     return min(1.0, abs(float(box.centre @ box.axes[2])) / distance)
 
 
-def _cut_fraction(pixels: ObjectPixels) -> float:
-    """1 sigma of the extent that an occluder or the border hides, as a fraction of a size."""
-    cut = _CUT_FRACTION * (pixels.outline.covered_fraction if pixels.is_occluded else 0.0)
-    return max(cut, _CUT_FRACTION / 2 if pixels.truncated else 0.0)
+def _cut_fractions(pixels: ObjectPixels) -> tuple[float, float]:
+    """1 sigma of what an occluder or the border hides, as fractions of the width and the height."""
+    if pixels.truncated:
+        return _TRUNCATED_FRACTION, _TRUNCATED_FRACTION
+    across, up = pixels.covered_across, pixels.covered_up
+    return _COVERED_FRACTION if across else 0.0, _COVERED_FRACTION if up else 0.0
