@@ -33,6 +33,8 @@ _MAX_PLANES = 4
 #: Largest angle between two support planes of one frame (seats and shelves are not quite level),
 #: and between a level plane's normal and a known up vector.
 _MAX_TILT_RAD = np.radians(12.0)
+#: Sine of the slope from which a surface is not level.
+_STEEP_SINE = np.sin(np.radians(60.0))
 # Cosines of the angle between a plane's normal and the image's up axis. The angle is 90 degrees
 # for the floor below a camera that looks straight down, and for a wall in front of a level camera.
 # The weight of a plane decreases from 1 at 70 degrees to 0 at 105 degrees, so a ceiling is never
@@ -156,12 +158,29 @@ def find_support_planes(
         plane = _refined(sample.points[remaining], sample.planes[best])
         near = np.abs(plane.heights(sample.points)) < 2 * BAND_FRACTION * sample.points[:, 2]
         remaining &= ~near
+        if not found:
+            remaining &= ~_steep(sample.grid, plane)[sample.grid[..., 2] > 0]
         found.append(plane)
         # The dominant plane defines "horizontal"; only the search for it needs the prior.
         weight = (allowed & _within(normals, found[0].normal, np.cos(_MAX_TILT_RAD))).astype(float)
         if remaining.sum() < _MIN_POINTS:
             break
     return tuple(found)
+
+
+def _steep(grid: Points, plane: Plane) -> Mask:
+    """(h, w): the surface at a reading rises from the plane, like a wall or the side of an object.
+
+    A plane that is nearly level crosses a wall in a band, whose readings must not be counted as
+    those of a level surface. The slope is that between the readings above and below on the grid.
+    """
+    steep = np.zeros(grid.shape[:2], bool)
+    upper, lower = grid[:-2], grid[2:]
+    along = upper - lower
+    rise = np.abs(along @ np.array(plane.normal))
+    valid = (upper[..., 2] > 0) & (lower[..., 2] > 0)
+    steep[1:-1] = valid & (rise > _STEEP_SINE * np.linalg.norm(along, axis=-1))
+    return steep
 
 
 def orientation(sample: PlaneSample) -> Orientation:
