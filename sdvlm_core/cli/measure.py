@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -201,7 +200,18 @@ def measurement_document(
             for one in found
         ],
         "pairs": [
-            {**asdict(pair), "warnings": [code.value for code in pair.warnings]} for pair in pairs
+            {
+                "a": pair.a,
+                "b": pair.b,
+                "distance_m": pair.distance_m,
+                "gap_m": pair.gap_m,
+                "distance_std_dev_m": pair.distance_std_dev_m,
+                "gap_std_dev_m": pair.gap_std_dev_m,
+                "distance_interval_90_m": list(pair.distance_interval_90_m),
+                "gap_interval_90_m": list(pair.gap_interval_90_m),
+                "warnings": [code.value for code in pair.warnings],
+            }
+            for pair in pairs
         ],
     }
     return without_nan(document)
