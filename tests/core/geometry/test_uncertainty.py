@@ -36,11 +36,17 @@ sources = st.builds(
     support=metres,
     base=metres,
     hidden=metres,
-    cut=st.floats(0, 1),
+    cut_across=st.floats(0, 1),
+    cut_up=st.floats(0, 1),
+    unseen_share=st.floats(0, 1),
     scale=st.floats(0, 0.05),
     depth_kind=st.sampled_from(["real", "simulated"]),
 )
 situations = st.sampled_from(Situation)
+
+
+#: Nothing is hidden.
+CLEAR = ErrorSources(0.002, 0.004, 0.0, 0.001, 0.0, 0.0, 0.0, 0.0, 0.0, 0.01, "real")
 
 
 def box(scale: float = 1.0) -> UprightBox:
@@ -89,7 +95,9 @@ def test_errors_are_positive_and_the_interval_contains_the_value(one, situation,
 
 @some
 @given(
-    sources, situations, st.sampled_from(["reading", "edge", "support", "base", "hidden", "cut"])
+    sources,
+    situations,
+    st.sampled_from(["reading", "edge", "support", "base", "hidden", "cut_across", "cut_up"]),
 )
 def test_no_error_becomes_smaller_when_a_source_grows(one, situation, name):
     before = spreads(box(), one, situation)
@@ -98,7 +106,7 @@ def test_no_error_becomes_smaller_when_a_source_grows(one, situation, name):
 
 
 def test_a_hidden_far_side_makes_the_side_along_the_view_uncertain():
-    clear = ErrorSources(0.002, 0.004, 0.0, 0.001, 0.0, 0.0, 0.0, 0.01, "real")
+    clear = CLEAR
     before = spreads(box(), clear, Situation.CLEAR)
     after = spreads(box(), replace(clear, hidden=0.03), Situation.CLEAR)
     assert after["width_m"].std_dev > 2 * before["width_m"].std_dev  # along the view
@@ -123,17 +131,18 @@ def test_what_was_not_measured_has_no_interval():
 
 
 @pytest.mark.parametrize(
-    ("warnings", "situation"),
+    ("warnings", "sources", "situation"),
     [
-        ((), Situation.CLEAR),
-        ((Caution.SPARSE_DEPTH,), Situation.CLEAR),
-        ((Caution.OCCLUDED, Caution.SPARSE_DEPTH), Situation.HIDDEN),
-        ((Caution.OCCLUDED, Caution.AMBIGUOUS_EXTENT), Situation.DOUBTFUL),
-        ((Caution.EXTENT_FROM_COLOUR,), Situation.DOUBTFUL),
+        ((), CLEAR, Situation.CLEAR),
+        ((Caution.SPARSE_DEPTH,), CLEAR, Situation.CLEAR),
+        ((Caution.SPARSE_DEPTH,), replace(CLEAR, cut_across=0.3), Situation.HIDDEN),
+        ((), replace(CLEAR, base=0.01), Situation.HIDDEN),
+        ((Caution.AMBIGUOUS_EXTENT,), replace(CLEAR, cut_up=0.3), Situation.DOUBTFUL),
+        ((Caution.EXTENT_FROM_COLOUR,), CLEAR, Situation.DOUBTFUL),
     ],
 )
-def test_the_worst_warning_decides_the_situation(warnings, situation):
-    assert Situation.of(warnings) is situation
+def test_warnings_and_hidden_parts_decide_the_situation(warnings, sources, situation):
+    assert Situation.of(warnings, sources) is situation
 
 
 def test_the_table_has_a_row_for_every_sensor_quantity_and_situation():
