@@ -164,6 +164,45 @@ def flat_points(cloud: Cloud, crop: Crop, plane: Plane, flat: FlatObject) -> Poi
     return np.concatenate([seen, points])
 
 
+def box_by_colour(
+    rgb: npt.NDArray[np.uint8],
+    crop: Crop,
+    plane: Plane,
+    height: DepthImage,
+    at: tuple[int, int],
+) -> tuple[int, int, int, int] | None:
+    """The box of what lies at a pixel and differs in colour from its support; for point regions.
+
+    Args:
+        rgb: (H, W, 3) uint8, red first.
+        crop: a window around the pixel.
+        plane, height: the support and the heights of the crop's pixels above it.
+        at: row and column of the pixel in the image.
+
+    Returns:
+        (x1, y1, x2, y2) pixels of the image; None if the pixel has a colour of the support, or what
+        has another colour continues outside the window.
+    """
+    nothing = np.zeros(crop.depth.shape, bool)
+    on_support, elsewhere = _support_pixels(crop, plane, height, nothing)
+    if np.count_nonzero(on_support) < _MIN_AROUND_FRACTION * on_support.size:
+        return None
+    lab = crop_colours(rgb, crop)
+    unlike, shadow = SupportColours.of(lab[on_support]).compared(lab, on_support)
+    for wanted in (unlike & ~shadow & ~elsewhere, unlike & ~elsewhere):
+        closed = cv2.morphologyEx(wanted.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
+        label = labels[(at[0] - crop.top) // crop.step, (at[1] - crop.left) // crop.step]
+        x, y, w, h, pixels = stats[label]
+        rows, columns = labels.shape
+        if label == 0 or pixels < MIN_PIECE_PX:
+            continue
+        if min(x, y) > 0 and x + w < columns and y + h < rows:
+            left, top = crop.left + x * crop.step, crop.top + y * crop.step
+            return left, top, left + w * crop.step, top + h * crop.step
+    return None
+
+
 def _inside_loosely(crop: Crop) -> Mask:
     """The region and what a box that is too tight leaves out."""
     x1, y1, x2, y2 = crop.own_box

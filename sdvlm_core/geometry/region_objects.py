@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.crops import Crop, crop_around, crop_region, subsampling_step
-from sdvlm_core.geometry.flat_extent import flat_object, flat_points
+from sdvlm_core.geometry.flat_extent import box_by_colour, flat_object, flat_points
 from sdvlm_core.geometry.hypotheses import Hypothesis, hypotheses_in_box
 from sdvlm_core.geometry.object_pixels import Flat, ObjectPixels, described
 from sdvlm_core.geometry.point_cloud import Cloud, Mask
@@ -25,6 +25,7 @@ from sdvlm_core.geometry.region_support import (
     support_of_point,
     supports_under,
 )
+from sdvlm_core.geometry.robust import ends, median
 from sdvlm_core.geometry.scene import Upright
 from sdvlm_core.geometry.segmentation import BORDERS, Borders, split
 from sdvlm_core.geometry.support_plane import Plane
@@ -38,6 +39,11 @@ _MAX_COLOUR_DISTANCE = 25
 _MIN_POINT_FRACTION = 0.2
 #: Smallest extent of what rises above the support, as a fraction of the region's: the rest is flat.
 _MIN_RAISED_EXTENT = 0.8
+#: Reach of the search for a flat object at a point, as a fraction of the image's width.
+_FLAT_REACH_FRACTION = 0.15
+#: Largest height of the part of a flat object that depth shows, as a fraction of the distance: a
+#: depth camera has trouble with things of a few times its noise.
+_MAX_LOW_FRACTION = 0.03
 
 
 def find_objects(scene: Upright, region: Region) -> tuple[ObjectPixels, ...]:
@@ -135,10 +141,53 @@ def _objects_at_point(scene: Upright, point: tuple[float, float]) -> tuple[Objec
         if mask is not None and mask.any():
             found.append(_object_of_piece(scene, plane, mask, step))
     if found:
-        return tuple(found)
+        return _continued_by_colour(scene, plane, (row, column), found[0]) or tuple(found)
     small = crop_around(cloud, around)
     empty = np.zeros(small.depth.shape, bool)
-    return (described(scene, small, _on_plane(cloud, small, plane), empty),)
+    bare = described(scene, small, _on_plane(cloud, small, plane), empty)
+    if bare.transparent:
+        return (bare,)
+    return _continued_by_colour(scene, plane, (row, column), bare) or (bare,)
+
+
+def _continued_by_colour(
+    scene: Upright, plane: Plane | None, at: tuple[int, int], seen: ObjectPixels
+) -> tuple[ObjectPixels, ...]:
+    """The flat object at a point of which depth shows nothing or a low part; empty if none.
+
+    Args:
+        at: row and column of the point.
+        seen: what depth shows there.
+    """
+    cloud = scene.cloud
+    if plane is None:
+        return ()
+    reach = round(_FLAT_REACH_FRACTION * cloud.width)
+    low = (seen.columns.min(), seen.rows.min())
+    high = (seen.columns.max() + 1, seen.rows.max() + 1)
+    longest = max(end - start for start, end in zip(low, high, strict=True))
+    if not seen.on_support:
+        heights = plane.heights(cloud.points(seen.rows, seen.columns))
+        z = median(cloud.depth[seen.rows, seen.columns])
+        if ends(heights)[1] > _MAX_LOW_FRACTION * z:
+            return ()
+        reach = max(reach, longest)
+    window = (
+        max(0, at[1] - reach),
+        max(0, at[0] - reach),
+        min(cloud.width, at[1] + reach),
+        min(cloud.height, at[0] + reach),
+    )
+    crop = crop_around(cloud, window)
+    height = plane.height_image(cloud, crop.rows, crop.columns)
+    box = box_by_colour(scene.rgb, crop, plane, height, at)
+    if box is None:
+        return ()
+    if not seen.on_support and max(box[2] - box[0], box[3] - box[1]) < longest / _MIN_RAISED_EXTENT:
+        return ()
+    near = crop_around(cloud, box)
+    found = _objects_in_box(scene, near, supports_under(cloud, near, scene.planes))
+    return () if found[0].on_support else found
 
 
 def _object_of_piece(scene: Upright, plane: Plane | None, mask: Mask, step: int) -> ObjectPixels:

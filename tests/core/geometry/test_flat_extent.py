@@ -86,7 +86,7 @@ def _pixels(corners: Polygon) -> npt.NDArray[np.int32]:
 class View:
     """What `flat_object` gets, rendered from a table's picture."""
 
-    rgb: npt.NDArray[np.uint8]
+    frame: RgbdFrame
     cloud: Cloud
     crop: Crop
     plane: Plane
@@ -95,7 +95,7 @@ class View:
         height = self.plane.height_image(self.cloud, self.crop.rows, self.crop.columns)
         if depth_mask is None:
             depth_mask = np.zeros(self.crop.depth.shape, bool)
-        return flat_object(self.rgb, self.cloud, self.crop, self.plane, height, depth_mask)
+        return flat_object(self.frame.rgb, self.cloud, self.crop, self.plane, height, depth_mask)
 
     def box(self, flat: FlatObject) -> UprightBox:
         points = flat_points(self.cloud, self.crop, self.plane, flat)
@@ -136,7 +136,7 @@ def view(
     cloud = make_cloud(frame)
     crop = crop_region(cloud, Region("thing", box=(x1 - dx, y1 - dy, x2 + dx, y2 + dy)))
     plane = Plane(tuple(turn[2]), scale * eye[2], 0.001)
-    return View(frame.rgb, cloud, crop, plane)
+    return View(frame, cloud, crop, plane)
 
 
 TABLES = {
@@ -236,6 +236,17 @@ def test_a_scene_twice_as_large_gives_lengths_twice_as_large(scale, degrees):
     assert scaled is not None
     assert (flat.mask == scaled.mask).all()
     np.testing.assert_allclose(other.box(scaled).size, scale * one.box(flat).size, rtol=1e-4)
+
+
+@pytest.mark.parametrize("table", ["plain", "wood", "white"])
+def test_a_point_on_a_flat_rod_measures_the_rod_and_one_beside_it_nothing(table):
+    shape = rod(0.15, 0.016, 30)
+    frame = view(TABLES[table].painted([(shape, (20, 60, 160))]), shape).frame
+    regions = [Region("rod", point=(320.0, 240.0)), Region("table", point=(320.0, 300.0))]
+    (on, beside), _ = measure(frame, regions)
+    assert Caution.EXTENT_FROM_COLOUR in on.warnings
+    assert on.length_m == pytest.approx(0.15, rel=0.1)
+    assert Caution.NOTHING_STANDS_OUT in beside.warnings
 
 
 @pytest.mark.skipif(not (SHARED / "realdata").exists(), reason="../shared/realdata is absent")
