@@ -49,8 +49,8 @@ def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, obje
     )
     if height.status == height.DISAGREEMENT:
         raise NoMeasurement(f"the model and the depth image disagree about the {name}", height)
-    # Two standard deviations: in about one of twenty cases the object is wider.
-    opening = target.width + 2 * target.width_std_dev
+    # The upper end of the 90 % interval: in one of twenty cases the object is wider.
+    opening = float(target.width_interval[1])
     if opening > arguments.opening:
         raise NoMeasurement(
             f"{name} is {opening:.3f} m wide, the gripper opens to {arguments.opening:g}"

@@ -15,6 +15,7 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sdvlm_core.answer import Kind, Measurement
+from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.drawing import draw_measurements
 from sdvlm_core.geometry.measure import measure
@@ -141,6 +142,15 @@ def test_markers_have_the_measured_positions(result):
     line, words = markers["distances"]
     assert len(line.points) == 2
     assert words.text.startswith(f"{1000 * pairs[0].distance_m:.0f} ")
+
+
+def test_a_marker_of_a_pair_has_its_warnings(result):
+    frame, found, (pair,) = result
+    doubtful = replace(pair, warnings=(Caution.AMBIGUOUS_EXTENT,))
+    cloud = open_scene(frame).cloud
+    message = visualization.marker_array(Image().header, cloud, found, [doubtful])
+    _, words = by_namespace(message)["distances"]
+    assert words.text.split("\n")[1:] == ["ambiguous extent"]
 
 
 def test_an_unmeasured_object_has_no_marker_but_is_drawn_in_the_image(result):
