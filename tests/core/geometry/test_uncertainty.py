@@ -43,6 +43,7 @@ sources = st.builds(
     depth_kind=st.sampled_from(["real", "simulated"]),
 )
 situations = st.sampled_from(Situation)
+CLEAR = ErrorSources(0.002, 0.004, 0.0, 0.001, 0.0, 0.001, 0.0, 0.0, 0.0, 0.01, "real")
 
 
 #: Nothing is hidden.
@@ -131,18 +132,26 @@ def test_what_was_not_measured_has_no_interval():
 
 
 @pytest.mark.parametrize(
-    ("warnings", "sources", "situation"),
+    ("warnings", "part", "situation"),
     [
-        ((), CLEAR, Situation.CLEAR),
-        ((Caution.SPARSE_DEPTH,), CLEAR, Situation.CLEAR),
-        ((Caution.SPARSE_DEPTH,), replace(CLEAR, cut_across=0.3), Situation.HIDDEN),
-        ((), replace(CLEAR, base=0.01), Situation.HIDDEN),
-        ((Caution.AMBIGUOUS_EXTENT,), replace(CLEAR, cut_up=0.3), Situation.DOUBTFUL),
-        ((Caution.EXTENT_FROM_COLOUR,), CLEAR, Situation.DOUBTFUL),
+        ((), {}, Situation.CLEAR),
+        ((Caution.SPARSE_DEPTH,), {}, Situation.CLEAR),
+        ((Caution.NO_SUPPORT_PLANE,), {"base": 0.01}, Situation.HIDDEN),
+        ((Caution.TRUNCATED,), {"cut_across": 0.5}, Situation.HIDDEN),
+        ((Caution.AMBIGUOUS_EXTENT,), {"cut_up": 0.3}, Situation.DOUBTFUL),
+        ((Caution.EXTENT_FROM_COLOUR,), {}, Situation.DOUBTFUL),
     ],
 )
-def test_warnings_and_hidden_parts_decide_the_situation(warnings, sources, situation):
-    assert Situation.of(warnings, sources) is situation
+def test_the_situation_comes_from_the_warnings_and_from_what_is_hidden(warnings, part, situation):
+    assert Situation.of(warnings, replace(CLEAR, **part)) is situation
+
+
+@some
+@given(situations, situations)
+def test_two_objects_are_in_the_worse_situation(a, b):
+    assert a.worse(b) is b.worse(a)
+    assert a.worse(b) in (a, b)
+    assert a.worse(Situation.DOUBTFUL) is Situation.DOUBTFUL
 
 
 def test_the_table_has_a_row_for_every_sensor_quantity_and_situation():
