@@ -48,6 +48,7 @@ class DepthCamera:
         window: width of the matching window, pixels: the correlation length of the noise.
         step_px: quantization step of the disparity, pixels.
         growth: pixels by which the foreground grows at its edges, at the least and at the most.
+        edge_loss: probability that a pixel beside a depth step has no reading.
         texture: grey levels of local contrast under which matching may fail; 0 = never.
         smear: share of the failed matches that give a neighbour's depth, not a hole.
         grazing: cosine of the angle to the surface normal under which readings are lost.
@@ -68,6 +69,7 @@ class DepthCamera:
     window: float = 1.0
     step_px: float = 1 / 32
     growth: tuple[float, float] = (0.0, 0.0)
+    edge_loss: float = 0.0
     texture: float = 0.0
     smear: float = 0.0
     grazing: float = 0.0
@@ -93,8 +95,7 @@ def draw_camera(rng: np.random.Generator, family: str | None = None) -> DepthCam
     )
 
 
-def _growth(rng: np.random.Generator) -> tuple[float, float]:
-    least = rng.uniform(1.0, 2.5)
+def _growth(least: float, rng: np.random.Generator) -> tuple[float, float]:
     return least, least + rng.uniform(1.0, 2.5)
 
 
@@ -107,7 +108,8 @@ def _kinect(rng: np.random.Generator) -> DepthCamera:
         noise_px=rng.uniform(0.05, 0.13),
         window=rng.uniform(5.0, 9.0),
         step_px=0.125,
-        growth=_growth(rng),
+        growth=_growth(rng.uniform(0.0, 1.5), rng),
+        edge_loss=rng.uniform(0.2, 0.8),
         grazing=rng.uniform(0.12, 0.22),
         dark=rng.uniform(0.0, 0.06),
         fill=int(rng.integers(0, 3)),
@@ -122,7 +124,8 @@ def _realsense(rng: np.random.Generator) -> DepthCamera:
         baseline=rng.uniform(0.050, 0.095),
         noise_px=rng.uniform(0.05, 0.14),
         window=rng.uniform(6.0, 14.0),
-        growth=_growth(rng),
+        growth=_growth(rng.uniform(1.0, 2.5), rng),
+        edge_loss=rng.uniform(0.0, 0.5),
         texture=float(rng.choice([0.0, 1.0, 2.0, 3.0], p=[0.35, 0.3, 0.25, 0.1]))
         * rng.uniform(0.6, 1.4),
         smear=rng.uniform(0.0, 0.7),
@@ -267,7 +270,10 @@ def _match(exact: Image, rgb: npt.NDArray[np.uint8], focal: float, camera: Depth
     noisy = np.where(smeared, cv2.blur(np.asarray(noisy, np.float32), (wide, wide)), noisy)
     step = camera.step_px * unit
     stored = np.maximum(np.round(noisy / step) * step, step)
-    return np.asarray(focal * camera.baseline / stored, np.float32), hidden | (failed & ~smeared)
+    beside = depth_edges(surface)
+    beside &= _uniform_blobs(exact.shape, window, rng) < camera.edge_loss
+    depth = np.asarray(focal * camera.baseline / stored, np.float32)
+    return depth, hidden | beside | (failed & ~smeared)
 
 
 def _time_of_flight(

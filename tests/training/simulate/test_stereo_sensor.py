@@ -164,3 +164,12 @@ def test_drawn_cameras_are_within_two_percent_of_the_scale(family):
         seen = read(depth, camera)
         assert (seen > 0).mean() > 0.8
         assert np.median(seen[seen > 0]) == pytest.approx(1.0, abs=0.025)
+
+
+def test_readings_are_lost_beside_depth_steps_only():
+    seen = read(step(), replace(CLEAN, edge_loss=0.6)) == 0
+    shadow = 30  # columns left of the near surface
+    assert seen[:, 259:261].mean() > 0.4
+    assert seen[:, 378:382].mean() > 0.2
+    assert seen[:, 263:376].mean() < 0.01
+    assert seen[:, : 258 - shadow].mean() < 0.01
