@@ -30,7 +30,7 @@ _SILHOUETTE_COLUMNS, _MIN_COLUMN_FRACTION = 64, 0.1
 _ROUND_FRACTION = (0.4, 1.3)
 #: An ellipse becomes a circle if its half axes differ by less than this fraction, because most
 #: round objects are circular.
-_CIRCLE_FRACTION = 0.25
+_CIRCLE_FRACTION = 0.35
 #: An ellipse is chosen if its residual is less than this fraction of two lines' residual.
 _ROUND_RESIDUAL_FRACTION = 0.8
 #: Sine of the view's elevation, below which tops are hardly visible.
