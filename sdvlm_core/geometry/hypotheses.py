@@ -37,6 +37,9 @@ _CUT_AGREEMENT = 0.6
 _MIN_MAIN_INSIDE_FRACTION, _MIN_INSIDE_FRACTION = 0.9, 0.8
 #: The box's margin for readings that a depth camera adds at silhouettes, a fraction of its sides.
 _MARGIN_FRACTION = 0.08
+#: Number of segments that are tried as the object's main one: a thing in front of the object may
+#: fill the middle of its box.
+_MAX_MAINS = 3
 #: 1 sigma of the weight of pixels around the middle of a box, as a fraction of its sides.
 _CENTRE_SIGMA_FRACTION = 0.3
 #: Largest number of levels among which the level top of a segment is searched.
@@ -72,16 +75,18 @@ def hypotheses_in_box(
     for borders in BORDERS:
         labels = split(cloud, crop, raised, borders)
         total, inside = _inside_fractions(crop, labels)
-        main = _main_piece(crop, labels, total, inside)
-        if not main:
+        mains = _main_pieces(crop, labels, total, inside)
+        if not mains:
             continue
-        first = first or (labels, main)
-        if inside[main] < _MIN_MAIN_INSIDE_FRACTION:
-            continue
-        found += [
-            _judged(cloud, crop, mask, support) for mask in _joined(cloud, crop, labels, main)
-        ]
-        if max(one.agreement for one in found) > _GOOD_AGREEMENT:
+        first = first or (labels, mains[0])
+        for main in mains:
+            if inside[main] < _MIN_MAIN_INSIDE_FRACTION:
+                continue
+            masks = _joined(cloud, crop, labels, main)
+            found += [_judged(cloud, crop, mask, support) for mask in masks]
+            if found[-len(masks)].agreement > _GOOD_AGREEMENT:
+                break
+        if max((one.agreement for one in found), default=0.0) > _GOOD_AGREEMENT:
             break
     if first is not None and max((one.agreement for one in found), default=0) < _CUT_AGREEMENT:
         found.append(_cut_at_box(cloud, crop, *first, support))
@@ -170,10 +175,10 @@ def _inside_fractions(
     return total, within / np.maximum(total, 1)
 
 
-def _main_piece(
+def _main_pieces(
     crop: Crop, labels: Labels, total: npt.NDArray[np.intp], inside: npt.NDArray[np.float64]
-) -> int:
-    """Label of the segment that fills the middle of the box and matches its outline; 0 = none."""
+) -> list[int]:
+    """Labels of the segments that fill the middle of the box and match its outline, best first."""
     x1, y1, x2, y2 = crop.own_box
     within = (slice(y1, y2), slice(x1, x2))
     down, across = (
@@ -188,8 +193,8 @@ def _main_piece(
     # behind the gaps of a chair, or an object in front of the box, has another outline.
     weight = filled * inside**2 * _outline_match(crop, labels, total)
     weight[0] = 0.0
-    main = int(np.argmax(weight))
-    return main if weight[main] > 0 else 0
+    best = np.argsort(-weight)[:_MAX_MAINS]
+    return [int(label) for label in best if weight[label] > 0]
 
 
 def _outline_match(

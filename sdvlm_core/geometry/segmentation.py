@@ -29,6 +29,9 @@ _NOISE_SIGMAS = 6.0
 #: Largest distance between segments of one object (holes, self-occlusion): a fraction of the camera
 #: distance, or of the smaller segment's size.
 _MAX_BRIDGE_FRACTION, _MAX_BRIDGE_SIZE_FRACTION = 0.02, 0.2
+#: Samples on the line between two segments, and the fraction of them that must be nearer; also of
+#: their heights (widths) that must overlap.
+_BETWEEN_SAMPLES, _MIN_DIVIDED_FRACTION = 40, 0.6
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,45 @@ def bridged(
             _MAX_BRIDGE_FRACTION * z + 2 * float(cloud.scatter(np.float32(z))),
             _MAX_BRIDGE_SIZE_FRACTION * smaller,
         )
-        if nearest < limit and np.quantile(distance, 0.9) < reach:
+        close = nearest < limit and np.quantile(distance, 0.9) < reach
+        if close or _continues_behind(crop, mask, piece, reach):
             mask = mask | piece
     return mask
+
+
+def _continues_behind(crop: Crop, one: Mask, other: Mask, reach: float) -> bool:
+    """Whether two segments are parts of one thing that a nearer thing divides.
+
+    They are equally far, side by side, and most of what lies between them is nearer than both.
+    """
+    places = [np.nonzero(mask) for mask in (one, other)]
+    z, other_z = (median(crop.depth[place]) for place in places)
+    if abs(z - other_z) > reach / 2:
+        return False
+    (row, column), (other_row, other_column) = ((r.mean(), c.mean()) for r, c in places)
+    along = np.linspace(0, 1, _BETWEEN_SAMPLES)
+    rows = np.rint(row + along * (other_row - row)).astype(int)
+    columns = np.rint(column + along * (other_column - column)).astype(int)
+    if abs(other_column - column) > abs(other_row - row):
+        overlap, extent = _overlap(places[0][0], places[1][0])
+    else:
+        overlap, extent = _overlap(places[0][1], places[1][1])
+    between = crop.depth[rows, columns][~(one | other)[rows, columns]]
+    between = between[between > 0]
+    nearer = between < (1 - MIN_STEP_FRACTION) * min(z, other_z)
+    return bool(
+        len(between)
+        and np.mean(nearer) > _MIN_DIVIDED_FRACTION
+        and overlap > _MIN_DIVIDED_FRACTION * extent
+    )
+
+
+def _overlap(
+    one: npt.NDArray[np.intp], other: npt.NDArray[np.intp]
+) -> tuple[np.intp | int, np.intp | int]:
+    """Overlap of the ranges of two sets of rows or columns, and the smaller range."""
+    overlap = min(one.max(), other.max()) - max(one.min(), other.min())
+    return overlap, min(np.ptp(one), np.ptp(other))
 
 
 def _size(points: Points) -> float:
