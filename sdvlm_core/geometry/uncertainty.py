@@ -40,6 +40,8 @@ STD_DEV_KEYS = ("position_m", "camera_distance_m", "length_m", "width_m", "heigh
 DISTANCE, GAP = "distance_m", "gap_m"
 
 # Fractions tuned on the development frames of benchmarks/real_frames.py and on training.simulate.
+#: 1 sigma of the place of an outline found by colour, in sampling intervals of the image.
+_COLOUR_EDGE = 1.0
 #: 1 sigma of a depth inferred from symmetry, as a fraction of it.
 _INFERRED_DEPTH_FRACTION = 0.25
 #: 1 sigma of a size, as a fraction of it, if an occluder covers an end of it, and if the border of
@@ -76,6 +78,7 @@ _HARMLESS = {
     Caution.ASSUMED_RECTIFIED,
     Caution.SPARSE_DEPTH,
     Caution.NO_SUPPORT_PLANE,
+    Caution.EXTENT_FROM_COLOUR,  # has its own outline and no hidden side
     Caution.TRUNCATED,  # a part of ErrorSources
 }
 
@@ -199,13 +202,15 @@ def error_sources(
             to the support; 0 = the object ends at its lowest reading.
     """
     z = median(points[:, 2])
-    hidden = hidden_depth_std_dev(box)
+    flat = pixels.flat is not None  # its whole outline is seen
+    by_colour = pixels.flat is not None and not pixels.flat.found.by_depth.any()
+    hidden = 0.0 if flat else hidden_depth_std_dev(box)
     share = hidden / box.visible_width if box.visible_width > 0 else 0.0
     cut_across, cut_up = _cut_fractions(pixels)
     return ErrorSources(
         reading=noise.reading_std_dev(z),
-        edge=noise.edge_std_dev(z, pixel_m),
-        edge_lost=noise.edge_lost_rad * z,
+        edge=_COLOUR_EDGE * pixels.step * pixel_m if by_colour else noise.edge_std_dev(z, pixel_m),
+        edge_lost=0.0 if flat else noise.edge_lost_rad * z,
         support=pixels.plane.spread * z if pixels.plane.detected else 0.0,
         base=clearance_m / math.sqrt(12),
         hidden=hidden,
