@@ -78,7 +78,6 @@ _HARMLESS = {
     Caution.ASSUMED_RECTIFIED,
     Caution.SPARSE_DEPTH,
     Caution.NO_SUPPORT_PLANE,
-    Caution.EXTENT_FROM_COLOUR,  # has its own outline and no hidden side
     Caution.TRUNCATED,  # a part of ErrorSources
 }
 
