@@ -16,7 +16,7 @@ import numpy as np
 from sdvlm_core.cautions import Caution
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.object_pixels import Outline
-from sdvlm_core.geometry.point_cloud import Points
+from sdvlm_core.geometry.point_cloud import DepthImage, Points
 from sdvlm_core.geometry.uncertainty import (
     DISTANCE,
     GAP,
@@ -173,14 +173,14 @@ def _side(one: Measured, at: Points, outward: Points) -> _Side:
 
 
 def _covered_fraction(outline: Outline, at: Points, outward: Points) -> float:
-    """The fraction of the outline on one side that a nearer thing covers; 0 without an outline.
+    """The fraction of the outline on one side that a nearer thing covers; 0 if none is.
 
     The side is that of a direction (3,) at a point (3,) of the object, as the image shows it. A
     side that faces the camera, or away from it, has no part of the outline.
     """
     in_image = outward[:2] - outward[2] / at[2] * at[:2]  # (x, y) = (column, row)
     length = float(np.linalg.norm(in_image))
-    if length < _FACING_COSINE or len(outline.rows) == 0:
+    if length < _FACING_COSINE or outline.covered_fraction == 0:
         return 0.0
     around = np.stack([outline.columns, outline.rows], axis=1).astype(np.float64)
     around -= (around.min(axis=0) + around.max(axis=0)) / 2
@@ -213,19 +213,30 @@ def _nearest(a: Points, b: Points) -> tuple[float, Points, Points]:
 
     First searches a few points of each surface, then all points close to the nearest ones.
     """
-    origin = a[0]  # near both surfaces, so that squares lose no digits
+    origin = a[0]  # near both surfaces, so that squares lose few digits
     coarse_a, coarse_b = _thinned(a, _COARSE_POINTS) - origin, _thinned(b, _COARSE_POINTS) - origin
-    squares = _squared_distances(coarse_a, coarse_b)
+    squares = _squares(coarse_a, coarse_b)
     nearest_a, nearest_b = np.unravel_index(int(np.argmin(squares)), squares.shape)
     a = _closest(_thinned(a, _FINE_POINTS) - origin, coarse_b[nearest_b])
     b = _closest(_thinned(b, _FINE_POINTS) - origin, coarse_a[nearest_a])
-    squares = _squared_distances(a, b)
-    to_a, to_b = squares.min(axis=1), squares.min(axis=0)
+    squares = _squares(a, b)
     # The nearest three of each, because the nearest reading is the noisiest.
-    of_a, of_b = np.argsort(to_a)[:3], np.argsort(to_b)[:3]
-    nearest = np.maximum(np.concatenate([to_a[of_a], to_b[of_b]]), 0.0)
-    gap = float(np.sqrt(nearest).mean())
-    return gap, a[of_a].mean(axis=0) + origin, b[of_b].mean(axis=0) + origin
+    of_a, of_b = (np.argsort(squares.min(axis=axis))[:3] for axis in (1, 0))
+    ends_a = np.concatenate([a[of_a], a[squares[:, of_b].argmin(axis=0)]])
+    ends_b = np.concatenate([b[squares[of_a].argmin(axis=1)], b[of_b]])
+    gap = float(np.sqrt(((ends_a - ends_b) ** 2).sum(axis=1)).mean())
+    return gap, ends_a.mean(axis=0) + origin, ends_b.mean(axis=0) + origin
+
+
+def _squares(a: Points, b: Points) -> DepthImage:
+    """Squared distances (N, M) between points (N, 3) and (M, 3), to find the nearest ones.
+
+    In single precision. For so few points, one product is faster than a tree.
+    """
+    left, right = np.ones((len(a), 5), np.float32), np.ones((len(b), 5), np.float32)
+    left[:, :3], right[:, :3] = a, -2 * b
+    left[:, 3], right[:, 4] = np.einsum("ij,ij->i", a, a), np.einsum("ij,ij->i", b, b)
+    return left @ right.T
 
 
 def _thinned(points: Points, count: int) -> Points:
@@ -233,15 +244,8 @@ def _thinned(points: Points, count: int) -> Points:
 
 
 def _closest(points: Points, to: Points) -> Points:
+    """The points (K, 3) that are closest to a point (3,)."""
     if len(points) <= _COARSE_POINTS:
         return points
-    distances = _squared_distances(points, to[None])[:, 0]
-    return points[np.argpartition(distances, _COARSE_POINTS)[:_COARSE_POINTS]]
-
-
-def _squared_distances(a: Points, b: Points) -> Points:
-    """(N, M) between points (N, 3) and (M, 3); for so few, a product is faster than a tree."""
-    squares: Points = a @ (-2 * b.T)
-    squares += np.einsum("ij,ij->i", a, a)[:, None]
-    squares += np.einsum("ij,ij->i", b, b)
-    return squares
+    squares = np.einsum("ij,ij->i", points, points) - points @ (2 * to)  # plus that of `to`
+    return points[np.argpartition(squares, _COARSE_POINTS)[:_COARSE_POINTS]]
