@@ -37,6 +37,10 @@ _CUT_AGREEMENT = 0.6
 _MIN_MAIN_INSIDE_FRACTION, _MIN_INSIDE_FRACTION = 0.9, 0.8
 #: The box's margin for readings that a depth camera adds at silhouettes, a fraction of its sides.
 _MARGIN_FRACTION = 0.08
+#: Fraction of a segment's pixels at one height that make its top level.
+_MIN_LEVEL_FRACTION = 0.25
+#: Fractions of the pixels above a level top that may be another thing.
+_MIN_THING_FRACTION, _MAX_THING_FRACTION = 0.02, 0.3
 #: Number of segments that are tried as the object's main one: a thing in front of the object may
 #: fill the middle of its box.
 _MAX_MAINS = 3
@@ -91,6 +95,10 @@ def hypotheses_in_box(
     if first is not None and max((one.agreement for one in found), default=0) < _CUT_AGREEMENT:
         found.append(_cut_at_box(cloud, crop, *first, support))
     best = max((one.agreement for one in found), default=0.0)
+    if found and support is not None:
+        first_best = max(found, key=lambda one: one.agreement)
+        rest = _without_a_thing_on_top(cloud, crop, first_best, support)
+        found += [] if rest is None else [rest]
     plausible = [one for one in found if one.agreement >= best - _PLAUSIBLE_LOSS]
     return tuple(sorted(plausible, key=lambda one: -one.agreement))
 
@@ -143,27 +151,48 @@ def _cut_at_box(
     """The part in the box of a segment that no border separates from what is outside."""
     mask = labels == main
     if support is not None:
-        rest = mask & ~_standing_on(crop, mask, support)
+        above = _above_level_top(crop, mask, support)
+        rest = mask & ~above
+        continues = np.count_nonzero(above & ~crop.inside) > 0.3 * np.count_nonzero(above)
         within = np.count_nonzero(mask & crop.inside)
-        if np.count_nonzero(rest & crop.inside) > 0.25 * within:
+        if continues and np.count_nonzero(rest & crop.inside) > 0.25 * within:
             mask = rest
     cut = _judged(cloud, crop, mask & crop.inside, support)
     return replace(cut, agreement=min(cut.agreement, _CUT_AGREEMENT))
 
 
-def _standing_on(crop: Crop, mask: Mask, support: Support) -> Mask:
-    """The pixels of a segment that rise above its level top and continue outside the region."""
+def _without_a_thing_on_top(
+    cloud: Cloud, crop: Crop, found: Hypothesis, support: Support
+) -> Hypothesis | None:
+    """The pixels without a small thing that stands on their level top; None if nothing does.
+
+    A knob on a lid looks the same, so both are plausible.
+    """
+    above = _above_level_top(crop, found.mask, support)
+    share = np.count_nonzero(above) / np.count_nonzero(found.mask)
+    if not _MIN_THING_FRACTION < share < _MAX_THING_FRACTION:
+        return None
+    if np.ptp(np.flatnonzero(above.any(axis=0))) > 0.7 * np.ptp(
+        np.flatnonzero(found.mask.any(axis=0))
+    ):
+        return None
+    rest = _judged(cloud, crop, found.mask & ~above, support)
+    return rest if rest.agreement >= found.agreement - _PLAUSIBLE_LOSS else None
+
+
+def _above_level_top(crop: Crop, mask: Mask, support: Support) -> Mask:
+    """The pixels of a segment above its level top (a lid); none if its top is not level."""
     height = support.height
     within = height[mask & crop.inside]
+    if not len(within):
+        return np.zeros_like(mask)
     rise = min_rise_fraction(support.plane) * median(crop.depth[mask])
     top = min(float(within.max()), _MAX_LEVELS * rise)
     counts, edges = np.histogram(within, bins=np.arange(rise, top + 2 * rise, rise))
     lid = float(edges[int(np.argmax(counts))]) + rise / 2
-    above = mask & (height > lid + 2 * rise)
-    outside = np.count_nonzero(above & ~crop.inside)
-    continues = outside > 0.3 * np.count_nonzero(above)
-    level = np.mean(np.abs(within - lid) < rise) > 0.25
-    return above if continues and level else np.zeros_like(mask)
+    level = np.mean(np.abs(within - lid) < rise) > _MIN_LEVEL_FRACTION
+    above: Mask = mask & (height > lid + 2 * rise)
+    return above if level else np.zeros_like(mask)
 
 
 def _inside_fractions(
