@@ -8,7 +8,7 @@ objects, and does not turn images (`scene`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -157,10 +157,11 @@ def find_support_planes(
             break
         plane = _refined(sample.points[remaining], sample.planes[best])
         near = np.abs(plane.heights(sample.points)) < 2 * BAND_FRACTION * sample.points[:, 2]
+        share = np.count_nonzero(near & remaining) / len(near)
         remaining &= ~near
         if not found:
             remaining &= ~_steep(sample.grid, plane)[sample.grid[..., 2] > 0]
-        found.append(plane)
+        found.append(replace(plane, share=share))
         # The dominant plane defines "horizontal"; only the search for it needs the prior.
         weight = (allowed & _within(normals, found[0].normal, np.cos(_MAX_TILT_RAD))).astype(float)
         if remaining.sum() < _MIN_POINTS:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdvlm_core.geometry.contact import Touch, surface_below
 from sdvlm_core.geometry.crops import Crop
-from sdvlm_core.geometry.point_cloud import Cloud, DepthImage
+from sdvlm_core.geometry.point_cloud import Cloud, DepthImage, Mask
 from sdvlm_core.geometry.robust import MAD, median
 from sdvlm_core.geometry.support_plane import Plane
 
@@ -29,6 +30,11 @@ _MIN_RING_FRACTION = 0.075
 _MIN_OUTSIDE_FRACTION = 0.02
 #: Readings lower than twice this fraction of the distance are below a plane.
 _BELOW_FRACTION = 0.005
+#: Fewer readings around a region do not refine the plane below the one that surrounds it.
+_MIN_REFINED_FRACTION = 0.25
+#: A plane is the top of a thing if another plane is lower by at most this fraction of the distance
+#: and has so many more readings.
+_MAX_THING_FRACTION, _MAX_THING_SHARE = 0.2, 1 / 3
 #: Reach of the search for the support of a point, as a fraction of the image's width.
 _POINT_REACH_FRACTION = 0.15
 
@@ -61,31 +67,98 @@ def supports_under(cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]) -> tuple
     """
     if not planes:
         return ()
-    found = _plane_around(cloud, crop, planes)
-    if found is not None:
-        return (_raised_level(crop, *found),)
-    plane = _visible_outside(cloud, crop, planes)
-    if plane is None:
+    around = _readings_around(crop)
+    found = None if around is None else _plane_around(cloud, crop, planes, around)
+    if around is None or found is None:
+        plane = _visible_outside(cloud, crop, planes)
+        if plane is None:
+            return ()
+        height = plane.height_image(cloud, crop.rows, crop.columns)
+        return _standing(cloud, crop, plane, height) or (Support(plane, plane, height),)
+    plane, height = found
+    base = _base(plane, planes, crop)
+    if base is None:
+        return _standing(cloud, crop, plane, height) or (Support(plane, plane, height),)
+    # The plane is the top of a thing on another plane: does the object stand on it?
+    over_base = base.height_image(cloud, crop.rows, crop.columns)
+    near, z = over_base[around], crop.depth[around]
+    on = _on_plane(base, near, z)
+    if np.count_nonzero(on) > _MIN_REFINED_FRACTION * on.size:
+        refined = _refined_near(base, near[on], z[on])
+        over_base += np.float32(refined.offset - base.offset)
+        base = refined
+    return _standing(cloud, crop, base, over_base) or (Support(plane, base, height),)
+
+
+def _standing(cloud: Cloud, crop: Crop, plane: Plane, height: DepthImage) -> tuple[Support, ...]:
+    """The supports above a plane, or the plane if what is right below the region hides the foot.
+
+    Empty if nothing is between the plane and the region.
+    """
+    z = _depth_below(crop)
+    rise = min_rise_fraction(plane) * z
+    below = surface_below(crop, height, rise, _row_height(cloud, crop, plane, z))
+    if below is None:
         return ()
-    return (Support(plane, plane, plane.height_image(cloud, crop.rows, crop.columns)),)
+    on_plane = Support(plane, plane, height)
+    if below.touch is Touch.HIDDEN:
+        return (on_plane,)
+    raised = Support(plane.raised(below.height), plane, height - np.float32(below.height))
+    if below.touch is Touch.SEEN:
+        return (raised,)
+    return (raised, on_plane) if below.touch is Touch.LIKELY else (on_plane, raised)
+
+
+def _depth_below(crop: Crop) -> float:
+    """Median depth of the lower half of a region, metres; 0 without a reading."""
+    x1, y1, x2, y2 = crop.own_box
+    depth = crop.depth[(y1 + y2) // 2 : y2, x1:x2]
+    depth = depth[depth > 0]
+    return median(depth) if len(depth) else 0.0
+
+
+def _row_height(cloud: Cloud, crop: Crop, plane: Plane, z: float) -> float:
+    """Height of a pixel on a vertical face at the lower edge of a region, metres."""
+    x1, _, x2, y2 = crop.box
+    row, column = min(y2, cloud.height - 1), min((x1 + x2) // 2, cloud.width - 1)
+    ray = np.array([cloud.ray_x[column], cloud.ray_y[row], 1.0])
+    sine = float(ray @ np.array(plane.normal)) / float(np.linalg.norm(ray))
+    return z * cloud.pixel_angle * crop.step * float(np.sqrt(max(0.0, 1 - sine**2)))
+
+
+def _base(plane: Plane, planes: tuple[Plane, ...], crop: Crop) -> Plane | None:
+    """The plane of the frame below another one that is only the top of a thing; None if it is not.
+
+    A table above the floor is no such thing: it is higher, or as large in the image.
+    """
+    z = _depth_below(crop)
+    lower = [
+        other
+        for other in planes
+        if 0 < other.offset - plane.offset < _MAX_THING_FRACTION * z
+        and plane.share < _MAX_THING_SHARE * other.share
+    ]
+    return max(lower, key=lambda other: other.share) if lower else None
+
+
+def _readings_around(crop: Crop) -> Mask | None:
+    """The readings beside and below the lower half of a region; None if there are few."""
+    around = (~crop.inside) & crop.valid
+    around[: (crop.own_box[1] + crop.own_box[3]) // 2] = False
+    return around if np.count_nonzero(around) >= MIN_PIECE_PX else None
 
 
 def _plane_around(
-    cloud: Cloud, crop: Crop, planes: tuple[Plane, ...]
+    cloud: Cloud, crop: Crop, planes: tuple[Plane, ...], around: Mask
 ) -> tuple[Plane, DepthImage] | None:
     """The plane with the most readings around a region, refined there, and the crop's heights."""
-    middle = (crop.own_box[1] + crop.own_box[3]) // 2
-    around = (~crop.inside) & crop.valid
-    around[:middle] = False
-    if np.count_nonzero(around) < MIN_PIECE_PX:
-        return None
     inside = crop.inside & crop.valid
     z, own_z = crop.depth[around], crop.depth[inside]
     best, best_fraction, best_plane = None, 0.0, planes[0]
     for plane in planes:
         heights = plane.height_image(cloud, crop.rows, crop.columns)
         near = heights[around]
-        on = np.abs(near) < np.float32(max(3 * plane.spread, _ON_PLANE_FRACTION)) * z
+        on = _on_plane(plane, near, z)
         fraction = np.count_nonzero(on) / on.size
         # A surface above most of the region is in front of the object, not under it.
         if fraction > best_fraction and _mostly_above(heights[inside], own_z):
@@ -96,6 +169,12 @@ def _plane_around(
     refined = _refined_near(best_plane, near, z)
     heights += np.float32(refined.offset - best_plane.offset)
     return refined, heights
+
+
+def _on_plane(plane: Plane, heights: DepthImage, z: DepthImage) -> Mask:
+    """Mask (N,) of heights above a plane that belong to it."""
+    on: Mask = np.abs(heights) < np.float32(max(3 * plane.spread, _ON_PLANE_FRACTION)) * z
+    return on
 
 
 def _mostly_above(heights: DepthImage, z: DepthImage) -> bool:
@@ -129,35 +208,6 @@ def _refined_near(plane: Plane, heights: DepthImage, z: DepthImage) -> Plane:
     middle = median(heights)
     spread = MAD * median(np.abs(heights - np.float32(middle)) / z)
     return plane.raised(middle, max(spread, 1e-6))
-
-
-def _raised_level(crop: Crop, plane: Plane, height: DepthImage) -> Support:
-    """The plane as the support, or the parallel surface above it (a box's lid).
-
-    The object stands on that surface, which continues below the region: most readings right under
-    the box have one height, and the object rises above it.
-    """
-    x1, y1, x2, y2 = crop.own_box
-    strip, inset = max(3, (y2 - y1) // 8), (x2 - x1) // 5
-    under = (slice(y2, y2 + strip), slice(x1 + inset, x2 - inset))
-    valid = crop.valid[under]
-    on_plane = Support(plane, plane, height)
-    if np.count_nonzero(valid) < max(MIN_PIECE_PX, 0.5 * valid.size):
-        return on_plane
-    below = height[under][valid]
-    level = median(below)
-    rise = min_rise_fraction(plane) * median(crop.depth[under][valid])
-    flat = np.abs(below - level) < rise
-    if level < 2 * rise or np.count_nonzero(flat) < 0.7 * flat.size:
-        return on_plane
-    inside = height[crop.inside & crop.valid]
-    # Behind the edge of a nearer surface, the object is visible below that surface's level.
-    between = np.count_nonzero((inside > rise) & (inside < level - 2 * rise))
-    above = np.count_nonzero(inside > level + 2 * rise)
-    if not len(inside) or above < 0.25 * len(inside) or between > 0.1 * len(inside):
-        return on_plane
-    level = median(below[flat])
-    return Support(plane.raised(level), plane, height - np.float32(level))
 
 
 def support_of_point(

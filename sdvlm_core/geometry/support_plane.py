@@ -6,7 +6,7 @@ regions or objects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -29,12 +29,14 @@ class Plane:
         offset: the camera's height above the plane, metres.
         spread: robust standard deviation of its readings along the normal, per metre of distance.
         detected: False for the replacement plane that has only an up axis.
+        share: fraction of the frame's readings that lie on it.
     """
 
     normal: tuple[float, float, float]
     offset: float
     spread: float
     detected: bool = True
+    share: float = 0.0
 
     def heights(self, points: Points) -> Points:
         """Heights (N,) above the plane of points (N, 3), metres."""
@@ -52,11 +54,10 @@ class Plane:
 
     def raised(self, height: float, spread: float | None = None) -> Plane:
         """The parallel plane that is `height` metres higher."""
-        return Plane(
-            self.normal,
-            self.offset - height,
-            self.spread if spread is None else spread,
-            self.detected,
+        return replace(
+            self,
+            offset=self.offset - height,
+            spread=self.spread if spread is None else spread,
         )
 
 
