@@ -72,7 +72,8 @@ class ObjectModel:
     size: tuple[float, float, float]
 
 
-def _rotation(axis: str, angle: float) -> Vector:
+def turn(axis: str, angle: float) -> Vector:
+    """Rotation (3, 3) by `angle` radians about the axis x, y or z."""
     c, s = math.cos(angle), math.sin(angle)
     rows = {
         "x": [[1, 0, 0], [0, c, -s], [0, s, c]],

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.simulate.catalogue import COLOURS
+from training.simulate.catalogue import COLOURS, turn
 from training.simulate.placement import (
     CONTACT_M,
     Body,
@@ -39,7 +39,6 @@ from training.simulate.shapes import (
     mesh_shapes,
     open_box,
     round_tin,
-    turn,
 )
 from training.simulate.textures import COATS
 

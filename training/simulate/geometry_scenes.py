@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.simulate import geometry_groups as groups
+from training.simulate.catalogue import turn
 from training.simulate.placement import Body, on_plane, shifted
 from training.simulate.renderer import Solid
 from training.simulate.textures import GROUNDS
@@ -73,9 +74,8 @@ def _slab(half: tuple[float, float, float], centre: tuple[float, float, float], 
     grey = rng.uniform(0.3, 1.0)
     red, green, blue = (float(np.clip(grey + rng.normal(0, 0.05), 0.05, 1)) for _ in range(3))
     material = f"ground_{GROUNDS[rng.integers(len(GROUNDS))]}" if rng.random() < 0.75 else None
-    c, s = math.cos(yaw), math.sin(yaw)
-    rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    return Solid("box", half, np.array(centre), rotation, (red, green, blue), 0, material, 0.05)
+    at = np.array(centre)
+    return Solid("box", half, at, turn("z", yaw), (red, green, blue), 0, material, 0.05)
 
 
 def _walls(back: float, low: float, rng: Rng) -> list[Solid]:

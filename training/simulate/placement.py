@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from training.simulate.catalogue import turn
 from training.simulate.gaps import Bodies
 from training.simulate.renderer import Solid
-from training.simulate.shapes import Shape, turn
+from training.simulate.shapes import Shape
 from training.simulate.truth import lowest, reach_of
 
 Vector = npt.NDArray[np.float64]

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from training.simulate.catalogue import Primitive
+from training.simulate.catalogue import Primitive, turn
 from training.simulate.meshes import package_meshes
 
 Vector = npt.NDArray[np.float64]
@@ -36,17 +36,6 @@ class Shape:
     category: str
     parts: tuple[Primitive, ...]
     carries: tuple[float, float] | None = None
-
-
-def turn(axis: str, angle: float) -> Vector:
-    """Rotation (3, 3) by `angle` radians about the axis x, y or z."""
-    c, s = math.cos(angle), math.sin(angle)
-    rows = {
-        "x": [[1, 0, 0], [0, c, -s], [0, s, c]],
-        "y": [[c, 0, s], [0, 1, 0], [-s, 0, c]],
-        "z": [[c, -s, 0], [s, c, 0], [0, 0, 1]],
-    }
-    return np.array(rows[axis], dtype=np.float64)
 
 
 _UPRIGHT = np.eye(3)
