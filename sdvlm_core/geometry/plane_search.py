@@ -30,6 +30,10 @@ _MIN_INLIER_FRACTION = 0.03
 #: Smallest number of readings on the grid for a plane.
 _MIN_POINTS = 50
 _MAX_PLANES = 4
+#: Smaller level surfaces are searched where no plane has this fraction of the readings (shelves,
+#: bins): their smallest fraction, the largest number of them, and of heights among them.
+_MIN_DOMINANT_FRACTION, _MIN_SMALL_FRACTION = 0.25, 0.008
+_MAX_SMALL_LEVELS, _MAX_BINS = 6, 10_000
 #: Largest angle between two support planes of one frame (seats and shelves are not quite level),
 #: and between a level plane's normal and a known up vector.
 _MAX_TILT_RAD = np.radians(12.0)
@@ -166,7 +170,42 @@ def find_support_planes(
         weight = (allowed & _within(normals, found[0].normal, np.cos(_MAX_TILT_RAD))).astype(float)
         if remaining.sum() < _MIN_POINTS:
             break
+    if found and found[0].share < _MIN_DOMINANT_FRACTION:
+        found += _small_levels(sample, found[0], remaining)
     return tuple(found)
+
+
+def _small_levels(sample: PlaneSample, parallel: Plane, remaining: Mask) -> list[Plane]:
+    """Level surfaces among readings (N,) that are too small for `_hypotheses`: shelf boards.
+
+    They are peaks among the heights of the readings whose neighbours are as high.
+
+    Args:
+        parallel: shows what is level.
+    """
+    height = sample.grid @ np.array(parallel.normal) + parallel.offset
+    z = sample.grid[..., 2]
+    level = np.zeros(z.shape, bool)
+    valid = (z[:-1] > 0) & (z[1:] > 0)
+    level[1:] = valid & (np.abs(height[1:] - height[:-1]) < BAND_FRACTION * z[1:])
+    heights, z = height[z > 0], sample.points[:, 2]
+    left = remaining & level[sample.grid[..., 2] > 0] & (heights < parallel.offset)
+    found: list[Plane] = []
+    while len(found) < _MAX_SMALL_LEVELS and np.count_nonzero(left) >= 3:
+        chosen, width = heights[left], BAND_FRACTION * median(z[left])
+        low = float(chosen.min())
+        bins = np.bincount(np.minimum((chosen - low) / width, _MAX_BINS).astype(int), minlength=2)
+        pairs = bins[:-1] + bins[1:]
+        best = int(np.argmax(pairs))
+        if pairs[best] < _MIN_SMALL_FRACTION * len(heights):
+            break
+        on = left & (np.abs(heights - (low + (best + 1) * width)) < width)
+        middle = median(heights[on])
+        spread = MAD * median(np.abs(heights[on] - middle) / z[on])
+        share = np.count_nonzero(on) / len(heights)
+        found.append(replace(parallel.raised(middle, spread), share=share))
+        left &= np.abs(heights - middle) > 2 * width
+    return found
 
 
 def _steep(grid: Points, plane: Plane) -> Mask:

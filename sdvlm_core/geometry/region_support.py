@@ -30,6 +30,9 @@ _MIN_RING_FRACTION = 0.075
 _MIN_OUTSIDE_FRACTION = 0.02
 #: Readings lower than twice this fraction of the distance are below a plane.
 _BELOW_FRACTION = 0.005
+#: Where contact is doubtful, an object does not continue this many times further down, hidden, than
+#: its region is high: a shelf board is under it, and the floor far below.
+_MAX_HIDDEN_SIZE = 2.0
 #: Fewer readings around a region do not refine the plane below the one that surrounds it.
 _MIN_REFINED_FRACTION = 0.25
 #: A plane is the top of a thing if another plane is lower by at most this fraction of the distance
@@ -104,7 +107,9 @@ def _standing(cloud: Cloud, crop: Crop, plane: Plane, height: DepthImage) -> tup
     if below.touch is Touch.HIDDEN:
         return (on_plane,)
     raised = Support(plane.raised(below.height), plane, height - np.float32(below.height))
-    if below.touch is Touch.SEEN:
+    _, y1, _, y2 = crop.own_box
+    seen = (y2 - y1) * z * cloud.pixel_angle * crop.step
+    if below.touch is Touch.SEEN or below.height > _MAX_HIDDEN_SIZE * seen:
         return (raised,)
     return (raised, on_plane) if below.touch is Touch.LIKELY else (on_plane, raised)
 
