@@ -110,7 +110,8 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     )
     gap, at_a, at_b = _nearest(a.box.surface, b.box.surface)
     towards_b = _direction(at_b - at_a, apart)
-    side_a, side_b = _side(a, at_a, towards_b), _side(b, at_b, -towards_b)
+    side_a = _side(a, at_a, towards_b, apart)
+    side_b = _side(b, at_b, -towards_b, -apart)
     lost = side_a.outline * a.sources.edge_lost + side_b.outline * b.sources.edge_lost
     gap = max(0.0, gap - lost)
     gap_physical = math.hypot(side_a.std_dev, side_b.std_dev, a.sources.scale * gap)
@@ -151,8 +152,13 @@ class _Side:
     unseen: float
 
 
-def _side(one: Measured, at: Points, outward: Points) -> _Side:
-    """The side of an object at its nearest part (3,); `outward` (3,) is towards the other one."""
+def _side(one: Measured, at: Points, outward: Points, apart: Points) -> _Side:
+    """The side of an object at its nearest part (3,).
+
+    Args:
+        outward: (3,) unit vector from that part to the other object.
+        apart: (3,) from the object's centre to that of the other one.
+    """
     assert one.box is not None
     assert one.pixels is not None
     assert one.sources is not None
@@ -160,7 +166,11 @@ def _side(one: Measured, at: Points, outward: Points) -> _Side:
     away = float(outward @ at) / float(np.linalg.norm(at))  # -1 = it faces the camera
     outline = math.sqrt(max(0.0, 1 - away**2)) * max(0.0, min(1.0, 1 + away / _FACING_COSINE))
     far_side = sources.hidden * max(0.0, float(outward @ horizontal_view(one.box)))
-    covered = _covered_fraction(one.pixels.outline, at, outward)
+    # One object continues behind the other by an unknown extent where their outlines meet.
+    covered = max(
+        _covered_fraction(one.pixels.outline, at, outward),
+        _covered_fraction(one.pixels.outline, one.box.centre, _direction(apart, outward)),
+    )
     behind = 0.0
     if covered > _COVERED_SIDE_FRACTION:
         behind = _COVERED_STD_DEV * one.box.visible_width * covered
