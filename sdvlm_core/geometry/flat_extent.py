@@ -343,7 +343,8 @@ def _image_extent(mask: Mask) -> float:
 
 def _with_silhouette(cloud: Cloud, crop: Crop, depth_mask: Mask) -> Mask:
     """What depth found and the pixels beside it, where readings are mixed or lost."""
-    radius = max(1, round(_SILHOUETTE_RAD / (cloud.pixel_angle * crop.step)))
+    width = _SILHOUETTE_RAD / (cloud.pixel_angle * crop.step)
+    radius = max(1, round(min(width, max(depth_mask.shape))))
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     return cv2.dilate(depth_mask.astype(np.uint8), kernel).view(np.bool_)
 

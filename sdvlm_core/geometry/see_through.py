@@ -95,7 +95,8 @@ def _surrounded(cloud: Cloud, crop: Crop, mask: Mask) -> bool:
         return False
     side = float(np.sqrt(np.count_nonzero(mask)))
     reach = _AROUND_FRACTION * side + _SILHOUETTE_RAD / (cloud.pixel_angle * crop.step)
-    reach = max(1, round(reach))
+    # A lens of extreme focal length sees a silhouette wider than the crop.
+    reach = max(1, round(min(reach, max(mask.shape))))
     wide = cv2.copyMakeBorder(mask.view(np.uint8), *4 * (reach,), cv2.BORDER_CONSTANT, value=0)
     ring = cv2.dilate(wide, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > wide
     rows, columns = (
