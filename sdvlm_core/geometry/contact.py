@@ -28,6 +28,8 @@ _REACH_FRACTION, _STRIP_FRACTION = 0.25, 0.125
 #: Columns at each side of a region that do not count: the object is narrower at its foot.
 _INSET_FRACTION = 0.2
 _MIN_STRIP_PX = 3
+#: Fraction of the strip's readings that are raised where a steep surface continues below it.
+_MIN_STEEP_FRACTION = 0.8
 #: Fraction of the strip that must have readings, and of these that must be raised.
 _MIN_VALID_FRACTION, _MIN_RAISED_FRACTION = 0.5, 0.4
 #: A surface is level if its height changes by less than this fraction of what the height of a
@@ -37,7 +39,7 @@ _MAX_LEVEL_SLOPE = 0.5
 #: plane's readings, which is at least three of the plane's.
 _MAX_LEVEL_SPREAD = 0.4
 #: Part of the strip's area that a level surface covers, and its smallest number of pixels.
-_MIN_LEVEL_FRACTION, _MIN_LEVEL_PX = 0.25, 12
+_MIN_LEVEL_FRACTION, _MIN_LEVEL_PX = 0.15, 12
 #: Largest number of heights among which a level surface is searched.
 _MAX_LEVELS = 10_000
 #: Width of the filter along rows.
@@ -69,12 +71,13 @@ class Below:
 
     Attributes:
         height: of the surface where the object would stand on it, above the plane, metres.
-        level: a level surface is visible there; otherwise it is the edge of a steep one.
+        spread: robust standard deviation of a level surface, metres; None = the edge of a steep
+            one.
         touch: whether the object touches it.
     """
 
     height: float
-    level: bool
+    spread: float | None
     touch: Touch
 
 
@@ -112,7 +115,9 @@ class _Patch:
         return cv2.erode(self.valid.astype(np.uint8), kernel).view(np.bool_)
 
 
-def surface_below(crop: Crop, height: DepthImage, rise: float, row_m: float) -> Below | None:
+def surface_below(
+    crop: Crop, height: DepthImage, rise: float, row_m: float, far: float
+) -> Below | None:
     """The raised surface right below a region; None if the plane itself or nothing is there.
 
     Args:
@@ -120,6 +125,7 @@ def surface_below(crop: Crop, height: DepthImage, rise: float, row_m: float) -> 
         height: heights of the crop's pixels above the plane, metres.
         rise: largest height of the plane's own readings, metres.
         row_m: change of the height of a vertical face from one row to the next, metres.
+        far: an object on a surface that is higher than this does not stand on the plane, metres.
     """
     x1, y1, x2, y2 = crop.own_box
     strip, inset = max(_MIN_STRIP_PX, round(_STRIP_FRACTION * (y2 - y1))), _inset(x1, x2)
@@ -136,10 +142,11 @@ def surface_below(crop: Crop, height: DepthImage, rise: float, row_m: float) -> 
     level = _level(patch, rise, row_m)
     if level is None:
         return None if _grounded(crop, height, patch, rise) else _steep(patch, rise, row_m)
-    within = height[own]
-    if np.count_nonzero(within > level.height + 2 * rise) < _MIN_ABOVE_FRACTION * len(within):
+    # Else the surface is the top of the region's own object.
+    above = np.count_nonzero(height[own] > level.height + 2 * rise)
+    if above < _MIN_ABOVE_FRACTION * np.count_nonzero(own) and level.height < far:
         return None
-    return Below(level.height, True, _touch(patch, level, rise))
+    return Below(level.height, level.spread, _touch(patch, level, rise))
 
 
 def _inset(x1: int, x2: int) -> int:
@@ -255,7 +262,7 @@ def _steep(patch: _Patch, rise: float, row_m: float) -> Below | None:
     under = slice(patch.edge, patch.edge + round(1.2 * patch.strip))
     lower = valid[under]
     raised = np.count_nonzero(lower & (height[under] > 2 * rise))
-    if raised < 0.9 * np.count_nonzero(lower) or not lower.any():
+    if raised < _MIN_STEEP_FRACTION * np.count_nonzero(lower) or not lower.any():
         return None
     # On the way up a surface, the height increases; it decreases where a nearer one ends.
     gap = max(2, int(np.ceil(rise / (row_m + 1e-12))) // 2)
@@ -273,7 +280,7 @@ def _steep(patch: _Patch, rise: float, row_m: float) -> Below | None:
     if not len(at_edge):
         return None
     if hidden > _DECISIVE_FRACTION:
-        return Below(median(at_edge), False, Touch.HIDDEN)
+        return Below(median(at_edge), None, Touch.HIDDEN)
     # Up a vertical face, depth decreases if the camera looks down; it increases up to a farther
     # object where the sensor smooths the step.
     upper = patch.depth[: patch.edge - patch.strip // 2][
@@ -281,4 +288,4 @@ def _steep(patch: _Patch, rise: float, row_m: float) -> Below | None:
     ]
     nearer = patch.depth[under][lower]
     farther = len(upper) > 0 and median(upper) > (1 + _MIN_STEP_FRACTION) * median(nearer)
-    return Below(median(at_edge), False, Touch.UNLIKELY if farther else Touch.LIKELY)
+    return Below(median(at_edge), None, Touch.UNLIKELY if farther else Touch.LIKELY)

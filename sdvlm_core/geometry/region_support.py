@@ -30,6 +30,8 @@ _MIN_RING_FRACTION = 0.075
 _MIN_OUTSIDE_FRACTION = 0.02
 #: Readings lower than twice this fraction of the distance are below a plane.
 _BELOW_FRACTION = 0.005
+#: Smallest robust standard deviation of a plane's readings, per metre of distance.
+_MIN_SPREAD = 1e-6
 #: Where contact is doubtful, an object does not continue this many times further down, hidden, than
 #: its region is high: a shelf board is under it, and the floor far below.
 _MAX_HIDDEN_SIZE = 2.0
@@ -99,17 +101,21 @@ def _standing(cloud: Cloud, crop: Crop, plane: Plane, height: DepthImage) -> tup
     Empty if nothing is between the plane and the region.
     """
     z = _depth_below(crop)
+    if z == 0:
+        return ()
     rise = min_rise_fraction(plane) * z
-    below = surface_below(crop, height, rise, _row_height(cloud, crop, plane, z))
+    _, y1, _, y2 = crop.own_box
+    far = _MAX_HIDDEN_SIZE * (y2 - y1) * z * cloud.pixel_angle * crop.step
+    below = surface_below(crop, height, rise, _row_height(cloud, crop, plane, z), far)
     if below is None:
         return ()
     on_plane = Support(plane, plane, height)
     if below.touch is Touch.HIDDEN:
         return (on_plane,)
-    raised = Support(plane.raised(below.height), plane, height - np.float32(below.height))
-    _, y1, _, y2 = crop.own_box
-    seen = (y2 - y1) * z * cloud.pixel_angle * crop.step
-    if below.touch is Touch.SEEN or below.height > _MAX_HIDDEN_SIZE * seen:
+    spread = plane.spread if below.spread is None else max(below.spread / z, _MIN_SPREAD)
+    surface = plane.raised(below.height, spread)
+    raised = Support(surface, plane, height - np.float32(below.height))
+    if below.touch is Touch.SEEN or below.height > far:
         return (raised,)
     return (raised, on_plane) if below.touch is Touch.LIKELY else (on_plane, raised)
 
@@ -212,7 +218,7 @@ def _refined_near(plane: Plane, heights: DepthImage, z: DepthImage) -> Plane:
         return plane
     middle = median(heights)
     spread = MAD * median(np.abs(heights - np.float32(middle)) / z)
-    return plane.raised(middle, max(spread, 1e-6))
+    return plane.raised(middle, max(spread, _MIN_SPREAD))
 
 
 def support_of_point(
