@@ -33,8 +33,9 @@ _BELOW_FRACTION = 0.005
 #: Smallest robust standard deviation of a plane's readings, per metre of distance.
 _MIN_SPREAD = 1e-6
 #: Where contact is doubtful, an object does not continue this many times further down, hidden, than
-#: its region is high: a shelf board is under it, and the floor far below.
-_MAX_HIDDEN_SIZE = 2.0
+#: its region is high, unless the plane has this fraction of the readings: a shelf board is under
+#: it, and the floor far below.
+_MAX_HIDDEN_SIZE, _MAX_SMALL_SHARE = 2.0, 0.25
 #: Fewer readings around a region do not refine the plane below the one that surrounds it.
 _MIN_REFINED_FRACTION = 0.25
 #: A plane is the top of a thing if another plane is lower by at most this fraction of the distance
@@ -115,7 +116,8 @@ def _standing(cloud: Cloud, crop: Crop, plane: Plane, height: DepthImage) -> tup
     spread = plane.spread if below.spread is None else max(below.spread / z, _MIN_SPREAD)
     surface = plane.raised(below.height, spread)
     raised = Support(surface, plane, height - np.float32(below.height))
-    if below.touch is Touch.SEEN or below.height > far:
+    small = plane.share < _MAX_SMALL_SHARE
+    if below.touch is Touch.SEEN or (below.height > far and small):
         return (raised,)
     return (raised, on_plane) if below.touch is Touch.LIKELY else (on_plane, raised)
 
