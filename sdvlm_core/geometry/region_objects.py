@@ -162,7 +162,7 @@ def _continued_by_colour(
     cloud = scene.cloud
     if plane is None:
         return ()
-    reach = round(_FLAT_REACH_FRACTION * cloud.width)
+    reach = max(1, round(_FLAT_REACH_FRACTION * cloud.width))
     low = (seen.columns.min(), seen.rows.min())
     high = (seen.columns.max() + 1, seen.rows.max() + 1)
     longest = max(end - start for start, end in zip(low, high, strict=True))
@@ -175,8 +175,8 @@ def _continued_by_colour(
     window = (
         max(0, at[1] - reach),
         max(0, at[0] - reach),
-        min(cloud.width, at[1] + reach),
-        min(cloud.height, at[0] + reach),
+        min(cloud.width, at[1] + reach + 1),
+        min(cloud.height, at[0] + reach + 1),
     )
     crop = crop_around(cloud, window)
     height = plane.height_image(cloud, crop.rows, crop.columns)

@@ -91,20 +91,25 @@ def _missing_near(cloud: Cloud, crop: Crop) -> bool:
 
 def _surrounded(cloud: Cloud, crop: Crop, mask: Mask) -> bool:
     """Whether an object is a fragment: most pixels around it have no reading."""
-    if crop.valid.all():
-        return False
-    side = float(np.sqrt(np.count_nonzero(mask)))
+    area = np.count_nonzero(mask)
+    side = float(np.sqrt(area))
     reach = _AROUND_FRACTION * side + _SILHOUETTE_RAD / (cloud.pixel_angle * crop.step)
     # A lens of extreme focal length sees a silhouette wider than the crop.
     reach = max(1, round(min(reach, max(mask.shape))))
-    wide = cv2.copyMakeBorder(mask.view(np.uint8), *4 * (reach,), cv2.BORDER_CONSTANT, value=0)
-    ring = cv2.dilate(wide, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > wide
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
     rows, columns = (
-        first + crop.step * (np.arange(size) - reach)
-        for first, size in zip((crop.top, crop.left), wide.shape, strict=True)
+        first + crop.step * np.arange(start - reach, start + size + reach)
+        for first, start, size in ((crop.top, y, h), (crop.left, x, w))
     )
     known_rows = (rows >= 0) & (rows < cloud.height)
     known_columns = (columns >= 0) & (columns < cloud.width)
-    ring = ring[np.ix_(known_rows, known_columns)]
     missing = cloud.depth[np.ix_(rows[known_rows], columns[known_columns])] == 0
-    return _fraction(missing, ring) > _SURROUNDED_FRACTION
+    # No figure of this area has a smaller ring than a square (Brunn and Minkowski).
+    least = (side + 2 * reach) ** 2 - area
+    inside_image = known_rows.all() and known_columns.all()
+    if np.count_nonzero(missing) <= (_SURROUNDED_FRACTION * least if inside_image else 0):
+        return False
+    own = mask[y : y + h, x : x + w].view(np.uint8)
+    own = cv2.copyMakeBorder(own, *4 * (reach,), cv2.BORDER_CONSTANT, value=0)
+    ring = cv2.dilate(own, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > own
+    return _fraction(missing, ring[np.ix_(known_rows, known_columns)]) > _SURROUNDED_FRACTION
