@@ -161,7 +161,7 @@ def find_support_planes(
             break
         plane = _refined(sample.points[remaining], sample.planes[best])
         near = np.abs(plane.heights(sample.points)) < 2 * BAND_FRACTION * sample.points[:, 2]
-        share = np.count_nonzero(near & remaining) / len(near)
+        share = float(np.mean(near & remaining))
         remaining &= ~near
         if not found:
             remaining &= ~_steep(sample.grid, plane)[sample.grid[..., 2] > 0]
@@ -202,7 +202,7 @@ def _small_levels(sample: PlaneSample, parallel: Plane, remaining: Mask) -> list
         on = left & (np.abs(heights - (low + (best + 1) * width)) < width)
         middle = median(heights[on])
         spread = MAD * median(np.abs(heights[on] - middle) / z[on])
-        share = np.count_nonzero(on) / len(heights)
+        share = float(np.mean(on))
         found.append(replace(parallel.raised(middle, spread), share=share))
         left &= np.abs(heights - middle) > 2 * width
     return found
