@@ -16,7 +16,7 @@ import numpy as np
 from sdvlm_core.cautions import Caution
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.object_pixels import Outline
-from sdvlm_core.geometry.point_cloud import DepthImage, Points
+from sdvlm_core.geometry.point_cloud import Points
 from sdvlm_core.geometry.uncertainty import (
     DISTANCE,
     GAP,
@@ -238,12 +238,13 @@ def _nearest(a: Points, b: Points) -> tuple[float, Points, Points]:
     return gap, ends_a.mean(axis=0) + origin, ends_b.mean(axis=0) + origin
 
 
-def _squares(a: Points, b: Points) -> DepthImage:
+def _squares(a: Points, b: Points) -> Points:
     """Squared distances (N, M) between points (N, 3) and (M, 3), to find the nearest ones.
 
-    In single precision. For so few points, one product is faster than a tree.
+    For so few points, one product is faster than a tree. In double precision, so that a turned
+    image has the same nearest points.
     """
-    left, right = np.ones((len(a), 5), np.float32), np.ones((len(b), 5), np.float32)
+    left, right = np.ones((len(a), 5)), np.ones((len(b), 5))
     left[:, :3], right[:, :3] = a, -2 * b
     left[:, 3], right[:, 4] = np.einsum("ij,ij->i", a, a), np.einsum("ij,ij->i", b, b)
     return left @ right.T
