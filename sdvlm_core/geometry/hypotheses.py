@@ -41,6 +41,8 @@ _MARGIN_FRACTION = 0.08
 _MIN_LEVEL_FRACTION = 0.25
 #: Fractions of the pixels above a level top that may be another thing.
 _MIN_THING_FRACTION, _MAX_THING_FRACTION = 0.02, 0.3
+#: Largest width of such a thing, as a fraction of the width of what it stands on.
+_MAX_THING_WIDTH = 0.7
 #: Number of segments that are tried as the object's main one: a thing in front of the object may
 #: fill the middle of its box.
 _MAX_MAINS = 3
@@ -86,7 +88,7 @@ def hypotheses_in_box(
         for main in mains:
             if inside[main] < _MIN_MAIN_INSIDE_FRACTION:
                 continue
-            masks = _joined(cloud, crop, labels, main)
+            masks = _joined(cloud, crop, labels, main, _others(main, total, inside))
             found += [_judged(cloud, crop, mask, support) for mask in masks]
             if found[-len(masks)].agreement > _GOOD_AGREEMENT:
                 break
@@ -94,22 +96,30 @@ def hypotheses_in_box(
             break
     if first is not None and max((one.agreement for one in found), default=0) < _CUT_AGREEMENT:
         found.append(_cut_at_box(cloud, crop, *first, support))
-    best = max((one.agreement for one in found), default=0.0)
-    if found and support is not None:
-        first_best = max(found, key=lambda one: one.agreement)
-        rest = _without_a_thing_on_top(cloud, crop, first_best, support)
-        found += [] if rest is None else [rest]
-    plausible = [one for one in found if one.agreement >= best - _PLAUSIBLE_LOSS]
-    return tuple(sorted(plausible, key=lambda one: -one.agreement))
+    if not found:
+        return ()
+    found.sort(key=lambda one: -one.agreement)  # stable: of equals, the coarser borders are first
+    best = found[0]
+    plausible = [one for one in found if one.agreement >= best.agreement - _PLAUSIBLE_LOSS]
+    if support is not None:
+        plausible += _without_a_thing_on_top(cloud, crop, best, support)
+    return tuple(plausible)
 
 
-def _joined(cloud: Cloud, crop: Crop, labels: Labels, main: int) -> list[Mask]:
-    """The main segment with the others in the box that are close to it, and without them."""
-    total, inside = _inside_fractions(crop, labels)
+def _others(
+    main: int, total: npt.NDArray[np.intp], inside: npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
+    """Labels of the other segments in the box that are large enough to matter."""
     others = np.flatnonzero((inside > _MIN_INSIDE_FRACTION) & (total >= MIN_PIECE_PX))
-    others = others[(others != main) & (total[others] > 0.01 * total[main])]
+    return others[(others > 0) & (others != main) & (total[others] > 0.01 * total[main])]
+
+
+def _joined(
+    cloud: Cloud, crop: Crop, labels: Labels, main: int, others: npt.NDArray[np.intp]
+) -> list[Mask]:
+    """The main segment with those others that are close to it, and without them."""
     alone: Mask = labels == main
-    together = bridged(cloud, crop, labels, main, others[others > 0])
+    together = bridged(cloud, crop, labels, main, others)
     if np.count_nonzero(together) == np.count_nonzero(alone):
         return [alone]
     return [together, alone]
@@ -163,21 +173,20 @@ def _cut_at_box(
 
 def _without_a_thing_on_top(
     cloud: Cloud, crop: Crop, found: Hypothesis, support: Support
-) -> Hypothesis | None:
-    """The pixels without a small thing that stands on their level top; None if nothing does.
+) -> list[Hypothesis]:
+    """The pixels without a small thing that stands on their level top; empty if nothing does.
 
     A knob on a lid looks the same, so both are plausible.
     """
     above = _above_level_top(crop, found.mask, support)
-    share = np.count_nonzero(above) / np.count_nonzero(found.mask)
-    if not _MIN_THING_FRACTION < share < _MAX_THING_FRACTION:
-        return None
-    if np.ptp(np.flatnonzero(above.any(axis=0))) > 0.7 * np.ptp(
-        np.flatnonzero(found.mask.any(axis=0))
-    ):
-        return None
+    pixels, all_pixels = np.count_nonzero(above), np.count_nonzero(found.mask)
+    if not _MIN_THING_FRACTION * all_pixels < pixels < _MAX_THING_FRACTION * all_pixels:
+        return []
+    width, all_width = (np.ptp(np.flatnonzero(mask.any(axis=0))) for mask in (above, found.mask))
+    if width > _MAX_THING_WIDTH * all_width:
+        return []
     rest = _judged(cloud, crop, found.mask & ~above, support)
-    return rest if rest.agreement >= found.agreement - _PLAUSIBLE_LOSS else None
+    return [rest] if rest.agreement >= found.agreement - _PLAUSIBLE_LOSS else []
 
 
 def _above_level_top(crop: Crop, mask: Mask, support: Support) -> Mask:

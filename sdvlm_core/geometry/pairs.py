@@ -188,9 +188,11 @@ def _covered_fraction(outline: Outline, at: Points, outward: Points) -> float:
     The side is that of a direction (3,) at a point (3,) of the object, as the image shows it. A
     side that faces the camera, or away from it, has no part of the outline.
     """
+    if outline.covered_fraction == 0:
+        return 0.0
     in_image = outward[:2] - outward[2] / at[2] * at[:2]  # (x, y) = (column, row)
     length = float(np.linalg.norm(in_image))
-    if length < _FACING_COSINE or outline.covered_fraction == 0:
+    if length < _FACING_COSINE:
         return 0.0
     around = np.stack([outline.columns, outline.rows], axis=1).astype(np.float64)
     around -= (around.min(axis=0) + around.max(axis=0)) / 2
