@@ -176,7 +176,8 @@ def box_by_colour(
     Args:
         rgb: (H, W, 3) uint8, red first.
         crop: a window around the pixel.
-        plane, height: the support and the heights of the crop's pixels above it.
+        plane: the support.
+        height: heights of the crop's pixels above it.
         at: row and column of the pixel in the image.
 
     Returns:
