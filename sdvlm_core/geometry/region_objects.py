@@ -27,7 +27,7 @@ from sdvlm_core.geometry.region_support import (
 )
 from sdvlm_core.geometry.robust import ends, median
 from sdvlm_core.geometry.scene import Upright
-from sdvlm_core.geometry.segmentation import BORDERS, Borders, split
+from sdvlm_core.geometry.segmentation import BORDERS, MIN_STEP_FRACTION, Borders, split
 from sdvlm_core.geometry.support_plane import Plane
 
 # Fractions without another source: tuned on the development frames of benchmarks/real_frames.py.
@@ -44,6 +44,9 @@ _FLAT_REACH_FRACTION = 0.15
 #: Largest height of the part of a flat object that depth shows, as a fraction of the distance: a
 #: depth camera has trouble with things of a few times its noise.
 _MAX_LOW_FRACTION = 0.03
+#: A depth camera shows the edge of a nearer thing at most this far over the object behind it,
+#: radians; smallest fraction of a mask that is left without these readings.
+_MAX_EDGE_RAD, _MIN_LEFT_FRACTION = 0.007, 0.5
 
 
 def find_objects(scene: Upright, region: Region) -> tuple[ObjectPixels, ...]:
@@ -96,12 +99,37 @@ def _flat_object(
 
 
 def _object_of_mask(scene: Upright, crop: Crop, support: Support | None) -> ObjectPixels:
-    """The mask's pixels without those of the support; all of them if the object is flat."""
-    raised = crop.inside & _raised(crop, support)
+    """The mask's pixels without those of the support; all of them if the object is flat.
+
+    Without those of nearer things, too: a mask is exact in colour, but not in depth.
+    """
+    above = _raised(crop, support)
+    raised = crop.inside & above
     raised &= split(scene.cloud, crop, raised) > 0
     whole, part = (cv2.boundingRect(mask.view(np.uint8)) for mask in (crop.inside, raised))
     flat = any(part[side] < _MIN_RAISED_EXTENT * whole[side] for side in (2, 3))
-    return described(scene, crop, support, crop.inside & crop.valid if flat else raised)
+    own = crop.inside & crop.valid if flat else raised
+    return described(scene, crop, support, own & ~_beside_nearer(scene.cloud, crop, own, above))
+
+
+def _beside_nearer(cloud: Cloud, crop: Crop, own: Mask, raised: Mask) -> Mask:
+    """Pixels of a mask so near to a nearer thing that their readings may be the nearer thing's."""
+    radius = max(1, round(_MAX_EDGE_RAD / (cloud.pixel_angle * crop.step)))
+    kernel, wide = (
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+        for reach in (radius, 2 * radius)
+    )
+    inner = cv2.erode(own.view(np.uint8), kernel, borderValue=1) > 0
+    far = np.finfo(np.float32).max
+    nearest = cv2.erode(np.where(inner, crop.depth, far), wide)
+    # A surface that recedes at 45 degrees is no nearer thing.
+    recession = 2 * radius * cloud.pixel_angle * crop.step
+    step = np.float32(MIN_STEP_FRACTION + recession) * crop.depth + cloud.scatter(crop.depth)
+    nearer = raised & ~crop.inside & (nearest < far) & (crop.depth < nearest - step)
+    beside: Mask = own & cv2.dilate(nearer.view(np.uint8), kernel).view(np.bool_)
+    if np.count_nonzero(beside) > (1 - _MIN_LEFT_FRACTION) * np.count_nonzero(own):
+        beside[:] = False
+    return beside
 
 
 def _on_plane(cloud: Cloud, crop: Crop, plane: Plane | None) -> Support | None:
