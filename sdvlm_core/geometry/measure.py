@@ -208,8 +208,8 @@ def _measured(scene: Scene, region: Region, box: UprightBox, pixels: ObjectPixel
 def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     """A sample (N, 3) of the object's points, metres, smoothed over their scatter.
 
-    Readings at a silhouette that mix two depths get the depth of the pixels inside of them. The
-    bilateral filter uses the object's points only, and preserves its depth discontinuities.
+    Without the outermost readings that mix two depths. The bilateral filter uses the object's
+    points only, and preserves its depth discontinuities.
     """
     top, left = pixels.rows.min(), pixels.columns.min()
     rows, columns = (pixels.rows - top) // pixels.step, (pixels.columns - left) // pixels.step
@@ -218,19 +218,22 @@ def surface_points(cloud: Cloud, pixels: ObjectPixels) -> Points:
     patch[rows + 1, columns + 1] = cloud.depth[pixels.rows, pixels.columns]
     z = median(patch[rows + 1, columns + 1])
     steepest = MAX_SLOPE * cloud.pixel_angle * pixels.step + MIN_STEP_FRACTION
-    _settle_silhouette(patch, np.float32(steepest * z))
+    kept = ~_mixed(patch, np.float32(steepest * z))[rows + 1, columns + 1]
+    if np.count_nonzero(kept) < _MIN_POINTS:
+        kept[:] = True
     scatter = float(cloud.scatter(np.float32(z)))
     radius = min(round(scatter / (cloud.pixel_angle * pixels.step * z)), _MAX_SMOOTHING_PX)
     if radius >= 1:
         patch = cv2.bilateralFilter(patch, 2 * radius + 1, 4 * scatter, radius)
-    sample = slice(None, None, max(1, len(pixels.rows) // _MAX_POINTS))
+    sample = np.flatnonzero(kept)
+    sample = sample[:: max(1, len(sample) // _MAX_POINTS)]
     depth = patch[rows[sample] + 1, columns[sample] + 1].astype(np.float64)
     across, down = cloud.ray_x[pixels.columns[sample]], cloud.ray_y[pixels.rows[sample]]
     return np.stack([across * depth, down * depth, depth], axis=1)
 
 
-def _settle_silhouette(patch: DepthImage, limit: np.float32) -> None:
-    """Replace outermost depths of an object (0 = outside) that differ from those inside; in place.
+def _mixed(patch: DepthImage, limit: np.float32) -> Mask:
+    """Outermost pixels of an object (0 = outside) whose depth differs from that inside of them.
 
     limit: largest difference on a surface, metres.
     """
@@ -239,9 +242,10 @@ def _settle_silhouette(patch: DepthImage, limit: np.float32) -> None:
     inner = cv2.erode(own, kernel)
     near = cv2.boxFilter(inner.astype(np.float32), -1, (3, 3), normalize=False)
     total = cv2.boxFilter(np.where(inner, patch, np.float32(0)), -1, (3, 3), normalize=False)
-    inside = total / np.maximum(near, 1)
-    mixed = (own > inner) & (near > 0.5) & (np.abs(patch - inside) > limit)
-    np.copyto(patch, inside, where=mixed)
+    mixed: Mask = (
+        (own > inner) & (near > 0.5) & (np.abs(patch - total / np.maximum(near, 1)) > limit)
+    )
+    return mixed
 
 
 def _warnings(frame: RgbdFrame, pixels: ObjectPixels) -> tuple[Caution, ...]:

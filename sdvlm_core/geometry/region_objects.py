@@ -60,7 +60,7 @@ def find_objects(scene: Upright, region: Region) -> tuple[ObjectPixels, ...]:
     crop = crop_region(scene.cloud, region)
     supports = supports_under(scene.cloud, crop, scene.planes)
     if region.mask is not None:
-        return (_object_of_mask(scene, crop, next(iter(supports), None)),)
+        return tuple(_object_of_mask(scene, crop, one) for one in supports or (None,))
     return _objects_in_box(scene, crop, supports)
 
 
