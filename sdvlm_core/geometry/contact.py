@@ -54,6 +54,8 @@ _MIN_STEP_FRACTION = 0.008
 _GROUNDED_FRACTION = 0.1
 #: Fraction of the columns that decides about contact, and the smallest number of columns.
 _DECISIVE_FRACTION, _MIN_COLUMNS = 0.7, 3
+#: Fraction of the readings beside the object's foot that are on the surface it stands on.
+_MIN_BESIDE_FRACTION = 0.2
 
 
 class Touch(Enum):
@@ -146,7 +148,27 @@ def surface_below(
     above = np.count_nonzero(height[own] > level.height + 2 * rise)
     if above < _MIN_ABOVE_FRACTION * np.count_nonzero(own) and level.height < far:
         return None
-    return Below(level.height, level.spread, _touch(patch, level, rise))
+    touch = _touch(patch, level, rise)
+    if touch is Touch.SEEN and not _continues_beside(crop, height, level.height, rise, patch):
+        touch = Touch.LIKELY
+    return Below(level.height, level.spread, touch)
+
+
+def _continues_beside(
+    crop: Crop, height: DepthImage, level: float, rise: float, patch: _Patch
+) -> bool:
+    """Whether a level surface is seen on the left or right of the object's foot, not only before.
+
+    If it ends there, the object may stand behind a thing of this height and touch it.
+    """
+    x1, y1, x2, y2 = crop.own_box
+    rows = slice(max(y1, y2 - patch.edge), y2 - patch.strip)
+    for columns in (slice(0, x1), slice(x2, None)):
+        valid = crop.valid[rows, columns]
+        on = valid & (np.abs(height[rows, columns] - np.float32(level)) < rise)
+        if np.count_nonzero(on) > _MIN_BESIDE_FRACTION * np.count_nonzero(valid):
+            return True
+    return False
 
 
 def _inset(x1: int, x2: int) -> int:

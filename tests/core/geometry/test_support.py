@@ -23,6 +23,8 @@ from tests.core.geometry.test_measure import NEAR, camera, table
 LOW, ON_LOW = (0.0, 0.0, 0.09, 0.08, 0.07), (0.0, 0.02, 0.035, 0.035, 0.16, 0.07)
 #: The same tall box on the table behind the low one.
 BEHIND_LOW = (0.0, 0.20, 0.035, 0.035, 0.23)
+#: The same tall box right behind the low one, which it touches.
+AGAINST_LOW = (0.0, 0.115, 0.035, 0.035, 0.23)
 BESIDE = (0.25, 0.0, 0.04, 0.04, 0.10)
 ELEVATIONS = [math.radians(degrees) for degrees in (20, 35, 50)]
 
@@ -61,6 +63,12 @@ def test_the_lower_thing_rests_on_the_table(elevation):
 def test_a_thing_behind_another_that_hides_its_foot_rests_on_the_table(elevation):
     frame, regions = seen((BEHIND_LOW, LOW, BESIDE), elevation)
     assert raised(supports_of(frame, regions[0])[0]) == 0.0
+
+
+@pytest.mark.parametrize("elevation", ELEVATIONS)
+def test_a_thing_right_behind_a_lower_one_may_rest_on_the_table(elevation):
+    frame, regions = seen((AGAINST_LOW, LOW, BESIDE), elevation)
+    assert 0.0 in [raised(support) for support in supports_of(frame, regions[0])]
 
 
 @pytest.mark.parametrize("elevation", ELEVATIONS)
