@@ -39,12 +39,16 @@ _COVERED_SIDE_FRACTION = 0.3
 _COVERED_STD_DEV = 0.3
 #: 1 sigma of unseen extents, as a fraction of the gap, above which there is a warning.
 _UNSEEN_FRACTION = 0.25
+#: Difference of two plausible values, as a fraction of the distance or the gap, that makes a pair
+#: ambiguous, as a ratio of 1.25 does a size. A gap is at least this long then, metres.
+_AMBIGUOUS, _NO_GAP_M = 0.25, 1e-3
 #: Warnings of a region that say nothing about the distance and the gap, where its height starts.
 _OF_REGIONS_ONLY = frozenset(
     {
         Caution.NO_SUPPORT_PLANE,
         Caution.OCCLUDED,
         Caution.UNSEEN_EXTENT,
+        Caution.AMBIGUOUS_EXTENT,
         Caution.IMPRECISE,
     }
 )
@@ -119,9 +123,12 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     kept = [code for code in warnings if code not in _OF_REGIONS_ONLY]
     if math.hypot(side_a.unseen, side_b.unseen) > _UNSEEN_FRACTION * gap:
         kept.append(Caution.UNSEEN_EXTENT)
-    gap_spread = calibrated(
-        gap_physical, GAP, kind, situation, _alternative(a, b, ("length_m", "width_m"))
-    )
+    other_place = _alternative(a, b, ("position_m",))
+    other_side = _alternative(a, b, ("length_m", "width_m"))
+    # The interval reaches to twice the alternative.
+    if 2 * max(other_place / max(distance, gap), other_side / max(gap, _NO_GAP_M)) > _AMBIGUOUS:
+        kept.append(Caution.AMBIGUOUS_EXTENT)
+    gap_spread = calibrated(gap_physical, GAP, kind, situation, other_side)
     if is_imprecise(gap, gap_spread):
         kept.append(Caution.IMPRECISE)
     return Pair(
@@ -129,9 +136,7 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
         b=b.label,
         distance_m=distance,
         gap_m=gap,
-        distance_spread=calibrated(
-            distance_physical, DISTANCE, kind, situation, _alternative(a, b, ("position_m",))
-        ),
+        distance_spread=calibrated(distance_physical, DISTANCE, kind, situation, other_place),
         gap_spread=gap_spread,
         warnings=tuple(kept),
     )
