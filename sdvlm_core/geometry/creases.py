@@ -21,6 +21,8 @@ CREASE_PX = _REACH_PX // 2
 #: Depth below the chord of a crease: at least this fraction of the chord's half length (tangent of
 #: half the bend), of the distance, and this many standard deviations of a reading.
 _MIN_BEND, _MIN_DEPTH_FRACTION, _NOISE_SIGMAS = 0.35, 0.0025, 2.0
+#: Gaps of this size between two creases are closed.
+_CORNER = np.ones((7, 7), np.uint8)
 #: Fraction of the smoothing window that must have readings.
 _MIN_READINGS = 0.5
 
@@ -56,7 +58,9 @@ def concave_creases(cloud: Cloud, depth: DepthImage, step: int) -> Mask:
         chord = (smooth[before] + smooth[after]) / 2
         sunk = chord - smooth[middle] > limit[middle]
         found[middle] |= sunk & known[before] & known[middle] & known[after]
-    return found
+    # A crease turns from one direction to the other in a corner, where neither chord crosses it.
+    closed = cv2.morphologyEx(found.view(np.uint8), cv2.MORPH_CLOSE, _CORNER)
+    return closed.view(np.bool_)
 
 
 def _slices(axis: int, start: int, stop: int) -> tuple[slice, slice]:

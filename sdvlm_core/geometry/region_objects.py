@@ -37,6 +37,8 @@ _LARGE_PIECE_FRACTION = 0.1
 _MAX_COLOUR_DISTANCE = 25
 #: Smallest fraction of the readings around a point that belong to its segment.
 _MIN_POINT_FRACTION = 0.2
+#: A part with a larger fraction of the pixels is the whole object.
+_WHOLE_FRACTION = 0.95
 #: Smallest extent of what rises above the support, as a fraction of the region's: the rest is flat.
 _MIN_RAISED_EXTENT = 0.8
 #: Reach of the search for a flat object at a point, as a fraction of the image's width.
@@ -148,7 +150,7 @@ def _raised(crop: Crop, support: Support | None) -> Mask:
 
 
 def _objects_at_point(scene: Upright, point: tuple[float, float]) -> tuple[ObjectPixels, ...]:
-    """The objects at a point: the segment between depth steps, and between creases too."""
+    """The object at a point: the segment between depth steps, and its part between creases."""
     cloud = scene.cloud
     column, row = (
         min(max(round(value), 0), size - 1)
@@ -163,19 +165,52 @@ def _objects_at_point(scene: Upright, point: tuple[float, float]) -> tuple[Objec
         min(cloud.height, row + half + 1),
     )
     step = subsampling_step(cloud.depth.size // 4)
-    found = []
-    for borders in BORDERS[:2]:
-        mask = _piece_at_point(scene, plane, (row, column), around, step, borders)
-        if mask is not None and mask.any():
-            found.append(_object_of_piece(scene, plane, mask, step))
-    if found:
-        return _continued_by_colour(scene, plane, (row, column), found[0]) or tuple(found)
+    depth = cloud.depth[::step, ::step]
+    image = (0, 0, cloud.width, cloud.height)
+    everywhere = Crop(0, 0, step, depth, np.ones(depth.shape, bool), image)
+    mask = _piece_at_point(scene, plane, everywhere, (row, column), around, BORDERS[0])
+    if mask is not None and mask.any():
+        whole = _object_of_piece(scene, plane, mask, step)
+        part = _part_at_point(scene, plane, whole, (row, column), around)
+        return _continued_by_colour(scene, plane, (row, column), whole) or (whole, *part)
     small = crop_around(cloud, around)
     empty = np.zeros(small.depth.shape, bool)
     bare = described(scene, small, _on_plane(cloud, small, plane), empty)
     if bare.transparent:
         return (bare,)
     return _continued_by_colour(scene, plane, (row, column), bare) or (bare,)
+
+
+def _part_at_point(
+    scene: Upright,
+    plane: Plane | None,
+    whole: ObjectPixels,
+    at: tuple[int, int],
+    around: tuple[int, int, int, int],
+) -> tuple[ObjectPixels, ...]:
+    """The part of an object around a point between creases; empty if it is the whole.
+
+    The object may be a stack or two things that touch. Searched at the resolution of the object.
+    """
+    cloud = scene.cloud
+    x1, y1, x2, y2 = (
+        int(end)
+        for end in (
+            whole.columns.min(),
+            whole.rows.min(),
+            whole.columns.max() + 1,
+            whole.rows.max() + 1,
+        )
+    )
+    crop = crop_around(cloud, (x1, y1, x2, y2))
+    mask = _piece_at_point(scene, plane, crop, at, around, BORDERS[1])
+    readings = len(whole.rows) * (whole.step / crop.step) ** 2
+    if mask is None or np.count_nonzero(mask) > _WHOLE_FRACTION * readings:
+        return ()
+    image = np.zeros(cloud.depth[:: crop.step, :: crop.step].shape, bool)
+    top, left = crop.top // crop.step, crop.left // crop.step
+    image[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    return (_object_of_piece(scene, plane, image, crop.step),)
 
 
 def _continued_by_colour(
@@ -243,35 +278,36 @@ def _object_of_piece(scene: Upright, plane: Plane | None, mask: Mask, step: int)
 def _piece_at_point(
     scene: Upright,
     plane: Plane | None,
+    crop: Crop,
     at: tuple[int, int],
     around: tuple[int, int, int, int],
-    step: int,
     borders: Borders,
 ) -> Mask | None:
-    """The segment of the subsampled image at a point; None if the point is on the support.
+    """The segment (h, w) of a crop at a point; None if the point is on the support.
 
     Args:
-        at: row and column of the point.
+        at: row and column of the point in the image.
         around: (x1, y1, x2, y2) window around the point in which the segment is searched, pixels.
-        step: sampling interval; the mask has the shape of `depth[::step, ::step]`.
     """
-    cloud = scene.cloud
-    depth = cloud.depth[::step, ::step]
-    image = (0, 0, cloud.width, cloud.height)
-    whole = Crop(0, 0, step, depth, np.ones(depth.shape, bool), image)
-    raised = _raised(whole, _on_plane(cloud, whole, plane))
-    labels = split(cloud, whole, raised, borders)
-    x1, y1, x2, y2 = around
-    window = (slice(y1 // step, y2 // step + 1), slice(x1 // step, x2 // step + 1))
+    cloud, step = scene.cloud, crop.step
+    raised = _raised(crop, _on_plane(cloud, crop, plane))
+    labels = split(cloud, crop, raised, borders)
+    x1, x2 = (max(0, (x - crop.left) // step) for x in (around[0], around[2]))
+    y1, y2 = (max(0, (y - crop.top) // step) for y in (around[1], around[3]))
+    window = (slice(y1, y2 + 1), slice(x1, x2 + 1))
     found = labels[window]
     found = found[found > 0]
-    if len(found) < max(1, _MIN_POINT_FRACTION * (depth[window] > 0).sum()):
+    if len(found) < max(1, _MIN_POINT_FRACTION * np.count_nonzero(crop.valid[window])):
         return None
     mask: Mask = labels == int(np.bincount(found).argmax())
-    _, _, w, h = cv2.boundingRect(mask.astype(np.uint8))
-    if w * h > _LARGE_PIECE_FRACTION * mask.size:
-        row, column = at
-        return _of_one_colour(scene.rgb[::step, ::step], mask, row // step, column // step)
+    _, _, w, h = cv2.boundingRect(mask.view(np.uint8))
+    if w * h * step * step > _LARGE_PIECE_FRACTION * cloud.depth.size:
+        row, column = (
+            min(max((place - start) // step, 0), size - 1)
+            for place, start, size in zip(at, (crop.top, crop.left), mask.shape, strict=True)
+        )
+        rgb = scene.rgb[crop.rows, crop.columns]
+        return _of_one_colour(rgb, mask, row, column)
     return mask
 
 
