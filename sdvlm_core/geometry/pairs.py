@@ -40,8 +40,8 @@ _COVERED_STD_DEV = 0.3
 #: 1 sigma of unseen extents, as a fraction of the gap, above which there is a warning.
 _UNSEEN_FRACTION = 0.25
 #: Difference of two plausible values, as a fraction of the distance or the gap, that makes a pair
-#: ambiguous, as a ratio of 1.25 does a size. A gap is at least this long then, metres.
-_AMBIGUOUS, _NO_GAP_M = 0.25, 1e-3
+#: ambiguous, as a ratio of 1.25 does a size. Shorter ones count as this long, metres.
+_AMBIGUOUS, _SHORTEST_M = 0.25, 1e-3
 #: Warnings of a region that say nothing about the distance and the gap, where its height starts.
 _OF_REGIONS_ONLY = frozenset(
     {
@@ -126,7 +126,11 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     other_place = _alternative(a, b, ("position_m",))
     other_side = _alternative(a, b, ("length_m", "width_m"))
     # The interval reaches to twice the alternative.
-    if 2 * max(other_place / max(distance, gap), other_side / max(gap, _NO_GAP_M)) > _AMBIGUOUS:
+    differences = (
+        other_place / max(distance, _SHORTEST_M),
+        other_side / max(gap, _SHORTEST_M),
+    )
+    if 2 * max(differences) > _AMBIGUOUS:
         kept.append(Caution.AMBIGUOUS_EXTENT)
     gap_spread = calibrated(gap_physical, GAP, kind, situation, other_side)
     if is_imprecise(gap, gap_spread):
