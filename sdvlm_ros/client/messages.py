@@ -16,11 +16,13 @@ from std_srvs.srv import Trigger
 
 from sdvlm.msg import Measurement, Region, RegionMeasurement, SpatialAnswer
 from sdvlm.srv import MeasureRegions, SpatialQuery
+from sdvlm_core.cautions import UNFIT
 from sdvlm_core.errors import ErrorCode, SdvlmError
 from sdvlm_ros.conversions import duration_message, time_message
 
 #: Label -> (x1, y1, x2, y2) or (u, v), pixels of the colour image.
 Regions = Mapping[str, Sequence[float]]
+_UNFIT = frozenset(code.value for code in UNFIT)
 
 
 class SpatialQueryFailed(SdvlmError):
@@ -133,7 +135,7 @@ def measured_size(region: RegionMeasurement) -> Size:
     """The size of a measured region; an unknown side is NaN.
 
     Raises:
-        NoMeasurement: no side is known; with the warnings.
+        NoMeasurement: no side is known, or they are unfit to act on; with the warnings.
     """
     sides = [
         _geometry(kind, getattr(region, name), getattr(region, f"{name}_std_dev"), region.label)
@@ -142,6 +144,7 @@ def measured_size(region: RegionMeasurement) -> Size:
     ]
     if not any(math.isfinite(side.value) for side in sides):
         raise NoMeasurement(_unmeasured(region))
+    _refuse_unfit(region.label, region.warnings)
     length, width, height = sides
     return Size(length, width, height)
 
@@ -150,7 +153,8 @@ def measured_distance(response: MeasureRegions.Response, a: str, b: str) -> Meas
     """The distance between the centres of `a` and `b`, or from the camera to `a` if `b` is "".
 
     Raises:
-        NoMeasurement: a region is missing or could not be measured.
+        NoMeasurement: a region is missing or could not be measured, or the distance is unfit to
+            act on.
     """
     regions = {region.label: region for region in response.regions}
     absent = [label for label in (a, b) if label and label not in regions]
@@ -158,31 +162,45 @@ def measured_distance(response: MeasureRegions.Response, a: str, b: str) -> Meas
         raise NoMeasurement(f"`at` has no region for {', '.join(absent)}")
     if not b:
         one = regions[a]
-        value, spread = one.camera_distance, one.camera_distance_std_dev
+        value, spread, warnings = one.camera_distance, one.camera_distance_std_dev, one.warnings
     else:
         pair = next(pair for pair in response.pairs if {pair.a, pair.b} == {a, b})
-        value, spread = pair.distance, pair.distance_std_dev
+        value, spread, warnings = pair.distance, pair.distance_std_dev, pair.warnings
     if not math.isfinite(value):
         raise NoMeasurement("; ".join(_unmeasured(regions[label]) for label in (a, b) if label))
-    return _geometry(Measurement.DISTANCE, value, spread, f"{a} and {b}" if b else a)
+    name = f"{a} and {b}" if b else a
+    _refuse_unfit(name, warnings)
+    return _geometry(Measurement.DISTANCE, value, spread, name)
 
 
 def measured_position(response: MeasureRegions.Response) -> PointStamped:
     """The centre of the first region, in the response's frame.
 
     Raises:
-        NoMeasurement: the centre is unknown; with the warnings.
+        NoMeasurement: the centre is unknown, or unfit to act on; with the warnings.
     """
     region = response.regions[0]
     point = region.position
     if not all(map(math.isfinite, (point.x, point.y, point.z))):
         raise NoMeasurement(_unmeasured(region))
+    _refuse_unfit(region.label, region.warnings)
     return PointStamped(header=response.header, point=point)
 
 
 def _geometry(kind: int, value: float, std_dev: float, label: str) -> Measurement:
     source = Measurement.GEOMETRY
     return Measurement(kind=kind, value=value, std_dev=std_dev, source=source, label=label)
+
+
+def _refuse_unfit(name: str, warnings: Sequence[str]) -> None:
+    """A value without its warnings must be fit to act on; `measure` returns both."""
+    if unfit := unfit_codes(warnings):
+        raise NoMeasurement(f"the measurement of {name} is unfit to act on: {', '.join(unfit)}")
+
+
+def unfit_codes(warnings: Sequence[str]) -> list[str]:
+    """Those warnings of a region or a pair that make its values unfit to act on."""
+    return [code for code in warnings if code in _UNFIT]
 
 
 def _unmeasured(region: RegionMeasurement) -> str:

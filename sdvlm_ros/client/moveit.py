@@ -16,12 +16,10 @@ from typing import Any
 from std_msgs.msg import Header
 
 from sdvlm.msg import RegionMeasurement
-from sdvlm_core.cautions import UNFIT
-from sdvlm_ros.client.messages import NoMeasurement
+from sdvlm_ros.client.messages import NoMeasurement, unfit_codes
 
 #: shape_msgs/SolidPrimitive.BOX
 BOX = 1
-_UNFIT = frozenset(code.value for code in UNFIT)
 _ORIGIN = {"x": 0.0, "y": 0.0, "z": 0.0}
 _NO_ROTATION = {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}
 
@@ -103,8 +101,7 @@ def support_collision_object(region: RegionMeasurement, header: Header) -> dict[
 
 
 def _check_fit(region: RegionMeasurement, what: str) -> None:
-    unfit = [code for code in region.warnings if code in _UNFIT]
-    if unfit:
+    if unfit := unfit_codes(region.warnings):
         raise NoMeasurement(
             f"no collision {what} for {region.label}, its measurement is unfit to act on: "
             + ", ".join(unfit)
