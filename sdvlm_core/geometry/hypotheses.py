@@ -196,9 +196,10 @@ def _above_level_top(crop: Crop, mask: Mask, support: Support) -> Mask:
     if not len(within):
         return np.zeros_like(mask)
     rise = min_rise_fraction(support.plane) * median(crop.depth[mask])
-    top = min(float(within.max()), _MAX_LEVELS * rise)
-    counts, edges = np.histogram(within, bins=np.arange(rise, top + 2 * rise, rise))
-    lid = float(edges[int(np.argmax(counts))]) + rise / 2
+    levels = np.clip(within / rise, 0, _MAX_LEVELS).astype(np.intp)
+    counts = np.bincount(levels, minlength=2)
+    counts[0] = 0  # the support's own readings
+    lid = (int(np.argmax(counts)) + 0.5) * rise
     level = np.mean(np.abs(within - lid) < rise) > _MIN_LEVEL_FRACTION
     above: Mask = mask & (height > lid + 2 * rise)
     return above if level else np.zeros_like(mask)

@@ -46,7 +46,7 @@ from sdvlm_core.geometry.upright_box import UprightBox, turned_box, upright_box
 #: Smallest number of readings for a size.
 _MIN_POINTS = 20
 #: Largest number of points of one object; more points take time and add no accuracy.
-_MAX_POINTS = 1600
+_MAX_POINTS = 1300
 #: Radius of the bilateral filter.
 _MAX_SMOOTHING_PX = 3
 #: Fraction of the support's scatter that smoothing leaves.
