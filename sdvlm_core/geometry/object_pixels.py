@@ -252,7 +252,8 @@ def _outline(cloud: Cloud, crop: Crop, support: Support | None, mask: Mask) -> O
     front of the object is nearer too, and covers nothing.
     """
     radius = max(1, round(_OUTLINE_REACH_FRACTION * cloud.width / crop.step))
-    shadow = max(1, round(_SHADOW_RAD / cloud.pixel_angle / crop.step))
+    # A lens of extreme focal length sees a shadow wider than the crop.
+    shadow = max(1, round(min(_SHADOW_RAD / cloud.pixel_angle / crop.step, max(mask.shape))))
     margin = radius + shadow
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
     top, left = max(0, y - margin), max(0, x - margin)

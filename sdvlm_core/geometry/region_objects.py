@@ -116,7 +116,8 @@ def _object_of_mask(scene: Upright, crop: Crop, support: Support | None) -> Obje
 
 def _beside_nearer(cloud: Cloud, crop: Crop, own: Mask, raised: Mask) -> Mask:
     """Pixels of a mask so near to a nearer thing that their readings may be the nearer thing's."""
-    radius = max(1, round(_MAX_EDGE_RAD / (cloud.pixel_angle * crop.step)))
+    # A lens of extreme focal length sees an edge wider than the crop.
+    radius = max(1, round(min(_MAX_EDGE_RAD / (cloud.pixel_angle * crop.step), max(own.shape) / 4)))
     kernel, wide = (
         cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
         for reach in (radius, 2 * radius)
