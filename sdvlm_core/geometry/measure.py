@@ -1,9 +1,10 @@
 """Region of a frame -> size, position and distances of the object there, from depth alone.
 
-`measure` is independent of the language model: it has no learned part. It combines
-the frame's support planes (`scene`), the object's pixels (`object_pixels`), their upright box
-(`upright_box`) and the standard deviations (`uncertainty`), and lists what may be wrong with the
-values (`Caution`). Does not know what an object is, or how a model describes it.
+`measure` is independent of the language model: it has no learned part. It combines the frame's
+support planes (`scene`), the hypotheses of the object's pixels (`region_objects`), their upright
+boxes (`upright_box`), their differences (`doubt`) and the errors (`uncertainty`), and lists what
+may be wrong with the values (`Caution`). Does not know what an object is, or how a model describes
+it.
 Affine-invariant depth (`estimated_relative`) has no scale in metres and is refused.
 """
 

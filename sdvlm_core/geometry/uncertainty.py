@@ -49,8 +49,8 @@ _INFERRED_DEPTH_FRACTION = 0.25
 _COVERED_FRACTION, _TRUNCATED_FRACTION = 0.3, 0.5
 #: 1 sigma of a hidden depth, as a fraction of the visible width, that is much.
 _MUCH_UNSEEN = 0.15
-#: Values with a larger std_dev are imprecise. On the development frames a quarter of the answers
-#: with only this warning are wrong by more than 1.25, and 4 % of those without a warning.
+#: Values with a larger std_dev are imprecise. Set on the development splits, where it separates
+#: right from wrong answers (the table of warnings of benchmarks/real_frames.py).
 _IMPRECISE_FRACTION = 0.4
 
 
