@@ -140,10 +140,11 @@ def answers(known: dict[str, Any], found: dict[str, Measured]) -> Iterator[Answe
         if kind not in QUESTIONS or not all(target in found for target in targets):
             continue
         chosen = [found[target] for target in targets]
-        warnings = chosen[0].warnings
+        distance = kind == "camera_distance"
+        warnings = chosen[0].distance_warnings if distance else chosen[0].warnings
         if kind in ("distance", "gap"):
             pair = measure_pair(*chosen)
-            warnings = pair.warnings  # with those of the regions that concern the pair
+            warnings = pair.distance_warnings if kind == "distance" else pair.warnings
             value, spread = (
                 (pair.distance_m, pair.distance_spread)
                 if kind == "distance"

@@ -133,7 +133,9 @@ def _object_answers(entry: dict[str, Any], one: Measured, frame: str) -> Iterato
             value=getattr(one, key),
             spread=one.spreads.get(key, UNKNOWN),
             tolerance=0.0,
-            warnings=frozenset(one.warnings),
+            warnings=frozenset(
+                one.distance_warnings if kind == "camera_distance" else one.warnings
+            ),
             frame=frame,
             about=entry["category"],
         )
@@ -159,7 +161,7 @@ def _pair_answers(
             value=getattr(pair, f"{kind}_m"),
             spread=getattr(pair, f"{kind}_spread"),
             tolerance=max(_GAP_TOLERANCE_M, _GAP_TOLERANCE_FRACTION * truth),
-            warnings=frozenset(pair.warnings),
+            warnings=frozenset(pair.distance_warnings if kind == "distance" else pair.warnings),
             frame=frame,
             about=f"{entry_a['category']} - {entry_b['category']}",
         )

@@ -1,7 +1,8 @@
 """Caution: the closed list of what makes a number doubtful, for frames, measurements and answers.
 
 The values are the codes of the JSON, the messages and the pictures; docs/geometry.md explains each.
-`UNFIT` says which of them make a number unfit to act on. Does not know how a code is found.
+`UNFIT` says which of them make a number unfit to act on, `OF_SIZES` which concern sizes only. Does
+not know how a code is found.
 """
 
 from __future__ import annotations
@@ -67,5 +68,18 @@ INFORMATIVE: frozenset[Caution] = frozenset(
         Caution.UNSEEN_EXTENT,  # std_dev includes the possible extent without readings
         Caution.IMPRECISE,  # std_dev is large compared with the value, and says so
         Caution.EXTENT_FROM_COLOUR,  # length and width of a flat object; std_dev includes it
+    }
+)
+#: These cautions of a region concern its sizes only: an extent that is hidden or ambiguous moves the
+#: object's centre by half of it, which is little compared with the distance to another place, and
+#: part of the distance's std_dev.
+OF_SIZES: frozenset[Caution] = frozenset(
+    {
+        Caution.OCCLUDED,
+        Caution.NO_SUPPORT_PLANE,
+        Caution.UNSEEN_EXTENT,
+        Caution.AMBIGUOUS_EXTENT,
+        Caution.EXTENT_FROM_COLOUR,
+        Caution.IMPRECISE,
     }
 )

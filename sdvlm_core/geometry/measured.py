@@ -8,11 +8,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sdvlm_core.cautions import Caution
+from sdvlm_core.cautions import OF_SIZES, Caution
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.object_pixels import ObjectPixels
 from sdvlm_core.geometry.support_plane import Plane
-from sdvlm_core.geometry.uncertainty import STD_DEV_KEYS, UNKNOWN, ErrorSources, Situation, Spread
+from sdvlm_core.geometry.uncertainty import (
+    STD_DEV_KEYS,
+    UNKNOWN,
+    ErrorSources,
+    Situation,
+    Spread,
+    doubts,
+)
 from sdvlm_core.geometry.upright_box import UprightBox
 
 
@@ -68,6 +75,12 @@ class Measured:
             key: self.spreads.get(key, UNKNOWN).interval_90(getattr(self, key))
             for key in STD_DEV_KEYS[1:]
         }
+
+    @property
+    def distance_warnings(self) -> tuple[Caution, ...]:
+        """The warnings that concern position and camera distance, without those of sizes only."""
+        own = doubts(self.camera_distance_m, self.spreads.get("camera_distance_m", UNKNOWN))
+        return (*(code for code in self.warnings if code not in OF_SIZES), *own)
 
     @property
     def orientation(self) -> tuple[float, float, float, float]:

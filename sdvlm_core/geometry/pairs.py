@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdvlm_core.cautions import Caution
+from sdvlm_core.cautions import OF_SIZES, Caution
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.object_pixels import Outline
 from sdvlm_core.geometry.point_cloud import Points
@@ -24,8 +24,8 @@ from sdvlm_core.geometry.uncertainty import (
     Spread,
     calibrated,
     centre_std_dev,
+    doubts,
     horizontal_view,
-    is_imprecise,
 )
 
 #: Number of points of each surface for the gap: in the first search, and in the local search.
@@ -39,19 +39,6 @@ _COVERED_SIDE_FRACTION = 0.3
 _COVERED_STD_DEV = 0.3
 #: 1 sigma of unseen extents, as a fraction of the gap, above which there is a warning.
 _UNSEEN_FRACTION = 0.25
-#: Difference of two plausible values, as a fraction of the distance or the gap, that makes a pair
-#: ambiguous, as a ratio of 1.25 does a size. Shorter ones count as this long, metres.
-_AMBIGUOUS, _SHORTEST_M = 0.25, 1e-3
-#: Warnings of a region that say nothing about the distance and the gap, where its height starts.
-_OF_REGIONS_ONLY = frozenset(
-    {
-        Caution.NO_SUPPORT_PLANE,
-        Caution.OCCLUDED,
-        Caution.UNSEEN_EXTENT,
-        Caution.AMBIGUOUS_EXTENT,
-        Caution.IMPRECISE,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -62,8 +49,9 @@ class Pair:
         a, b: labels of the regions.
         distance_m, gap_m: metres; NaN = unknown.
         distance_spread, gap_spread: their errors.
-        warnings: what makes the values doubtful: those of both regions that concern the pair, and
-            `unseen_extent` if a side is hidden that faces the other object.
+        warnings: what makes the values doubtful: those of both regions that do not concern their
+            sizes only, and the pair's own.
+        distance_warnings: those of them that concern the distance.
     """
 
     a: str
@@ -73,6 +61,7 @@ class Pair:
     distance_spread: Spread
     gap_spread: Spread
     warnings: tuple[Caution, ...]
+    distance_warnings: tuple[Caution, ...]
 
     @property
     def distance_std_dev_m(self) -> float:
@@ -100,10 +89,9 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
 
     NaN if one object was not measured.
     """
-    warnings = dict.fromkeys((*a.warnings, *b.warnings))
     if a.box is None or b.box is None or a.sources is None or b.sources is None:
-        nan = math.nan
-        return Pair(a.label, b.label, nan, nan, UNKNOWN, UNKNOWN, tuple(warnings))
+        nan, both = math.nan, tuple(dict.fromkeys((*a.warnings, *b.warnings)))
+        return Pair(a.label, b.label, nan, nan, UNKNOWN, UNKNOWN, both, both)
     situation = a.situation.worse(b.situation)
     apart = b.box.centre - a.box.centre
     distance = float(np.linalg.norm(apart))
@@ -120,29 +108,26 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     gap = max(0.0, gap - lost)
     gap_physical = math.hypot(side_a.std_dev, side_b.std_dev, a.sources.scale * gap)
     kind = a.sources.depth_kind
-    kept = [code for code in warnings if code not in _OF_REGIONS_ONLY]
-    if math.hypot(side_a.unseen, side_b.unseen) > _UNSEEN_FRACTION * gap:
-        kept.append(Caution.UNSEEN_EXTENT)
-    other_place = _alternative(a, b, ("position_m",))
-    other_side = _alternative(a, b, ("length_m", "width_m"))
-    # The interval reaches to twice the alternative.
-    differences = (
-        other_place / max(distance, _SHORTEST_M),
-        other_side / max(gap, _SHORTEST_M),
+    distance_spread = calibrated(
+        distance_physical, DISTANCE, kind, situation, _alternative(a, b, ("position_m",))
     )
-    if 2 * max(differences) > _AMBIGUOUS:
-        kept.append(Caution.AMBIGUOUS_EXTENT)
-    gap_spread = calibrated(gap_physical, GAP, kind, situation, other_side)
-    if is_imprecise(gap, gap_spread):
-        kept.append(Caution.IMPRECISE)
+    gap_spread = calibrated(
+        gap_physical, GAP, kind, situation, _alternative(a, b, ("length_m", "width_m"))
+    )
+    shared = [code for code in (*a.warnings, *b.warnings) if code not in OF_SIZES]
+    of_distance = dict.fromkeys((*shared, *doubts(distance, distance_spread)))
+    of_gap = doubts(gap, gap_spread)
+    if math.hypot(side_a.unseen, side_b.unseen) > _UNSEEN_FRACTION * gap:
+        of_gap = (Caution.UNSEEN_EXTENT, *of_gap)
     return Pair(
         a=a.label,
         b=b.label,
         distance_m=distance,
         gap_m=gap,
-        distance_spread=calibrated(distance_physical, DISTANCE, kind, situation, other_place),
+        distance_spread=distance_spread,
         gap_spread=gap_spread,
-        warnings=tuple(kept),
+        warnings=tuple(dict.fromkeys((*of_distance, *of_gap))),
+        distance_warnings=tuple(of_distance),
     )
 
 

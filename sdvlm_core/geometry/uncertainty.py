@@ -49,6 +49,9 @@ _INFERRED_DEPTH_FRACTION = 0.25
 _COVERED_FRACTION, _TRUNCATED_FRACTION = 0.3, 0.5
 #: 1 sigma of a hidden depth, as a fraction of the visible width, that is much.
 _MUCH_UNSEEN = 0.15
+#: Two plausible values that differ by a larger fraction are not the same answer, as two sizes whose
+#: ratio is more than 1.25. Shorter lengths count as this long, metres.
+_AMBIGUOUS_FRACTION, _SHORTEST_M = 0.25, 1e-3
 #: Values with a larger std_dev are imprecise. Set on the development splits, where it separates
 #: right from wrong answers (the table of warnings of benchmarks/real_frames.py).
 _IMPRECISE_FRACTION = 0.4
@@ -137,6 +140,20 @@ def calibrated(
 def is_imprecise(value: float, spread: Spread) -> bool:
     """Whether the error is large compared with the value."""
     return spread.std_dev > _IMPRECISE_FRACTION * value
+
+
+def is_ambiguous(value: float, spread: Spread) -> bool:
+    """Whether another plausible value is another answer."""
+    return 2 * spread.alternative > _AMBIGUOUS_FRACTION * max(value, _SHORTEST_M)
+
+
+def doubts(value: float, spread: Spread) -> tuple[Caution, ...]:
+    """The cautions that the error of one value shows."""
+    conditions = {
+        Caution.AMBIGUOUS_EXTENT: is_ambiguous(value, spread),
+        Caution.IMPRECISE: is_imprecise(value, spread),
+    }
+    return tuple(code for code, holds in conditions.items() if holds)
 
 
 @dataclass(frozen=True)
