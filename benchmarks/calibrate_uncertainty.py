@@ -1,19 +1,19 @@
 """Fits the factors of `sdvlm_core.geometry.calibration_table` to true values, and writes the table.
 
     python benchmarks/calibrate_uncertainty.py ../shared/realdata ../shared/realdata2 \\
-        --simulated runs/sim606
+        --simulated runs/sim606 runs/develop
 
 Measures the develop split of real frames, as `real_frames` does with `--up`, and simulated frames.
 For every kind of depth, key and situation (`uncertainty.Situation`) the factor is the one with
 which one std_dev contains 68 % of the true values. The tail, by kind and key, is the one with which
 the 90 % interval contains 90 %. Answers of one frame share its errors, so an answer among n of a
-frame weighs 1 / sqrt(n). A group with fewer than 30 answers is shrunk towards the group that
-contains it: the key, then the kind.
+frame weighs 1 / sqrt(n). Simulated frames with the errors of a real camera (`--kind geometry`) are
+judged with the real frames, but weigh a twentieth: they are many, and their errors are a model. A
+group of fewer than 30 answers is shrunk towards the group that contains it: the key, then the kind.
 
 Prints the coverage of each group, and the same with each frame's answers judged by factors that
-were fitted without that frame. Does not look at held-out frames. Simulated frames with the errors
-of a real camera (`--kind geometry`) are not used: `simulated_geometry` checks the table with them.
-Without --simulated, the table's present rows of simulated depth stay.
+were fitted without that frame. Does not look at held-out frames. Without --simulated, the table's
+present rows of simulated depth stay.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ KEYS = (*STD_DEV_KEYS, DISTANCE, GAP)
 _ENOUGH = 30
 _WITHIN_STD_DEV, _WITHIN_INTERVAL = 0.68, 0.90
 _FOLDS = 20
+#: Weight of an answer of a simulated frame with the errors of a real camera; a real one has 1.
+_SIMULATED_WEIGHT = 0.05
 #: Smaller values would come from too few answers.
 _MIN_SCALE, _MIN_TAIL = 0.3, 1.1
 #: The centre's place has no question of its own; it is fitted as the camera distance.
@@ -62,6 +64,7 @@ class Error:
     error: float
     physical: float
     alternative: float
+    weight: float
 
     @property
     def scale(self) -> float:
@@ -80,7 +83,7 @@ class Error:
         return half
 
 
-def errors_of(answers: Iterable[Answer]) -> list[Error]:
+def errors_of(answers: Iterable[Answer], weight: float = 1.0) -> list[Error]:
     """The errors of the answers whose true values show them."""
     return [
         Error(
@@ -89,6 +92,7 @@ def errors_of(answers: Iterable[Answer]) -> list[Error]:
             error=abs(one.value - one.truth),
             physical=one.spread.physical,
             alternative=one.spread.alternative,
+            weight=weight,
         )
         for one in answers
         if one.independent and math.isfinite(one.value)
@@ -127,7 +131,7 @@ def _shrunk(
     """The quantile of a group, shrunk on the logarithmic scale towards that of a wider group."""
     if not group:
         return wider
-    share = min(1.0, len(group) / _ENOUGH)
+    share = min(1.0, sum(one.weight for one in group) / _ENOUGH)
     own = max(_quantile(group, value, level), 1e-3)
     return math.exp(share * math.log(own) + (1 - share) * math.log(max(wider, 1e-3)))
 
@@ -136,9 +140,10 @@ def _quantile(group: Sequence[Error], value: Callable[[Error], float], level: fl
     """The weighted quantile; of n answers, the next value has rank (n + 1) level (conformal)."""
     in_frame = Counter(one.frame for one in group)
     values = np.array([value(one) for one in group])
-    weights = np.array([1 / math.sqrt(in_frame[one.frame]) for one in group])
+    weights = np.array([one.weight / math.sqrt(in_frame[one.frame]) for one in group])
+    count = sum(one.weight for one in group)
     order = np.argsort(values)
-    share = np.cumsum(weights[order]) / weights.sum() * len(group) / (len(group) + 1)
+    share = np.cumsum(weights[order]) / weights.sum() * count / (count + 1)
     return float(values[order[min(int(np.searchsorted(share, level)), len(group) - 1)]])
 
 
@@ -241,14 +246,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=200, help="maximum of each simulated folder")
     arguments = parser.parse_args()
     console = Console(width=120)
-    answers = list(real_frames.read_answers(arguments.directories, "develop", "turned"))
+    errors = errors_of(real_frames.read_answers(arguments.directories, "develop", "turned"))
     if arguments.simulated:
         from benchmarks import simulated_geometry  # needs the packages of training
 
         for folder in arguments.simulated:
-            found = simulated_geometry.read_answers(folder, arguments.frames)
-            answers += (one for one in found if one.spread.row[0] == "simulated")
-    errors = errors_of(answers)
+            found = list(simulated_geometry.read_answers(folder, arguments.frames, "turned"))
+            for kind, weight in (("simulated", 1.0), ("real", _SIMULATED_WEIGHT)):
+                errors += errors_of((one for one in found if one.spread.row[0] == kind), weight)
     scales: Scales = {}
     tails: Tails = {}
     for kind in KINDS:
