@@ -54,7 +54,7 @@ _MUCH_UNSEEN = 0.15
 _AMBIGUOUS_FRACTION, _SHORTEST_M = 0.25, 1e-3
 #: Values with a larger std_dev are imprecise. Set on the development splits, where it separates
 #: right from wrong answers (the table of warnings of benchmarks/real_frames.py).
-_IMPRECISE_FRACTION = 0.4
+_IMPRECISE_FRACTION = 0.3
 
 
 class Situation(str, Enum):
