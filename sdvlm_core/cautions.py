@@ -70,9 +70,8 @@ INFORMATIVE: frozenset[Caution] = frozenset(
         Caution.EXTENT_FROM_COLOUR,  # length and width of a flat object; std_dev includes it
     }
 )
-#: These cautions of a region concern its sizes only: an extent that is hidden or ambiguous moves the
-#: object's centre by half of it, which is little compared with the distance to another place, and
-#: part of the distance's std_dev.
+#: These cautions of a region concern its sizes only: a hidden or ambiguous extent moves the centre
+#: by half of it at most. That is little compared with a distance, and a part of its std_dev.
 OF_SIZES: frozenset[Caution] = frozenset(
     {
         Caution.OCCLUDED,

@@ -241,14 +241,14 @@ def _check_distance(claim: Measurement, objects: _Objects) -> Check:
     if len(found) == 1:
         (one,) = found
         std_dev = one.std_dev["camera_distance_m"]
-        return _compared(claim, one.camera_distance_m, std_dev, one.warnings, (one,))
+        return _compared(claim, one.camera_distance_m, std_dev, one.distance_warnings, (one,))
     first, second = found
     if first.region is second.region:
         reason = f"both objects of {claim.label!r} have one region: give each object a region"
         return _undecided(claim, reason)
     pair = measure_pair(first, second)
     return _compared(
-        claim, pair.distance_m, pair.distance_std_dev_m, pair.warnings, (first, second)
+        claim, pair.distance_m, pair.distance_std_dev_m, pair.distance_warnings, (first, second)
     )
 
 

@@ -167,6 +167,7 @@ def region_message(one: Measured) -> RegionMeasurement:
         **{f"{_field(key)}_interval": ends for key, ends in one.interval_90.items()},
         valid_fraction=float(one.valid_fraction),
         warnings=[code.value for code in one.warnings],
+        distance_warnings=[code.value for code in one.distance_warnings],
     )
 
 
@@ -182,6 +183,7 @@ def pair_message(pair: Pair) -> PairMeasurement:
         distance_interval=pair.distance_interval_90_m,
         gap_interval=pair.gap_interval_90_m,
         warnings=[code.value for code in pair.warnings],
+        distance_warnings=[code.value for code in pair.distance_warnings],
     )
 
 

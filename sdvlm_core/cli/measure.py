@@ -178,6 +178,7 @@ def measurement_document(
     `position_m` is the centre of the box. `orientation_xyzw` rotates the axes of the colour optical
     frame into those of the box: x along the length, y along the width, z up. `support_plane` is the
     surface that carries the object: the points p with normal . p + offset_m = 0.
+    `distance_warnings` are the `warnings` that concern `camera_distance_m`, or `distance_m`.
     """
     document: dict[str, Any] = {
         "cautions": [code.value for code in cautions],
@@ -196,6 +197,7 @@ def measurement_document(
                 "interval_90": {key: list(ends) for key, ends in one.interval_90.items()},
                 "valid_fraction": one.valid_fraction,
                 "warnings": [code.value for code in one.warnings],
+                "distance_warnings": [code.value for code in one.distance_warnings],
             }
             for one in found
         ],
@@ -210,6 +212,7 @@ def measurement_document(
                 "distance_interval_90_m": list(pair.distance_interval_90_m),
                 "gap_interval_90_m": list(pair.gap_interval_90_m),
                 "warnings": [code.value for code in pair.warnings],
+                "distance_warnings": [code.value for code in pair.distance_warnings],
             }
             for pair in pairs
         ],

@@ -118,13 +118,14 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     sources = error_sources(best.box, pixels, best.points, best.pixel_m, noise, best.clearance)
     situation = Situation.of(warnings, sources)
     errors = spreads(best.box, sources, situation, doubt.by_key())
-    return replace(
+    one = replace(
         _measured(scene, region, best.box, pixels),
         spreads=errors,
         sources=sources,
         situation=situation,
         warnings=(*warnings, *_imprecisions(best.box, pixels, sources, errors)),
     )
+    return replace(one, warnings=tuple(dict.fromkeys((*one.warnings, *one.distance_warnings))))
 
 
 def _imprecisions(

@@ -78,7 +78,7 @@ class Measured:
 
     @property
     def distance_warnings(self) -> tuple[Caution, ...]:
-        """The warnings that concern position and camera distance, without those of sizes only."""
+        """The warnings that concern the camera distance: without those of sizes only."""
         own = doubts(self.camera_distance_m, self.spreads.get("camera_distance_m", UNKNOWN))
         return (*(code for code in self.warnings if code not in OF_SIZES), *own)
 

@@ -162,14 +162,14 @@ def measured_distance(response: MeasureRegions.Response, a: str, b: str) -> Meas
         raise NoMeasurement(f"`at` has no region for {', '.join(absent)}")
     if not b:
         one = regions[a]
-        value, spread, warnings = one.camera_distance, one.camera_distance_std_dev, one.warnings
+        value, spread, of = one.camera_distance, one.camera_distance_std_dev, one
     else:
         pair = next(pair for pair in response.pairs if {pair.a, pair.b} == {a, b})
-        value, spread, warnings = pair.distance, pair.distance_std_dev, pair.warnings
+        value, spread, of = pair.distance, pair.distance_std_dev, pair
     if not math.isfinite(value):
         raise NoMeasurement("; ".join(_unmeasured(regions[label]) for label in (a, b) if label))
     name = f"{a} and {b}" if b else a
-    _refuse_unfit(name, warnings)
+    _refuse_unfit(name, of.distance_warnings)
     return _geometry(Measurement.DISTANCE, value, spread, name)
 
 
