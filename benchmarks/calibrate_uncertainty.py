@@ -8,7 +8,7 @@ For every kind of depth, key and situation (`uncertainty.Situation`) the factor 
 which one std_dev contains 68 % of the true values. The tail, by kind and key, is the one with which
 the 90 % interval contains 90 %. Answers of one frame share its errors, so an answer among n of a
 frame weighs 1 / sqrt(n). Simulated frames with the errors of a real camera (`--kind geometry`) are
-judged with the real frames, but weigh a twentieth: they are many, and their errors are a model. A
+judged with the real frames, but weigh a tenth: they are many, and their errors are a model. A
 group of fewer than 30 answers is shrunk towards the group that contains it: the key, then the kind.
 
 Prints the coverage of each group, and the same with each frame's answers judged by factors that
@@ -45,7 +45,7 @@ _ENOUGH = 30
 _WITHIN_STD_DEV, _WITHIN_INTERVAL = 0.68, 0.90
 _FOLDS = 20
 #: Weight of an answer of a simulated frame with the errors of a real camera; a real one has 1.
-_SIMULATED_WEIGHT = 0.05
+_SIMULATED_WEIGHT = 0.1
 #: Smaller values would come from too few answers.
 _MIN_SCALE, _MIN_TAIL = 0.3, 1.1
 #: The centre's place has no question of its own; it is fitted as the camera distance.

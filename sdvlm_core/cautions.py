@@ -70,14 +70,13 @@ INFORMATIVE: frozenset[Caution] = frozenset(
         Caution.EXTENT_FROM_COLOUR,  # length and width of a flat object; std_dev includes it
     }
 )
-#: These cautions of a region concern its sizes only: a hidden or ambiguous extent moves the centre
-#: by half of it at most. That is little compared with a distance, and a part of its std_dev.
+#: These cautions of a region concern its sizes only: a hidden extent moves the centre by half of it
+#: at most. That is little compared with a distance, and a part of its std_dev.
 OF_SIZES: frozenset[Caution] = frozenset(
     {
         Caution.OCCLUDED,
         Caution.NO_SUPPORT_PLANE,
         Caution.UNSEEN_EXTENT,
-        Caution.AMBIGUOUS_EXTENT,
         Caution.EXTENT_FROM_COLOUR,
         Caution.IMPRECISE,
     }

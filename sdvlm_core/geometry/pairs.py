@@ -39,6 +39,8 @@ _COVERED_SIDE_FRACTION = 0.3
 _COVERED_STD_DEV = 0.3
 #: 1 sigma of unseen extents, as a fraction of the gap, above which there is a warning.
 _UNSEEN_FRACTION = 0.25
+#: Warnings of a region that a pair has only if the distance or the gap itself is doubtful.
+_JUDGED_AGAIN = OF_SIZES | {Caution.AMBIGUOUS_EXTENT}
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,12 @@ def measure_pair(a: Measured, b: Measured) -> Pair:
     gap_spread = calibrated(
         gap_physical, GAP, kind, situation, _alternative(a, b, ("length_m", "width_m"))
     )
-    shared = [code for code in (*a.warnings, *b.warnings) if code not in OF_SIZES]
+    both = (*a.warnings, *b.warnings)
+    shared = [code for code in both if code not in _JUDGED_AGAIN]
     of_distance = dict.fromkeys((*shared, *doubts(distance, distance_spread)))
     of_gap = doubts(gap, gap_spread)
+    if Caution.EXTENT_FROM_COLOUR in both:
+        of_gap = (Caution.EXTENT_FROM_COLOUR, *of_gap)
     if math.hypot(side_a.unseen, side_b.unseen) > _UNSEEN_FRACTION * gap:
         of_gap = (Caution.UNSEEN_EXTENT, *of_gap)
     return Pair(
