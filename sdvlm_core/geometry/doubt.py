@@ -1,8 +1,8 @@
 """Doubt: by how much the plausible extents of one object differ.
 
 Another extent is plausible if another hypothesis of the object's pixels has it, if the region's box
-reaches further than the object's pixels, or if colour leaves it open. Does not know how the
-hypotheses were found, and no other source of error (`uncertainty`).
+reaches further than the object's pixels, if only the box ends them, or if colour leaves it open.
+Does not know how the hypotheses were found, and no other source of error (`uncertainty`).
 """
 
 from __future__ import annotations
@@ -59,6 +59,9 @@ def doubt_about(box: UprightBox, pixels: ObjectPixels, others: Sequence[UprightB
     if ambiguous:
         sizes = box.size * (short - 1) / 2
         position = float(sizes.max()) / 2
+    if not pixels.bounded:  # turned things in a row: the box of one encloses corners of the next
+        ambiguous = True
+        sizes = np.maximum(sizes, box.size * (1 - 1 / MAX_RATIO) / 2)
     if pixels.flat is not None:
         flat = pixels.flat.found
         ambiguous |= flat.spread > MAX_RATIO

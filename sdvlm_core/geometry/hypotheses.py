@@ -33,6 +33,8 @@ _PLAUSIBLE_LOSS = 0.07
 #: Agreement of pixels that no border separates from what is outside the box: cut at the box's
 #: edges, they agree with it by construction.
 _CUT_AGREEMENT = 0.6
+#: Pixels cross an edge of the box if they do so on more than this fraction of it.
+_MIN_CROSSED_FRACTION = 0.1
 #: Smallest fraction of the main segment, and of another segment, inside the box.
 _MIN_MAIN_INSIDE_FRACTION, _MIN_INSIDE_FRACTION = 0.9, 0.8
 #: The box's margin for readings that a depth camera adds at silhouettes, a fraction of its sides.
@@ -61,11 +63,13 @@ class Hypothesis:
         agreement: 1 = the pixels reach every edge of the box within its tolerance and do not
             continue beyond; less by the sum of the differences, as fractions of the sides.
         extents: fractions of the box's width and height that the pixels reach, at most 1.
+        bounded: borders separate the pixels from what is outside the box.
     """
 
     mask: Mask
     agreement: float
     extents: tuple[float, float]
+    bounded: bool = True
 
 
 def hypotheses_in_box(
@@ -95,7 +99,7 @@ def hypotheses_in_box(
         if max((one.agreement for one in found), default=0.0) > _GOOD_AGREEMENT:
             break
     if first is not None and max((one.agreement for one in found), default=0) < _CUT_AGREEMENT:
-        found.append(_cut_at_box(cloud, crop, *first, support))
+        found += _cut_at_box(cloud, crop, *first, support)
     if not found:
         return ()
     found.sort(key=lambda one: -one.agreement)  # stable: of equals, the coarser borders are first
@@ -157,8 +161,11 @@ def _with_margin(crop: Crop) -> Mask:
 
 def _cut_at_box(
     cloud: Cloud, crop: Crop, labels: Labels, main: int, support: Support | None
-) -> Hypothesis:
-    """The part in the box of a segment that no border separates from what is outside."""
+) -> list[Hypothesis]:
+    """The part in the box of a segment that no border separates from what is outside.
+
+    A box is loose, so where the segment continues, the object may also end inside of the edge.
+    """
     mask = labels == main
     if support is not None:
         above = _above_level_top(crop, mask, support)
@@ -167,8 +174,32 @@ def _cut_at_box(
         within = np.count_nonzero(mask & crop.inside)
         if continues and np.count_nonzero(rest & crop.inside) > 0.25 * within:
             mask = rest
-    cut = _judged(cloud, crop, mask & crop.inside, support)
-    return replace(cut, agreement=min(cut.agreement, _CUT_AGREEMENT))
+    masks = [mask & crop.inside, mask & _inside_of_crossed_edges(crop, mask)]
+    if not 0 < np.count_nonzero(masks[1]) < np.count_nonzero(masks[0]):
+        masks.pop()
+    cuts = (_judged(cloud, crop, one, support) for one in masks)
+    return [
+        replace(cut, agreement=min(cut.agreement, _CUT_AGREEMENT), bounded=len(masks) == 1)
+        for cut in cuts
+    ]
+
+
+def _inside_of_crossed_edges(crop: Crop, mask: Mask) -> Mask:
+    """The box without its margin at the edges that the pixels of a mask (h, w) cross."""
+    x1, y1, x2, y2 = crop.own_box
+    rows, columns = slice(y1, y2), slice(x1, x2)
+    across, down = (max(1, round(_EDGE_TOLERANCE * side)) for side in (x2 - x1, y2 - y1))
+    inner = crop.inside.copy()
+    for beyond, margin in (
+        ((rows, slice(max(0, x1 - 1), x1)), (rows, slice(x1, x1 + across))),
+        ((rows, slice(x2, x2 + 1)), (rows, slice(x2 - across, x2))),
+        ((slice(max(0, y1 - 1), y1), columns), (slice(y1, y1 + down), columns)),
+        ((slice(y2, y2 + 1), columns), (slice(y2 - down, y2), columns)),
+    ):
+        outside = mask[beyond]
+        if np.count_nonzero(outside) > _MIN_CROSSED_FRACTION * outside.size:
+            inner[margin] = False
+    return inner
 
 
 def _without_a_thing_on_top(

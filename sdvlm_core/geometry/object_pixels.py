@@ -106,6 +106,7 @@ class ObjectPixels:
         on_support: no object rises above the support; the pixels belong to the support.
         step: sampling interval in rows and columns, pixels.
         flat: set if colour found pixels that depth cannot tell from the support.
+        bounded: False = only the region's box separates them from another thing.
     """
 
     rows: npt.NDArray[np.intp]
@@ -121,6 +122,7 @@ class ObjectPixels:
     on_support: bool
     step: int
     flat: Flat | None = None
+    bounded: bool = True
 
     @property
     def covered_across(self) -> bool:

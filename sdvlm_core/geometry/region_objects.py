@@ -78,7 +78,7 @@ def _objects_in_box(
             if flat is not None:
                 return (flat,)
         found += [
-            described(scene, crop, support, one.mask, one.extents)
+            replace(described(scene, crop, support, one.mask, one.extents), bounded=one.bounded)
             for one in (hypotheses[:1] if number else hypotheses)
         ]
     if found:
