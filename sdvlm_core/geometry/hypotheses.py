@@ -3,9 +3,10 @@
 A box is about one object and encloses it closely, so the outline of the object's pixels agrees with
 the box. The pixels above the support are segmented with ever finer borders until a segment agrees:
 at depth steps, at concave creases too, at smaller depth steps. What continues outside the box is
-another object. Segments inside the box that are close in space may belong to the object or not:
-both hypotheses are kept if both agree with the box. Uses pixels, depths and heights above the
-support; does not know where the box comes from, and does not measure.
+another object. Segments inside the box may belong to the object or not, if they are close in space
+or reach edges of the box that the object misses: both hypotheses are kept if both agree with the
+box. Uses pixels, depths and heights above the support; does not know where the box comes from, and
+does not measure.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sdvlm_core.geometry.crops import Crop
 from sdvlm_core.geometry.point_cloud import Cloud, Mask
 from sdvlm_core.geometry.region_support import MIN_PIECE_PX, Support, min_rise_fraction
 from sdvlm_core.geometry.robust import median
-from sdvlm_core.geometry.segmentation import BORDERS, Labels, bridged, split
+from sdvlm_core.geometry.segmentation import BORDERS, MIN_STEP_FRACTION, Labels, bridged, split
 
 # Values without another source: tuned on the development split of benchmarks/real_frames.py.
 #: A detector's box is off by at most this fraction of its sides at each edge.
@@ -37,12 +38,18 @@ _CUT_AGREEMENT = 0.6
 _MIN_CROSSED_FRACTION = 0.1
 #: Smallest fraction of the main segment, and of another segment, inside the box.
 _MIN_MAIN_INSIDE_FRACTION, _MIN_INSIDE_FRACTION = 0.9, 0.8
+#: Other segments complete an object if they reach further to an edge of the box by this fraction of
+#: its side, and if their depths differ by at most this fraction of the object's size.
+_MIN_COMPLETED_FRACTION, _MAX_APART_FRACTION = 0.05, 0.5
+#: Samples on the line between two segments, and the fraction of those outside of both that may show
+#: something behind.
+_BETWEEN_SAMPLES, _MAX_SEEN_FRACTION = 40, 0.4
 #: The box's margin for readings that a depth camera adds at silhouettes, a fraction of its sides.
 _MARGIN_FRACTION = 0.08
 #: Fraction of a segment's pixels at one height that make its top level.
 _MIN_LEVEL_FRACTION = 0.25
 #: Fractions of the pixels above a level top that may be another thing.
-_MIN_THING_FRACTION, _MAX_THING_FRACTION = 0.02, 0.3
+_MIN_THING_FRACTION, _MAX_THING_FRACTION = 0.02, 0.4
 #: Largest width of such a thing, as a fraction of the width of what it stands on.
 _MAX_THING_WIDTH = 0.7
 #: Number of segments that are tried as the object's main one: a thing in front of the object may
@@ -121,12 +128,69 @@ def _others(
 def _joined(
     cloud: Cloud, crop: Crop, labels: Labels, main: int, others: npt.NDArray[np.intp]
 ) -> list[Mask]:
-    """The main segment with those others that are close to it, and without them."""
+    """The main segment with those others that are close to it, without them, and completed."""
     alone: Mask = labels == main
     together = bridged(cloud, crop, labels, main, others)
+    masks = [together, alone]
     if np.count_nonzero(together) == np.count_nonzero(alone):
-        return [alone]
-    return [together, alone]
+        masks.pop()
+    completed = _completed(cloud, crop, labels, together, others)
+    if completed is not None:
+        masks.append(completed)
+    return masks
+
+
+def _completed(
+    cloud: Cloud, crop: Crop, labels: Labels, mask: Mask, others: npt.NDArray[np.intp]
+) -> Mask | None:
+    """A mask with the segments farther away that reach edges of the box which it misses.
+
+    The readings between two parts of one object may be lost (a neck, a strut), or a nearer thing
+    hides them. None if there is no such segment at about the object's distance.
+    """
+    least = _MIN_COMPLETED_FRACTION
+    missed = _distances_to_edges(crop, mask)
+    if not len(others) or max(missed) < least:
+        return None
+    z = median(crop.depth[mask])
+    _, _, w, h = cv2.boundingRect(mask.view(np.uint8))
+    reach = _MAX_APART_FRACTION * max(w, h) * cloud.pixel_angle * crop.step * z
+    completed = mask.copy()
+    for label in others:
+        piece = labels == label
+        if mask[piece].any() or abs(median(crop.depth[piece]) - z) > reach:
+            continue
+        left = _distances_to_edges(crop, piece)
+        further = max(one - other for one, other in zip(missed, left, strict=True))
+        if further > least and not _seen_between(crop, mask, piece):
+            completed |= piece
+    return completed if np.count_nonzero(completed) > np.count_nonzero(mask) else None
+
+
+def _seen_between(crop: Crop, one: Mask, other: Mask) -> bool:
+    """Whether the camera sees past two segments between them: they may be two things."""
+    (row, column), (other_row, other_column) = (
+        (float(rows.mean()), float(columns.mean()))
+        for rows, columns in map(np.nonzero, (one, other))
+    )
+    along = np.linspace(0, 1, _BETWEEN_SAMPLES)
+    rows = np.rint(row + along * (other_row - row)).astype(np.intp)
+    columns = np.rint(column + along * (other_column - column)).astype(np.intp)
+    between = crop.depth[rows, columns][~(one | other)[rows, columns]]
+    z = min(median(crop.depth[one]), median(crop.depth[other]))
+    behind = np.count_nonzero(between > (1 - MIN_STEP_FRACTION) * z)
+    return bool(behind > _MAX_SEEN_FRACTION * len(between))
+
+
+def _distances_to_edges(crop: Crop, mask: Mask) -> tuple[float, float, float, float]:
+    """From a mask to the left, right, upper and lower edge of the box, as fractions of its sides.
+
+    Negative beyond an edge.
+    """
+    x1, y1, x2, y2 = crop.own_box
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    across, down = x2 - x1, y2 - y1
+    return (x - x1) / across, (x2 - x - w) / across, (y - y1) / down, (y2 - y - h) / down
 
 
 def _judged(cloud: Cloud, crop: Crop, mask: Mask, support: Support | None) -> Hypothesis:
