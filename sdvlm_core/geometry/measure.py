@@ -171,8 +171,10 @@ def _box_of(scene: Scene, pixels: ObjectPixels, noise: DepthNoise) -> _Boxed:
     if clearance > 0 and _hangs(cloud, pixels, points, clearance):
         standing, clearance = False, 0.0
     flat = pixels.flat is not None  # colour shows the whole outline, and no extreme readings
-    # The colour of a pixel is a mean of its surroundings, so an outline by colour needs no rim.
-    rim = 0.0 if flat else 0.5 * pixels.step * pixel_m + noise.edge_lost_rad * z
+    # A rim that is too wide is not cut off: the shape of the near outline would change. The colour
+    # of a pixel is a mean of its surroundings, so an outline by colour needs no rim.
+    lost = max(0.0, noise.edge_lost_rad) * z
+    rim = 0.0 if flat else 0.5 * pixels.step * pixel_m + lost
     scatter = 0.0 if flat else _SMOOTHED_FRACTION * pixels.plane.spread * z
     unseen = _may_be_unseen(cloud)
     box = upright_box(points, pixels.plane, rim, unseen, standing, whole=flat, scatter=scatter)

@@ -35,8 +35,6 @@ _CIRCLE_FRACTION = 0.35
 _ROUND_RESIDUAL_FRACTION = 0.8
 #: Sine of the view's elevation, below which tops are hardly visible.
 _MIN_ELEVATION_SINE = 0.35
-#: Smallest fraction of the visible extent that is left if the outline is too wide.
-_MIN_LEFT_FRACTION = 0.7
 #: Number of bins across the silhouette for the near outline, and how many must have readings.
 _OUTLINE_BINS, _MIN_OUTLINE_BINS = 20, 6
 #: Readings farther outside the box than this fraction of its length are not part of the object.
@@ -110,8 +108,7 @@ def upright_box(
     Args:
         points: on the object's surface.
         plane: defines the up axis and, with `standing`, the object's lower end.
-        rim: distance from the outermost points to the silhouette, metres: half a pixel, more where
-            the sensor loses outlines; negative where it shows them too wide.
+        rim: distance from the outermost points to the silhouette, metres: half a pixel.
         hidden: function points (M, 3) -> (M,) bool: whether a point may exist although no reading
             shows it.
         standing: the object rests on the plane; otherwise it ends at its lowest point.
@@ -180,7 +177,7 @@ def _extend_to_silhouette(flat: Points, middle: Points, up: Points, rim: float) 
     """Move a footprint's points (N, 2) apart, in place, so that they reach the silhouette.
 
     A silhouette ends half a pixel beyond the centres of the outermost pixels. Along the view, a
-    pixel covers more metres the flatter the view is. A negative rim moves the points together.
+    pixel covers more metres the flatter the view is.
 
     Returns:
         The width of the footprint before the move, metres.
@@ -188,13 +185,11 @@ def _extend_to_silhouette(flat: Points, middle: Points, up: Points, rim: float) 
     width = float(np.ptp(flat[:, 0]))
     if width > 0:
         across = (flat[:, 0].max() + flat[:, 0].min()) / 2
-        stretch = max(1 + 2 * rim / width, _MIN_LEFT_FRACTION)
-        flat[:, 0] = across + (flat[:, 0] - across) * stretch
+        flat[:, 0] = across + (flat[:, 0] - across) * (1 + 2 * rim / width)
     front, depth = float(flat[:, 1].min()), float(np.ptp(flat[:, 1]))
     if depth > 0:
         steep = abs(float(middle @ up)) / float(np.linalg.norm(middle))
         stretch = 1 + rim / max(steep, _MIN_ELEVATION_SINE) / depth
-        stretch = max(stretch, _MIN_LEFT_FRACTION)
         flat[:, 1] = front + (flat[:, 1] - front) * stretch
     return width
 

@@ -6,7 +6,6 @@ import json
 import math
 import re
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -18,7 +17,6 @@ from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
 from sdvlm_core.geometry.measure import measure
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.pairs import smallest_gap
-from sdvlm_core.geometry.sensor_noise import sensor_noise
 from sdvlm_core.geometry.support_plane import Plane
 from sdvlm_core.geometry.upright_box import upright_box
 from tests.paths import ROOT, SHARED
@@ -174,29 +172,6 @@ def test_the_hidden_half_of_a_can_is_inferred():
     np.testing.assert_allclose(box.size, (0.06, 0.06, 0.1), atol=0.002)
     np.testing.assert_allclose(box.centre, (0, 0.15, 0.8), atol=0.002)
     assert box.inferred_depth == pytest.approx(0.03, abs=0.002)
-
-
-@pytest.mark.parametrize("sensor", ["realsense", "kinect"])
-def test_the_mean_error_of_a_sensors_outline_is_no_part_of_the_footprint(sensor):
-    frame, regions = table(width=640, things=(NEAR,))
-    lost = sensor_noise(sensor).edge_lost_rad
-    kernel = np.ones((5, 5), np.uint8)  # about 4 mrad on each side
-    depth = frame.depth.copy()
-    pixels = (depth < table(width=640, things=())[0].depth - 1e-4).astype(np.uint8)
-    if lost < 0:
-        gained = (cv2.dilate(pixels, kernel) > 0) & (pixels == 0)
-        depth[gained] = cv2.erode(np.where(pixels > 0, depth, 9), kernel)[gained]
-    else:
-        depth[(cv2.erode(pixels, kernel) == 0) & (pixels > 0)] = np.nan
-    (one,), _ = measure(RgbdFrame(frame.rgb, depth, frame.intrinsics), regions, sensor)
-    np.testing.assert_allclose(sizes(one)[:2], (0.12, 0.08), atol=0.004)
-
-
-def test_an_outline_that_is_too_wide_does_not_remove_a_thin_object():
-    points = np.random.default_rng(0).uniform((-0.002, 0, 0.9), (0.002, 0.1, 0.904), (500, 3))
-    plane = Plane((0.0, -1.0, 0.0), 0.1, 0.001)
-    whole, trimmed = (upright_box(points, plane, rim, whole=True).size for rim in (0, -0.004))
-    assert (trimmed[:2] >= 0.65 * whole[:2]).all()
 
 
 def test_mixed_readings_at_the_outline_do_not_shorten_a_gap():
