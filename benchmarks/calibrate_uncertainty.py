@@ -8,8 +8,8 @@ For every kind of depth, key and situation (`uncertainty.Situation`) the factor 
 which one std_dev contains 68 % of the true values. The tail, by kind and key, is the one with which
 the 90 % interval contains 90 %. Answers of one frame share its errors, so an answer among n of a
 frame weighs 1 / sqrt(n). Simulated frames with the errors of a real camera (`--kind geometry`) are
-judged with the real frames, but weigh a tenth: they are many, and their errors are a model. A
-group of fewer than 30 answers is shrunk towards the group that contains it: the key, then the kind.
+judged with the real frames, but weigh little: they are many, and their errors are a model. A group
+of fewer than 30 answers is shrunk towards the group that contains it: the key, then the kind.
 
 Prints the coverage of each group, and the same with each frame's answers judged by factors that
 were fitted without that frame. Does not look at held-out frames. Without --simulated, the table's
@@ -44,8 +44,11 @@ KEYS = (*STD_DEV_KEYS, DISTANCE, GAP)
 _ENOUGH = 30
 _WITHIN_STD_DEV, _WITHIN_INTERVAL = 0.68, 0.90
 _FOLDS = 20
-#: Weight of an answer of a simulated frame with the errors of a real camera; a real one has 1.
-_SIMULATED_WEIGHT = 0.1
+#: Weight of an answer of a simulated frame with the errors of a real camera; a real one has 1. True
+#: sizes of real frames are those of products; true distances come from fitted poses, whose errors
+#: simulation lacks.
+_SIMULATED_SIZE_WEIGHT, _SIMULATED_WEIGHT = 0.15, 0.05
+_SIZE_KEYS = ("length_m", "width_m", "height_m")
 #: Smaller values would come from too few answers.
 _MIN_SCALE, _MIN_TAIL = 0.3, 1.1
 #: The centre's place has no question of its own; it is fitted as the camera distance.
@@ -57,14 +60,14 @@ Tails = dict[tuple[str, str], float]
 
 @dataclass(frozen=True)
 class Error:
-    """One answer's error and its spread before the calibration, metres."""
+    """One answer's error and its spread before the calibration, metres; and what it weighs."""
 
     frame: str
     row: tuple[str, str, str]
     error: float
     physical: float
     alternative: float
-    weight: float
+    weight: float = 1.0
 
     @property
     def scale(self) -> float:
@@ -252,8 +255,11 @@ def main() -> None:
 
         for folder in arguments.simulated:
             found = list(simulated_geometry.read_answers(folder, arguments.frames, "turned"))
-            for kind, weight in (("simulated", 1.0), ("real", _SIMULATED_WEIGHT)):
-                errors += errors_of((one for one in found if one.spread.row[0] == kind), weight)
+            errors += errors_of(one for one in found if one.spread.row[0] == "simulated")
+            like_real = [one for one in found if one.spread.row[0] == "real"]
+            for is_size, weight in ((True, _SIMULATED_SIZE_WEIGHT), (False, _SIMULATED_WEIGHT)):
+                some = (one for one in like_real if (one.spread.row[1] in _SIZE_KEYS) == is_size)
+                errors += errors_of(some, weight)
     scales: Scales = {}
     tails: Tails = {}
     for kind in KINDS:

@@ -127,7 +127,8 @@ def test_a_warning_of_the_pair_alone_decides_the_distance(monkeypatch):
     measured = verification.measure_pair
 
     def doubtful(a, b):
-        return replace(measured(a, b), warnings=(Caution.AMBIGUOUS_EXTENT,))
+        codes = (Caution.AMBIGUOUS_EXTENT,)
+        return replace(measured(a, b), warnings=codes, distance_warnings=codes)
 
     true = math.dist(blocks.RED.centre, blocks.BLUE.centre)
     said = _said(Kind.DISTANCE, true, "red chair and blue chair")

@@ -69,6 +69,7 @@ def test_json_is_exactly_the_documented_document(files):
         "interval_90",
         "valid_fraction",
         "warnings",
+        "distance_warnings",
     ]
     assert (near["label"], far["label"]) == ("thing 1", "thing 2")
     assert near["height_m"] == pytest.approx(0.10, abs=0.006)
@@ -91,6 +92,7 @@ def test_json_is_exactly_the_documented_document(files):
         "distance_interval_90_m",
         "gap_interval_90_m",
         "warnings",
+        "distance_warnings",
     ]
     assert pair["distance_m"] > pair["gap_m"] > 0
 
