@@ -1,4 +1,4 @@
-"""SpatialAnswer, the result of a question, and its parts; SI units.
+"""Asked, a typed question, and SpatialAnswer, its result; SI units.
 
 Plain data and its JSON form. Does not know how an answer is found (`engine`), how text is read
 (`language.reading`), or how it becomes a message (`camera.messages`).
@@ -34,16 +34,54 @@ class Verdict(IntEnum):
     DOES_NOT_HOLD = 2
 
 
-class Kind(IntEnum):
-    """What a measurement measures; the numbers are those of msg/Measurement."""
+class Quantity(IntEnum):
+    """What is asked, and what a measurement measures; docs/definitions.md says what each means.
 
-    DISTANCE = 0
-    WIDTH = 1
-    HEIGHT = 2
+    The numbers are those of msg/Asked.
+    """
+
+    FREE = 0  # a question of no other kind, or one whose words were not understood for certain
+    HEIGHT = 1
+    WIDTH = 2
     LENGTH = 3
-    DEPTH = 4
-    ANGLE = 5
-    COUNT = 6
+    SIZE = 4
+    DISTANCE = 5
+    GAP = 6
+    CAMERA_DISTANCE = 7
+    POSITION = 8
+    COUNT = 9
+    EXISTS = 10
+    COMPARISON = 11
+    DIFFERENCE = 12
+
+
+#: The sides of a box, in the order of "length x width x height".
+SIDES = (Quantity.LENGTH, Quantity.WIDTH, Quantity.HEIGHT)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A typed question. A planner states one; `language.question.parse` makes one of words.
+
+    Attributes:
+        quantity: what is asked.
+        objects: names of the objects that it is asked of, in the order of the question, without
+            articles: one for a side, SIZE, CAMERA_DISTANCE, POSITION, COUNT and EXISTS, two or
+            more for the others.
+        relation: of COMPARISON and DIFFERENCE, a word of `language.question.RELATIONS`
+            ("taller", "closer", "left"): A COMPARISON of two objects asks whether it holds between
+            the first and the second; one whose `which` is true asks of which object it holds.
+        which: a COMPARISON asks which object, not whether.
+        unit: the unit that the answer is asked in ("cm"); "" = not stated.
+        reference: what the question states as known, in its words ("the bed is 0.81 m high").
+    """
+
+    quantity: Quantity = Quantity.FREE
+    objects: tuple[str, ...] = ()
+    relation: str = ""
+    which: bool = False
+    unit: str = ""
+    reference: str = ""
 
 
 class Source(IntEnum):
@@ -56,18 +94,24 @@ class Source(IntEnum):
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measured number: metres, radians, or a count.
+    """One measured number: metres, or a count.
 
-    `std_dev` is in the unit of `value`; NaN = unknown, never 0. `text` is the part of the answer
-    that states the number. `label` is the object, "" = unnamed.
+    `std_dev` is in the unit of `value`; NaN = unknown, never 0. `objects` are the names of what was
+    measured: two for DISTANCE, GAP and DIFFERENCE. `text` is the part of the answer that states the
+    number.
     """
 
-    kind: Kind
+    kind: Quantity
     value: float
     std_dev: float = math.nan
     source: Source = Source.LANGUAGE
-    label: str = ""
+    objects: tuple[str, ...] = ()
     text: str = ""
+
+    @property
+    def name(self) -> str:
+        """The objects as one name, for people and logs."""
+        return " and ".join(self.objects)
 
 
 @dataclass(frozen=True)
@@ -105,10 +149,13 @@ class SpatialAnswer:
     `image_points` are (u, v) as fractions of the colour image (`frame.pixel_from_fraction`);
     `positions` are the same points in 3-D, if the frame has depth and intrinsics.
     `cautions` are the frame's, and those of what was measured to verify the answer.
+    `asked` is the question as it was understood or stated; `why_none` says why the text gives no
+    number for it, "" = it gives one, or none was asked for.
     """
 
     question: str
     text: str
+    asked: Asked = Asked()
     measurements: tuple[Measurement, ...] = ()
     image_points: tuple[tuple[float, float], ...] = ()
     positions: tuple[Position, ...] = ()
@@ -118,10 +165,11 @@ class SpatialAnswer:
     model_id: str = ""
     depth_source: str = ""
     cautions: tuple[Caution, ...] = ()
+    why_none: str = ""
     timings: Timings = field(default_factory=Timings)
 
 
-UNITS = {Kind.COUNT: "", Kind.ANGLE: "rad"}  # all others are metres
+UNITS = {Quantity.COUNT: ""}  # all others are metres
 
 
 def answer_document(answer: SpatialAnswer) -> dict[str, Any]:
@@ -129,6 +177,7 @@ def answer_document(answer: SpatialAnswer) -> dict[str, Any]:
     document: dict[str, Any] = without_nan(asdict(answer))
     document["status"] = answer.status.name
     document["verdict"] = answer.verdict.name
+    document["asked"]["quantity"] = answer.asked.quantity.name
     document["cautions"] = [code.value for code in answer.cautions]
     for written, measurement in zip(document["measurements"], answer.measurements, strict=True):
         written["kind"] = measurement.kind.name
@@ -142,13 +191,14 @@ def answer_from_document(document: Mapping[str, Any]) -> SpatialAnswer:
     return SpatialAnswer(
         question=document["question"],
         text=document["text"],
+        asked=_asked_from(document["asked"]),
         measurements=tuple(
             Measurement(
-                kind=Kind[m["kind"]],
+                kind=Quantity[m["kind"]],
                 value=_or_nan(m["value"]),
                 std_dev=_or_nan(m["std_dev"]),
                 source=Source[m["source"]],
-                label=m["label"],
+                objects=tuple(m["objects"]),
                 text=m["text"],
             )
             for m in document["measurements"]
@@ -161,7 +211,19 @@ def answer_from_document(document: Mapping[str, Any]) -> SpatialAnswer:
         model_id=document["model_id"],
         depth_source=document["depth_source"],
         cautions=tuple(map(Caution, document.get("cautions", ()))),
+        why_none=document["why_none"],
         timings=Timings(**document["timings"]),
+    )
+
+
+def _asked_from(document: Mapping[str, Any]) -> Asked:
+    return Asked(
+        quantity=Quantity[document["quantity"]],
+        objects=tuple(document["objects"]),
+        relation=document["relation"],
+        which=document["which"],
+        unit=document["unit"],
+        reference=document["reference"],
     )
 
 

@@ -17,12 +17,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sdvlm_core.answer import Kind, Measurement, Position, SpatialAnswer, Status, Timings, Verdict
+from sdvlm_core.answer import (
+    Asked,
+    Measurement,
+    Position,
+    Quantity,
+    SpatialAnswer,
+    Status,
+    Timings,
+    Verdict,
+)
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import DepthError, QueryError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, pixel_from_fraction, point_at
 from sdvlm_core.geometry.scene import open_scene
-from sdvlm_core.language.reading import Reading, measurements, parse
+from sdvlm_core.language.question import parse, phrase
+from sdvlm_core.language.reading import Reading, read
 from sdvlm_core.model import confidence
 from sdvlm_core.model.backbones.clip_image import clip_pixels
 from sdvlm_core.model.backbones.llava import (
@@ -55,7 +65,7 @@ if TYPE_CHECKING:
 
 _GREEDY = GenerationOptions()
 #: Kinds of measurement that depend on which way is up.
-_SIZES = frozenset((Kind.HEIGHT, Kind.WIDTH, Kind.LENGTH))
+_SIZES = frozenset((Quantity.HEIGHT, Quantity.WIDTH, Quantity.LENGTH))
 
 
 @dataclass(frozen=True)
@@ -241,31 +251,33 @@ class FrameSession:
         """Number of tokens that all questions share: the template's opening and the image."""
         return self._prefix_length
 
-    def ask(self, question: str, options: GenerationOptions = _GREEDY) -> SpatialAnswer:
+    def ask(self, question: str | Asked, options: GenerationOptions = _GREEDY) -> SpatialAnswer:
         """Answer one question.
 
         Args:
-            question: at most `prompt.MAX_QUESTION_CHARS` characters, and so many tokens that the
-                model's context has room for an answer (`prompt.answer_limit`).
+            question: typed, or in words: at most `prompt.MAX_QUESTION_CHARS` characters, and so
+                many tokens that the model's context has room for an answer (`prompt.answer_limit`).
             options: deadline, cancellation, token limit and sampling.
 
         Returns the answer; its `timings.encode` is the time to open the frame.
 
         Raises:
-            QueryError: the question is empty, too long, or not text.
+            QueryError: the question is empty, too long, not text, or not complete
+                (`question.check`).
             QueryTimeout: the deadline passed.
             QueryCanceled: the caller canceled.
             ModelMemoryError: out of memory.
             ModelOutputError: the model computed a value that is not finite.
         """
-        text, generated = check_question(question), self._nothing_generated()
-        with closing(self._tokens(text, generated, options)) as tokens:
+        words, asked = _worded(question)
+        generated = self._nothing_generated()
+        with closing(self._tokens(words, generated, options)) as tokens:
             for _ in tokens:
                 pass
-        return self._answer(text, generated)
+        return self._answer(words, asked, generated)
 
     def stream(
-        self, question: str, options: GenerationOptions = _GREEDY
+        self, question: str | Asked, options: GenerationOptions = _GREEDY
     ) -> Generator[str, None, SpatialAnswer]:
         """As `ask`, but yields the text in parts and returns the answer at the end.
 
@@ -273,11 +285,12 @@ class FrameSession:
         accepts no other question until the generator is exhausted or closed; closing it early is
         allowed.
         """
-        text, generated = check_question(question), self._nothing_generated()
+        words, asked = _worded(question)
+        generated = self._nothing_generated()
         # Closed here, not by the garbage collector: an early close frees the session at once.
-        with closing(self._tokens(text, generated, options)) as tokens:
+        with closing(self._tokens(words, generated, options)) as tokens:
             yield from incremental_text(tokens, generated)
-        return self._answer(text, generated)
+        return self._answer(words, asked, generated)
 
     def next_token_logits(self, question: str) -> torch.Tensor:
         """Logits (vocabulary,) float32 of the first answer token; leaves the session as it was."""
@@ -335,14 +348,14 @@ class FrameSession:
             len(self._checkpoint.tokenizer),
         )
 
-    def _answer(self, question: str, generated: Generated) -> SpatialAnswer:
+    def _answer(self, question: str, asked: Asked, generated: Generated) -> SpatialAnswer:
         started = time.perf_counter()
         text = generated.text.strip()
-        reading = parse(text)
-        measured = measurements(question, reading)
+        reading, measured = read(question, asked, text)
         return SpatialAnswer(
             question=question,
             text=text,
+            asked=asked,
             measurements=measured,
             image_points=reading.image_points,
             positions=self._positions(reading.image_points),
@@ -390,6 +403,14 @@ class FrameSession:
         width, height = self.frame.width, self.frame.height
         found = (point_at(self.frame, *pixel_from_fraction(u, v, width, height)) for u, v in points)
         return tuple(point for point in found if point is not None)
+
+
+def _worded(question: str | Asked) -> tuple[str, Asked]:
+    """The words that the model is asked with, and the typed question."""
+    if isinstance(question, Asked):
+        return check_question(phrase(question)), question
+    words = check_question(question)
+    return words, parse(words)
 
 
 def _verdict(reading: Reading) -> Verdict:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
+from sdvlm_core.answer import Measurement, Quantity, Source, SpatialAnswer, Status
 from sdvlm_core.cautions import UNFIT, Caution
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import Region, is_in_image, pixel_from_fraction
@@ -46,7 +46,7 @@ _VIEWER = re.compile(
     re.IGNORECASE,
 )
 _ROBOT = re.compile(r"((your|my|our) )?robot('s)?( (base|position|location))?", re.IGNORECASE)
-_SIZES = {Kind.LENGTH: "length_m", Kind.WIDTH: "width_m", Kind.HEIGHT: "height_m"}
+_SIZES = {Quantity.LENGTH: "length_m", Quantity.WIDTH: "width_m", Quantity.HEIGHT: "height_m"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def verify(
         QueryError: a mask is not of the image's size, or the sensor is unknown.
         QueryTimeout, QueryCanceled, ModelMemoryError: from the questions that locate the objects.
     """
-    claims = [m for m in answer.measurements if m.kind is Kind.DISTANCE or m.kind in _SIZES]
+    distances = (Quantity.DISTANCE, Quantity.CAMERA_DISTANCE)
+    claims = [m for m in answer.measurements if m.kind in distances or m.kind in _SIZES]
     if not claims:
         return answer, ()
     try:
@@ -214,24 +215,24 @@ class _Objects:
 
 
 def _check(claim: Measurement, objects: _Objects) -> Check:
-    if claim.kind is Kind.DISTANCE:
+    if claim.kind in (Quantity.DISTANCE, Quantity.CAMERA_DISTANCE):
         return _check_distance(claim, objects)
-    one = objects.measured(claim.label)
+    one = objects.measured(claim.name)
     if one is None:
-        return _not_located(claim, claim.label)
+        return _not_located(claim, claim.name)
     key = _SIZES[claim.kind]
     return _compared(claim, getattr(one, key), one.std_dev[key], one.warnings, (one,))
 
 
 def _check_distance(claim: Measurement, objects: _Objects) -> Check:
     """Check a distance from the camera to one object, or between two objects."""
-    names = _names_in(claim.label, objects)
+    names = _names_in(claim.name, objects)
     unnamed = [name for name in names if not objects.is_named(name)]
     if any(_ROBOT.fullmatch(name) for name in unnamed):
         return _undecided(claim, "robot position unknown: the robot is not the camera")
     targets = [name for name in names if name not in unnamed or not _VIEWER.fullmatch(name)]
     if not targets:
-        return _undecided(claim, f"no object in {claim.label!r}: both ends are the camera")
+        return _undecided(claim, f"no object in {claim.name!r}: both ends are the camera")
     found = []
     for name in targets:
         one = objects.measured(name)
@@ -244,7 +245,7 @@ def _check_distance(claim: Measurement, objects: _Objects) -> Check:
         return _compared(claim, one.camera_distance_m, std_dev, one.distance_warnings, (one,))
     first, second = found
     if first.region is second.region:
-        reason = f"both objects of {claim.label!r} have one region: give each object a region"
+        reason = f"both objects of {claim.name!r} have one region: give each object a region"
         return _undecided(claim, reason)
     pair = measure_pair(first, second)
     return _compared(
@@ -279,7 +280,7 @@ def _compared(
     codes = ", ".join(sorted(code.value for code in UNFIT.intersection(warnings)))
     if math.isnan(value_m):
         return Check(claim, None, None, f"nothing was measured: {codes}", warnings, objects)
-    measurement = Measurement(claim.kind, value_m, std_dev_m, Source.GEOMETRY, claim.label)
+    measurement = Measurement(claim.kind, value_m, std_dev_m, Source.GEOMETRY, claim.objects)
     if codes:
         reason = f"the measurement is unfit to act on: {codes}"
         return Check(claim, measurement, None, reason, warnings, objects)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sdvlm_core.answer import Kind, Measurement, Position, SpatialAnswer, Timings
+from sdvlm_core.answer import Measurement, Position, Quantity, SpatialAnswer, Timings
 from sdvlm_core.camera.bag_frames import CameraOptions, open_camera
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.replay.journal import ANSWERS, open_journal, read_entries
@@ -47,7 +47,7 @@ class PixelEngine:
         return SpatialAnswer(
             question=question,
             text=f"{metres:.4f} m, {red}",
-            measurements=(Measurement(Kind.HEIGHT, metres, label="wall <b>$x$"),),
+            measurements=(Measurement(Quantity.HEIGHT, metres, label="wall <b>$x$"),),
             image_points=((0.25, 0.5),),
             positions=(Position("it", 0.1, -0.2, metres),),
             model_id="pixels",

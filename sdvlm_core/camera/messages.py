@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Protocol, TypeVar
 
-from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.answer import Asked, SpatialAnswer
 
 MessageT_co = TypeVar("MessageT_co", covariant=True)
 MessageT = TypeVar("MessageT")
@@ -105,6 +105,7 @@ def answer_message(
         header=header,
         id=answer_id,
         question=answer.question,
+        asked=asked_message(make, answer.asked),
         status=int(answer.status),
         text=answer.text,
         measurements=[
@@ -114,11 +115,12 @@ def answer_message(
                 value=float(measurement.value),
                 std_dev=float(measurement.std_dev),
                 source=int(measurement.source),
-                label=measurement.label,
+                objects=list(measurement.objects),
                 text=measurement.text,
             )
             for measurement in answer.measurements
         ],
+        why_none=answer.why_none,
         positions=[point_message(make, (p.x, p.y, p.z)) for p in answer.positions],
         position_labels=[position.label for position in answer.positions],
         verdict=int(answer.verdict),
@@ -129,6 +131,19 @@ def answer_message(
         queue_time=duration_message(make, timings.queue),
         encode_time=duration_message(make, timings.encode),
         generate_time=duration_message(make, timings.prefill + timings.decode + timings.measure),
+    )
+
+
+def asked_message(make: MessageFactory[MessageT], asked: Asked) -> MessageT:
+    """Asked -> sdvlm/Asked."""
+    return make(
+        "sdvlm/msg/Asked",
+        quantity=int(asked.quantity),
+        objects=list(asked.objects),
+        relation=asked.relation,
+        which=asked.which,
+        unit=asked.unit,
+        reference=asked.reference,
     )
 
 

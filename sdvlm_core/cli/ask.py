@@ -152,7 +152,7 @@ def _document(outcome: _Outcome) -> dict[str, Any]:
         document["checks"] = [
             {
                 "kind": check.claim.kind.name,
-                "label": check.claim.label,
+                "label": check.claim.name,
                 "agree": check.agrees,
                 "why": check.reason,
                 "warnings": [code.value for code in check.warnings],
@@ -176,7 +176,7 @@ def _print(outcome: _Outcome) -> None:
         print_measured(*outcome.measured)
     for check in outcome.checks or ():
         stderr_console().print(
-            f"{check.claim.kind.name.lower()} {check.claim.label}: {check.reason}"
+            f"{check.claim.kind.name.lower()} {check.claim.name}: {check.reason}"
         )
 
 
@@ -201,7 +201,7 @@ def _print_answer(answer: SpatialAnswer) -> None:
 def _measurement_line(measurement: Measurement) -> str:
     unit = UNITS.get(measurement.kind, "m")
     std_dev = "" if math.isnan(measurement.std_dev) else f" ± {measurement.std_dev:.3g}"
-    of = f" of {measurement.label}" if measurement.label else ""
+    of = f" of {measurement.name}" if measurement.name else ""
     value = f"{measurement.value:.4g}{std_dev} {unit}".rstrip()
     source = "" if measurement.source is Source.LANGUAGE else f" ({measurement.source.name})"
     return f"{measurement.kind.name.lower()}{of}: {value}{source}"

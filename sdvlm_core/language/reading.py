@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sdvlm_core.answer import Kind, Measurement, Source
+from sdvlm_core.answer import SIDES, Asked, Measurement, Source
+from sdvlm_core.answer import Quantity as Kind
 from sdvlm_core.language.quantities import Quantity, find_quantities
 from sdvlm_core.language.statements import (
     ADJECTIVES,
@@ -56,8 +57,6 @@ _KINDS: dict[str | None, tuple[Kind, ...]] = {
     "width": (Kind.WIDTH,),
     "height": (Kind.HEIGHT,),
     "length": (Kind.LENGTH,),
-    "depth": (Kind.DEPTH,),
-    "angle": (Kind.ANGLE,),
     "size": _SIZE,
 }
 _COMPARATIVES = {
@@ -68,7 +67,7 @@ _COMPARATIVES = {
     **dict.fromkeys(vocabulary("closer closest nearer nearest farther farthest"), (Kind.DISTANCE,)),
     **dict.fromkeys(vocabulary("smaller smallest bigger biggest larger largest"), _SIZE),
 }
-_DIMENSIONS = {Kind.COUNT: "number", Kind.ANGLE: "angle"}  # all others are lengths
+_DIMENSIONS = {Kind.COUNT: "number"}  # all others are lengths
 
 
 def parse(text: str) -> Reading:
@@ -105,9 +104,15 @@ def measurements(question: str, reading: Reading) -> tuple[Measurement, ...]:
     for (_, parts), (name, nameless) in zip(found, _names(found, label), strict=True):
         for kind, q in parts:
             kept[kind, name.lower(), nameless] = Measurement(
-                kind, q.value, q.std_dev, Source.LANGUAGE, name, q.text
+                kind, q.value, q.std_dev, Source.LANGUAGE, _objects(kind, name), q.text
             )
     return tuple(kept.values())
+
+
+def _objects(kind: Kind, name: str) -> tuple[str, ...]:
+    if kind is Kind.DISTANCE:
+        return tuple(part for part in name.split(" and ") if part)
+    return (name,) if name else ()
 
 
 _Parts = list[tuple[Kind, Quantity]]
@@ -129,7 +134,7 @@ def _parts(statement: Statement, asked: tuple[Kind, ...]) -> _Parts:
         for kind, q in zip(kinds, numbers, strict=False)
         if (kind in asked or not asked)
         and q.dimension == _DIMENSIONS.get(kind, "length")
-        and (q.value >= 0 or kind is Kind.ANGLE)  # no object is -0.5 m wide
+        and q.value >= 0  # no object is -0.5 m wide
     ]
 
 
@@ -192,12 +197,12 @@ def _count(statements: Sequence[Statement], label: str, absent: bool) -> tuple[M
         and s.measure is None
     ]
     if not numbers:
-        return (Measurement(Kind.COUNT, 0.0, label=label),) if absent else ()
+        return (Measurement(Kind.COUNT, 0.0, objects=(label,)),) if absent else ()
     numbers = _concluded(numbers)
     head = label.lower().split()[-1].rstrip("s") if label else ""
     named = [s for s, _ in numbers if head and head in (w.rstrip("s") for w in s.following)]
     q = (named[0] if named else numbers[0][0]).quantities[0]
-    return (Measurement(Kind.COUNT, q.value, q.std_dev, Source.LANGUAGE, label, q.text),)
+    return (Measurement(Kind.COUNT, q.value, q.std_dev, Source.LANGUAGE, (label,), q.text),)
 
 
 def _asked(question: str) -> tuple[tuple[Kind, ...], str, list[Statement]]:
@@ -245,6 +250,28 @@ def _how_label(adjective: str, rest: Sequence[Token], text: str) -> str:
         start += 1
     name = join_names if adjective == "far" else phrase
     return name(rest[start:], text)
+
+
+def asked_in(question: str) -> Asked:
+    """The typed question of words; FREE where it is not sure. Moves to `question.parse`."""
+    kinds, label, _ = _asked(question)
+    names = tuple(label.split(" and ")) if label else ()
+    if kinds == _SIZE:
+        return Asked(Kind.SIZE, names[:1]) if names else Asked()
+    if len(kinds) != 1 or not names:
+        return Asked()
+    if kinds[0] is Kind.DISTANCE and len(names) == 1:
+        return Asked(Kind.CAMERA_DISTANCE, names)
+    return Asked(kinds[0], names) if kinds[0] in (Kind.DISTANCE, *SIDES, Kind.COUNT) else Asked()
+
+
+def read(question: str, asked: Asked, text: str) -> tuple[Reading, tuple[Measurement, ...]]:
+    """Stop-gap until `read(text, asked)` replaces `parse` and `measurements`."""
+    reading = parse(text)
+    found = measurements(question, reading)
+    if asked.quantity is Kind.CAMERA_DISTANCE:
+        found = tuple(replace(m, kind=Kind.CAMERA_DISTANCE, objects=asked.objects) for m in found)
+    return reading, found
 
 
 _YES = vocabulary("yes yeah yep indeed correct true certainly absolutely")

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from sdvlm_core.answer import Kind, Measurement
+from sdvlm_core.answer import Measurement, Quantity
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.language.reading import Reading
 
-#: Kinds of answers; each has a separate curve.
+#: Quantitys of answers; each has a separate curve.
 KINDS = ("absent", "place", "count", "distance", "side", "sides", "words")
 #: Significant digits that count: an error in the third is below the tolerance of a right answer.
 _SIGNIFICANT_DIGITS = 2
@@ -32,9 +32,9 @@ def kind_of(reading: Reading, measurements: Sequence[Measurement]) -> str:
         return "place"
     if not measurements:
         return "words"
-    if measurements[0].kind == Kind.COUNT:
+    if measurements[0].kind == Quantity.COUNT:
         return "count"
-    if measurements[0].kind == Kind.DISTANCE:
+    if measurements[0].kind == Quantity.DISTANCE:
         return "distance"
     return "side" if len(measurements) == 1 else "sides"
 

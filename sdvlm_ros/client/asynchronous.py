@@ -25,7 +25,7 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from sdvlm.action import SpatialReasoning
-from sdvlm.msg import Measurement, SpatialAnswer
+from sdvlm.msg import Asked, Measurement, SpatialAnswer
 from sdvlm.srv import MeasureRegions, SpatialQuery
 from sdvlm_ros.client.messages import (
     NoMeasurement,
@@ -133,7 +133,7 @@ class AsyncSpatialClient:
         if at is not None:
             return measured_size((await self.measure({name: at}, **options)).regions[0])
         answer = await self.ask(f"What is the size of the {name}?", verify=True, **options)
-        kinds = (Measurement.LENGTH, Measurement.WIDTH, Measurement.HEIGHT)
+        kinds = (Asked.LENGTH, Asked.WIDTH, Asked.HEIGHT)
         return Size(*(best(answer, kind) for kind in kinds))
 
     async def distance(
@@ -143,7 +143,8 @@ class AsyncSpatialClient:
         if at is not None:
             return measured_distance(await self.measure(at, **options), a, b)
         question = f"How far is the {a} from the {b}?" if b else f"How far away is the {a}?"
-        return best(await self.ask(question, verify=True, **options), Measurement.DISTANCE)
+        kind = Asked.DISTANCE if b else Asked.CAMERA_DISTANCE
+        return best(await self.ask(question, verify=True, **options), kind)
 
     async def locate(
         self, /, name: str, *, at: Sequence[int] | None = None, **options: Any
@@ -163,7 +164,7 @@ class AsyncSpatialClient:
     async def count(self, /, things: str, **options: Any) -> int:
         """Number of objects; `things` is a plural. Errors as in `size`."""
         answer = await self.ask(f"How many {things} are there in the image?", **options)
-        return round(best(answer, Measurement.COUNT).value)
+        return round(best(answer, Asked.COUNT).value)
 
     async def measure(
         self, /, regions: Regions, *, timeout: float = 5.0, **when: Any

@@ -14,7 +14,7 @@ from geometry_msgs.msg import PointStamped
 from sensor_msgs.msg import RegionOfInterest
 from std_srvs.srv import Trigger
 
-from sdvlm.msg import Measurement, Region, RegionMeasurement, SpatialAnswer
+from sdvlm.msg import Asked, Measurement, Region, RegionMeasurement, SpatialAnswer
 from sdvlm.srv import MeasureRegions, SpatialQuery
 from sdvlm_core.cautions import UNFIT
 from sdvlm_core.errors import ErrorCode, SdvlmError
@@ -140,7 +140,7 @@ def measured_size(region: RegionMeasurement) -> Size:
     sides = [
         _geometry(kind, getattr(region, name), getattr(region, f"{name}_std_dev"), region.label)
         for kind, name in _KINDS.items()
-        if kind in (Measurement.LENGTH, Measurement.WIDTH, Measurement.HEIGHT)
+        if kind in (Asked.LENGTH, Asked.WIDTH, Asked.HEIGHT)
     ]
     if not any(math.isfinite(side.value) for side in sides):
         raise NoMeasurement(_unmeasured(region))
@@ -170,7 +170,9 @@ def measured_distance(response: MeasureRegions.Response, a: str, b: str) -> Meas
         raise NoMeasurement("; ".join(_unmeasured(regions[label]) for label in (a, b) if label))
     name = f"{a} and {b}" if b else a
     _refuse_unfit(name, of.distance_warnings)
-    return _geometry(Measurement.DISTANCE, value, spread, name)
+    if b:
+        return _geometry(Asked.DISTANCE, value, spread, a, b)
+    return _geometry(Asked.CAMERA_DISTANCE, value, spread, a)
 
 
 def measured_position(response: MeasureRegions.Response) -> PointStamped:
@@ -187,9 +189,9 @@ def measured_position(response: MeasureRegions.Response) -> PointStamped:
     return PointStamped(header=response.header, point=point)
 
 
-def _geometry(kind: int, value: float, std_dev: float, label: str) -> Measurement:
+def _geometry(kind: int, value: float, std_dev: float, *objects: str) -> Measurement:
     source = Measurement.GEOMETRY
-    return Measurement(kind=kind, value=value, std_dev=std_dev, source=source, label=label)
+    return Measurement(kind=kind, value=value, std_dev=std_dev, source=source, objects=objects)
 
 
 def _refuse_unfit(name: str, warnings: Sequence[str]) -> None:
@@ -208,11 +210,12 @@ def _unmeasured(region: RegionMeasurement) -> str:
 
 
 _KINDS = {
-    Measurement.DISTANCE: "distance",
-    Measurement.LENGTH: "length",
-    Measurement.WIDTH: "width",
-    Measurement.HEIGHT: "height",
-    Measurement.COUNT: "count",
+    Asked.DISTANCE: "distance",
+    Asked.LENGTH: "length",
+    Asked.WIDTH: "width",
+    Asked.HEIGHT: "height",
+    Asked.COUNT: "count",
+    Asked.CAMERA_DISTANCE: "camera distance",
 }
 _SOURCES = {
     Measurement.LANGUAGE: "language",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sdvlm_core.answer import Kind
+from sdvlm_core.answer import Quantity
 from sdvlm_core.cautions import Caution
 from sdvlm_core.engine import SpatialEngine, load
 from tests.fixtures.frames import FRAMES, read
@@ -20,8 +20,8 @@ def engine() -> SpatialEngine:
 @pytest.mark.parametrize(
     ("question", "kind"),
     [
-        ("How tall is the red mug?", Kind.HEIGHT),
-        ("What is the distance between the red mug and the blue box?", Kind.DISTANCE),
+        ("How tall is the red mug?", Quantity.HEIGHT),
+        ("What is the distance between the red mug and the blue box?", Quantity.DISTANCE),
     ],
 )
 def test_only_an_answer_about_a_size_depends_on_which_way_is_up(engine, question, kind):
@@ -31,6 +31,6 @@ def test_only_an_answer_about_a_size_depends_on_which_way_is_up(engine, question
     for shown, expected in ((frame, ()), (doubtful, (Caution.UP_UNCERTAIN,))):
         answer = engine.open(shown).ask(question)
         assert {measurement.kind for measurement in answer.measurements} == {kind}, answer.text
-        assert answer.cautions == (expected if kind is Kind.HEIGHT else ())
+        assert answer.cautions == (expected if kind is Quantity.HEIGHT else ())
     estimated = replace(doubtful, depth_source="estimated_metric")
     assert engine.open(estimated).ask(question).cautions == ()

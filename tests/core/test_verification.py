@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from sdvlm_core import verification
-from sdvlm_core.answer import Kind, Measurement, Source, SpatialAnswer, Status
+from sdvlm_core.answer import Measurement, Quantity, Source, SpatialAnswer, Status
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.model.generation_options import GenerationOptions
@@ -34,7 +34,7 @@ class Session:
         return SpatialAnswer(question, "", image_points=((u / SIZE[0], v / SIZE[1]),))
 
 
-def _said(kind: Kind, value: float, label: str) -> SpatialAnswer:
+def _said(kind: Quantity, value: float, label: str) -> SpatialAnswer:
     return SpatialAnswer("?", "...", measurements=(Measurement(kind, value, label=label),))
 
 
@@ -42,7 +42,9 @@ RED = Region("red chair", box=box_around(blocks.RED))
 
 
 def test_a_right_number_is_confirmed_and_fused():
-    answer, (check,) = verify(Session(room_frame()), _said(Kind.HEIGHT, 1.0, "red chair"), [RED])
+    answer, (check,) = verify(
+        Session(room_frame()), _said(Quantity.HEIGHT, 1.0, "red chair"), [RED]
+    )
     assert check.agrees is True
     said, seen, both = answer.measurements
     assert [m.source for m in (said, seen, both)] == [
@@ -58,7 +60,9 @@ def test_a_right_number_is_confirmed_and_fused():
 
 
 def test_a_wrong_number_is_contradicted_and_both_are_shown():
-    answer, (check,) = verify(Session(room_frame()), _said(Kind.HEIGHT, 2.0, "red chair"), [RED])
+    answer, (check,) = verify(
+        Session(room_frame()), _said(Quantity.HEIGHT, 2.0, "red chair"), [RED]
+    )
     assert check.agrees is False
     assert "disagrees" in check.reason
     assert answer.status is Status.DISAGREEMENT
@@ -71,10 +75,10 @@ def test_without_a_region_the_model_is_asked_once_for_each_place():
     true = math.dist(blocks.RED.centre, blocks.BLUE.centre)
     session = Session(frame, places)
     answer = replace(
-        _said(Kind.DISTANCE, true, "red chair and blue chair"),
+        _said(Quantity.DISTANCE, true, "red chair and blue chair"),
         measurements=(
-            Measurement(Kind.DISTANCE, true, label="red chair and blue chair"),
-            Measurement(Kind.HEIGHT, 0.9, label="red chair"),
+            Measurement(Quantity.DISTANCE, true, label="red chair and blue chair"),
+            Measurement(Quantity.HEIGHT, 0.9, label="red chair"),
         ),
     )
     verified, checks = verify(session, answer)
@@ -87,7 +91,7 @@ def test_without_a_region_the_model_is_asked_once_for_each_place():
 
 
 def test_an_object_that_is_not_located_is_undecided():
-    answer, (check,) = verify(Session(room_frame()), _said(Kind.WIDTH, 0.5, "piano"))
+    answer, (check,) = verify(Session(room_frame()), _said(Quantity.WIDTH, 0.5, "piano"))
     assert check.agrees is None
     assert check.reason == "object not located: piano"
     assert len(answer.measurements) == 1
@@ -96,7 +100,7 @@ def test_an_object_that_is_not_located_is_undecided():
 
 def test_an_unfit_measurement_decides_nothing():
     cut = Region("sofa", box=(0.0, *box_around(blocks.CUT)[1:]))
-    answer, (check,) = verify(Session(room_frame()), _said(Kind.LENGTH, 9.0, "sofa"), [cut])
+    answer, (check,) = verify(Session(room_frame()), _said(Quantity.LENGTH, 9.0, "sofa"), [cut])
     assert check.agrees is None
     assert Caution.TRUNCATED in check.warnings
     assert answer.status is Status.OK
@@ -113,7 +117,7 @@ def test_an_ambiguous_extent_decides_nothing_and_one_from_colour_does(monkeypatc
 
         return measure_in
 
-    said = _said(Kind.HEIGHT, 1.0, "red chair")
+    said = _said(Quantity.HEIGHT, 1.0, "red chair")
     monkeypatch.setattr(verification, "measure_in", with_warning(Caution.AMBIGUOUS_EXTENT))
     answer, (check,) = verify(Session(room_frame()), said, [RED])
     assert check.agrees is None
@@ -131,7 +135,7 @@ def test_a_warning_of_the_pair_alone_decides_the_distance(monkeypatch):
         return replace(measured(a, b), warnings=codes, distance_warnings=codes)
 
     true = math.dist(blocks.RED.centre, blocks.BLUE.centre)
-    said = _said(Kind.DISTANCE, true, "red chair and blue chair")
+    said = _said(Quantity.DISTANCE, true, "red chair and blue chair")
     regions = [RED, Region("blue chair", box=box_around(blocks.BLUE))]
     assert verify(Session(room_frame()), said, regions)[1][0].agrees is True
     monkeypatch.setattr(verification, "measure_pair", doubtful)
@@ -142,7 +146,7 @@ def test_a_warning_of_the_pair_alone_decides_the_distance(monkeypatch):
 
 def test_estimated_depth_decides_nothing():
     frame = replace(room_frame(), depth_source="estimated_metric")
-    answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, 2.0, "red chair"), [RED])
+    answer, (check,) = verify(Session(frame), _said(Quantity.HEIGHT, 2.0, "red chair"), [RED])
     assert check.agrees is None
     assert Caution.ESTIMATED_DEPTH in check.warnings
     assert answer.status is Status.OK
@@ -159,7 +163,7 @@ def test_estimated_depth_decides_nothing():
 @pytest.mark.parametrize("value", [0.9, 2.0])
 def test_an_unfit_frame_decides_nothing(changes, code, value):
     frame = replace(room_frame(), **changes)
-    answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, value, "red chair"), [RED])
+    answer, (check,) = verify(Session(frame), _said(Quantity.HEIGHT, value, "red chair"), [RED])
     assert check.agrees is None
     assert code.value in check.reason
     assert code in answer.cautions
@@ -169,7 +173,9 @@ def test_an_unfit_frame_decides_nothing(changes, code, value):
 
 def test_a_region_outside_the_image_decides_nothing():
     away = replace(RED, box=(900.0, 0.0, 950.0, 40.0))
-    answer, (check,) = verify(Session(room_frame()), _said(Kind.HEIGHT, 0.9, "red chair"), [away])
+    answer, (check,) = verify(
+        Session(room_frame()), _said(Quantity.HEIGHT, 0.9, "red chair"), [away]
+    )
     assert (check.agrees, check.measurement, answer.status) == (None, None, Status.OK)
     assert check.reason == "nothing was measured: outside_image"
 
@@ -186,7 +192,7 @@ def test_a_distance_from_the_viewer_is_the_camera_distance(viewer):
     session = Session(room_frame(), {"red chair": middle_of(blocks.RED)})
     for label in (f"red chair and {viewer}", f"{viewer} and red chair"):
         for regions in ([RED], [Region("", box=RED.box)], []):
-            answer, (check,) = verify(session, _said(Kind.DISTANCE, AWAY, label), regions)
+            answer, (check,) = verify(session, _said(Quantity.DISTANCE, AWAY, label), regions)
             assert check.agrees is True, (label, regions, check.reason)
             assert answer.measurements[1].value == pytest.approx(AWAY, rel=0.05)
     assert set(session.asked) == {"What is the coordinate of the red chair?"}
@@ -195,7 +201,7 @@ def test_a_distance_from_the_viewer_is_the_camera_distance(viewer):
 def test_a_region_named_camera_is_an_object():
     shown = replace(BLUE, label="camera")
     true = math.dist(blocks.RED.centre, blocks.BLUE.centre)
-    said = _said(Kind.DISTANCE, true, "red chair and camera")
+    said = _said(Quantity.DISTANCE, true, "red chair and camera")
     _, (check,) = verify(Session(room_frame()), said, [RED, shown])
     assert check.agrees is True
     assert len(check.objects) == 2
@@ -204,7 +210,9 @@ def test_a_region_named_camera_is_an_object():
 @pytest.mark.parametrize("robot", ["robot", "robot's base"])
 def test_a_distance_from_the_robot_is_undecided(robot):
     session = Session(room_frame())
-    answer, (check,) = verify(session, _said(Kind.DISTANCE, 9.0, f"red chair and {robot}"), [RED])
+    answer, (check,) = verify(
+        session, _said(Quantity.DISTANCE, 9.0, f"red chair and {robot}"), [RED]
+    )
     assert (check.agrees, check.measurement, answer.status) == (None, None, Status.OK)
     assert "robot is not the camera" in check.reason
     assert session.asked == []
@@ -217,16 +225,16 @@ def test_the_word_and_inside_a_name_is_not_a_separator(other):
     true = AWAY if other == "camera" else math.dist(blocks.RED.centre, blocks.BLUE.centre)
     for label in (f"{name} and {other}", f"{other} and {name}"):
         session = Session(room_frame())
-        _, (check,) = verify(session, _said(Kind.DISTANCE, true, label), regions)
+        _, (check,) = verify(session, _said(Quantity.DISTANCE, true, label), regions)
         assert check.agrees is True, check.reason
         assert session.asked == []
-    _, (check,) = verify(Session(room_frame()), _said(Kind.DISTANCE, AWAY, name), regions)
+    _, (check,) = verify(Session(room_frame()), _said(Quantity.DISTANCE, AWAY, name), regions)
     assert check.agrees is True
 
 
 def test_one_region_for_both_ends_of_a_distance_measures_nothing():
     nameless = [Region("", box=RED.box)]
-    said = _said(Kind.DISTANCE, 1.0, "red chair and blue chair")
+    said = _said(Quantity.DISTANCE, 1.0, "red chair and blue chair")
     answer, (check,) = verify(Session(room_frame()), said, nameless)
     assert (check.agrees, answer.status) == (None, Status.OK)
 
@@ -234,7 +242,7 @@ def test_one_region_for_both_ends_of_a_distance_measures_nothing():
 @pytest.mark.parametrize("missing", ["depth", "intrinsics"])
 def test_a_frame_without_depth_or_intrinsics_is_undecided_with_the_reason(missing):
     frame = replace(room_frame(), **{missing: None})
-    answer, (check,) = verify(Session(frame), _said(Kind.HEIGHT, 1.0, "red chair"), [RED])
+    answer, (check,) = verify(Session(frame), _said(Quantity.HEIGHT, 1.0, "red chair"), [RED])
     assert check.agrees is None
     assert missing in check.reason
     assert len(answer.measurements) == 1
@@ -242,7 +250,7 @@ def test_a_frame_without_depth_or_intrinsics_is_undecided_with_the_reason(missin
 
 def test_an_answer_without_lengths_is_returned_unchanged():
     session = Session(room_frame())
-    answer = SpatialAnswer("?", "Yes.", measurements=(Measurement(Kind.COUNT, 2.0, label="x"),))
+    answer = SpatialAnswer("?", "Yes.", measurements=(Measurement(Quantity.COUNT, 2.0, label="x"),))
     assert verify(session, answer) == (answer, ())
     assert session.asked == []
 
@@ -256,8 +264,8 @@ def test_numbers_agree_by_the_benchmarks_rule():
 
 
 def test_fusing_weighs_by_inverse_variance():
-    said = Measurement(Kind.WIDTH, 1.0, std_dev=0.1)
-    seen = Measurement(Kind.WIDTH, 1.2, std_dev=0.1, source=Source.GEOMETRY, label="box")
+    said = Measurement(Quantity.WIDTH, 1.0, std_dev=0.1)
+    seen = Measurement(Quantity.WIDTH, 1.2, std_dev=0.1, source=Source.GEOMETRY, label="box")
     both = fused(said, seen)
     assert both.value == pytest.approx(1.1)
     assert both.std_dev == pytest.approx(0.1 / math.sqrt(2))

@@ -17,9 +17,9 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from sdvlm_core.answer import (
-    Kind,
     Measurement,
     Position,
+    Quantity,
     Source,
     SpatialAnswer,
     Status,
@@ -296,7 +296,7 @@ def test_an_answer_becomes_a_message_field_by_field() -> None:
     answer = SpatialAnswer(
         question="How tall?",
         text="12 cm",
-        measurements=(Measurement(Kind.HEIGHT, 0.12, 0.01, Source.LANGUAGE, "mug", "12 cm"),),
+        measurements=(Measurement(Quantity.HEIGHT, 0.12, 0.01, Source.LANGUAGE, "mug", "12 cm"),),
         positions=(Position("mug", 0.1, 0.2, 1.3),),
         verdict=Verdict.HOLDS,
         status=Status.OK,
@@ -318,7 +318,7 @@ def test_an_answer_becomes_a_message_field_by_field() -> None:
 
 
 def test_an_unknown_number_is_nan_in_the_message() -> None:
-    answer = SpatialAnswer("q", "a", measurements=(Measurement(Kind.DISTANCE, math.nan),))
+    answer = SpatialAnswer("q", "a", measurements=(Measurement(Quantity.DISTANCE, math.nan),))
     message = answer_message(answer, 0, "", "")
     assert math.isnan(message.measurements[0].value)
     assert math.isnan(message.measurements[0].std_dev)

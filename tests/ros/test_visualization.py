@@ -14,7 +14,7 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
-from sdvlm_core.answer import Kind, Measurement
+from sdvlm_core.answer import Measurement, Quantity
 from sdvlm_core.cautions import Caution
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.drawing import draw_measurements
@@ -167,7 +167,7 @@ def test_an_unmeasured_object_has_no_marker_but_is_drawn_in_the_image(result):
 
 def test_nothing_is_drawn_without_a_subscriber(context, shown, result, drawn):
     shown.show(*result)
-    checks = [Check(Measurement(Kind.HEIGHT, 0.1), None, None, "", objects=(result[1][0],))]
+    checks = [Check(Measurement(Quantity.HEIGHT, 0.1), None, None, "", objects=(result[1][0],))]
     shown.show_checks(result[0], checks)
     assert not [thread for thread in threading.enumerate() if "visualization" in thread.name]
     assert drawn == []
@@ -189,7 +189,7 @@ def test_objects_that_verified_an_answer_are_shown_once_each_with_their_distance
     frame, found, _ = result
     screen = Screen(context, MarkerArray)
     screen.wait(lambda: shown.wanted, "discovery")
-    said = Measurement(Kind.DISTANCE, 0.3)
+    said = Measurement(Quantity.DISTANCE, 0.3)
     checks = [
         Check(said, None, None, "", objects=(found[0], found[1])),
         Check(said, None, None, "", objects=(found[0],)),

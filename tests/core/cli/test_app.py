@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sdvlm_core.answer import Kind, Measurement, Position, SpatialAnswer, Verdict, answer_document
+from sdvlm_core.answer import (
+    Measurement,
+    Position,
+    Quantity,
+    SpatialAnswer,
+    Verdict,
+    answer_document,
+)
 from sdvlm_core.cli import doctor
 from sdvlm_core.cli.app import app
 from sdvlm_core.cli.doctor import Check, State
@@ -128,7 +135,7 @@ def test_nan_becomes_null_and_enumerations_become_names(tiny: Path, picture: lis
     answer = SpatialAnswer(
         question="How many?",
         text="2",
-        measurements=(Measurement(Kind.COUNT, 2.0), Measurement(Kind.WIDTH, 0.5, 0.1)),
+        measurements=(Measurement(Quantity.COUNT, 2.0), Measurement(Quantity.WIDTH, 0.5, 0.1)),
         positions=(Position("", 0.0, 0.0, 1.0),),
         verdict=Verdict.HOLDS,
     )

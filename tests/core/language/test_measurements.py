@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from sdvlm_core.answer import Kind
+from sdvlm_core.answer import Quantity
 from sdvlm_core.language.reading import measurements, parse
 
-W, H, L, D, C = Kind.WIDTH, Kind.HEIGHT, Kind.LENGTH, Kind.DISTANCE, Kind.COUNT
+W, H, L, D, C = Quantity.WIDTH, Quantity.HEIGHT, Quantity.LENGTH, Quantity.DISTANCE, Quantity.COUNT
 
 
 MSMU_ANSWERS = [  # question, answer, expected (kind, SI value, label); forms as in the data set
@@ -133,7 +133,7 @@ MSMU_ANSWERS = [  # question, answer, expected (kind, SI value, label); forms as
 
 @pytest.mark.parametrize(("question", "answer", "expected"), MSMU_ANSWERS)
 def test_recorded_answer_forms_give_the_asked_measurements(
-    question: str, answer: str, expected: list[tuple[Kind, float, str]]
+    question: str, answer: str, expected: list[tuple[Quantity, float, str]]
 ) -> None:
     found = measurements(question, parse(answer))
     assert [(m.kind, m.label) for m in found] == [(kind, label) for kind, _, label in expected]
@@ -171,7 +171,7 @@ def test_recorded_answer_forms_give_the_asked_measurements(
     ],
 )
 def test_free_answers_are_read_together_with_the_question(
-    question: str, answer: str, expected: list[tuple[Kind, float, str]]
+    question: str, answer: str, expected: list[tuple[Quantity, float, str]]
 ) -> None:
     found = measurements(question, parse(answer))
     assert [(m.kind, m.value, m.label) for m in found] == expected

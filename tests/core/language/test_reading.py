@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sdvlm_core.answer import Kind
+from sdvlm_core.answer import Quantity
 from sdvlm_core.language.reading import parse
 
 LENGTH_UNITS = {
@@ -268,4 +268,4 @@ def test_absence_is_distinguished_from_a_plain_no(text: str, absent: bool) -> No
     assert parse(text).absent is absent
 
 
-W, H, L, D, C = Kind.WIDTH, Kind.HEIGHT, Kind.LENGTH, Kind.DISTANCE, Kind.COUNT
+W, H, L, D, C = Quantity.WIDTH, Quantity.HEIGHT, Quantity.LENGTH, Quantity.DISTANCE, Quantity.COUNT

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdvlm_core.answer import Kind
+from sdvlm_core.answer import Quantity
 from sdvlm_core.language.reading import Reading, measurements, parse
 from tests.core.language.test_reading import LENGTH_UNITS, values
 
-W, H, L, D, C = Kind.WIDTH, Kind.HEIGHT, Kind.LENGTH, Kind.DISTANCE, Kind.COUNT
+W, H, L, D, C = Quantity.WIDTH, Quantity.HEIGHT, Quantity.LENGTH, Quantity.DISTANCE, Quantity.COUNT
 
 
 LENGTHS = st.floats(0.001, 9999.0, allow_nan=False)

@@ -24,7 +24,7 @@ from scipy.spatial.transform import Rotation
 from std_srvs.srv import Trigger
 
 from sdvlm.action import SpatialReasoning
-from sdvlm.msg import Measurement, SpatialAnswer
+from sdvlm.msg import Asked, Measurement, SpatialAnswer
 from sdvlm_core.tabletop import TABLE, UP, boxes, to_camera
 from sdvlm_ros.client import (
     AsyncSpatialClient,
@@ -83,13 +83,13 @@ def test_a_size_within_a_box_is_measured_without_the_model(client, thing) -> Non
 def test_a_size_without_a_box_is_answered_by_the_model_and_verified(client) -> None:
     answer = client.ask("What is the size of the blue box?", verify=True)
     told = {(m.kind, m.source): m.value for m in answer.measurements}
-    kinds = (Measurement.LENGTH, Measurement.WIDTH, Measurement.HEIGHT)
+    kinds = (Asked.LENGTH, Asked.WIDTH, Asked.HEIGHT)
     seen = [told[kind, Measurement.GEOMETRY] for kind in kinds]
     assert seen == pytest.approx(BOX.size, abs=0.01)
     # nano's length is too short, because its training scenes have no boxes of this size. The
     # heights agree.
     assert all((kind, Measurement.LANGUAGE) in told for kind in kinds)
-    assert told[Measurement.HEIGHT, Measurement.FUSED] == pytest.approx(BOX.size[2], abs=0.01)
+    assert told[Asked.HEIGHT, Measurement.FUSED] == pytest.approx(BOX.size[2], abs=0.01)
 
 
 def test_the_distance_between_two_boxes_is_that_of_their_centres(client) -> None:

@@ -1,0 +1,119 @@
+"""Questions: words -> `Asked`, and `Asked` -> the words that a model is asked with.
+
+`parse` is sure or says FREE. `phrase` writes MSMU's templates for models that were trained on them,
+and plain English for chat models. Does not know answers (`reading`), frames or models.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from sdvlm_core.answer import Asked, Quantity
+from sdvlm_core.errors import QueryError
+
+#: The words of `Asked.relation`, and the quantity that each compares.
+RELATIONS: dict[str, Quantity] = {
+    "taller": Quantity.HEIGHT,
+    "shorter": Quantity.HEIGHT,
+    "wider": Quantity.WIDTH,
+    "narrower": Quantity.WIDTH,
+    "longer": Quantity.LENGTH,
+    "larger": Quantity.SIZE,
+    "smaller": Quantity.SIZE,
+    "closer": Quantity.CAMERA_DISTANCE,
+    "farther": Quantity.CAMERA_DISTANCE,
+    "left": Quantity.POSITION,
+    "right": Quantity.POSITION,
+    "above": Quantity.POSITION,
+    "below": Quantity.POSITION,
+}
+#: Number of objects by quantity: (at least, at most).
+OBJECTS: dict[Quantity, tuple[int, int]] = {
+    Quantity.HEIGHT: (1, 1),
+    Quantity.WIDTH: (1, 1),
+    Quantity.LENGTH: (1, 1),
+    Quantity.SIZE: (1, 1),
+    Quantity.DISTANCE: (2, 2),
+    Quantity.GAP: (2, 2),
+    Quantity.CAMERA_DISTANCE: (1, 1),
+    Quantity.POSITION: (1, 1),
+    Quantity.COUNT: (1, 1),
+    Quantity.EXISTS: (1, 1),
+    Quantity.COMPARISON: (2, 10),
+    Quantity.DIFFERENCE: (2, 2),
+}
+
+
+def parse(words: str) -> Asked:
+    """The typed question of words; FREE where it is not sure."""
+    from sdvlm_core.language.reading import asked_in
+
+    return asked_in(words)
+
+
+class Dialect(str, Enum):
+    """How a model wants to be asked, and writes its answers."""
+
+    MSMU = "msmu"  # the templates of the data set: SD-VLM and nano
+    CHAT = "chat"  # plain English
+
+
+def check(asked: Asked) -> None:
+    """A typed question must be complete.
+
+    Raises:
+        QueryError: it is FREE, or has a wrong number of objects or an unknown relation; says what
+            is needed.
+    """
+    name = asked.quantity.name
+    if asked.quantity is Quantity.FREE:
+        raise QueryError("a typed question needs a quantity; FREE is for questions in words")
+    least, most = OBJECTS[asked.quantity]
+    if not least <= len(asked.objects) <= most:
+        wanted = str(least) if least == most else f"{least} to {most}"
+        raise QueryError(f"{name} needs {wanted} objects, got {len(asked.objects)}")
+    if not all(one.strip() for one in asked.objects):
+        raise QueryError(f"{name}: the name of an object is empty")
+    needs_relation = asked.quantity in (Quantity.COMPARISON, Quantity.DIFFERENCE)
+    if needs_relation and asked.relation not in RELATIONS:
+        known = ", ".join(RELATIONS)
+        raise QueryError(f"{name} has the relation {asked.relation!r}; known are {known}")
+    if not needs_relation and asked.relation:
+        raise QueryError(f"{name} has no relation, got {asked.relation!r}")
+
+
+_ONE = {
+    Quantity.HEIGHT: "What is the height of the {}?",
+    Quantity.WIDTH: "What is the width of the {}?",
+    Quantity.LENGTH: "What is the length of the {}?",
+    Quantity.SIZE: "What is the size of the {}?",
+    Quantity.DISTANCE: "What is the distance between the {} and the {}?",
+    Quantity.GAP: "What is the gap between the {} and the {}?",
+    Quantity.CAMERA_DISTANCE: "How far is the {} from the camera?",
+    Quantity.POSITION: "What is the coordinate of the {}?",
+    Quantity.COUNT: "How many {} are there in the image?",
+    Quantity.EXISTS: "Is there a {} in the image?",
+}
+
+
+def phrase(asked: Asked, dialect: Dialect = Dialect.MSMU) -> str:
+    """The question in words.
+
+    Raises:
+        QueryError: as `check`.
+    """
+    check(asked)
+    if asked.quantity in _ONE:
+        return _ONE[asked.quantity].format(*asked.objects)
+    first, second = asked.objects[:2]
+    if asked.quantity is Quantity.DIFFERENCE:
+        return f"How much {asked.relation} is the {first} than the {second}?"
+    if asked.which:
+        *rest, last = asked.objects
+        names = ", ".join(f"the {one}" for one in rest)
+        return f"Which one is {asked.relation}, {names} or the {last}?"
+    to = {"left": "to the left of", "right": "to the right of"}.get(asked.relation)
+    relation = to or (
+        asked.relation if asked.relation in ("above", "below") else f"{asked.relation} than"
+    )
+    return f"Is the {first} {relation} the {second}?"
