@@ -6,10 +6,14 @@ and plain English for chat models. Does not know answers (`reading`), frames or 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 from sdvlm_core.answer import Asked, Quantity
-from sdvlm_core.errors import QueryError
+from sdvlm_core.errors import QueryError, shown
+
+#: Largest length of each text of a typed question, characters; as of a region's label.
+MAX_NAME_CHARS = 200
 
 #: The words of `Asked.relation`, and the quantity that each compares.
 RELATIONS: dict[str, Quantity] = {
@@ -59,27 +63,85 @@ class Dialect(str, Enum):
 
 
 def check(asked: Asked) -> None:
-    """A typed question must be complete.
+    """A typed question must be complete, and have nothing that would be ignored.
 
     Raises:
-        QueryError: it is FREE, or has a wrong number of objects or an unknown relation; says what
-            is needed.
+        QueryError: it is FREE, or has a wrong number of objects, a name that is empty, repeated or
+            too long, or an unknown relation; says what is needed.
     """
     name = asked.quantity.name
     if asked.quantity is Quantity.FREE:
         raise QueryError("a typed question needs a quantity; FREE is for questions in words")
     least, most = OBJECTS[asked.quantity]
+    if asked.quantity is Quantity.COMPARISON and not asked.which:
+        most = 2  # whether a relation holds between two; `which` chooses among several
     if not least <= len(asked.objects) <= most:
         wanted = str(least) if least == most else f"{least} to {most}"
-        raise QueryError(f"{name} needs {wanted} objects, got {len(asked.objects)}")
-    if not all(one.strip() for one in asked.objects):
-        raise QueryError(f"{name}: the name of an object is empty")
+        objects = "object" if most == 1 else "objects"
+        raise QueryError(f"{name} needs {wanted} {objects}, got {len(asked.objects)}")
+    _check_texts(asked)
     needs_relation = asked.quantity in (Quantity.COMPARISON, Quantity.DIFFERENCE)
     if needs_relation and asked.relation not in RELATIONS:
         known = ", ".join(RELATIONS)
-        raise QueryError(f"{name} has the relation {asked.relation!r}; known are {known}")
+        raise QueryError(f"{name} has the relation {shown(asked.relation)!r}; known are {known}")
     if not needs_relation and asked.relation:
-        raise QueryError(f"{name} has no relation, got {asked.relation!r}")
+        raise QueryError(f"{name} has no relation, got {shown(asked.relation)!r}")
+    if asked.which and asked.quantity is not Quantity.COMPARISON:
+        raise QueryError(f"`which` is for a COMPARISON, not for {name}")
+
+
+def _check_texts(asked: Asked) -> None:
+    """Names are not empty and differ; every text is one line of limited length."""
+    name = asked.quantity.name
+    for text in (*asked.objects, asked.relation, asked.unit, asked.reference):
+        if len(text) > MAX_NAME_CHARS:
+            raise QueryError(
+                f"{name}: {shown(text, 60)!r} has {len(text)} characters; at most "
+                f"{MAX_NAME_CHARS} are accepted"
+            )
+        if not text.isprintable():
+            raise QueryError(f"{name}: {shown(text)!r} is not one printable line")
+    if not all(one.strip() for one in asked.objects):
+        raise QueryError(f"{name}: the name of an object is empty")
+    if len({_folded(one) for one in asked.objects}) < len(asked.objects):
+        raise QueryError(f"{name}: the names must differ, got {_listed(asked.objects)}")
+
+
+def check_labels(labels: Sequence[str], *questions: Asked) -> None:
+    """Every region must be of an object that is asked about: none is silently unused.
+
+    A single region of a single object needs no label. FREE questions state no objects, so that
+    nothing is checked if there is one.
+
+    Raises:
+        QueryError: a label names no asked object, or names the object of another label; lists the
+            labels and the objects.
+    """
+    objects = dict.fromkeys(one for asked in questions for one in asked.objects)
+    free = any(asked.quantity is Quantity.FREE for asked in questions)
+    if free or (len(objects) == 1 and [*labels] == [""]):
+        return
+    unmatched = [label for label in labels if not any(is_name(label, one) for one in objects)]
+    if unmatched:
+        raise QueryError(
+            f"no asked object has the label of the regions {_listed(unmatched)}; the asked objects "
+            f"are {_listed([*objects])}: use their names as labels"
+        )
+    if len({_folded(label) for label in labels}) < len(labels):
+        raise QueryError(f"two regions have the label of one object: {_listed(labels)}")
+
+
+def is_name(label: str, name: str) -> bool:
+    """Whether a region's label is the name of an object; case and outer spaces do not matter."""
+    return _folded(label) == _folded(name)
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{shown(one, 60)}'" for one in names)
 
 
 _ONE = {

@@ -1,0 +1,112 @@
+"""A typed question is complete and bounded, and every region belongs to an asked object."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sdvlm_core.answer import Asked, Quantity
+from sdvlm_core.errors import QueryError
+from sdvlm_core.language.question import (
+    MAX_NAME_CHARS,
+    OBJECTS,
+    RELATIONS,
+    check,
+    check_labels,
+    is_name,
+)
+
+NAMES = tuple(f"object {number}" for number in range(12))
+HEIGHT = Asked(Quantity.HEIGHT, ("red mug",))
+GAP = Asked(Quantity.GAP, ("red mug", "blue box"))
+
+
+def complete(quantity: Quantity) -> Asked:
+    """A complete question with the fewest objects."""
+    relation = "taller" if quantity in (Quantity.COMPARISON, Quantity.DIFFERENCE) else ""
+    return Asked(quantity, NAMES[: OBJECTS[quantity][0]], relation)
+
+
+@pytest.mark.parametrize("quantity", OBJECTS)
+def test_a_complete_question_of_every_quantity_is_accepted(quantity: Quantity) -> None:
+    check(complete(quantity))
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_every_relation_can_be_asked_of_two_and_chosen_among_several(relation: str) -> None:
+    check(Asked(Quantity.COMPARISON, NAMES[:2], relation))
+    check(Asked(Quantity.COMPARISON, NAMES[:10], relation, which=True))
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (Asked(), "needs a quantity"),
+        (Asked(Quantity.HEIGHT), "HEIGHT needs 1 object, got 0"),
+        (Asked(Quantity.HEIGHT, NAMES[:2]), "HEIGHT needs 1 object, got 2"),
+        (Asked(Quantity.DISTANCE, NAMES[:1]), "DISTANCE needs 2 objects, got 1"),
+        (Asked(Quantity.COMPARISON, NAMES[:3], "taller"), "COMPARISON needs 2 objects, got 3"),
+        (
+            Asked(Quantity.COMPARISON, NAMES[:11], "taller", which=True),
+            "COMPARISON needs 2 to 10 objects, got 11",
+        ),
+        (Asked(Quantity.HEIGHT, ("  ",)), "the name of an object is empty"),
+        (Asked(Quantity.GAP, ("Mug", "mug ")), "the names must differ, got 'Mug', 'mug '"),
+        (Asked(Quantity.HEIGHT, ("x" * 201,)), "has 201 characters; at most 200"),
+        (Asked(Quantity.HEIGHT, ("mug\n[ERROR] forged",)), r"mug\\n[ERROR] forged"),
+        (Asked(Quantity.HEIGHT, ("mug",), unit="c" * 300), "has 300 characters"),
+        (Asked(Quantity.HEIGHT, ("mug",), "taller"), "HEIGHT has no relation, got 'taller'"),
+        (Asked(Quantity.HEIGHT, ("mug",), which=True), "`which` is for a COMPARISON"),
+        (Asked(Quantity.COMPARISON, NAMES[:2], "nicer"), "the relation 'nicer'; known are taller"),
+        (Asked(Quantity.DIFFERENCE, NAMES[:2]), "the relation ''; known are taller"),
+    ],
+)
+def test_an_incomplete_question_is_refused_with_what_is_needed(asked: Asked, reason: str) -> None:
+    with pytest.raises(QueryError, match=re.escape(reason)):
+        check(asked)
+
+
+def test_the_longest_name_is_accepted_and_the_text_of_a_refusal_is_short() -> None:
+    check(Asked(Quantity.HEIGHT, ("x" * MAX_NAME_CHARS,)))
+    with pytest.raises(QueryError) as refused:
+        check(Asked(Quantity.HEIGHT, ("x" * 10**6,)))
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("labels", "questions"),
+    [
+        ([], [HEIGHT]),
+        (["Red Mug"], [HEIGHT]),
+        (["blue box", " red mug"], [GAP]),
+        (["red mug"], [GAP]),
+        ([""], [HEIGHT]),
+        (["blue box", "red mug"], [HEIGHT, Asked(Quantity.WIDTH, ("blue box",))]),
+        (["anything"], [HEIGHT, Asked()]),
+    ],
+)
+def test_regions_of_asked_objects_are_accepted(labels: list[str], questions: list[Asked]) -> None:
+    check_labels(labels, *questions)
+
+
+@pytest.mark.parametrize(
+    ("labels", "question", "reason"),
+    [
+        (["mug"], HEIGHT, "the regions 'mug'; the asked objects are 'red mug'"),
+        (["red mug", "lamp"], GAP, "'lamp'; the asked objects are 'red mug', 'blue box'"),
+        ([""], GAP, "the regions ''"),
+        (["", "red mug"], HEIGHT, "the regions ''"),
+        (["red mug", "Red mug"], HEIGHT, "two regions have the label of one object"),
+    ],
+)
+def test_a_region_of_nothing_that_is_asked_is_refused_with_labels_and_objects(
+    labels: list[str], question: Asked, reason: str
+) -> None:
+    with pytest.raises(QueryError, match=re.escape(reason)):
+        check_labels(labels, question)
+
+
+def test_case_and_outer_spaces_of_a_label_do_not_matter() -> None:
+    assert is_name(" Red MUG", "red mug")
+    assert not is_name("mug", "red mug")
