@@ -149,6 +149,7 @@ class SpatialAnswer:
     `image_points` are (u, v) as fractions of the colour image (`frame.pixel_from_fraction`);
     `positions` are the same points in 3-D, if the frame has depth and intrinsics.
     `cautions` are the frame's, and those of what was measured to verify the answer.
+    `chosen` is the asked object that the answer to a `which` comparison names; "" = none.
     `asked` is the question as it was understood or stated; `why_none` says why the text gives no
     number for it, "" = it gives one, or none was asked for.
     """
@@ -160,6 +161,7 @@ class SpatialAnswer:
     image_points: tuple[tuple[float, float], ...] = ()
     positions: tuple[Position, ...] = ()
     verdict: Verdict = Verdict.UNDECIDED
+    chosen: str = ""
     status: Status = Status.OK
     confidence: float = math.nan
     model_id: str = ""
@@ -206,6 +208,7 @@ def answer_from_document(document: Mapping[str, Any]) -> SpatialAnswer:
         image_points=tuple((u, v) for u, v in document["image_points"]),
         positions=tuple(Position(**position) for position in document["positions"]),
         verdict=Verdict[document["verdict"]],
+        chosen=document["chosen"],
         status=Status[document["status"]],
         confidence=_or_nan(document["confidence"]),
         model_id=document["model_id"],
