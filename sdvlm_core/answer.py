@@ -179,13 +179,18 @@ def answer_document(answer: SpatialAnswer) -> dict[str, Any]:
     document: dict[str, Any] = without_nan(asdict(answer))
     document["status"] = answer.status.name
     document["verdict"] = answer.verdict.name
-    document["asked"]["quantity"] = answer.asked.quantity.name
+    document["asked"] = asked_document(answer.asked)
     document["cautions"] = [code.value for code in answer.cautions]
     for written, measurement in zip(document["measurements"], answer.measurements, strict=True):
         written["kind"] = measurement.kind.name
         written["source"] = measurement.source.name
         written["unit"] = UNITS.get(measurement.kind, "m")
     return document
+
+
+def asked_document(asked: Asked) -> dict[str, Any]:
+    """An Asked as plain JSON values, with the quantity by name."""
+    return asdict(asked) | {"quantity": asked.quantity.name, "objects": [*asked.objects]}
 
 
 def answer_from_document(document: Mapping[str, Any]) -> SpatialAnswer:

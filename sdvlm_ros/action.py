@@ -20,7 +20,7 @@ from rclpy.node import Node
 
 from sdvlm.action import SpatialReasoning
 from sdvlm_core.answer import SpatialAnswer
-from sdvlm_core.errors import QueryCanceled, QueryError
+from sdvlm_core.errors import QueryCanceled
 from sdvlm_ros.conversions import answer_message
 from sdvlm_ros.dispatch import Backend
 from sdvlm_ros.ticket import Stage, Ticket
@@ -28,9 +28,6 @@ from sdvlm_ros.ticket import Stage, Ticket
 if TYPE_CHECKING:
     from sdvlm_core.engine import FrameSession
 
-#: Largest number of questions in a goal. Each may take seconds, and the goal occupies the model for
-#: all.
-MAX_QUESTIONS = 64
 # Time between two feedback messages of a goal, seconds, unless it enters a new stage.
 _FEEDBACK_PERIOD_S = 0.1
 # How long a result is kept. Only the caller fetches it, so a longer time only takes memory.
@@ -112,7 +109,7 @@ class ReasoningAction:
             self._executing -= 1
             self._ended.append(time.monotonic())
             # rclpy keeps the goal as long as its result; regions may have megabytes of masks.
-            goal.request.questions, goal.request.regions = [], []
+            goal.request.questions, goal.request.asked, goal.request.regions = [], [], []
 
     async def _run(self, goal: _GoalHandle) -> SpatialReasoning.Result:
         result = SpatialReasoning.Result()
@@ -140,14 +137,10 @@ class ReasoningAction:
             return result
 
     def _ticket(self, goal: _GoalHandle) -> Ticket[FrameSession, SpatialAnswer]:
-        questions = goal.request.questions
-        if not 0 < len(questions) <= MAX_QUESTIONS:
-            raise QueryError(f"{len(questions)} questions; 1 to {MAX_QUESTIONS} are allowed")
         if goal.is_cancel_requested:  # before the goal was executed
             raise QueryCanceled("canceled by the caller")
-        return self._backend.dispatcher.ask(
-            goal.request, questions, Feedback(goal.publish_feedback).report
-        )
+        request, report = goal.request, Feedback(goal.publish_feedback).report
+        return self._backend.dispatcher.ask(request, request.questions, request.asked, report)
 
     async def _deliver(
         self,

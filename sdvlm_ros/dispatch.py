@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from builtin_interfaces.msg import Duration, Time
 from rclpy.node import Node
 
-from sdvlm.msg import Region
+from sdvlm.msg import Asked, Region
 from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.camera.pairing import Input
@@ -29,13 +29,13 @@ from sdvlm_core.errors import (
 )
 from sdvlm_core.frame import Region as CoreRegion
 from sdvlm_core.geometry.scene import Scene, open_scene
-from sdvlm_core.model.prompt import check_question
 from sdvlm_ros import parameters
 from sdvlm_ros.first_frame import FirstFrame, Waiter
 from sdvlm_ros.frame_buffer import ClockState, RawFrame, check_age
 from sdvlm_ros.inspection import Finding, Inspection
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.publishers import Publishers
+from sdvlm_ros.questions import read_questions
 from sdvlm_ros.subscriptions import Subscriptions
 from sdvlm_ros.tally import Tally
 from sdvlm_ros.ticket import (
@@ -188,12 +188,14 @@ class Dispatcher:
     def ask(
         self,
         request: VerifiableRequest,
-        questions: Sequence[str],
+        words: Sequence[str],
+        typed: Sequence[Asked] = (),
         on_progress: ProgressCallback | None = None,
     ) -> Ticket[FrameSession, SpatialAnswer]:
         """A ticket for questions about one frame, queued for the model.
 
         Args:
+            words, typed: the questions in one of the two forms; the other is empty.
             on_progress: called from the worker's thread; None = the text is not streamed.
 
         Raises:
@@ -208,7 +210,7 @@ class Dispatcher:
                 "regions are used for verification only: set verify, or leave the regions out"
             )
         work = QuestionRequest(
-            tuple(check_question(question) for question in questions),
+            read_questions(words, typed, [region.label for region in regions]),
             regions,
             self._sensor() if request.verify else None,
             parameters.read_generation(self._node),

@@ -17,6 +17,7 @@ from sdvlm.srv import MeasureRegions, SpatialQuery
 from sdvlm_core.errors import SdvlmError, error_code, shown
 from sdvlm_ros.conversions import answer_message, measured_response
 from sdvlm_ros.dispatch import Backend
+from sdvlm_ros.questions import stated
 
 # The default depth of 10 loses requests of a burst. The queue must reject them instead.
 _QOS = QoSProfile(depth=100)
@@ -48,7 +49,9 @@ class Services:
     ) -> SpatialQuery.Response:
         with self._backend.tally.request_in_flight():
             try:
-                ticket = self._backend.dispatcher.ask(request, [request.question])
+                typed = stated(request.asked)
+                words = [request.question] if request.question or not typed else []
+                ticket = self._backend.dispatcher.ask(request, words, typed)
                 (answer,) = await ticket.wait()
                 response.answer = answer_message(
                     answer, ticket.stamp_ns, ticket.frame_id, uuid.uuid4().hex

@@ -22,7 +22,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 
-from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.answer import Asked, SpatialAnswer
 from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import QueryCanceled, QueryTimeout
@@ -31,6 +31,7 @@ from sdvlm_core.geometry.measure import measure_in
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.scene import open_scene
+from sdvlm_core.language.question import of_objects
 from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.verification import Check, verify
 from sdvlm_ros.frame_buffer import RawFrame
@@ -246,14 +247,14 @@ class QuestionRequest:
     """Questions for the model, answered one after the other.
 
     Attributes:
-        questions: at least one.
+        questions: at least one, in words or typed.
         regions: object locations, for verification.
         sensor: noise model of the depth camera that verifies the answers; None = no verification.
         generation: how tokens are chosen, and how many.
         on_checks: called with the measurements that verified an answer.
     """
 
-    questions: tuple[str, ...]
+    questions: tuple[str | Asked, ...]
     regions: tuple[Region, ...]
     sensor: str | None
     generation: GenerationOptions
@@ -273,7 +274,7 @@ class QuestionRequest:
             queue_s = open_s = 0.0
 
     def _answer(
-        self, question: str, index: int, session: FrameSession, control: Control
+        self, question: str | Asked, index: int, session: FrameSession, control: Control
     ) -> SpatialAnswer:
         options = replace(self.generation, deadline=control.deadline, cancel=control.canceled)
         if control.on_progress is None:
@@ -288,7 +289,8 @@ class QuestionRequest:
         answer, checks = verify(
             session,
             answer,
-            rectified_regions(session.frame, self.regions),
+            # Those of the other questions' objects would be refused.
+            rectified_regions(session.frame, of_objects(self.regions, answer.asked)),
             sensor,
             control.deadline,
             control.canceled,

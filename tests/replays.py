@@ -47,7 +47,7 @@ class PixelEngine:
         return SpatialAnswer(
             question=question,
             text=f"{metres:.4f} m, {red}",
-            measurements=(Measurement(Quantity.HEIGHT, metres, label="wall <b>$x$"),),
+            measurements=(Measurement(Quantity.HEIGHT, metres, objects=("wall <b>$x$",)),),
             image_points=((0.25, 0.5),),
             positions=(Position("it", 0.1, -0.2, metres),),
             model_id="pixels",

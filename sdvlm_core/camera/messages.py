@@ -1,16 +1,18 @@
 """Builds ROS messages through a factory: the same fields with rclpy's and with rosbags' classes.
 
 A factory makes one message of a type name and its fields. Every field is given, because the classes
-of `rosbags` have no defaults. Does not know topics, or which library makes the messages.
+of `rosbags` have no defaults. The one message that is also read here is a typed question. Does not
+know topics, which library makes the messages, or whether a question is complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Protocol, TypeVar
 
-from sdvlm_core.answer import Asked, SpatialAnswer
+from sdvlm_core.answer import Asked, Quantity, SpatialAnswer
+from sdvlm_core.errors import QueryError
 
 MessageT_co = TypeVar("MessageT_co", covariant=True)
 MessageT = TypeVar("MessageT")
@@ -37,6 +39,23 @@ class TimeLike(Protocol):
 
     @property
     def nanosec(self) -> int: ...
+
+
+class AskedLike(Protocol):
+    """sdvlm/Asked of any library."""
+
+    @property
+    def quantity(self) -> int: ...
+    @property
+    def objects(self) -> Sequence[str]: ...
+    @property
+    def relation(self) -> str: ...
+    @property
+    def which(self) -> bool: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def reference(self) -> str: ...
 
 
 class Shape(IntEnum):
@@ -144,6 +163,27 @@ def asked_message(make: MessageFactory[MessageT], asked: Asked) -> MessageT:
         which=asked.which,
         unit=asked.unit,
         reference=asked.reference,
+    )
+
+
+def asked_from_message(message: AskedLike) -> Asked:
+    """sdvlm/Asked -> Asked, which may be incomplete (`language.question.check`).
+
+    Raises:
+        QueryError: the quantity is no constant of msg/Asked.
+    """
+    try:
+        quantity = Quantity(message.quantity)
+    except ValueError as error:
+        known = ", ".join(f"{one.value} {one.name}" for one in Quantity)
+        raise QueryError(f"asked.quantity is {message.quantity}; known are {known}") from error
+    return Asked(
+        quantity=quantity,
+        objects=tuple(message.objects),
+        relation=message.relation,
+        which=bool(message.which),
+        unit=message.unit,
+        reference=message.reference,
     )
 
 

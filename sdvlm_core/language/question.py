@@ -11,6 +11,7 @@ from enum import Enum
 
 from sdvlm_core.answer import Asked, Quantity
 from sdvlm_core.errors import QueryError, shown
+from sdvlm_core.frame import Region
 
 #: Largest length of each text of a typed question, characters; as of a region's label.
 MAX_NAME_CHARS = 200
@@ -129,6 +130,14 @@ def check_labels(labels: Sequence[str], *questions: Asked) -> None:
         )
     if len({_folded(label) for label in labels}) < len(labels):
         raise QueryError(f"two regions have the label of one object: {_listed(labels)}")
+
+
+def of_objects(regions: Sequence[Region], asked: Asked) -> list[Region]:
+    """The regions of the asked objects, and those without a label; all for a FREE question."""
+    if asked.quantity is Quantity.FREE:
+        return [*regions]
+    names = ("", *asked.objects)
+    return [one for one in regions if any(is_name(one.label, name) for name in names)]
 
 
 def is_name(label: str, name: str) -> bool:

@@ -1,12 +1,13 @@
 """answers.jsonl and replay.json: the files that let an interrupted replay resume.
 
 DIR/replay.json describes the replay. DIR/answers.jsonl has one entry per line:
-    {"entry", "question", "frame", "stamp_ns", "bag_time_s", "asked_at_s", "frame_id",
-     "answer": as `sdvlm ask --json` | null, "reasons": [text], "error": {"code", "name", "message"}
-     | null}
-`reasons` explain the answer's cautions, in words. `entry` and `frame` (on the colour topic) count
-from 0, times are seconds from the bag's start, and `asked_at_s` is null for a question about every
-frame. Does not know how entries are produced.
+    {"entry", "question", "asked": {"quantity", "objects", ...} | null, "frame", "stamp_ns",
+     "bag_time_s", "asked_at_s", "frame_id", "answer": as `sdvlm ask --json` | null,
+     "reasons": [text], "error": {"code", "name", "message"} | null}
+`asked` is the typed question, null for a question in words; `answer.asked` is how either was
+understood. `reasons` explain the answer's cautions, in words. `entry` and `frame` (on the colour
+topic) count from 0, times are seconds from the bag's start, and `asked_at_s` is null for a question
+about every frame. Does not know how entries are produced.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdvlm_core.answer import UNITS, Quantity
 from sdvlm_core.replay.journal import Entry
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ MAX_LINES = 6
 THUMBNAIL_WIDTH_PX = 320
 _MAX_POINT_MARKERS = 200  # a longer line is drawn without a marker at each point
 _MAX_LEGEND_CHARACTERS = 40
-
-_UNITS = {"COUNT": "count", "ANGLE": "rad"}
 
 
 @dataclass
@@ -54,7 +53,7 @@ class QuestionStatistics:
     errors: Counter[str] = field(default_factory=Counter)
     cautions: Counter[str] = field(default_factory=Counter)
     error_times: list[float] = field(default_factory=list)
-    # (kind, label) -> series; the coordinates of a position are separate series.
+    # (kind, objects) -> series; the coordinates of a position are separate series.
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
 
 
@@ -139,7 +138,7 @@ def time_of(entry: Entry) -> float:
 
 def _numbers(answer: Mapping[str, Any]) -> list[tuple[tuple[str, str], float, float | None]]:
     found = [
-        ((m["kind"], m["label"]), m["value"], m["std_dev"])
+        ((m["kind"], " and ".join(m["objects"])), m["value"], m["std_dev"])
         for m in answer["measurements"]
         if m["value"] is not None
     ]
@@ -172,21 +171,30 @@ def row(entry: Entry, jpeg: bytes | None) -> Row:
 
 
 def _number_lines(answer: Mapping[str, Any]) -> tuple[str, ...]:
-    """The measurements, positions and verdict of an answer, one line each."""
-    lines = [
-        f"{m['kind'].lower()}{' of ' * bool(m['label'])}{m['label']}: {m['value']:.4g}"
-        + (f" \u00b1 {m['std_dev']:.2g}" if m["std_dev"] is not None else "")
-        + f" {m['unit']}".rstrip()
-        for m in answer["measurements"]
-        if m["value"] is not None
-    ]
+    """The measurements, positions and verdict, and why there is no number; one line each."""
+    lines = [_number_line(m) for m in answer["measurements"] if m["value"] is not None]
     lines += [
         f"position{' of ' * bool(p['label'])}{p['label']}: {p['x']:.3f} {p['y']:.3f} {p['z']:.3f} m"
         for p in answer["positions"]
     ]
     if answer["verdict"] != "UNDECIDED":
-        lines.append(answer["verdict"].lower().replace("_", " "))
+        lines.append(_words(answer["verdict"]))
+    if answer["why_none"]:
+        lines.append(f"no number: {answer['why_none']}")
     return tuple(lines)
+
+
+def _number_line(measurement: Mapping[str, Any]) -> str:
+    of = " of " * bool(measurement["objects"]) + " and ".join(measurement["objects"])
+    std_dev = measurement["std_dev"]
+    spread = "" if std_dev is None else f" \u00b1 {std_dev:.2g}"
+    value = f"{measurement['value']:.4g}{spread} {measurement['unit']}".rstrip()
+    return f"{_words(measurement['kind'])}{of}: {value}"
+
+
+def _words(name: str) -> str:
+    """The name of an enumeration's value for people: "CAMERA_DISTANCE" -> "camera distance"."""
+    return name.lower().replace("_", " ")
 
 
 def page(
@@ -244,7 +252,7 @@ def _plot(
     axes = figure.add_subplot()
     longest_first = sorted(lines.items(), key=lambda item: -len(item[1].values))
     for (label, series), color in zip(longest_first[:MAX_LINES], COLORS, strict=False):
-        _draw_series(axes, label or kind.lower(), series, error_times, color)
+        _draw_series(axes, label or _words(kind), series, error_times, color)
     if error_times:
         axes.plot(
             error_times,
@@ -296,8 +304,8 @@ def _draw_series(
 
 
 def _label_axes(axes: Axes, kind: str, hidden_lines: int) -> None:
-    unit = _UNITS.get(kind, "m")
-    axes.set_ylabel(kind.lower() if kind == "COUNT" else f"{kind.lower()}, {unit}")
+    unit = UNITS.get(Quantity[kind], "m")
+    axes.set_ylabel(f"{_words(kind)}, {unit}" if unit else _words(kind))
     hint = f" ({hidden_lines} more names are in answers.jsonl)" if hidden_lines > 0 else ""
     axes.set_xlabel("seconds from the bag's start" + hint)
     axes.grid(alpha=0.25)

@@ -12,12 +12,12 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from sdvlm_core import __version__
-from sdvlm_core.answer import answer_document
+from sdvlm_core.answer import Asked, answer_document, asked_document
 from sdvlm_core.camera.bag_frames import BagCamera, BagFrame, decode, frames
 from sdvlm_core.errors import (
     FrameError,
@@ -117,7 +117,7 @@ def describe(reader: Reader, plan: Plan) -> dict[str, Any]:
             "messages": reader.message_count,
         },
         "camera": plan.camera.describe(),
-        "questions": [asdict(q) | {"at_ns": [*q.at_ns]} for q in plan.questions],
+        "questions": [question.document() for question in plan.questions],
         "sync_slop_ns": plan.slop_ns,
         "max_age_ns": plan.max_age_ns,
         "model": plan.model,
@@ -163,7 +163,7 @@ def run(
                 summary.resumed += 1
             else:
                 try:
-                    outcome = asker.outcome(frame, due, plan.questions[due.question].text)
+                    outcome = asker.outcome(frame, due, plan.questions[due.question].question)
                 except QueryCanceled:
                     return summary
                 entry = planned | outcome
@@ -209,10 +209,11 @@ def _planned_entry(
     number: int, frame: BagFrame | None, due: DueQuestion, plan: Plan, start_ns: int
 ) -> Entry:
     """The part of an entry that is known before the question is asked."""
-    moment_ns = due.moment_ns
+    moment_ns, question = due.moment_ns, plan.questions[due.question]
     return {
         "entry": number,
-        "question": plan.questions[due.question].text,
+        "question": question.text,
+        "asked": None if question.asked is None else asked_document(question.asked),
         "frame": frame and frame.index,
         "stamp_ns": frame and frame.color.stamp_ns,
         "bag_time_s": frame and (frame.color.bag_ns - start_ns) / 1e9,
@@ -229,7 +230,7 @@ class _Asker:
         self._camera = camera
         self._opened: tuple[int, FrameSession | Exception] | None = None
 
-    def outcome(self, frame: BagFrame | None, due: DueQuestion, question: str) -> Entry:
+    def outcome(self, frame: BagFrame | None, due: DueQuestion, question: str | Asked) -> Entry:
         """`frame_id`, `answer` and `error` of an entry; QueryCanceled if `stop` is set."""
         session: FrameSession | None = None
         try:

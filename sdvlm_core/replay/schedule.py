@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+from sdvlm_core.answer import Asked, Quantity, asked_document
 from sdvlm_core.camera.bag_frames import BagFrame
 from sdvlm_core.errors import QueryError, shown
 from sdvlm_core.files import read_yaml
+from sdvlm_core.language.question import Dialect, phrase
 from sdvlm_core.model.prompt import check_question
 
 EXAMPLE = """\
@@ -25,7 +28,13 @@ questions:
     every: 2.0             # seconds
   - question: Can you see a mug?
     every: frame           # each colour image
+  - question: {quantity: GAP, objects: [red mug, box]}           # typed
+    every: frame
+  - question: {quantity: COMPARISON, objects: [red mug, box], relation: taller}
+    at: 3
 """
+T = TypeVar("T")
+_TYPED_KEYS = {"quantity", "objects", "relation", "which", "unit"}
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,26 @@ class PlannedQuestion:
     """One question and when to ask it: at `at_ns`, or every `every_ns`, or about every frame.
 
     Attributes:
+        text: the question in words.
         at_ns: moments, nanoseconds from the bag's start, ascending.
         every_ns: period, nanoseconds.
+        asked: the typed question; None = it is asked in words.
     """
 
     text: str
     at_ns: tuple[int, ...] = ()
     every_ns: int = 0
+    asked: Asked | None = None
+
+    @property
+    def question(self) -> str | Asked:
+        """What a session is asked."""
+        return self.asked or self.text
+
+    def document(self) -> dict[str, Any]:
+        """The question as plain JSON values."""
+        asked = None if self.asked is None else asked_document(self.asked)
+        return asdict(self) | {"at_ns": [*self.at_ns], "asked": asked}
 
 
 @dataclass(frozen=True)
@@ -77,8 +99,8 @@ def read_questions(path: Path) -> tuple[PlannedQuestion, ...]:
     """Read a questions.yaml; `EXAMPLE` shows every key.
 
     Raises:
-        QueryError: the file cannot be read, has an unknown key, or a question has no `at` or
-            `every`; names the question.
+        QueryError: the file cannot be read, has an unknown key, or a question is incomplete or has
+            no `at` or `every`; names the question.
     """
     document = read_yaml(path, QueryError)
     entries = _mapping(document, {"questions"}, str(path)).get("questions")
@@ -105,13 +127,7 @@ def _listed(names: set[str]) -> str:
 
 def _planned(entry: object, where: str) -> PlannedQuestion:
     values = _mapping(entry, {"question", "at", "every"}, where)
-    question = values.get("question")
-    if not isinstance(question, str):
-        raise QueryError(f"{where}: `question` must be text, found {question!r:.60}")
-    try:
-        text = check_question(question)
-    except QueryError as error:
-        raise QueryError(f"{where}: {error}") from error
+    text, asked = _question(values.get("question"), where)
     if ("at" in values) == ("every" in values):
         raise QueryError(f"{where}: needs `at` or `every`, not both")
     if "at" in values:
@@ -119,13 +135,57 @@ def _planned(entry: object, where: str) -> PlannedQuestion:
         if not moments:
             raise QueryError(f"{where}: `at` is empty")
         at_ns = {_nanoseconds(moment, f"{where}: `at`") for moment in moments}
-        return PlannedQuestion(text, at_ns=tuple(sorted(at_ns)))
+        return PlannedQuestion(text, at_ns=tuple(sorted(at_ns)), asked=asked)
     if values["every"] == "frame":
-        return PlannedQuestion(text)
+        return PlannedQuestion(text, asked=asked)
     period = _nanoseconds(values["every"], f"{where}: `every`", "or the word frame")
     if period == 0:
         raise QueryError(f"{where}: `every` must be more than 0 s")
-    return PlannedQuestion(text, every_ns=period)
+    return PlannedQuestion(text, every_ns=period, asked=asked)
+
+
+def _question(question: object, where: str) -> tuple[str, Asked | None]:
+    """The words of a question, and its typed form if it is a mapping."""
+    if not isinstance(question, (str, dict)):
+        raise QueryError(
+            f"{where}: `question` must be text or a mapping with {_listed(_TYPED_KEYS)}, found "
+            f"{question!r:.60}"
+        )
+    asked = None if isinstance(question, str) else _asked(question, f"{where}: `question`")
+    try:
+        words = question if isinstance(question, str) else phrase(asked or Asked(), Dialect.CHAT)
+        return check_question(words), asked
+    except QueryError as error:
+        raise QueryError(f"{where}: {error}") from error
+
+
+def _asked(question: dict[Any, Any], where: str) -> Asked:
+    """The typed question of a mapping; it may be incomplete."""
+    values = _mapping(question, _TYPED_KEYS, where)
+    quantity, objects = values.get("quantity"), values.get("objects")
+    names = [one.name for one in Quantity if one is not Quantity.FREE]
+    if quantity not in names:
+        known = ", ".join(names)
+        raise QueryError(f"{where}: `quantity` must be one of {known}, found {quantity!r:.60}")
+    if isinstance(objects, str):
+        objects = [objects]
+    if not isinstance(objects, list) or not all(isinstance(one, str) for one in objects):
+        raise QueryError(f"{where}: `objects` must be a list of names, found {objects!r:.60}")
+    return Asked(
+        quantity=Quantity[str(quantity)],
+        objects=tuple(objects),
+        relation=_optional(values, "relation", "", "text", where),
+        which=_optional(values, "which", False, "true or false", where),
+        unit=_optional(values, "unit", "", "text", where),
+    )
+
+
+def _optional(values: dict[str, Any], key: str, default: T, expected: str, where: str) -> T:
+    """The value of a key, of the type of its default; the default if it is absent."""
+    value = values.get(key, default)
+    if not isinstance(value, type(default)):
+        raise QueryError(f"{where}: `{key}` must be {expected}, found {value!r:.60}")
+    return value
 
 
 def _nanoseconds(seconds: object, where: str, otherwise: str = "") -> int:

@@ -296,7 +296,9 @@ def test_an_answer_becomes_a_message_field_by_field() -> None:
     answer = SpatialAnswer(
         question="How tall?",
         text="12 cm",
-        measurements=(Measurement(Quantity.HEIGHT, 0.12, 0.01, Source.LANGUAGE, "mug", "12 cm"),),
+        measurements=(
+            Measurement(Quantity.HEIGHT, 0.12, 0.01, Source.LANGUAGE, ("mug",), "12 cm"),
+        ),
         positions=(Position("mug", 0.1, 0.2, 1.3),),
         verdict=Verdict.HOLDS,
         status=Status.OK,

@@ -30,7 +30,7 @@ STAMP_NS = 1_700_000_000_123_456_789
 ANSWER = SpatialAnswer(
     question="How tall is the mug?",
     text="The mug is 9.5 cm tall.",
-    measurements=(Measurement(Quantity.HEIGHT, 0.095, label="mug", text="9.5 cm"),),
+    measurements=(Measurement(Quantity.HEIGHT, 0.095, objects=("mug",), text="9.5 cm"),),
     image_points=((0.25, 0.5),),
     positions=(Position("mug", 0.1, -0.2, 0.75),),
     status=Status.DISAGREEMENT,
