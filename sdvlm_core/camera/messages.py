@@ -143,6 +143,7 @@ def answer_message(
         positions=[point_message(make, (p.x, p.y, p.z)) for p in answer.positions],
         position_labels=[position.label for position in answer.positions],
         verdict=int(answer.verdict),
+        chosen=answer.chosen,
         confidence=float(answer.confidence),
         model_id=answer.model_id,
         depth_source=answer.depth_source,
