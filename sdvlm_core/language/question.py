@@ -12,6 +12,7 @@ from enum import Enum
 from sdvlm_core.answer import Asked, Quantity
 from sdvlm_core.errors import QueryError, shown
 from sdvlm_core.frame import Region
+from sdvlm_core.language.object_names import listed, matched_labels, matched_name
 
 #: Largest length of each text of a typed question, characters; as of a region's label.
 MAX_NAME_CHARS = 200
@@ -104,8 +105,8 @@ def _check_texts(asked: Asked) -> None:
             raise QueryError(f"{name}: {shown(text)!r} is not one printable line")
     if not all(one.strip() for one in asked.objects):
         raise QueryError(f"{name}: the name of an object is empty")
-    if len({_folded(one) for one in asked.objects}) < len(asked.objects):
-        raise QueryError(f"{name}: the names must differ, got {_listed(asked.objects)}")
+    if len({one.strip().casefold() for one in asked.objects}) < len(asked.objects):
+        raise QueryError(f"{name}: the names must differ, got {listed(asked.objects)}")
 
 
 def check_labels(labels: Sequence[str], *questions: Asked) -> None:
@@ -115,42 +116,17 @@ def check_labels(labels: Sequence[str], *questions: Asked) -> None:
     nothing is checked if there is one.
 
     Raises:
-        QueryError: a label names no asked object, or names the object of another label; lists the
-            labels and the objects.
+        QueryError: as `object_names.matched_labels`.
     """
-    objects = dict.fromkeys(one for asked in questions for one in asked.objects)
-    free = any(asked.quantity is Quantity.FREE for asked in questions)
-    if free or (len(objects) == 1 and [*labels] == [""]):
-        return
-    unmatched = [label for label in labels if not any(is_name(label, one) for one in objects)]
-    if unmatched:
-        raise QueryError(
-            f"no asked object has the label of the regions {_listed(unmatched)}; the asked objects "
-            f"are {_listed([*objects])}: use their names as labels"
-        )
-    if len({_folded(label) for label in labels}) < len(labels):
-        raise QueryError(f"two regions have the label of one object: {_listed(labels)}")
+    if not any(asked.quantity is Quantity.FREE for asked in questions):
+        matched_labels(labels, [one for asked in questions for one in asked.objects])
 
 
 def of_objects(regions: Sequence[Region], asked: Asked) -> list[Region]:
     """The regions of the asked objects, and those without a label; all for a FREE question."""
     if asked.quantity is Quantity.FREE:
         return [*regions]
-    names = ("", *asked.objects)
-    return [one for one in regions if any(is_name(one.label, name) for name in names)]
-
-
-def is_name(label: str, name: str) -> bool:
-    """Whether a region's label is the name of an object; case and outer spaces do not matter."""
-    return _folded(label) == _folded(name)
-
-
-def _folded(name: str) -> str:
-    return name.strip().casefold()
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"'{shown(one, 60)}'" for one in names)
+    return [one for one in regions if not one.label or matched_name(one.label, asked.objects)]
 
 
 _ONE = {
