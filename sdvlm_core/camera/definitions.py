@@ -6,14 +6,29 @@ compares the two. Does not know what the fields mean.
 
 from __future__ import annotations
 
-MEASUREMENT = """\
-uint8 DISTANCE = 0
-uint8 WIDTH = 1
-uint8 HEIGHT = 2
+ASKED = """\
+uint8 FREE = 0
+uint8 HEIGHT = 1
+uint8 WIDTH = 2
 uint8 LENGTH = 3
-uint8 DEPTH = 4
-uint8 ANGLE = 5
-uint8 COUNT = 6
+uint8 SIZE = 4
+uint8 DISTANCE = 5
+uint8 GAP = 6
+uint8 CAMERA_DISTANCE = 7
+uint8 POSITION = 8
+uint8 COUNT = 9
+uint8 EXISTS = 10
+uint8 COMPARISON = 11
+uint8 DIFFERENCE = 12
+uint8 quantity
+string[] objects
+string relation
+bool which
+string unit
+string reference
+"""
+
+MEASUREMENT = """\
 uint8 kind
 float64 value
 float64 std_dev
@@ -21,7 +36,7 @@ uint8 LANGUAGE = 0
 uint8 GEOMETRY = 1
 uint8 FUSED = 2
 uint8 source
-string label
+string[] objects
 string text
 """
 
@@ -29,6 +44,7 @@ SPATIAL_ANSWER = """\
 std_msgs/Header header
 string id
 string question
+Asked asked
 uint8 OK = 0
 uint8 NO_ANSWER = 1
 uint8 NOT_VISIBLE = 2
@@ -38,12 +54,14 @@ uint8 TF_UNAVAILABLE = 5
 uint8 status
 string text
 Measurement[] measurements
+string why_none
 geometry_msgs/Point[] positions
 string[] position_labels
 uint8 UNDECIDED = 0
 uint8 HOLDS = 1
 uint8 DOES_NOT_HOLD = 2
 uint8 verdict
+string chosen
 float32 confidence
 string model_id
 string depth_source
@@ -55,6 +73,7 @@ builtin_interfaces/Duration generate_time
 
 #: Type name -> definition.
 DEFINITIONS = {
+    "sdvlm/msg/Asked": ASKED,
     "sdvlm/msg/Measurement": MEASUREMENT,
     "sdvlm/msg/SpatialAnswer": SPATIAL_ANSWER,
 }
