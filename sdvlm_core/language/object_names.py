@@ -16,8 +16,10 @@ _WORD = re.compile(r"[^\W_]+")
 _ARTICLES = frozenset(("a", "an", "the"))
 #: What follows one of these words says where the object is, or what it is a part of.
 _PREPOSITIONS = frozenset(
-    ("of", "on", "in", "at", "by", "with", "near", "under", "over", "above", "below", "behind")
-    + ("beside", "between", "next", "to", "from", "inside", "that", "which", "who", "is")
+    [
+        *("of", "on", "in", "at", "by", "with", "near", "under", "over", "above", "below"),
+        *("behind", "beside", "between", "next", "to", "from", "inside", "that", "which", "who"),
+    ]
 )
 
 
