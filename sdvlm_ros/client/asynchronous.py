@@ -1,7 +1,9 @@
 """AsyncSpatialClient: queries a spatial query node from the callbacks of your own node.
 
-Its methods are awaited: they never spin and never block the executor. Does not know images or
-models. `sdvlm_ros.client.blocking` has the same methods for plain threads.
+Its methods are awaited: they never spin and never block the executor. A method with a name of its
+own (`size`, `gap`, ...) sends a typed question (msg/Asked): the answer is read for that quantity of
+those objects, not for what a sentence seems to ask. Does not know images or models.
+`sdvlm_ros.client.blocking` has the same methods for plain threads.
 
     self.spatial = AsyncSpatialClient(self)                  # in a node's __init__
 
@@ -28,16 +30,20 @@ from sdvlm.action import SpatialReasoning
 from sdvlm.msg import Asked, Measurement, SpatialAnswer
 from sdvlm.srv import MeasureRegions, SpatialQuery
 from sdvlm_ros.client.messages import (
-    NoMeasurement,
     Regions,
     Size,
     SpatialQueryFailed,
     best,
     held_stamp_ns,
+    holds,
     measured_distance,
+    measured_gap,
     measured_position,
     measured_size,
+    position_in,
+    question_fields,
     request_fields,
+    typed,
 )
 from sdvlm_ros.client.waiting import Code, pause, wait_for_reply, wait_until_ready
 
@@ -48,7 +54,7 @@ class AsyncSpatialClient:
     Await its methods in `async def` callbacks. Replies arrive in a reentrant callback group, so the
     awaiting callback may be in any group, and the executor may have a single thread.
 
-    All of `ask`, `size`, `distance`, `locate`, `count`, `measure` and `reason` take the keywords
+    All methods that ask or measure take the keywords
     `target_frame` (frame of positions, "" = the colour optical frame), `stamp_ns` (stamp of
     the frame, nanoseconds, 0 = the newest), `max_age` (seconds, 0 = the node's parameter) and
     `timeout` (seconds), and raise SpatialQueryFailed with the node's error code and text.
@@ -100,16 +106,23 @@ class AsyncSpatialClient:
     async def ask(
         self,
         /,
-        question: str,
+        question: str | Asked,
         *,
         verify: bool = False,
         regions: Regions | None = None,
         timeout: float = 30.0,
         **when: Any,
     ) -> SpatialAnswer:
-        """Ask one question. `verify`: check lengths against depth, with objects at `regions`."""
+        """Ask one question, in words or typed.
+
+        Args:
+            verify: check the answer against depth.
+            regions: where objects are, for `verify`; each label must be the name of an asked
+                object.
+        """
         fields = request_fields(regions or {}, timeout=timeout, **when)
-        request = SpatialQuery.Request(question=question, verify=verify, **fields)
+        field = "asked" if isinstance(question, Asked) else "question"
+        request = SpatialQuery.Request(**{field: question}, verify=verify, **fields)
         await wait_until_ready(self._node, self.query.service_is_ready, self.query.srv_name)
         response: SpatialQuery.Response = await wait_for_reply(
             self._node, self.query.call_async(request), timeout
@@ -132,19 +145,32 @@ class AsyncSpatialClient:
         """
         if at is not None:
             return measured_size((await self.measure({name: at}, **options)).regions[0])
-        answer = await self.ask(f"What is the size of the {name}?", verify=True, **options)
+        answer = await self.ask(typed(Asked.SIZE, name), verify=True, **options)
         kinds = (Asked.LENGTH, Asked.WIDTH, Asked.HEIGHT)
         return Size(*(best(answer, kind) for kind in kinds))
 
     async def distance(
         self, /, a: str, b: str = "", *, at: Regions | None = None, **options: Any
     ) -> Measurement:
-        """Distance between two objects' centres, or from the camera; `at`, errors: see `size`."""
+        """Distance between two objects' centres, or from the camera to one if `b` is "".
+
+        Args:
+            at: label -> box or point, with `a` and `b` as labels; otherwise, and for the errors,
+                as `size`.
+        """
         if at is not None:
             return measured_distance(await self.measure(at, **options), a, b)
-        question = f"How far is the {a} from the {b}?" if b else f"How far away is the {a}?"
         kind = Asked.DISTANCE if b else Asked.CAMERA_DISTANCE
-        return best(await self.ask(question, verify=True, **options), kind)
+        objects = (a, b) if b else (a,)
+        return best(await self.ask(typed(kind, *objects), verify=True, **options), kind)
+
+    async def gap(
+        self, /, a: str, b: str, *, at: Regions | None = None, **options: Any
+    ) -> Measurement:
+        """Gap between the nearest surfaces of two objects; `at` and errors: as `distance`."""
+        if at is not None:
+            return measured_gap(await self.measure(at, **options), a, b)
+        return best(await self.ask(typed(Asked.GAP, a, b), verify=True, **options), Asked.GAP)
 
     async def locate(
         self, /, name: str, *, at: Sequence[int] | None = None, **options: Any
@@ -156,15 +182,34 @@ class AsyncSpatialClient:
         """
         if at is not None:
             return measured_position(await self.measure({name: at}, **options))
-        answer = await self.ask(f"What is the coordinate of the {name}?", **options)
-        if not answer.positions:
-            raise NoMeasurement("no position", answer)
-        return PointStamped(header=answer.header, point=answer.positions[0])
+        return position_in(await self.ask(typed(Asked.POSITION, name), **options))
 
     async def count(self, /, things: str, **options: Any) -> int:
         """Number of objects; `things` is a plural. Errors as in `size`."""
-        answer = await self.ask(f"How many {things} are there in the image?", **options)
+        answer = await self.ask(typed(Asked.COUNT, things), **options)
         return round(best(answer, Asked.COUNT).value)
+
+    async def exists(self, /, name: str, **options: Any) -> bool:
+        """Whether there is an object of that name in the image.
+
+        Raises:
+            NoMeasurement: the answer is undecided.
+        """
+        return holds(await self.ask(typed(Asked.EXISTS, name), **options))
+
+    async def compare(self, /, a: str, relation: str, b: str, **options: Any) -> bool:
+        """Whether a relation holds: `compare("red mug", "taller", "blue box")`; verified.
+
+        Args:
+            relation: taller, shorter, wider, narrower, longer, larger, smaller, closer, farther,
+                left, right, above or below.
+
+        Raises:
+            NoMeasurement: the answer is undecided, or the model and the depth contradict each
+                other.
+        """
+        question = typed(Asked.COMPARISON, a, b, relation=relation)
+        return holds(await self.ask(question, verify=True, **options))
 
     async def measure(
         self, /, regions: Regions, *, timeout: float = 5.0, **when: Any
@@ -189,7 +234,7 @@ class AsyncSpatialClient:
     async def reason(
         self,
         /,
-        questions: Sequence[str],
+        questions: Sequence[str | Asked],
         *,
         verify: bool = False,
         regions: Regions | None = None,
@@ -199,12 +244,16 @@ class AsyncSpatialClient:
     ) -> list[SpatialAnswer]:
         """Several questions about one frame; `on_feedback` is called while the text is generated.
 
+        Args:
+            questions: all in words, or all typed.
+            verify, regions: as in `ask`; each label must be the name of an object of any question.
+
         Raises:
             SpatialQueryFailed: CANCELED after `cancel`, or another code; `answers` has the
                 complete answers.
         """
         fields = request_fields(regions or {}, timeout=timeout, **when)
-        goal = SpatialReasoning.Goal(questions=list(questions), verify=verify, **fields)
+        goal = SpatialReasoning.Goal(**question_fields(questions), verify=verify, **fields)
         publish = on_feedback and (lambda message: on_feedback(message.feedback))
         await wait_until_ready(self._node, self.reasoning.server_is_ready, self._action)
         self._running += 1

@@ -8,6 +8,7 @@ images or models.
         client.wait_for_node()
         print(client.ask("How tall is the red mug?").text)
         print(client.size("mug", at=(320, 180, 406, 270)).height.value)
+        print(client.compare("mug", "taller", "box"), client.gap("mug", "box").value)
 """
 
 from __future__ import annotations
@@ -74,8 +75,11 @@ class SpatialClient:
     ask = _blocking(AsyncSpatialClient.ask)
     size = _blocking(AsyncSpatialClient.size)
     distance = _blocking(AsyncSpatialClient.distance)
+    gap = _blocking(AsyncSpatialClient.gap)
     locate = _blocking(AsyncSpatialClient.locate)
     count = _blocking(AsyncSpatialClient.count)
+    exists = _blocking(AsyncSpatialClient.exists)
+    compare = _blocking(AsyncSpatialClient.compare)
     measure = _blocking(AsyncSpatialClient.measure)
     capture = _blocking(AsyncSpatialClient.capture)
     reason = _blocking(AsyncSpatialClient.reason)

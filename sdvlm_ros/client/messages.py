@@ -14,7 +14,14 @@ from geometry_msgs.msg import PointStamped
 from sensor_msgs.msg import RegionOfInterest
 from std_srvs.srv import Trigger
 
-from sdvlm.msg import Asked, Measurement, Region, RegionMeasurement, SpatialAnswer
+from sdvlm.msg import (
+    Asked,
+    Measurement,
+    PairMeasurement,
+    Region,
+    RegionMeasurement,
+    SpatialAnswer,
+)
 from sdvlm.srv import MeasureRegions, SpatialQuery
 from sdvlm_core.cautions import UNFIT
 from sdvlm_core.errors import ErrorCode, SdvlmError
@@ -87,6 +94,21 @@ def request_fields(
     }
 
 
+def question_fields(questions: Sequence[str | Asked]) -> dict[str, Any]:
+    """The fields of a goal that state its questions.
+
+    Raises:
+        SpatialQueryFailed: INVALID_QUERY, some are in words and some are typed.
+    """
+    of_kind = {isinstance(question, Asked) for question in questions}
+    if len(of_kind) > 1:
+        raise SpatialQueryFailed(
+            SpatialQuery.Response.INVALID_QUERY,
+            "some questions are in words and some are typed; send two requests",
+        )
+    return {"asked" if True in of_kind else "questions": list(questions)}
+
+
 def _region(label: str, corners: Sequence[float]) -> Region:
     pixels = [round(corner) for corner in corners]
     x, y = pixels[:2] if len(pixels) in (2, 4) else (-1, -1)
@@ -114,21 +136,74 @@ def held_stamp_ns(response: Trigger.Response) -> int:
     return int(seconds) * 10**9 + int(nanoseconds)
 
 
+def typed(quantity: int, *objects: str, relation: str = "") -> Asked:
+    """A typed question."""
+    return Asked(quantity=quantity, objects=objects, relation=relation)
+
+
 def best(answer: SpatialAnswer, kind: int) -> Measurement:
-    """The best measurement of a kind: fused, else from geometry, else from the model.
+    """The best measurement of a kind and of the asked objects: fused, else geometry, else language.
 
     Raises:
         NoMeasurement: there is none, or language and geometry contradict each other.
     """
+    _check_status(answer)
+    wanted = _names(answer.asked.objects)
+    found = [m for m in answer.measurements if m.kind == kind and math.isfinite(m.value)]
+    of_asked = [m for m in found if _names(m.objects) == wanted]
+    if of_asked:
+        return max(of_asked, key=lambda measurement: measurement.source)
+    if found:
+        others = ", ".join(sorted({" and ".join(m.objects) or "unnamed" for m in found}))
+        asked = " and ".join(answer.asked.objects)
+        raise NoMeasurement(f"the {_KINDS[kind]} is of {others}, not of {asked}", answer)
+    raise NoMeasurement(f"no {_KINDS[kind]}{_why(answer)}", answer)
+
+
+def holds(answer: SpatialAnswer) -> bool:
+    """The verdict of an answer, as True or False.
+
+    Raises:
+        NoMeasurement: it is undecided, or language and geometry contradict each other.
+    """
+    if answer.asked.quantity == Asked.EXISTS and answer.status == SpatialAnswer.NOT_VISIBLE:
+        return False
+    _check_status(answer)
+    if answer.verdict == SpatialAnswer.UNDECIDED:
+        raise NoMeasurement(f"undecided{_why(answer)}", answer)
+    return bool(answer.verdict == SpatialAnswer.HOLDS)
+
+
+def position_in(answer: SpatialAnswer) -> PointStamped:
+    """The position that an answer points at.
+
+    Raises:
+        NoMeasurement: there is none, or language and geometry contradict each other.
+    """
+    _check_status(answer)
+    if not answer.positions:
+        raise NoMeasurement(f"no position{_why(answer)}", answer)
+    return PointStamped(header=answer.header, point=answer.positions[0])
+
+
+def _check_status(answer: SpatialAnswer) -> None:
     if answer.status == SpatialAnswer.DISAGREEMENT:
-        numbers = ", ".join(f"{m.value:.3g} ({_SOURCES[m.source]})" for m in answer.measurements)
+        numbers = ", ".join(
+            f"{' and '.join(m.objects)} {m.value:.3g} ({_SOURCES[m.source]})".strip()
+            for m in answer.measurements
+        )
         raise NoMeasurement(f"language and depth disagree: {numbers}", answer)
     if answer.status == SpatialAnswer.NOT_VISIBLE:
         raise NoMeasurement("not visible", answer)
-    found = [m for m in answer.measurements if m.kind == kind and math.isfinite(m.value)]
-    if not found:
-        raise NoMeasurement(f"no {_KINDS[kind]}", answer)
-    return max(found, key=lambda measurement: measurement.source)
+
+
+def _names(objects: Sequence[str]) -> list[str]:
+    """Names for comparison; a distance has no direction."""
+    return sorted(name.strip().casefold() for name in objects)
+
+
+def _why(answer: SpatialAnswer) -> str:
+    return f": {answer.why_none}" if answer.why_none else ""
 
 
 def measured_size(region: RegionMeasurement) -> Size:
@@ -156,23 +231,49 @@ def measured_distance(response: MeasureRegions.Response, a: str, b: str) -> Meas
         NoMeasurement: a region is missing or could not be measured, or the distance is unfit to
             act on.
     """
-    regions = {region.label: region for region in response.regions}
-    absent = [label for label in (a, b) if label and label not in regions]
-    if absent:
-        raise NoMeasurement(f"`at` has no region for {', '.join(absent)}")
-    if not b:
-        one = regions[a]
-        value, spread, of = one.camera_distance, one.camera_distance_std_dev, one
-    else:
-        pair = next(pair for pair in response.pairs if {pair.a, pair.b} == {a, b})
-        value, spread, of = pair.distance, pair.distance_std_dev, pair
-    if not math.isfinite(value):
-        raise NoMeasurement("; ".join(_unmeasured(regions[label]) for label in (a, b) if label))
-    name = f"{a} and {b}" if b else a
-    _refuse_unfit(name, of.distance_warnings)
     if b:
-        return _geometry(Asked.DISTANCE, value, spread, a, b)
-    return _geometry(Asked.CAMERA_DISTANCE, value, spread, a)
+        pair = _pair(response, a, b)
+        _check_measured(response, pair.distance, a, b)
+        _refuse_unfit(f"{a} and {b}", pair.distance_warnings)
+        return _geometry(Asked.DISTANCE, pair.distance, pair.distance_std_dev, a, b)
+    one = _region_of(response, a)
+    _check_measured(response, one.camera_distance, a)
+    _refuse_unfit(a, one.distance_warnings)
+    return _geometry(Asked.CAMERA_DISTANCE, one.camera_distance, one.camera_distance_std_dev, a)
+
+
+def measured_gap(response: MeasureRegions.Response, a: str, b: str) -> Measurement:
+    """The gap between the nearest surfaces of `a` and `b`.
+
+    Raises:
+        NoMeasurement: a region is missing or could not be measured, or the gap is unfit to act on.
+    """
+    pair = _pair(response, a, b)
+    _check_measured(response, pair.gap, a, b)
+    _refuse_unfit(f"{a} and {b}", pair.warnings)
+    return _geometry(Asked.GAP, pair.gap, pair.gap_std_dev, a, b)
+
+
+def _pair(response: MeasureRegions.Response, a: str, b: str) -> PairMeasurement:
+    """The pair of two regions."""
+    for label in (a, b):
+        _region_of(response, label)
+    found = [pair for pair in response.pairs if {pair.a, pair.b} == {a, b}]
+    if not found:
+        raise NoMeasurement(f"{a} and {b} are no pair of two regions")
+    return found[0]
+
+
+def _region_of(response: MeasureRegions.Response, label: str) -> RegionMeasurement:
+    found = [region for region in response.regions if region.label == label]
+    if not found:
+        raise NoMeasurement(f"`at` has no region for {label}")
+    return found[0]
+
+
+def _check_measured(response: MeasureRegions.Response, value: float, *labels: str) -> None:
+    if not math.isfinite(value):
+        raise NoMeasurement("; ".join(_unmeasured(_region_of(response, label)) for label in labels))
 
 
 def measured_position(response: MeasureRegions.Response) -> PointStamped:
@@ -211,6 +312,7 @@ def _unmeasured(region: RegionMeasurement) -> str:
 
 _KINDS = {
     Asked.DISTANCE: "distance",
+    Asked.GAP: "gap",
     Asked.LENGTH: "length",
     Asked.WIDTH: "width",
     Asked.HEIGHT: "height",
