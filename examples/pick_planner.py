@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 
-from sdvlm.msg import RegionMeasurement
+from sdvlm.msg import Asked, RegionMeasurement
 from sdvlm_ros.client import UNFIT, NoMeasurement, SpatialClient, SpatialQueryFailed
 from sdvlm_ros.client.moveit import collision_object
 
@@ -41,12 +41,11 @@ def plan(client: SpatialClient, arguments: argparse.Namespace) -> dict[str, obje
     check_fit(target)
     # Raises NoMeasurement if the size, the position or the orientation is incomplete.
     collision = collision_object(target, measured.header)
-    if not client.count(f"{name}s", stamp_ns=stamp_ns):
+    if not client.exists(name, stamp_ns=stamp_ns):
         raise NoMeasurement(f"the model finds no {name} at this place")
     # If language and depth contradict each other, they may describe different objects.
-    height = client.ask(
-        f"How tall is the {name}?", verify=True, regions={name: arguments.box}, stamp_ns=stamp_ns
-    )
+    question = Asked(quantity=Asked.HEIGHT, objects=[name])
+    height = client.ask(question, verify=True, regions={name: arguments.box}, stamp_ns=stamp_ns)
     if height.status == height.DISAGREEMENT:
         raise NoMeasurement(f"the model and the depth image disagree about the {name}", height)
     # The upper end of the 90 % interval: in one of twenty cases the object is wider.

@@ -10,8 +10,9 @@ import sys
 import time
 from types import SimpleNamespace
 
-from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.answer import Asked, SpatialAnswer
 from sdvlm_core.frame import RgbdFrame
+from sdvlm_core.language.question import phrase
 from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_ros import loading, node
 
@@ -29,7 +30,9 @@ class Session:
     def __init__(self, frame: RgbdFrame) -> None:
         self.frame = frame
 
-    def ask(self, question: str, options: GenerationOptions) -> SpatialAnswer:
+    def ask(self, question: str | Asked, options: GenerationOptions) -> SpatialAnswer:
+        if isinstance(question, Asked):
+            return SpatialAnswer(phrase(question), "an answer", question)
         if question == PANIC:
             raise PanicException("index out of bounds\n[ERROR] forged")
         if question == RAISE:

@@ -16,6 +16,8 @@ from hypothesis.extra import numpy as arrays
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
+from sdvlm.msg import Asked
+from sdvlm_core.answer import Asked as CoreAsked
 from sdvlm_core.answer import (
     Measurement,
     Position,
@@ -296,6 +298,9 @@ def test_an_answer_becomes_a_message_field_by_field() -> None:
     answer = SpatialAnswer(
         question="How tall?",
         text="12 cm",
+        asked=CoreAsked(Quantity.HEIGHT, ("mug",), unit="cm"),
+        why_none="it is a bound",
+        chosen="mug",
         measurements=(
             Measurement(Quantity.HEIGHT, 0.12, 0.01, Source.LANGUAGE, ("mug",), "12 cm"),
         ),
@@ -310,8 +315,11 @@ def test_an_answer_becomes_a_message_field_by_field() -> None:
     message = answer_message(answer, 3_000_000_004, "optical", "an id")
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (3, 4)
     assert (message.header.frame_id, message.id) == ("optical", "an id")
-    assert message.measurements[0].kind == message.measurements[0].HEIGHT
-    assert message.measurements[0].value == 0.12
+    measurement = message.measurements[0]
+    assert (measurement.kind, measurement.value) == (Asked.HEIGHT, 0.12)
+    assert (list(measurement.objects), measurement.text) == (["mug"], "12 cm")
+    assert message.asked == Asked(quantity=Asked.HEIGHT, objects=["mug"], unit="cm")
+    assert (message.why_none, message.chosen) == ("it is a bound", "mug")
     assert (message.positions[0].z, message.position_labels[0]) == (1.3, "mug")
     assert message.verdict == message.HOLDS
     assert nanoseconds(message.queue_time) == 500_000_000

@@ -10,7 +10,9 @@ from rclpy.serialization import serialize_message
 from visualization_msgs.msg import Marker
 
 from sdvlm.action import SpatialReasoning
+from sdvlm.msg import Asked as AskedMsg
 from sdvlm_core.answer import (
+    Asked,
     Measurement,
     Position,
     Quantity,
@@ -22,6 +24,7 @@ from sdvlm_core.answer import (
 )
 from sdvlm_core.camera import messages
 from sdvlm_core.camera.messages import Action, MessageFactory, Shape
+from sdvlm_core.errors import QueryError
 from sdvlm_core.replay import answer_bag
 from sdvlm_ros import conversions
 from sdvlm_ros.ticket import Stage
@@ -30,6 +33,9 @@ STAMP_NS = 1_700_000_000_123_456_789
 ANSWER = SpatialAnswer(
     question="How tall is the mug?",
     text="The mug is 9.5 cm tall.",
+    asked=Asked(Quantity.COMPARISON, ("mug", "box"), "taller", which=True, unit="cm"),
+    why_none="no number, as was asked",
+    chosen="mug",
     measurements=(Measurement(Quantity.HEIGHT, 0.095, objects=("mug",), text="9.5 cm"),),
     image_points=((0.25, 0.5),),
     positions=(Position("mug", 0.1, -0.2, 0.75),),
@@ -86,6 +92,20 @@ def test_an_answer_read_from_its_document_is_the_same_message() -> None:
     assert math.isnan(message.measurements[0].std_dev)
     # NaN is not equal to itself, so the texts are compared.
     assert repr(answer_from_document(answer_document(ANSWER))) == repr(ANSWER)
+
+
+@pytest.mark.parametrize("make", [conversions.make_message, answer_bag.make_message])
+def test_a_typed_question_read_from_its_message_is_the_same(make: MessageFactory[Any]) -> None:
+    full = Asked(Quantity.DIFFERENCE, ("mug", "red box"), "taller", False, "cm", "the bed is 1 m")
+    for asked in (full, ANSWER.asked, Asked()):
+        assert messages.asked_from_message(messages.asked_message(make, asked)) == asked
+
+
+def test_a_quantity_has_the_number_of_its_constant_and_another_number_is_refused() -> None:
+    for quantity in Quantity:
+        assert getattr(AskedMsg, quantity.name) == quantity
+    with pytest.raises(QueryError, match="quantity is 13; known are 0 FREE, 1 HEIGHT"):
+        messages.asked_from_message(AskedMsg(quantity=len(Quantity)))
 
 
 def test_shapes_actions_and_stages_have_the_numbers_of_their_interfaces() -> None:
