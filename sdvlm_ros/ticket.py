@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -31,7 +32,7 @@ from sdvlm_core.geometry.measure import measure_in
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.scene import open_scene
-from sdvlm_core.language.question import of_objects
+from sdvlm_core.language.question import of_question, parse
 from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.verification import Check, verify
 from sdvlm_ros.frame_buffer import RawFrame
@@ -289,14 +290,21 @@ class QuestionRequest:
         answer, checks = verify(
             session,
             answer,
-            # Those of the other questions' objects would be refused.
-            rectified_regions(session.frame, of_objects(self.regions, answer.asked)),
+            rectified_regions(session.frame, self._regions_of(answer.asked)),
             sensor,
             control.deadline,
             control.canceled,
         )
         self.on_checks(session.frame, checks)
         return answer
+
+    def _regions_of(self, asked: Asked) -> list[Region]:
+        """The regions of a question's objects; those of the other questions are not its own."""
+        return of_question(self.regions, asked, self._asked) if self.regions else []
+
+    @cached_property
+    def _asked(self) -> list[Asked]:
+        return [one if isinstance(one, Asked) else parse(one) for one in self.questions]
 
 
 def _drain(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sdvlm_core.errors import QueryError, shown
 
@@ -37,9 +38,9 @@ def matched_labels(labels: Sequence[str], names: Sequence[str]) -> dict[str, int
     if [*labels] == [""] and len(names) == 1:
         return {names[0]: 0}
     found: dict[str, int] = {}
+    # An object with a label of exactly its name is not meant by a shorter one.
+    taken = [one for one in names if any(_same(one, other) for other in labels)]
     for index, label in enumerate(labels):
-        # An object with a label of exactly its name is not meant by a shorter one.
-        taken = [one for one in names if any(_same(one, other) for other in labels)]
         candidates = _candidates(label, names, taken)
         if len(candidates) != 1 or candidates[0] in found:
             raise QueryError(_refusal(label, candidates, labels, names))
@@ -87,6 +88,7 @@ class _Name:
     rest: tuple[str, ...]
 
 
+@lru_cache(maxsize=2048)  # each name is compared with all labels
 def _parts(name: str) -> _Name:
     words = [word for word in _WORD.findall(name.casefold()) if word not in _ARTICLES]
     end = next((at for at, word in enumerate(words) if word in _PREPOSITIONS and at), len(words))

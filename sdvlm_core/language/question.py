@@ -7,6 +7,7 @@ and plain English for chat models. Does not know answers (`reading`), frames or 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 
 from sdvlm_core.answer import Asked, Quantity
@@ -122,11 +123,23 @@ def check_labels(labels: Sequence[str], *questions: Asked) -> None:
         matched_labels(labels, [one for asked in questions for one in asked.objects])
 
 
-def of_objects(regions: Sequence[Region], asked: Asked) -> list[Region]:
-    """The regions of the asked objects, and those without a label; all for a FREE question."""
+def of_question(
+    regions: Sequence[Region], asked: Asked, questions: Sequence[Asked]
+) -> list[Region]:
+    """The regions of one of several questions, with the names of its objects as labels.
+
+    The labels of a FREE question's regions are unknown, so that it gets all regions.
+
+    Raises:
+        QueryError: as `check_labels`.
+    """
     if asked.quantity is Quantity.FREE:
         return [*regions]
-    return [one for one in regions if not one.label or matched_name(one.label, asked.objects)]
+    if any(one.quantity is Quantity.FREE for one in questions):
+        return [one for one in regions if matched_name(one.label, asked.objects)]
+    names = [name for one in questions for name in one.objects]
+    found = matched_labels([one.label for one in regions], names)
+    return [replace(regions[found[name]], label=name) for name in asked.objects if name in found]
 
 
 _ONE = {
