@@ -1,0 +1,6 @@
+"""Verification: what a model claims against what the depth image shows, like with like."""
+
+from sdvlm_core.verification.answers import verify
+from sdvlm_core.verification.check import Check, StatedVerdict
+
+__all__ = ["Check", "StatedVerdict", "verify"]

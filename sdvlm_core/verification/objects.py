@@ -1,0 +1,148 @@
+"""Locates the objects of one answer and measures each once.
+
+The caller's regions first; otherwise the model is asked for the coordinate of an object, one short
+question on the open session. Does not know claims.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from sdvlm_core.answer import Asked, Quantity
+from sdvlm_core.cautions import Caution
+from sdvlm_core.errors import DepthError, IntrinsicsError, QueryError
+from sdvlm_core.frame import Region, is_in_image, pixel_from_fraction
+from sdvlm_core.geometry.measure import measure_in
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.scene import Scene, open_scene
+from sdvlm_core.language.question import check
+from sdvlm_core.model.generation_options import GenerationOptions
+
+if TYPE_CHECKING:  # imports torch
+    from sdvlm_core.engine import FrameSession
+
+#: Tokens of an answer with a coordinate.
+_MAX_COORDINATE_TOKENS = 32
+#: A point with one of these warnings missed its object. Then points around it are tried, on rings
+#: with these radii, as fractions of the image's longer side.
+_MISSED = frozenset((Caution.TOO_FEW_POINTS, Caution.NOTHING_STANDS_OUT))
+_RING_FRACTIONS, _RING_POINTS = (0.02, 0.04), 8
+#: Centres of two objects differ by more.
+_SAME_PLACE_M = 1e-3
+#: They are not seen in their own image.
+_NOT_IN_IMAGE = frozenset(
+    [
+        *("camera", "viewer", "observer", "viewpoint", "robot", "robot base", "photographer"),
+        *("i", "me", "us", "we", "you", "here"),
+    ]
+)
+_DETERMINERS = frozenset(("the", "a", "your", "my", "our"))
+
+
+class NotLocatedError(Exception):
+    """An object has no place in the image; the message says which and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The objects of one answer.
+
+    Attributes:
+        regions: the caller's, by the name of the object.
+        deadline, cancel: as in `FrameSession.ask`.
+    """
+
+    session: FrameSession
+    regions: Mapping[str, Region]
+    sensor: str
+    deadline: float | None = None
+    cancel: threading.Event | None = None
+    _found: dict[str, Measured | str] = field(default_factory=dict)
+
+    @property
+    def scene(self) -> Scene:
+        """The scene of the frame; opened once per frame."""
+        return open_scene(self.session.frame)
+
+    def measured(self, names: Sequence[str]) -> tuple[Measured, ...]:
+        """The objects of those names.
+
+        Raises:
+            NotLocatedError: one of them is not located, or two have the same place.
+        """
+        found = tuple(self._one(name) for name in names)
+        if any(_same_place(a, b) for a, b in combinations(found, 2)):
+            both = " and ".join(names)
+            raise NotLocatedError(f"{both} are at one place: give each object its own region")
+        return found
+
+    def _one(self, name: str) -> Measured:
+        if name not in self._found:
+            try:
+                self._found[name] = self._locate_and_measure(name)
+            except (NotLocatedError, DepthError, IntrinsicsError) as error:
+                self._found[name] = str(error)
+        one = self._found[name]
+        if isinstance(one, str):
+            raise NotLocatedError(one)
+        return one
+
+    def _locate_and_measure(self, name: str) -> Measured:
+        frame = self.scene.frame  # refuses a frame without depth before the model is asked
+        if name in self.regions:
+            return self._measure(self.regions[name])
+        if _is_not_in_image(name):
+            raise NotLocatedError(f"{name} is not in the image; ask for CAMERA_DISTANCE")
+        u, v = self._ask_point(name)
+        return self._measure_near(name, pixel_from_fraction(u, v, frame.width, frame.height))
+
+    def _ask_point(self, name: str) -> tuple[float, float]:
+        """The image point that the model answers for an object."""
+        asked = Asked(Quantity.POSITION, (name,))
+        try:
+            check(asked)
+        except QueryError as error:  # the name is from the text of an answer
+            raise NotLocatedError(f"object not located: {error}") from error
+        options = GenerationOptions(
+            deadline=self.deadline, cancel=self.cancel, max_new_tokens=_MAX_COORDINATE_TOKENS
+        )
+        reply = self.session.ask(asked, options)
+        if len(reply.image_points) != 1:
+            raise NotLocatedError(f"object not located: {name}")
+        return reply.image_points[0]
+
+    def _measure_near(self, name: str, pixel: tuple[float, float]) -> Measured:
+        """The object at a pixel from the model, or on a ring around it, the nearest ring first."""
+        width, height = self.scene.frame.width, self.scene.frame.height
+        first = self._measure(Region(name, point=pixel))
+        if not _MISSED.intersection(first.warnings):
+            return first
+        for fraction in _RING_FRACTIONS:
+            for step in range(_RING_POINTS):
+                angle = 2 * math.pi * step / _RING_POINTS
+                u = pixel[0] + fraction * max(width, height) * math.cos(angle)
+                v = pixel[1] + fraction * max(width, height) * math.sin(angle)
+                if not is_in_image(u, v, width, height):
+                    continue
+                one = self._measure(Region(name, point=(u, v)))
+                if not _MISSED.intersection(one.warnings):
+                    return one
+        return first
+
+    def _measure(self, region: Region) -> Measured:
+        return measure_in(self.scene, [region], self.sensor)[0][0]
+
+
+def _same_place(a: Measured, b: Measured) -> bool:
+    """Whether two names have one region, or two points on one object."""
+    return a.region is b.region or math.dist(a.position_m, b.position_m) < _SAME_PLACE_M
+
+
+def _is_not_in_image(name: str) -> bool:
+    words = [word for word in name.casefold().split() if word not in _DETERMINERS]
+    return " ".join(words) in _NOT_IN_IMAGE
