@@ -32,7 +32,7 @@ from sdvlm_core.geometry.measure import measure_in
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.scene import open_scene
-from sdvlm_core.language.question import of_question, parse
+from sdvlm_core.language.question import parse
 from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.verification import Check, verify
 from sdvlm_ros.frame_buffer import RawFrame
@@ -290,17 +290,14 @@ class QuestionRequest:
         answer, checks = verify(
             session,
             answer,
-            rectified_regions(session.frame, self._regions_of(answer.asked)),
+            rectified_regions(session.frame, self.regions),
             sensor,
             control.deadline,
             control.canceled,
+            others=self._asked,
         )
         self.on_checks(session.frame, checks)
         return answer
-
-    def _regions_of(self, asked: Asked) -> list[Region]:
-        """The regions of a question's objects; those of the other questions are not its own."""
-        return of_question(self.regions, asked, self._asked) if self.regions else []
 
     @cached_property
     def _asked(self) -> list[Asked]:

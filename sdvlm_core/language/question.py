@@ -7,13 +7,11 @@ and plain English for chat models. Does not know answers (`reading`), frames or 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import Enum
 
 from sdvlm_core.answer import Asked, Quantity
 from sdvlm_core.errors import QueryError, shown
-from sdvlm_core.frame import Region
-from sdvlm_core.language.object_names import listed, matched_labels, matched_name
+from sdvlm_core.language.object_names import listed, matched_labels
 
 #: Largest length of each text of a typed question, characters; as of a region's label.
 MAX_NAME_CHARS = 200
@@ -121,25 +119,6 @@ def check_labels(labels: Sequence[str], *questions: Asked) -> None:
     """
     if not any(asked.quantity is Quantity.FREE for asked in questions):
         matched_labels(labels, [one for asked in questions for one in asked.objects])
-
-
-def of_question(
-    regions: Sequence[Region], asked: Asked, questions: Sequence[Asked]
-) -> list[Region]:
-    """The regions of one of several questions, with the names of its objects as labels.
-
-    The labels of a FREE question's regions are unknown, so that it gets all regions.
-
-    Raises:
-        QueryError: as `check_labels`.
-    """
-    if asked.quantity is Quantity.FREE:
-        return [*regions]
-    if any(one.quantity is Quantity.FREE for one in questions):
-        return [one for one in regions if matched_name(one.label, asked.objects)]
-    names = [name for one in questions for name in one.objects]
-    found = matched_labels([one.label for one in regions], names)
-    return [replace(regions[found[name]], label=name) for name in asked.objects if name in found]
 
 
 _ONE = {

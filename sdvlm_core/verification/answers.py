@@ -43,7 +43,7 @@ def verify(
         sensor: preset of `sensor_noise`.
         deadline: as in `FrameSession.ask`.
         cancel: as in `FrameSession.ask`.
-        others: the other questions of the request, whose objects may have regions too.
+        others: all questions of the request, whose objects may have regions too.
 
     Returns:
         The answer with the measurements added, and one check per claim: at least one, which says
@@ -112,9 +112,10 @@ def _regions_by_name(
     """The regions by the names of the answer's objects; none is silently unused."""
     claimed = [name for one in claims if isinstance(one, Measurement) for name in one.objects]
     names = [*asked.objects, *claimed, *(name for other in others for name in other.objects)]
-    if any(other.quantity is Quantity.FREE for other in others):
-        # A label that matches nothing here may be of the answer to that question.
-        regions = [one for one in regions if matched_name(one.label, names) is not None]
+    free = [one for one in others if one.quantity is Quantity.FREE]
+    if len(free) > (asked.quantity is Quantity.FREE):
+        # A label that matches nothing here may be of the answer to another FREE question.
+        regions = [one for one in regions if not one.label or matched_name(one.label, names)]
     found = matched_labels([one.label for one in regions], names)
     return {name: regions[index] for name, index in found.items()}
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sdvlm_core.answer import Kind, Measurement, SpatialAnswer
+from sdvlm_core.answer import Measurement, Quantity, SpatialAnswer
 from sdvlm_core.errors import DepthError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry import scene as scene_module
@@ -40,9 +40,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_measuring_verifying_and_drawing_one_frame_build_its_cloud_once(built):
     frame, regions = table(width=320)
     found, pairs = measure(frame, regions)
-    said = Measurement(Kind.HEIGHT, NEAR[4], label=regions[0].label)
+    said = Measurement(Quantity.HEIGHT, NEAR[4], objects=(regions[0].label,))
     answer = SpatialAnswer("How tall is it?", "0.1 m", measurements=(said,))
-    _, (check,) = verify(SimpleNamespace(frame=frame), answer, regions)
+    _, (check,) = verify(SimpleNamespace(frame=frame), answer, regions[:1])
     assert check.agrees
     draw_measurements(open_scene(frame), found, pairs)
     assert sorted(built) == ["find_support_planes", "make_cloud"]

@@ -8,7 +8,6 @@ import pytest
 
 from sdvlm_core.answer import Asked, Quantity
 from sdvlm_core.errors import QueryError
-from sdvlm_core.frame import Region
 from sdvlm_core.language import object_names
 from sdvlm_core.language.question import (
     MAX_NAME_CHARS,
@@ -16,7 +15,6 @@ from sdvlm_core.language.question import (
     RELATIONS,
     check,
     check_labels,
-    of_question,
 )
 
 NAMES = tuple(f"object {number}" for number in range(12))
@@ -108,23 +106,6 @@ def test_a_region_of_nothing_that_is_asked_is_refused_with_labels_and_objects(
 ) -> None:
     with pytest.raises(QueryError, match=re.escape(reason)):
         check_labels(labels, question)
-
-
-def region(label: str) -> Region:
-    return Region(label, point=(1.0, 1.0))
-
-
-def test_each_question_gets_the_regions_of_its_objects_under_their_names() -> None:
-    cans = Asked(Quantity.GAP, ("pink can", "blue can"))
-    width = Asked(Quantity.WIDTH, ("blue can",))
-    regions = [region("can"), region("Blue can"), region("mug")]
-    questions = [cans, width, HEIGHT]
-    labels = [[one.label for one in of_question(regions, q, questions)] for q in questions]
-    assert labels == [["pink can", "blue can"], ["blue can"], ["red mug"]]
-    assert of_question([region("")], HEIGHT, [HEIGHT])[0].label == "red mug"
-    # It is not known which regions a question in words uses.
-    assert of_question(regions, Asked(), [Asked(), width]) == regions
-    assert of_question(regions, width, [Asked(), width]) == regions[:2]
 
 
 def test_many_labels_and_objects_are_matched_without_parsing_each_pair() -> None:
