@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `tests` is used from the checkout
 
-from sdvlm_core.language.reading import measurements, parse
-from tests.core.language.test_reading_properties import HOSTILE
+from sdvlm_core.language.reading import measured
+from tests.core.language.hostile import HOSTILE
 
 QUESTION = "What is the width of the lamp?"
 
@@ -24,7 +24,7 @@ def main() -> None:
     seconds: dict[str, float] = {}
     for text in HOSTILE:
         started = time.process_time()
-        measurements(QUESTION, parse(text))
+        measured(QUESTION, text)
         seconds[repr(text[:24])] = time.process_time() - started
     for name, value in sorted(seconds.items(), key=lambda item: -item[1]):
         print(f"{value * 1000:8.1f} ms  {name}")

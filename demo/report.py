@@ -24,9 +24,10 @@ from matplotlib.patches import Rectangle
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
+from sdvlm_core.answer import Asked
 from sdvlm_core.files import write_text
 from sdvlm_core.frame import depth_in_metres, pixel_from_fraction
-from sdvlm_core.language.reading import parse
+from sdvlm_core.language.reading import read
 
 if TYPE_CHECKING:
     from demo.run import Row
@@ -145,7 +146,7 @@ def _annotate(
         if isinstance(truth, list):
             x, y = pixel_from_fraction(truth[0], truth[1], width, height)
             axes.plot(x, y, "o", mfc="none", mec=_TRUTH, ms=13, mew=2)
-        for u, v in parse(row.answer).image_points[:1]:
+        for u, v in read(row.answer, Asked()).image_points[:1]:
             x, y = pixel_from_fraction(u, v, width, height)
             axes.plot(x, y, "+", color=_ACCENT, ms=14, mew=2)
     axes.set_xlim(-0.5, width - 0.5)

@@ -34,8 +34,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from demo.report import write_picture, write_report
+from sdvlm_core.answer import Asked, Verdict
 from sdvlm_core.camera.messages import nanoseconds
-from sdvlm_core.language.reading import parse
+from sdvlm_core.language.reading import read
 from training.evaluate.score import score
 
 if TYPE_CHECKING:
@@ -204,14 +205,14 @@ def ask_all(
 
 def parsed_value(entry: dict[str, Any], text: str, values: Sequence[float]) -> str:
     """What a planner receives: the measured values; otherwise the point, verdict or name."""
-    reading = parse(text)
+    reading = read(text, Asked())
     if values:
         unit = "" if entry["type"] == "count" else " m"
         return " x ".join(f"{value:.3g}" for value in values) + unit
     if reading.image_points:
         return "({:.2f}, {:.2f})".format(*reading.image_points[0])
-    if reading.yes is not None:
-        return "yes" if reading.yes else "no"
+    if reading.verdict is not Verdict.UNDECIDED:
+        return "yes" if reading.verdict is Verdict.HOLDS else "no"
     if reading.absent:
         return "absent"
     words = text.rstrip(". ").split()

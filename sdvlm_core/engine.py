@@ -25,14 +25,13 @@ from sdvlm_core.answer import (
     SpatialAnswer,
     Status,
     Timings,
-    Verdict,
 )
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import DepthError, QueryError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, pixel_from_fraction, point_at
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.language.question import parse, phrase
-from sdvlm_core.language.reading import Reading, read
+from sdvlm_core.language.reading import Reading, measured, read
 from sdvlm_core.model import confidence
 from sdvlm_core.model.backbones.clip_image import clip_pixels
 from sdvlm_core.model.backbones.llava import (
@@ -351,20 +350,23 @@ class FrameSession:
     def _answer(self, question: str, asked: Asked, generated: Generated) -> SpatialAnswer:
         started = time.perf_counter()
         text = generated.text.strip()
-        reading, measured = read(question, asked, text)
+        reading = read(text, asked)
+        found = reading.measurements or measured(question, text)
         return SpatialAnswer(
             question=question,
             text=text,
             asked=asked,
-            measurements=measured,
+            measurements=found,
             image_points=reading.image_points,
             positions=self._positions(reading.image_points),
-            verdict=_verdict(reading),
-            status=self._status(reading),
-            confidence=self._confidence(reading, measured, generated),
+            verdict=reading.verdict,
+            chosen=reading.chosen,
+            status=self._status(asked, reading),
+            confidence=self._confidence(reading, found, generated),
             model_id=self._checkpoint.model_id,
             depth_source="" if self.frame.depth is None else self.frame.depth_source,
-            cautions=self._cautions(measured),
+            cautions=self._cautions(found),
+            why_none=reading.why_none,
             timings=Timings(
                 encode=self._encode_seconds,
                 prefill=generated.prefill_s,
@@ -385,10 +387,10 @@ class FrameSession:
             return open_scene(frame).cautions
         return frame.cautions
 
-    def _status(self, reading: Reading) -> Status:
-        if reading.yes is None and reading.absent:
+    def _status(self, asked: Asked, reading: Reading) -> Status:
+        if reading.absent and asked.quantity is not Quantity.EXISTS:
             return Status.NOT_VISIBLE
-        if not reading.text:
+        if not reading.text or reading.why_none:
             return Status.NO_ANSWER
         return Status.NO_DEPTH if self._uses_depth and self.frame.depth is None else Status.OK
 
@@ -411,9 +413,3 @@ def _worded(question: str | Asked) -> tuple[str, Asked]:
         return check_question(phrase(question)), question
     words = check_question(question)
     return words, parse(words)
-
-
-def _verdict(reading: Reading) -> Verdict:
-    if reading.yes is None:
-        return Verdict.UNDECIDED
-    return Verdict.HOLDS if reading.yes else Verdict.DOES_NOT_HOLD

@@ -12,26 +12,24 @@ from enum import Enum
 from sdvlm_core.answer import Asked, Quantity
 from sdvlm_core.errors import QueryError, shown
 from sdvlm_core.language.object_names import listed, matched_labels
+from sdvlm_core.language.question_words import parse, parse_each
+from sdvlm_core.language.relations import RELATIONS
+
+__all__ = [
+    "MAX_NAME_CHARS",
+    "OBJECTS",
+    "RELATIONS",
+    "Dialect",
+    "check",
+    "check_labels",
+    "parse",
+    "parse_each",
+    "phrase",
+]
 
 #: Largest length of each text of a typed question, characters; as of a region's label.
 MAX_NAME_CHARS = 200
 
-#: The words of `Asked.relation`, and the quantity that each compares.
-RELATIONS: dict[str, Quantity] = {
-    "taller": Quantity.HEIGHT,
-    "shorter": Quantity.HEIGHT,
-    "wider": Quantity.WIDTH,
-    "narrower": Quantity.WIDTH,
-    "longer": Quantity.LENGTH,
-    "larger": Quantity.SIZE,
-    "smaller": Quantity.SIZE,
-    "closer": Quantity.CAMERA_DISTANCE,
-    "farther": Quantity.CAMERA_DISTANCE,
-    "left": Quantity.POSITION,
-    "right": Quantity.POSITION,
-    "above": Quantity.POSITION,
-    "below": Quantity.POSITION,
-}
 #: Number of objects by quantity: (at least, at most).
 OBJECTS: dict[Quantity, tuple[int, int]] = {
     Quantity.HEIGHT: (1, 1),
@@ -47,13 +45,6 @@ OBJECTS: dict[Quantity, tuple[int, int]] = {
     Quantity.COMPARISON: (2, 10),
     Quantity.DIFFERENCE: (2, 2),
 }
-
-
-def parse(words: str) -> Asked:
-    """The typed question of words; FREE where it is not sure."""
-    from sdvlm_core.language.reading import asked_in
-
-    return asked_in(words)
 
 
 class Dialect(str, Enum):

@@ -14,9 +14,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sdvlm_core.answer import SIDES, Asked, Measurement, Source
+from sdvlm_core.answer import Asked, Measurement, Source, Verdict
 from sdvlm_core.answer import Quantity as Kind
-from sdvlm_core.language.quantities import Quantity, find_quantities
+from sdvlm_core.language.amounts import Amount, find_amounts
+from sdvlm_core.language.question import parse_each
+from sdvlm_core.language.question import phrase as question_of
 from sdvlm_core.language.statements import (
     ADJECTIVES,
     NOUNS,
@@ -34,18 +36,33 @@ from sdvlm_core.language.units import UNITS
 
 @dataclass(frozen=True)
 class Reading:
-    """The content of a text, independent of the question.
+    """What a text answers to one question.
 
     Attributes:
         text: the text that was read.
-        quantities: every quantity in it, in order.
-        image_points: every "(u, v)" with both values in [0, 1]; other pairs are ignored.
-        yes: True for "Yes, ...", "Indeed, ..."; False for "No, ..."; None = neither.
-        absent: the text denies that an object exists ("There is no sofa in the image.").
+        measurements: of the asked quantity and objects; of a FREE question those whose quantity
+            and object the text states itself.
+        image_points: (u, v) as fractions of the image.
+        verdict: of a question for a verdict; UNDECIDED where none is stated.
+        chosen: the asked object that the answer to a "which" question names, "" = none.
+        absent: the text denies that an asked object exists.
+        why_none: why there is no measurement of the asked number; "" = there is one, or none was
+            asked for.
     """
 
     text: str
-    quantities: tuple[Quantity, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    image_points: tuple[tuple[float, float], ...] = ()
+    verdict: Verdict = Verdict.UNDECIDED
+    chosen: str = ""
+    absent: bool = False
+    why_none: str = ""
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    text: str
+    quantities: tuple[Amount, ...] = ()
     image_points: tuple[tuple[float, float], ...] = ()
     yes: bool | None = None
     absent: bool = False
@@ -70,19 +87,19 @@ _COMPARATIVES = {
 _DIMENSIONS = {Kind.COUNT: "number"}  # all others are lengths
 
 
-def parse(text: str) -> Reading:
+def _parse(text: str) -> _Parsed:
     """Read any text. Never raises; time is linear in its length."""
     tokens = tokenize(text)
-    return Reading(
+    return _Parsed(
         text=text,
-        quantities=find_quantities(tokens, text),
+        quantities=find_amounts(tokens, text),
         image_points=tuple(t.pair for t in tokens if t.kind == "point" and max(t.pair) <= 1.0),
         yes=_yes(tokens),
         absent=_absent(tokens),
     )
 
 
-def measurements(question: str, reading: Reading) -> tuple[Measurement, ...]:
+def _measurements(question: str, reading: _Parsed) -> tuple[Measurement, ...]:
     """The measurements that `question` asks for and `reading` states.
 
     Only kinds that the question names are returned; if it names none, the kinds in the answer.
@@ -115,7 +132,7 @@ def _objects(kind: Kind, name: str) -> tuple[str, ...]:
     return (name,) if name else ()
 
 
-_Parts = list[tuple[Kind, Quantity]]
+_Parts = list[tuple[Kind, Amount]]
 
 
 def _parts(statement: Statement, asked: tuple[Kind, ...]) -> _Parts:
@@ -208,7 +225,7 @@ def _count(statements: Sequence[Statement], label: str, absent: bool) -> tuple[M
 def _asked(question: str) -> tuple[tuple[Kind, ...], str, list[Statement]]:
     """The kinds and the label that are asked for, and the statements of the question itself."""
     tokens = tokenize(question)
-    quantities = find_quantities(tokens, question)
+    quantities = find_amounts(tokens, question)
     facts = list(find_statements(question, quantities))
     end = quantities[-1].span[1] if quantities else 0
     asked = [token for token in tokens if token.start >= end]  # after the last stated number
@@ -252,26 +269,56 @@ def _how_label(adjective: str, rest: Sequence[Token], text: str) -> str:
     return name(rest[start:], text)
 
 
-def asked_in(question: str) -> Asked:
-    """The typed question of words; FREE where it is not sure. Moves to `question.parse`."""
-    kinds, label, _ = _asked(question)
-    names = tuple(label.split(" and ")) if label else ()
-    if kinds == _SIZE:
-        return Asked(Kind.SIZE, names[:1]) if names else Asked()
-    if len(kinds) != 1 or not names:
-        return Asked()
-    if kinds[0] is Kind.DISTANCE and len(names) == 1:
-        return Asked(Kind.CAMERA_DISTANCE, names)
-    return Asked(kinds[0], names) if kinds[0] in (Kind.DISTANCE, *SIDES, Kind.COUNT) else Asked()
+def read(text: str, asked: Asked) -> Reading:
+    """What a text answers to a typed question. Never raises; time is linear in its length."""
+    parsed = _parse(text)
+    question = question_of(asked) if asked.quantity is not Kind.FREE else ""
+    found = _measurements(question, parsed)
+    if asked.quantity in (Kind.CAMERA_DISTANCE, Kind.GAP, Kind.DISTANCE):
+        found = tuple(replace(m, kind=asked.quantity, objects=asked.objects) for m in found)
+    verdict = {None: Verdict.UNDECIDED, True: Verdict.HOLDS, False: Verdict.DOES_NOT_HOLD}
+    reading = Reading(
+        text, found, parsed.image_points, verdict[parsed.yes], _chosen(text, asked), parsed.absent
+    )
+    return replace(reading, why_none=_why_none(asked, reading))
 
 
-def read(question: str, asked: Asked, text: str) -> tuple[Reading, tuple[Measurement, ...]]:
-    """Stop-gap until `read(text, asked)` replaces `parse` and `measurements`."""
-    reading = parse(text)
-    found = measurements(question, reading)
-    if asked.quantity is Kind.CAMERA_DISTANCE:
-        found = tuple(replace(m, kind=Kind.CAMERA_DISTANCE, objects=asked.objects) for m in found)
-    return reading, found
+def _chosen(text: str, asked: Asked) -> str:
+    if not asked.which:
+        return ""
+    named = [one for one in asked.objects if one.lower() in text.lower()]
+    return named[0] if len(named) == 1 else ""
+
+
+def _why_none(asked: Asked, reading: Reading) -> str:
+    """Why the text is no answer to the asked quantity; "" = it is one."""
+    if asked.quantity is Kind.FREE or reading.absent:
+        return ""
+    if asked.quantity is Kind.POSITION:
+        return "" if reading.image_points else "the text states no image point"
+    if asked.which:
+        return "" if reading.chosen else "the text names none of the objects, or several"
+    if asked.quantity in (Kind.EXISTS, Kind.COMPARISON):
+        decided = reading.verdict is not Verdict.UNDECIDED
+        return "" if decided else "the text decides neither yes nor no"
+    return "" if reading.measurements else "the text states no number for the question"
+
+
+def read_each(text: str, asked: Sequence[Asked]) -> tuple[Measurement, ...]:
+    """The measurements of an answer to several typed questions that were asked as one.
+
+    A list "0.5 m and 0.6 m" is dealt to the questions in order; names in the text go before order.
+    """
+    found = [m for one in asked for m in read(text, one).measurements]
+    return tuple(dict.fromkeys(found))
+
+
+def measured(question: str, text: str) -> tuple[Measurement, ...]:
+    """The measurements of an answer to a question in words."""
+    asked = parse_each(question)
+    if len(asked) == 1:
+        return read(text, asked[0]).measurements
+    return _measurements(question, _parse(text)) if asked else ()
 
 
 _YES = vocabulary("yes yeah yep indeed correct true certainly absolutely")

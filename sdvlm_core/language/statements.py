@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from sdvlm_core.language.quantities import Quantity
+from sdvlm_core.language.amounts import Amount
 from sdvlm_core.language.tokens import Token, tokenize, vocabulary
 from sdvlm_core.language.units import UNITS
 
@@ -58,7 +58,7 @@ SENTENCE_ENDS = frozenset((".", "!", "?", "\n"))
 class Statement(NamedTuple):
     """A number, or the factors of one product, with the measure and label that the text states."""
 
-    quantities: tuple[Quantity, ...]
+    quantities: tuple[Amount, ...]
     measure: str | None  # a value of NOUNS; None = not stated
     label: str  # "" = not stated
     sentence: int  # index of the sentence in the text
@@ -67,10 +67,10 @@ class Statement(NamedTuple):
     following: tuple[str, ...]  # up to four words after the number, lower case
 
 
-def find_statements(text: str, quantities: Sequence[Quantity]) -> Iterator[Statement]:
+def find_statements(text: str, quantities: Sequence[Amount]) -> Iterator[Statement]:
     """Yield the statement of each quantity in `text`, in order. Never raises; linear time."""
     sentence = 0
-    numbers: list[tuple[Quantity, ...]] = []
+    numbers: list[tuple[Amount, ...]] = []
     gaps: list[list[Token]] = [[]]  # gaps[k]: tokens before numbers[k]; the last: after all numbers
     for piece in _pieces(text, quantities):
         if not isinstance(piece, Token):
@@ -84,9 +84,9 @@ def find_statements(text: str, quantities: Sequence[Quantity]) -> Iterator[State
     yield from _sentence(numbers, gaps, sentence, text)
 
 
-def _pieces(text: str, quantities: Sequence[Quantity]) -> Iterator[Token | tuple[Quantity, ...]]:
+def _pieces(text: str, quantities: Sequence[Amount]) -> Iterator[Token | tuple[Amount, ...]]:
     """Yield the tokens of `text`; a quantity or product replaces the tokens that it spans."""
-    groups: list[list[Quantity]] = []
+    groups: list[list[Amount]] = []
     for quantity in quantities:
         if groups and quantity.product >= 0 and groups[-1][-1].product == quantity.product:
             groups[-1].append(quantity)
@@ -103,7 +103,7 @@ def _pieces(text: str, quantities: Sequence[Quantity]) -> Iterator[Token | tuple
 
 
 def _sentence(
-    numbers: Sequence[tuple[Quantity, ...]],
+    numbers: Sequence[tuple[Amount, ...]],
     gaps: Sequence[Sequence[Token]],
     sentence: int,
     text: str,

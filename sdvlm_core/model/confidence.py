@@ -18,8 +18,9 @@ from sdvlm_core.answer import Measurement, Quantity
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.language.reading import Reading
 
-#: Quantitys of answers; each has a separate curve.
+#: Kinds of answers; each has a separate curve.
 KINDS = ("absent", "place", "count", "distance", "side", "sides", "words")
+_DISTANCES = (Quantity.DISTANCE, Quantity.GAP, Quantity.CAMERA_DISTANCE, Quantity.DIFFERENCE)
 #: Significant digits that count: an error in the third is below the tolerance of a right answer.
 _SIGNIFICANT_DIGITS = 2
 
@@ -34,7 +35,7 @@ def kind_of(reading: Reading, measurements: Sequence[Measurement]) -> str:
         return "words"
     if measurements[0].kind == Quantity.COUNT:
         return "count"
-    if measurements[0].kind == Quantity.DISTANCE:
+    if measurements[0].kind in _DISTANCES:
         return "distance"
     return "side" if len(measurements) == 1 else "sides"
 

@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from sdvlm_core.language.quantities import Quantity
-from sdvlm_core.language.reading import parse
+from sdvlm_core.answer import Asked, Verdict
+from sdvlm_core.language.amounts import Amount, amounts
+from sdvlm_core.language.reading import read
 from training.data.tables import read_rows
 
 Entry = dict[str, Any]
@@ -67,11 +68,11 @@ def _distance_m(a: Entry, b: Entry) -> float:
     return math.dist(a["centre_world_m"], b["centre_world_m"])
 
 
-def _lengths(text: str) -> list[Quantity]:
-    return [q for q in parse(text).quantities if q.dimension == "length"]
+def _lengths(text: str) -> list[Amount]:
+    return [q for q in amounts(text) if q.dimension == "length"]
 
 
-def _equal(stated: list[Quantity], expected: list[float]) -> None:
+def _equal(stated: list[Amount], expected: list[float]) -> None:
     """Every stated number is the expected one, up to the rounding of its unit."""
     if len(stated) != len(expected):
         raise Mismatch(f"the text states {[q.text for q in stated]}, expected {expected}")
@@ -105,11 +106,12 @@ def _existence(question: str, answer: str, graph: Graph) -> None:
     visible = {word for e in graph.entries for word in (e["category"], e["label"], e["name"])}
     seen = _VISIBLE.fullmatch(question.lower())
     if seen is not None:
-        if parse(answer).yes is not (seen.group(1) in visible):
+        says = read(answer, Asked()).verdict is Verdict.HOLDS
+        if says is not (seen.group(1) in visible):
             state = "visible" if seen.group(1) in visible else "absent"
             raise Mismatch(f"{seen.group(1)} is {state}")
         return
-    if not parse(answer).absent:
+    if not read(answer, Asked()).absent:
         raise Mismatch("the answer does not state that an object is absent")
     asked = _OBJECT.findall(question)
     if all(name in visible for name in asked):

@@ -15,7 +15,7 @@ from string import Template
 import cv2
 import numpy as np
 
-from sdvlm_core.language.reading import parse
+from sdvlm_core.language.amounts import amounts
 from training.build.endpoint import Ask, EndpointError, read_object
 from training.build.scene import Entry
 from training.data.images import Rgb
@@ -86,7 +86,7 @@ def _unfit(name: str, entry: Entry, others: Sequence[Entry]) -> str:
     words = name.split()
     wrong = len(name) > _MAX_CHARACTERS or len(words) > _MAX_WORDS or not _NAME.fullmatch(name)
     # "two seat sofa" would put a number into every question.
-    if wrong or not _EXCLUDED_WORDS.isdisjoint(words) or parse(name).quantities:
+    if wrong or not _EXCLUDED_WORDS.isdisjoint(words) or amounts(name):
         return "not a name"
     kinds = (entry["label"], entry["category"])
     if name in kinds:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from sdvlm_core.language.quantities import Quantity
-from sdvlm_core.language.reading import parse
+from sdvlm_core.language.amounts import Amount, amounts
 from sdvlm_core.language.statements import ADJECTIVES
 from training.build.endpoint import (
     MAX_TEXT,
@@ -104,7 +103,7 @@ def think(
 
 def _disagreement(text: str, question: Question, objects: Sequence[Entry]) -> str:
     """The first contradiction between the numbers of a text and the scene graph; "" = none."""
-    quantities = parse(text).quantities
+    quantities = amounts(text)
     lengths = [quantity for quantity in quantities if quantity.dimension == "length"]
     if not lengths:
         return "no number"
@@ -134,7 +133,7 @@ def _disagreement(text: str, question: Question, objects: Sequence[Entry]) -> st
     return ""
 
 
-def _stated(text: str, at: int, quantity: Quantity, names: Iterable[str]) -> tuple[str, str]:
+def _stated(text: str, at: int, quantity: Amount, names: Iterable[str]) -> tuple[str, str]:
     """(object, side) of "the box is 70 cm wide"; ("", "") where the text is less explicit.
 
     Args:
@@ -149,7 +148,7 @@ def _stated(text: str, at: int, quantity: Quantity, names: Iterable[str]) -> tup
     return (found[0], side) if side in _SIDES and len(found) == 1 else ("", "")
 
 
-def _agrees(quantity: Quantity, value: float) -> bool:
+def _agrees(quantity: Amount, value: float) -> bool:
     """Whether a stated length agrees with a measured one; a wide range does not."""
     tolerance = max(_MAX_ERROR_M, _MAX_RELATIVE_ERROR * value)
     close = quantity.dimension == "length" and abs(quantity.value - value) <= tolerance

@@ -15,10 +15,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from sdvlm_core.language.reading import measurements, parse
+from sdvlm_core.answer import Asked
+from sdvlm_core.language.reading import measured, read
 from training.build.endpoint import Endpoint, EndpointError
 from training.evaluate.items import Item
 from training.evaluate.references import (
+    SAID,
     clock_hours,
     one_length,
     plain_name,
@@ -52,13 +54,13 @@ def rules_judge(item: Item, answer: str) -> str:
         return json.dumps({"answer_direction": hour, "response_direction": said})
     response: Any
     if item.rule == "position":
-        points = parse(answer).image_points
+        points = read(answer, Asked()).image_points
         named = isinstance(item.reference, str)
         response = plain_name(answer) if named else list(points[0]) if points else None
     elif item.rule == "quarter":
         response = one_length(item.question, answer)
     else:
-        values = [m.value for m in measurements(item.question, parse(answer))]
+        values = [m.value for m in measured(item.question, answer)]
         response = values[0] if len(values) == 1 else values or None
     wanted = item.reference
     wanted = list(wanted) if isinstance(wanted, tuple) else wanted
@@ -78,8 +80,8 @@ def _mark(item: Item, answer: str) -> bool:
     if not isinstance(reference, str):
         return False
     if reference in ("yes", "no") and item.type == "relative_position":
-        yes = parse(answer).yes
-        said = stated_relation(item.question, answer) if yes is None else "yes" if yes else "no"
+        verdict = read(answer, Asked()).verdict
+        said = SAID.get(verdict) or stated_relation(item.question, answer)
         return said == reference
     if item.type in ("relative_position", "scale_compare"):
         return winner(answer, item.names or (reference,)) == reference
@@ -99,12 +101,12 @@ def _regions(text: str) -> list[str]:
     return [part.partition("]")[0].strip() for part in text.lower().split("region [")[1:]]
 
 
-def _side(text: str) -> bool | None:
+def _side(text: str) -> str | None:
     """Yes or no; "Actually, ..." and "In fact, ..." mean no in this benchmark."""
-    yes = parse(text).yes
-    if yes is None and text.lower().startswith(("actually", "in fact")):
-        return False
-    return yes
+    said = SAID.get(read(text, Asked()).verdict)
+    if said is None and text.lower().startswith(("actually", "in fact")):
+        return "no"
+    return said
 
 
 class Embedding:

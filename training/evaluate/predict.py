@@ -20,7 +20,8 @@ from transformers import DynamicCache
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.errors import ModelMemoryError, SdvlmError
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.language.reading import measurements, parse
+from sdvlm_core.language.question import parse
+from sdvlm_core.language.reading import measured, read
 from sdvlm_core.model import confidence
 from sdvlm_core.model.backbones.llava import calibration
 from sdvlm_core.model.confidence import Calibration
@@ -91,8 +92,8 @@ def answer_all(
 
 
 def _answer(question: str, decoded: Decoded, trust: Calibration, seconds: float) -> Answer:
-    reading = parse(decoded.text)
-    kind = confidence.kind_of(reading, measurements(question, reading))
+    reading = read(decoded.text, parse(question))
+    kind = confidence.kind_of(reading, measured(question, decoded.text))
     raw = confidence.raw(decoded.pieces, decoded.probabilities)
     return Answer(decoded.text, seconds, "", kind, raw, trust(kind, raw))
 

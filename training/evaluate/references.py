@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-from sdvlm_core.language.reading import measurements, parse
+from sdvlm_core.answer import Asked, Verdict
+from sdvlm_core.language.amounts import amounts
+from sdvlm_core.language.reading import measured, read
 from training.build.questions import TYPES
 from training.evaluate.score import Reference, Rule, same_name
 
@@ -32,6 +34,9 @@ RULES: dict[str, Rule] = {
     "grounding": "position",
     **dict.fromkeys(("existence", "relative_position", "scale_compare"), "mark"),
 }
+
+#: What an answer says of a question for yes or no.
+SAID = {Verdict.HOLDS: "yes", Verdict.DOES_NOT_HOLD: "no"}
 
 _END = r"(?=\s*(?:[,?.:]|$|\b(?:and|or|is|are|from|among|than)\b|\bto the\b))"
 _THING = re.compile(rf"\b(?:the|an?) ([a-z0-9][\w '\-]*?){_END}")
@@ -64,11 +69,11 @@ def type_of(raw: str, question: str, answer: str) -> str:
             raise ValueError(f"unknown type {raw!r}; known types: {', '.join(sorted(RAW_TYPES))}")
         return kind
     words = question.lower()
-    absent = parse(answer).absent
+    absent = read(answer, Asked()).absent
     tests = {
         "count": "how many" in words or "number of" in words,
         "existence": absent or words.startswith(("is there ", "can you see ")),
-        "grounding": bool(_AT.search(question)) or bool(parse(answer).image_points),
+        "grounding": bool(_AT.search(question)) or bool(read(answer, Asked()).image_points),
         "refer_obj_estimation": bool(_FACT.match(words)),
         "scale_compare": bool(_COMPARED.search(words)),
         "relative_position": bool(_RELATED.search(words)),
@@ -83,9 +88,9 @@ def type_of(raw: str, question: str, answer: str) -> str:
 
 def reference_of(kind: str, question: str, answer: str) -> tuple[Reference | None, tuple[str, ...]]:
     """(value of a reference answer, names of the compared objects); None = not readable."""
-    reading = parse(answer)
+    reading = read(answer, Asked())
     if kind == "existence":
-        said = {True: "yes", False: "no", None: None}[reading.yes]
+        said = SAID.get(reading.verdict)
         return ("absent" if reading.absent and said != "no" else said), ()
     if kind == "grounding":
         if reading.image_points:
@@ -93,14 +98,14 @@ def reference_of(kind: str, question: str, answer: str) -> tuple[Reference | Non
         return (plain_name(answer) or None), ()
     if RULES[kind] == "mark":
         names = candidates(question)
-        if reading.yes is not None:
-            return ("yes" if reading.yes else "no"), names
+        if reading.verdict in SAID:
+            return SAID[reading.verdict], names
         if kind == "relative_position" and not re.match(r"which|what|between", question.lower()):
             return stated_relation(question, answer), names
         return winner(answer, names), names
-    values = [m.value for m in measurements(question, reading)]
+    values = [m.value for m in measured(question, answer)]
     if not values and kind != "count":
-        values = [q.value for q in reading.quantities if q.dimension == "length"]
+        values = [q.value for q in amounts(answer) if q.dimension == "length"]
     if not values:
         return None, ()
     return (values[0] if len(values) == 1 else tuple(values)), ()
@@ -164,7 +169,6 @@ def one_length(question: str, text: str) -> float | None:
 
     The length that the question asks for, if there is exactly one; otherwise the last length.
     """
-    reading = parse(text)
-    asked = [m.value for m in measurements(question, reading)]
-    said = [q.value for q in reading.quantities if q.dimension == "length"]
+    asked = [m.value for m in measured(question, text)]
+    said = [q.value for q in amounts(text) if q.dimension == "length"]
     return asked[0] if len(asked) == 1 else said[-1] if said else None

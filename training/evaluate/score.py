@@ -21,7 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sdvlm_core.language.reading import measurements, parse
+from sdvlm_core.answer import Verdict
+from sdvlm_core.language.question import parse
+from sdvlm_core.language.reading import measured, read
 from sdvlm_core.language.units import UNITS as LANGUAGE_UNITS
 
 MAX_RATIO, MAX_OFFSET, MAX_FACTOR = 1.25, 0.1, 2.0
@@ -104,12 +106,15 @@ def score(question: str, answer: str, reference: Reference, names: Sequence[str]
             a coordinate; a name; or "yes", "no", "absent".
         names: the candidates of a comparison; other questions may leave it empty.
     """
-    reading = parse(answer)
+    reading = read(answer, parse(question))
     if isinstance(reference, str):
         if reference in ("yes", "no"):
             # "There is no lamp" answers whether there is one, too.
-            yes = False if reading.yes is None and reading.absent else reading.yes
-            return Score(yes is (reference == "yes"))
+            said = reading.verdict
+            if said is Verdict.UNDECIDED and reading.absent:
+                said = Verdict.DOES_NOT_HOLD
+            wanted_verdict = Verdict.HOLDS if reference == "yes" else Verdict.DOES_NOT_HOLD
+            return Score(said is wanted_verdict)
         if reference == "absent":
             return Score(reading.absent)
         return Score(_named(answer, names or [reference]) == reference)
@@ -120,7 +125,7 @@ def score(question: str, answer: str, reference: Reference, names: Sequence[str]
         offset = sum(offsets) / len(offsets)
         return Score(offset <= MAX_OFFSET, offset)
     wanted = [reference] if isinstance(reference, (int, float)) else list(reference)
-    ratio = _ratio([m.value for m in measurements(question, reading)], wanted)
+    ratio = _ratio([m.value for m in measured(question, answer)], wanted)
     return Score(ratio < MAX_RATIO, ratio)
 
 
@@ -223,8 +228,8 @@ def loose_object(text: str) -> Mapping[str, Any]:
     inner = text[text.find("{") : text.rfind("}") + 1]
     bare = text.strip().strip("`").strip().removeprefix("json").strip().rstrip(",")
     for candidate in (inner, f"{{{bare}}}"):
-        for read in (json.loads, ast.literal_eval):
-            found = _read(read, candidate)
+        for load in (json.loads, ast.literal_eval):
+            found = _read(load, candidate)
             if isinstance(found, dict):
                 return found
     raise ValueError("no judgement in the text")

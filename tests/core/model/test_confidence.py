@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdvlm_core.errors import CheckpointError
-from sdvlm_core.language.reading import measurements, parse
+from sdvlm_core.language.question import parse
+from sdvlm_core.language.reading import read
 from sdvlm_core.model.confidence import Calibration, kind_of, raw
 
 LINE = Calibration.from_mapping({"distance": {"raw": [0.2, 0.6], "right": [0.1, 0.9]}})
@@ -21,6 +22,8 @@ LINE = Calibration.from_mapping({"distance": {"raw": [0.2, 0.6], "right": [0.1, 
         ("How tall is the mug?", "The height of the mug is 0.1 m.", "side"),
         ("What is the size of the mug?", "The size of the mug is 0.1 m x 0.1 m x 0.2 m.", "sides"),
         ("How far is the mug from the box?", "The distance is 0.4 m.", "distance"),
+        ("What is the gap between the mug and the box?", "The gap is 0.1 m.", "distance"),
+        ("How far is the mug from the camera?", "It is 1.2 m away.", "distance"),
         ("How many mugs are there?", "There are 2 mugs.", "count"),
         ("What is the coordinate of the mug?", "It is located at (0.3,0.4).", "place"),
         ("How tall is the mug?", "There is no mug in the image.", "absent"),
@@ -28,8 +31,8 @@ LINE = Calibration.from_mapping({"distance": {"raw": [0.2, 0.6], "right": [0.1, 
     ],
 )
 def test_each_answer_has_the_kind_of_its_content(question, answer, kind):
-    reading = parse(answer)
-    assert kind_of(reading, measurements(question, reading)) == kind
+    reading = read(answer, parse(question))
+    assert kind_of(reading, reading.measurements) == kind
 
 
 def test_two_significant_digits_of_each_number_decide():

@@ -27,12 +27,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sdvlm_core.language.numerals import NUMBER_WORDS, read_number, spaced_thousands
-from sdvlm_core.language.tokens import Token, glued, number_at, text_at, vocabulary
+from sdvlm_core.language.tokens import Token, glued, number_at, text_at, tokenize, vocabulary
 from sdvlm_core.language.units import BARE, UNITS, Dimension, Unit
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Amount:
     """One written quantity.
 
     Attributes:
@@ -83,7 +83,12 @@ class _Item(NamedTuple):
         return self.value * (self.unit.scale / unit.scale if self.unit and unit else 1.0)
 
 
-def find_quantities(tokens: Sequence[Token], text: str) -> tuple[Quantity, ...]:
+def amounts(text: str) -> tuple[Amount, ...]:
+    """Every quantity that a text states, in order, whatever it measures. Never raises; linear."""
+    return find_amounts(tokenize(text), text)
+
+
+def find_amounts(tokens: Sequence[Token], text: str) -> tuple[Amount, ...]:
     """Every quantity that the tokens of `text` spell out, in order. Never raises; linear time."""
     items = _share_units(list(_items(tokens)), tokens)
     found = []
@@ -94,7 +99,7 @@ def find_quantities(tokens: Sequence[Token], text: str) -> tuple[Quantity, ...]:
         if math.isfinite(value):  # not "1e999" or an ambiguous number
             std_dev = std_dev if math.isfinite(std_dev) else math.nan
             words = text[slice(*span)]
-            found.append(Quantity(value, unit.dimension, std_dev, words, span, item.product))
+            found.append(Amount(value, unit.dimension, std_dev, words, span, item.product))
     return tuple(found)
 
 
