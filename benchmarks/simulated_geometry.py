@@ -48,14 +48,12 @@ from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.sensor_noise import sensor_noise
 from sdvlm_core.geometry.uncertainty import UNKNOWN
 from training.simulate.frames import (
-    MANIFEST,
     SimulatedFrame,
     read_frames,
     rgbd_frame,
     stored_gaps,
     up_in_camera,
 )
-from training.simulate.gaps import true_gaps
 
 VISIBILITIES = ("clear", "part", "heavy", "cut")
 #: Smaller gaps are left out: touching things have no gap to measure.
@@ -79,15 +77,12 @@ def read_answers(directory: Path, limit: int, up: str | None = None) -> Iterator
 
     up: the frames whose up vector is known: None, "turned" (by more than 45 degrees) or "all".
     """
-    seed = json.loads((directory / MANIFEST).read_text())["seed"]
     frames = read_frames(directory, limit)
     for frame in track(frames, str(directory), total=limit, console=Console(stderr=True)):
         found, name = list(_measured(frame, up)), f"{directory.name}/{frame.scene}"
         for entry, one in found:
             yield from _object_answers(entry, one, name)
         gaps = stored_gaps(frame)
-        if gaps is None:
-            gaps = true_gaps(seed, frame.scene)
         for a, b in combinations(found, 2):
             yield from _pair_answers(a, b, gaps[a[0]["instance"], b[0]["instance"]], name)
 

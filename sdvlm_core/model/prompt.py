@@ -43,17 +43,29 @@ class Template:
     """Text before the image, between image and question, and after the question.
 
     An answer ends at the end-of-sequence token or before `stop`; "" = no such string.
+    `lower_case`: the model was trained on questions in lower case only, and gets them so.
     """
 
     before: str
     between: str
     after: str
     stop: str = ""
+    lower_case: bool = False
+
+    def words(self, question: str) -> str:
+        """The question as the model gets it."""
+        return question.lower() if self.lower_case else question
+
+    def around(self, question: str) -> str:
+        """The text that follows the image."""
+        return self.between + self.words(question) + self.after
 
 
 TEMPLATES: dict[str, Template] = {
-    # The prompt of SD-VLM's released evaluation, and of nano's training.
+    # The prompt of SD-VLM's released evaluation.
     "raw": Template("", "\n", ""),
+    # The prompt of nano's training: a small model spends nothing on the case of a question.
+    "raw_lower": Template("", "\n", "", lower_case=True),
     # The prompt of the training of LLaVA-1.5 and SD-VLM.
     "vicuna_v1": Template(
         "A chat between a curious user and an artificial intelligence assistant. The assistant "
@@ -110,7 +122,7 @@ def question_ids(
     Raises:
         QueryError: the tokenizer fails on the question, or makes a control token of its text.
     """
-    text = form.between + question + form.after
+    text = form.around(question)
     with library_guard(QueryError, f"the tokenizer fails on the question {shown(question)!r}"):
         ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         control = {*tokenizer.all_special_ids, image_id} - {tokenizer.unk_token_id}

@@ -23,7 +23,8 @@ from sdvlm_core.model.checkpoint import load as load_checkpoint
 from training.ablate.data import RowData
 from training.ablate.model import DepthTokens, answer, new_model, prefix_of
 from training.ablate.rows import Row, inputs_of
-from training.build.questions import Question
+from training.build.phrasing import METRIC
+from training.build.questions import TYPES, Question
 from training.evaluate.benchmarks import questions_of
 from training.evaluate.controls import Controls, shown
 from training.evaluate.score import score
@@ -117,7 +118,10 @@ def ask_about(row: Row, weights: Path, directory: Path, control: str, out: Path)
         temporary.open("w", encoding="utf-8") as log,
         torch.inference_mode(),
     ):
-        asked = [(at, frame, questions_of(frame)) for at, frame in enumerate(_frames(directory))]
+        asked = [
+            (at, frame, questions_of(frame, METRIC, TYPES))
+            for at, frame in enumerate(_frames(directory))
+        ]
         asked = [entry for entry in asked if entry[2]]
         for first in range(0, len(asked), _FRAMES_PER_BATCH):
             together = asked[first : first + _FRAMES_PER_BATCH]

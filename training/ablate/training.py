@@ -20,6 +20,7 @@ from training.ablate.data import row_data
 from training.ablate.model import DepthTokens, new_model
 from training.ablate.rows import ROWS
 from training.loop.checkpoints import write_tensors
+from training.nano.batches import SHORT
 from training.nano.language import Recipe, train_language
 
 _WEIGHTS = "model.safetensors"
@@ -30,7 +31,7 @@ _ROW_SEED = 1000
 def train_base(out: Path, config: Config, seed: int, threads: int) -> Path:
     """Train the model without depth that all rows of a seed start from; returns its folder."""
     folder = out / f"base-{seed}"
-    recipe = Recipe(config.base_steps, seed=seed)
+    recipe = Recipe(config.base_steps, asks=SHORT, seed=seed)
     _train(out, folder, "none", seed, recipe, None, threads)
     return folder
 
@@ -38,7 +39,7 @@ def train_base(out: Path, config: Config, seed: int, threads: int) -> Path:
 def run_row(out: Path, config: Config, name: str, seed: int, threads: int) -> Path:
     """Train a row and ask it every question under every control; returns its folder."""
     folder = out / f"{name}-{seed}"
-    recipe = Recipe(config.steps, seed=_ROW_SEED + seed, rate=config.rate)
+    recipe = Recipe(config.steps, asks=SHORT, seed=_ROW_SEED + seed, rate=config.rate)
     base = out / f"base-{seed}" / _WEIGHTS
     weights = _train(out, folder, name, seed, recipe, base, threads)
     for control, file in answer_files(out, config, name, seed).items():

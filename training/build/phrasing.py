@@ -1,8 +1,9 @@
 """Templates of questions and answers: one Style per data set.
 
-`METRIC` is the style of nano's training data: metres only, short answers. `MSMU` keeps the answer
-patterns of the released data, including its grammar errors, because the loss is computed on them;
-its questions are our own. Knows templates, units and rounding. Does not know objects.
+`METRIC` asks and answers shortly, in metres only. `MSMU` keeps the answer patterns of the released
+data, including its grammar errors, because the loss is computed on them; its questions are our own.
+The styles of nano, which are much wider, are in `wordings`. Knows templates, units and rounding.
+Does not know objects.
 
 Placeholders: {what} height, width or size; {name}, {a}, {b}, {c} objects; {v}, {va}, {vb}, {vc}
 their values as text; {winner}, {word} of a comparison; {things} a plural; {n} a count; {at} an
@@ -12,7 +13,7 @@ image position; {fact} a sentence that gives the reference.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +32,12 @@ class Style:
         length: metres -> text; draws the unit if the style mixes units.
         yes_no: whether existence is also asked as "is there"; else only by a false premise.
         repeats: whether the same question may be asked twice about an image in other words.
+        measures: what the size of one object is asked by.
+        relations: relation -> its wordings, and whether each means the relation or its opposite;
+            a relation that is missing has one wording, its name.
+        which: relation -> kinds of the question which object it holds for, and whether the kind
+            means the relation or its opposite.
+        beyond: what is asked beyond the eight types of MSMU; None = nothing.
     """
 
     name: str
@@ -41,6 +48,70 @@ class Style:
     length: Length
     yes_no: bool
     repeats: bool
+    measures: Sequence[str] = ("height", "width", "size")
+    relations: Mapping[str, Sequence[tuple[str, bool]]] = field(default_factory=dict)
+    which: Mapping[str, Sequence[tuple[str, bool]]] = field(
+        default_factory=lambda: {
+            "closer than": (("closer", True),),
+            "higher than": (("higher", True),),
+        }
+    )
+    beyond: Beyond | None = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit that an answer may be asked in.
+
+    Attributes:
+        name: in the question and in the answer.
+        metres: one unit in metres.
+        decimals: of a number that is not small.
+    """
+
+    name: str
+    metres: float
+    decimals: int
+
+    def length(self, value: float, _: Rng) -> str:
+        """Metres as text in this unit; small numbers have one decimal more."""
+        number = value / self.metres
+        decimals = self.decimals + (number < _SMALL_NUMBER and self.metres < 1)
+        return f"{number:.{decimals}f} {self.name}"
+
+
+_SMALL_NUMBER = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Beyond:
+    """What a style asks beyond MSMU.
+
+    Attributes:
+        things: names of objects that no image shows.
+        questions: questions that are to be refused.
+        units: wordings of the unit that is asked for.
+        unit_share: share of the questions about lengths that ask for a unit.
+        lower_share, upper_share: shares of the questions in lower case, and in capitals.
+    """
+
+    things: Sequence[str]
+    questions: Sequence[str]
+    units: Sequence[str]
+    unit_share: float = 0.3
+    lower_share: float = 0.0
+    upper_share: float = 0.0
+
+
+#: The units that are asked for; the more frequent ones several times.
+UNITS = (
+    *(Unit("cm", 0.01, 0),) * 4,
+    Unit("centimeters", 0.01, 0),
+    Unit("mm", 0.001, 0),
+    *(Unit("m", 1.0, 2), Unit("meters", 1.0, 2)),
+    *(Unit("inches", 0.0254, 1),) * 2,
+    Unit("feet", 0.3048, 2),
+)
 
 
 def pick(rng: Rng, options: Sequence[str]) -> str:

@@ -7,14 +7,16 @@ models, nor whether an answer is right.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from sdvlm_core.frame import RgbdFrame, depth_in_metres
-from training.build.questions import TYPES, Question, ask_all, make_view
+from training.build.phrasing import Style
+from training.build.questions import MORE_TYPES, TYPES, Question, ask_all, make_view
+from training.build.wordings import HELD_OUT
 from training.data.conversations import Sample, load
 from training.data.images import read_rgb
 from training.data.tables import count_rows, files_of_test_split, read_rows, row_errors
@@ -59,12 +61,17 @@ def open_benchmark(name: str, data: Path | None, regions: str = "drawn") -> Benc
 # --- local folders --------------------------------------------------------------------------------
 
 
-def questions_of(frame: SimulatedFrame) -> list[Question]:
-    """The questions of the benchmark about a simulated frame; deterministic."""
+def questions_of(
+    frame: SimulatedFrame, style: Style = HELD_OUT, types: Sequence[str] = (*TYPES, *MORE_TYPES)
+) -> list[Question]:
+    """The questions of a benchmark about a simulated frame; deterministic.
+
+    The default asks in words that nano's training does not have.
+    """
     k = frame.intrinsics
     view = make_view(frame.objects, k.width * k.height, list(COLOURS), CATEGORIES)
     rng = np.random.default_rng([_SEED, frame.scene])
-    return ask_all(view, rng, dict.fromkeys(TYPES, PER_TYPE))
+    return ask_all(view, rng, dict.fromkeys(types, PER_TYPE), style=style)
 
 
 def _folder(folder: Path) -> Benchmark:
@@ -89,7 +96,7 @@ def _folder(folder: Path) -> Benchmark:
             yield Picture(frame.scene, rgbd_frame(frame), items)
 
     next(read_frames(folder, 1), None)  # raises, with the remedy, if there are none
-    return Benchmark("folder", TYPES, len(TYPES), pictures, count_rows(shards))
+    return Benchmark("folder", TYPES, len(TYPES), pictures, count_rows(shards), more=MORE_TYPES)
 
 
 # --- MSMU -----------------------------------------------------------------------------------------

@@ -142,8 +142,8 @@ def evaluate(asking: Asking, judging: Judging, out: Path) -> dict[str, Any]:
     rows, items = _answer(source, settings, rows, model, asking, out)
     judged, failures = _judge(rows, items, judging)
     summary = {
-        **summarise(judged, source.types, source.divisor),
-        "official": summarise(judged, source.types, source.divisor, "official"),
+        **summarise(judged, source.types, source.divisor, more=source.more),
+        "official": summarise(judged, source.types, source.divisor, "official", source.more),
         "failures": dict(failures),
         "asked": len(judged),
         "reliability": reliability(judged),

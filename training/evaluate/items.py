@@ -54,10 +54,11 @@ class Benchmark:
 
     Attributes:
         name: name of the benchmark; "folder" = a local folder.
-        types: question types, in the order of its tables.
+        types: question types of the macro mean, in the order of its tables.
         divisor: divisor of the macro mean; 0 = the number of types that were asked.
         pictures: streams the frames; deterministic.
         size: the number of images; None = unknown before the end.
+        more: types that have a row of their own and are not in the mean.
     """
 
     name: str
@@ -65,3 +66,4 @@ class Benchmark:
     divisor: int
     pictures: Callable[[], Iterator[Picture]]
     size: int | None = None
+    more: tuple[str, ...] = ()

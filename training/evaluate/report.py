@@ -83,18 +83,21 @@ def summarise(
     types: Sequence[str] = TYPES,
     divisor: int = len(TYPES),
     mark: str = "correct",
+    more: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Success per type in percent with counts, and their unweighted mean (`macro`).
 
     Args:
         rows: dicts with `type`, a bool under `mark`, and `frame` if several rows share a frame.
-        divisor: divisor of the mean; 0 = the number of types that were asked.
+        types: those of the mean.
+        divisor: divisor of the mean; 0 = the number of its types that were asked.
+        more: types that are not in the mean.
 
     The 95 % intervals of types are Wilson's; that of the mean is a bootstrap over whole frames,
     because answers about one frame are not independent.
     """
     per_type, intervals = {}, {}
-    for kind in types:
+    for kind in (*types, *more):
         marks = [bool(row[mark]) for row in rows if row["type"] == kind]
         if marks:
             per_type[kind] = {
@@ -103,9 +106,11 @@ def summarise(
                 "asked": len(marks),
             }
             intervals[kind] = [round(end, 2) for end in wilson(sum(marks), len(marks))]
-    over = divisor or max(1, len(per_type))
-    macro = sum(100 * entry["correct"] / entry["asked"] for entry in per_type.values()) / over
-    intervals["macro"] = _macro_interval(rows, types, over, mark)
+    meant = [per_type[kind] for kind in types if kind in per_type]
+    over = divisor or max(1, len(meant))
+    macro = sum(100 * entry["correct"] / entry["asked"] for entry in meant) / over
+    own = [row for row in rows if row["type"] in types]
+    intervals["macro"] = _macro_interval(own, types, over, mark)
     return {"macro": round(macro, 2), "per_type": per_type, "intervals": intervals}
 
 

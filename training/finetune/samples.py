@@ -79,7 +79,8 @@ def tokens_of(
         if number == 0:
             asked = question_ids(tokenizer, form, question)
         else:
-            asked = tokenizer.encode(opening + question + form.after, add_special_tokens=False)
+            text = opening + form.words(question) + form.after
+            asked = tokenizer.encode(text, add_special_tokens=False)
         reply = [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
         if len(ids) + len(asked) + len(reply) > max_length:
             return ids, labels, len(turns) - number

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: Side of the square image in pixels; image tokens per side of it.
 PICTURE, CELLS = 192, 12
 ENCODING = EncodingSettings(kind="xyz", gain=1.0, normalize_features=True, optional=True)
+#: The prompt template of nano, a name of `sdvlm_core.model.prompt.TEMPLATES`.
+PROMPT = "raw_lower"
 #: Ids of the special tokens, which the tokenizer puts first.
 PAD, BOS, EOS, IMAGE = range(4)
 
@@ -57,5 +59,5 @@ def nano_config(vocabulary: int) -> LlavaConfig:
         tie_word_embeddings=True,
     )
     config.depth_encoding = ENCODING.to_mapping()
-    config.prompt_template = "raw"
+    config.prompt_template = PROMPT
     return config

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,23 +18,45 @@ from tokenizers import Encoding
 from transformers import PreTrainedTokenizerFast
 
 from sdvlm_core.model.prompt import TEMPLATES
-from training.build.phrasing import plural
-from training.build.questions import TYPES, Question, ask_all, make_view
-from training.nano.architecture import CELLS, EOS, PAD
+from training.build.phrasing import METRIC, Style, plural
+from training.build.questions import MORE_TYPES, TYPES, Question, ask_all, make_view
+from training.build.wordings import TRAINED
+from training.nano.architecture import CELLS, EOS, PAD, PROMPT
 from training.nano.frames import OBJECT_FIELDS, TrainingFrames
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
-#: Questions per frame and type, more of the types that are hardest to learn: MANY for a few
-#: frames, FEW if there are more frames than the training can use.
-MANY = dict.fromkeys(TYPES, 3) | {"existence": 4, "scale_estimation": 4, "absolute_distance": 4}
-FEW = dict.fromkeys(TYPES, 1) | {"existence": 4, "scale_estimation": 2, "absolute_distance": 3}
+#: Types in the order of `Batch.kinds`.
+KINDS = (*TYPES, *MORE_TYPES)
+
+
+@dataclass(frozen=True, eq=False)
+class Asks:
+    """What is asked about each frame: the style, and the number of questions by type."""
+
+    style: Style
+    wanted: Mapping[str, int]
+
+
+#: MSMU's types in few words, many questions a frame: for an ablation with a few frames.
+SHORT = Asks(
+    METRIC,
+    dict.fromkeys(TYPES, 3) | {"existence": 4, "scale_estimation": 4, "absolute_distance": 4},
+)
+#: nano's questions, more of the types that are hardest to learn.
+WIDE = Asks(
+    TRAINED,
+    dict.fromkeys(KINDS, 1)
+    | {"existence": 4, "scale_estimation": 3, "absolute_distance": 2, "gap": 3}
+    | {"camera_distance": 2, "off_domain": 2},
+)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 #: Loss weight of a digit by its place after the first significant one: late digits are noise.
 _DIGIT_WEIGHTS = (1.5, 0.6, 0.15)
 
 
-#: Text before a question.
-_BETWEEN = TEMPLATES["raw"].between
+#: How a question is put, and the text before it.
+_FORM = TEMPLATES[PROMPT]
+_BETWEEN = _FORM.between
 #: A question with its tokens and those of its answer.
 _Piece = tuple[Question, Encoding, Encoding]
 #: Tokens of a row, in which questions follow each other.
@@ -47,7 +69,7 @@ class Batch:
 
     ids, places, segments (B, R, L) int64: tokens, their position in their question (0 = first),
     and which question of the row they belong to; weights (B, R, L) float32: of the loss on
-    predicting the token there; kinds (B, R, L) int64: index in TYPES, -1 = padding;
+    predicting the token there; kinds (B, R, L) int64: index in KINDS, -1 = padding;
     frames (B,): indices into the data; look_at (M, 3) int64: b, r, l of a token that should attend
     to `cells` (M, 144) bool; by_place (M,) bool: because it ends a coordinate, not a name;
     facts (M, 15) float32: the row of the named object, NaN if none or several are named;
@@ -140,14 +162,15 @@ def _lay_out_frame(
     index: int,
     tokenizer: PreTrainedTokenizerFast,
     rng: np.random.Generator,
-    wanted: Mapping[str, int],
+    asks: Asks,
 ) -> list[tuple[_Piece, tuple[int, int]]]:
     """New questions about a frame that fit into a row, each with its (row, first column)."""
     encode = tokenizer.backend_tokenizer.encode_batch
     pixels = int(frames.pixels[index])
     view = make_view(frames.graphs[index], pixels, list(COLOURS), CATEGORIES)
-    asked = ask_all(view, rng, dict(wanted))
-    heads = encode([_BETWEEN + q.question for q in asked], add_special_tokens=False)
+    drawn = ask_all(view, rng, dict(asks.wanted), style=asks.style)
+    asked = [replace(q, question=_FORM.words(q.question)) for q in drawn]
+    heads = encode([_FORM.around(q.question) for q in asked], add_special_tokens=False)
     tails = encode([q.answer for q in asked], add_special_tokens=False)
     pieces = [piece for piece in zip(asked, heads, tails, strict=True) if _length(piece) <= ROW]
     return list(zip(pieces, _lay_out([_length(piece) for piece in pieces]), strict=True))
@@ -158,14 +181,14 @@ def make_batch(
     chosen: npt.NDArray[np.int64],
     tokenizer: PreTrainedTokenizerFast,
     rng: np.random.Generator,
-    wanted: Mapping[str, int] = MANY,
+    asks: Asks = WIDE,
     without_depth: float = 0.0,
 ) -> Batch:
     """Fresh questions about the chosen frames.
 
     `without_depth`: the share of frames without depth.
     """
-    laid_out = [_lay_out_frame(frames, int(index), tokenizer, rng, wanted) for index in chosen]
+    laid_out = [_lay_out_frame(frames, int(index), tokenizer, rng, asks) for index in chosen]
     rows = max(row for pieces in laid_out for _, (row, _) in pieces) + 1
     shape = (len(chosen), rows, ROW)
     ids, places = np.full(shape, PAD, np.int64), np.zeros(shape, np.int64)
@@ -180,7 +203,7 @@ def make_batch(
             ids[b, row, first : end + 1] = [*head.ids, *tail.ids, EOS]
             places[b, row, first : end + 1] = np.arange(end + 1 - first)
             segments[b, row, first : end + 1] = number
-            kinds[b, row, first : end + 1] = TYPES.index(question.type)
+            kinds[b, row, first : end + 1] = KINDS.index(question.type)
             weights[b, row, start : end + 1] = [*answer_weights(question.answer, tail.offsets), 1]
             if isinstance(question.reference, float):
                 finals.append((b, row, start - 1))

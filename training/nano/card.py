@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.build.questions import TYPES
+from training.build.questions import MORE_TYPES, TYPES
 
 _SHOWN = {
     "own": "unchanged input",
@@ -19,19 +19,21 @@ _SHOWN = {
     "shuffled_frames": "another frame: image and depth",
     "blank": "a grey image, constant depth: only the question has information",
 }
+#: Types of the mean, then the others.
+_COLUMNS = (*TYPES, *MORE_TYPES)
 
 
 def _row(label: str, scores: dict[str, Any]) -> str:
     low, high = scores["intervals"]["macro"]
-    kinds = [scores["per_type"].get(kind, {}).get("success") for kind in TYPES]
+    kinds = [scores["per_type"].get(kind, {}).get("success") for kind in _COLUMNS]
     cells = ["-" if value is None else f"{value:.0f}" for value in kinds]
     return f"| {label} | **{scores['macro']:.1f}** ({low:.1f}-{high:.1f}) | {' | '.join(cells)} |"
 
 
 def _table(document: dict[str, Any]) -> list[str]:
     scores = document["scores"]
-    short = [kind.replace("_estimation", "").replace("_", " ") for kind in TYPES]
-    lines = [f"| input | macro (95 %) | {' | '.join(short)} |", "|---" * (2 + len(TYPES)) + "|"]
+    short = [kind.replace("_estimation", "").replace("_", " ") for kind in _COLUMNS]
+    lines = [f"| input | macro (95 %) | {' | '.join(short)} |", "|---" * (2 + len(_COLUMNS)) + "|"]
     lines += [_row(label, scores[name]) for name, label in _SHOWN.items() if name in scores]
     lines += [
         _row(f"unchanged input, seed {name.removeprefix('own_seed_')}", entry)

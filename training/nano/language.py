@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 
@@ -28,9 +28,8 @@ from transformers import PreTrainedTokenizerFast
 
 from sdvlm_core.model.backbones.llava import DepthEncodedLlava, encoding_settings, fuse
 from sdvlm_core.model.depth_encoding import encode
-from training.build.questions import TYPES
 from training.nano.architecture import BOS
-from training.nano.batches import MANY, Batch, make_batch
+from training.nano.batches import KINDS, WIDE, Asks, Batch, make_batch
 from training.nano.frames import TrainingFrames
 from training.nano.muon import split
 from training.nano.packed import Packed, packed_forward
@@ -56,7 +55,7 @@ class Recipe:
     Attributes:
         steps: optimiser steps; the learning rate decays over all of them.
         batch: frames in a step, over all processes.
-        wanted: questions per frame and type.
+        asks: questions about each frame.
         without_depth: share of frames whose depth is not shown.
         rate: factor on the learning rates; below 1 for a model that is trained already.
         seed: seed of the order of frames, the questions and the new weights.
@@ -64,7 +63,7 @@ class Recipe:
 
     steps: int
     batch: int = 8
-    wanted: Mapping[str, int] = field(default_factory=lambda: MANY)
+    asks: Asks = WIDE
     without_depth: float = 0.0
     rate: float = 1.0
     seed: int = 0
@@ -206,7 +205,7 @@ def _answer_losses(
     kind = batch.kinds[:, :, 1:][wanted]
     by_type = {
         f"answer/{name}": weighted[kind == index].detach().mean()
-        for index, name in enumerate(TYPES)
+        for index, name in enumerate(KINDS)
         if (kind == index).any()
     }
     return weighted.sum() / weights.sum(), by_type
@@ -264,7 +263,7 @@ def _prefetched(
                 rng = np.random.default_rng([recipe.seed, 2, step, process])
                 own = np.sort(chosen[process::world])
                 queue.put(
-                    make_batch(frames, own, tokenizer, rng, recipe.wanted, recipe.without_depth)
+                    make_batch(frames, own, tokenizer, rng, recipe.asks, recipe.without_depth)
                 )
         except Exception as error:  # noqa: BLE001 - the consumer raises it
             queue.put(error)

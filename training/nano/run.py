@@ -25,8 +25,8 @@ from sdvlm_core.files import atomic_directory
 from sdvlm_core.model.backbones.llava import DepthEncodedLlava
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from training.nano import parallel
-from training.nano.architecture import ENCODING, nano_config
-from training.nano.batches import FEW
+from training.nano.architecture import ENCODING, PROMPT, nano_config
+from training.nano.batches import WIDE
 from training.nano.frames import TrainingFrames, load
 from training.nano.language import Recipe, train_language
 from training.nano.tower import normalise, train_tower
@@ -50,6 +50,7 @@ def _initial_model(
     if base is not None:
         checkpoint = load_checkpoint(base, "cpu", "float32")
         checkpoint.model.config.calibration = None  # fitted to the weights before training
+        checkpoint.model.config.prompt_template = PROMPT
         return checkpoint.model.requires_grad_(True), checkpoint.tokenizer
     graphs = zip(frames.graphs[:_CORPUS_FRAMES], frames.pixels.tolist(), strict=False)
     tokenizer = train_tokenizer(corpus(graphs))
@@ -132,7 +133,7 @@ def _train(
         tokenizer,
         frames,
         see,
-        Recipe(steps, BATCH, FEW, _WITHOUT_DEPTH, rate, _SEED),
+        Recipe(steps, BATCH, WIDE, _WITHOUT_DEPTH, rate, _SEED),
         out,
     )
 

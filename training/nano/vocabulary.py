@@ -1,6 +1,7 @@
 """nano's tokenizer: byte-level BPE with whole words of the questions and single digits.
 
-It encodes any text; words outside of the questions become several tokens. Does not know models.
+It encodes any text, without an unknown token: words outside of the questions become several tokens,
+in the end their bytes. Does not know models.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from training.build.questions import TYPES, ask_all, make_view
+from sdvlm_core.model.prompt import TEMPLATES
+from training.build.questions import ask_all, make_view
+from training.build.wordings import TRAINED
+from training.nano.architecture import PROMPT
+from training.nano.batches import KINDS
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
@@ -24,8 +29,8 @@ def corpus(graphs: Iterable[tuple[list[dict[str, Any]], int]], seed: int = 0) ->
     rng = np.random.default_rng(seed)
     for objects, pixels in graphs:
         view = make_view(objects, pixels, list(COLOURS), CATEGORIES)
-        for item in ask_all(view, rng, dict.fromkeys(TYPES, 2)):
-            yield "\n" + item.question
+        for item in ask_all(view, rng, dict.fromkeys(KINDS, 2), style=TRAINED):
+            yield TEMPLATES[PROMPT].around(item.question)
             yield item.answer
     for colour in COLOURS:
         for category in CATEGORIES:

@@ -137,13 +137,14 @@ def up_in_camera(frame: SimulatedFrame) -> tuple[float, float, float]:
     return float(x), float(y), float(z)
 
 
-def stored_gaps(frame: SimulatedFrame) -> dict[tuple[int, int], float] | None:
+def stored_gaps(frame: SimulatedFrame) -> dict[tuple[int, int], float]:
     """Metres between the surfaces of objects, by instance numbers (a < b); 0 = they touch.
 
-    None = the frame does not store them: a room, whose gaps `gaps.true_gaps` computes.
+    Raises:
+        ValueError: the frame was rendered by a version that stored no gaps.
     """
     if not all("gaps_m" in entry for entry in frame.objects):
-        return None
+        raise ValueError(f"frame {frame.scene} has no gaps; render the folder again")
     return {
         (entry["instance"], int(other)): gap
         for entry in frame.objects

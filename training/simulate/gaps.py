@@ -13,38 +13,11 @@ import numpy.typing as npt
 
 from training.simulate.meshes import mesh_elements
 from training.simulate.renderer import Solid
-from training.simulate.world import PlacedObject, compose
 
 Vector = npt.NDArray[np.float64]
 
 #: No two objects of a scene are farther apart.
 MAX_GAP_M = 100.0
-
-
-def true_gaps(seed: int, scene: int) -> dict[tuple[int, int], float]:
-    """Metres between the objects of a room scene, by instance numbers (a < b); 0 = they touch.
-
-    A room's scene graph holds boxes only, so the scene is composed again from its seed.
-    """
-    _, _, placed = compose(np.random.default_rng([seed, scene]))
-    return gaps_between(placed)
-
-
-def gaps_between(placed: list[PlacedObject]) -> dict[tuple[int, int], float]:
-    """Metres between placed objects, by their numbers (a < b, from 1); 0 = they touch."""
-    solids = [
-        Solid(
-            part.kind,
-            part.half,
-            item.rotation @ np.array(part.centre) + item.position,
-            item.rotation @ part.rotation,
-            (0.0, 0.0, 0.0),
-            number,
-        )
-        for number, item in enumerate(placed, start=1)
-        for part in item.model.parts
-    ]
-    return {pair: max(0.0, gap) for pair, gap in signed_gaps(solids).items()}
 
 
 def signed_gaps(solids: list[Solid]) -> dict[tuple[int, int], float]:
@@ -57,6 +30,17 @@ def signed_gaps(solids: list[Solid]) -> dict[tuple[int, int], float]:
             [i for i, solid in enumerate(solids) if solid.instance == b],
         )
         for a, b in combinations(numbers, 2)
+    }
+
+
+def gaps_of(instance: int, gaps: dict[tuple[int, int], float]) -> dict[str, float]:
+    """The gaps of one instance in the form of a scene graph: other instance -> metres, 0 = touch.
+
+    Args:
+        gaps: those of `signed_gaps`.
+    """
+    return {
+        str(sum(pair) - instance): max(0.0, gap) for pair, gap in gaps.items() if instance in pair
     }
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics, fraction_from_pixel
 from training.simulate.frames import SimulatedFrame
-from training.simulate.gaps import signed_gaps
+from training.simulate.gaps import gaps_of, signed_gaps
 from training.simulate.geometry_scenes import GeometryScene, View, compose_geometry
 from training.simulate.meshes import mesh_elements, package_meshes
 from training.simulate.placement import Body
@@ -219,8 +219,6 @@ def make_geometry_frame(renderer: Renderer, seed: int, scene: int, width: int) -
     for entry in objects:
         mine = entry["instance"]
         entry["stands_on"] = _stands_on(mine, composed, feet, gaps)
-        entry["gaps_m"] = {
-            str(sum(pair) - mine): max(0.0, gap) for pair, gap in gaps.items() if mine in pair
-        }
+        entry["gaps_m"] = gaps_of(mine, gaps)
         entry["sensor"] = PRESETS[camera.family]
     return SimulatedFrame(scene, rgb, depth_mm, picture.instance, intrinsics, pose, objects)

@@ -19,7 +19,7 @@ from training.progress_bar import ProgressBar
 from training.simulate.frames import MANIFEST, SHARD_SCENES, shard_path, write_shard
 from training.simulate.meshes import package_meshes
 
-_FORMAT = 1
+_FORMAT = 2  # 1: rooms without gaps
 
 #: What the frames show.
 Kind = Literal["room", "geometry"]

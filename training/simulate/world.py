@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sdvlm_core.frame import CameraIntrinsics, fraction_from_pixel
 from training.simulate.catalogue import COLOURS, LARGE, SMALL, ObjectModel, make_model
 from training.simulate.frames import SimulatedFrame
+from training.simulate.gaps import gaps_of, signed_gaps
 from training.simulate.renderer import MATERIALS, Light, Renderer, Solid
 from training.simulate.sensor import read_depth, sample_sensor
 from training.simulate.silhouette import silhouette_pixels
@@ -224,7 +225,10 @@ def compose(rng: np.random.Generator) -> tuple[bool, float, list[PlacedObject]]:
 
 
 def make_frame(renderer: Renderer, seed: int, scene: int, width: int) -> SimulatedFrame:
-    """The frame of scene number `scene` of `seed`; the same arguments give the same bytes."""
+    """The frame of scene number `scene` of `seed`; the same arguments give the same bytes.
+
+    Every object has `gaps_m`: by instance, as a string, metres between surfaces; 0 = they touch.
+    """
     rng = np.random.default_rng([seed, scene])
     large, radius, placed = compose(rng)
     intrinsics = _sample_intrinsics(width, rng)
@@ -255,4 +259,7 @@ def make_frame(renderer: Renderer, seed: int, scene: int, width: int) -> Simulat
         _describe(index, item, own[index - 1], picture.instance, intrinsics, world_to_camera)
         for index, item in enumerate(placed, start=1)
     ]
+    gaps = signed_gaps([solid for group in own for solid in group])
+    for entry in objects:
+        entry["gaps_m"] = gaps_of(entry["instance"], gaps)
     return SimulatedFrame(scene, rgb, depth_mm, picture.instance, intrinsics, pose, objects)

@@ -46,7 +46,15 @@ def test_prefix_and_question_hold_the_whole_prompt_with_the_image_in_its_place(n
     ids += question_ids(_Letters(), form, "Why?")
     text = "".join("#" if i == -7 else chr(i) for i in ids[1:])
     assert ids[0] == 1
-    assert text == f"{form.before}###{form.between}Why?{form.after}"
+    asked = "why?" if form.lower_case else "Why?"
+    assert text == f"{form.before}###{form.between}{asked}{form.after}"
+
+
+def test_a_template_in_lower_case_gives_the_same_ids_in_any_case():
+    form = template("raw_lower")
+    ids = question_ids(_Letters(), form, "How tall is the red mug?")
+    assert ids == question_ids(_Letters(), form, "HOW TALL IS THE RED MUG?")
+    assert ids != question_ids(_Letters(), template("raw"), "How tall is the red mug?")
 
 
 def test_an_unknown_template_is_refused_with_the_known_ones():

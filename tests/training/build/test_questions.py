@@ -22,7 +22,7 @@ from training.simulate.catalogue import CATEGORIES, COLOURS
 PIXELS = 320 * 240
 
 
-def _scene(seed: int) -> list[dict[str, Any]]:
+def scene_graph(seed: int) -> list[dict[str, Any]]:
     """A scene graph of random objects, as `training.simulate.world` writes them."""
     rng = np.random.default_rng(seed)
     objects = []
@@ -49,7 +49,7 @@ def _scene(seed: int) -> list[dict[str, Any]]:
 
 
 def _asked(seed: int):
-    objects = _scene(seed)
+    objects = scene_graph(seed)
     view = make_view(objects, PIXELS, list(COLOURS), CATEGORIES)
     return objects, ask_all(view, np.random.default_rng(seed), dict.fromkeys(TYPES, 3))
 
@@ -91,7 +91,7 @@ def test_every_type_is_asked_and_yes_is_as_frequent_as_no():
 
 
 def test_a_category_with_a_barely_visible_object_is_not_counted():
-    objects = _scene(4)
+    objects = scene_graph(4)
     for item in objects:
         item.update(category="mug", visible_pixels=2000)
     objects[0]["visible_pixels"] = 3

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from training.nano import language, parallel, tower
-from training.nano.batches import FEW
+from training.nano.batches import WIDE
 from training.nano.frames import load
 
 
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     model = nano.model.requires_grad_(True)
     tower.BATCH = 8
     tower.train_tower(model.model.vision_tower, frames, 2, out)
-    recipe = language.Recipe(2, 4, FEW)
+    recipe = language.Recipe(2, 4, WIDE)
     language.train_language(model, nano.tokenizer, frames, see, recipe, out)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     save_file(weights, out / f"{parallel.rank_and_world()[0]}.safetensors")

@@ -19,7 +19,7 @@ from tests.paths import ROOT
 from training.loop.metrics import MetricsLogger
 from training.nano import language, stage, tower
 from training.nano import run as command
-from training.nano.batches import FEW, make_batch
+from training.nano.batches import WIDE, make_batch
 from training.nano.frames import TrainingFrames, load
 from training.nano.muon import orthogonalise
 from training.nano.stage import scheduled_frames
@@ -70,7 +70,7 @@ def test_a_frame_whose_depth_is_not_shown_gets_no_code(data):
     losses = []
     for share in (0.0, 1.0):
         rng = np.random.default_rng(0)
-        batch = make_batch(frames, np.arange(8), nano.tokenizer, rng, FEW, share)
+        batch = make_batch(frames, np.arange(8), nano.tokenizer, rng, WIDE, share)
         assert batch.shown.tolist() == [share == 0.0] * 8
         seen = torch.zeros(8, 144, 192)
         with torch.no_grad():
@@ -100,7 +100,7 @@ def _train(frames: TrainingFrames, out: Path) -> dict[str, torch.Tensor]:
     model = nano.model.requires_grad_(True)
     tower.train_tower(model.model.vision_tower, frames, 3, out, rate=0.1)
     features = torch.zeros(len(frames), 144, 192)
-    recipe = language.Recipe(3, 2, FEW, without_depth=0.5, rate=0.1)
+    recipe = language.Recipe(3, 2, WIDE, without_depth=0.5, rate=0.1)
     language.train_language(
         model, nano.tokenizer, frames, lambda chosen: features[chosen], recipe, out
     )

@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from training.build.phrasing import METRIC, Rng, Style
-from training.build.questions import several, single
+from training.build.phrasing import METRIC, UNITS, Rng, Style
+from training.build.questions import more, several, single
 from training.build.questions.question import Question
 from training.build.questions.view import View
+from training.build.wordings import in_case, with_unit
 
-_DRAW: dict[str, Callable[[View, Rng, Style], Question | None]] = {
+_DRAW_TYPE: dict[str, Callable[[View, Rng, Style], Question | None]] = {
     "existence": single.existence,
     "count": single.count,
     "scale_estimation": single.scale,
@@ -24,7 +25,38 @@ _DRAW: dict[str, Callable[[View, Rng, Style], Question | None]] = {
     "absolute_distance": several.absolute_distance,
     "scale_compare": several.scale_compare,
     "refer_obj_estimation": several.reference_object,
+    "camera_distance": more.camera_distance,
+    "gap": more.gap,
+    "difference": more.difference,
+    "off_domain": more.off_domain,
 }
+#: Types whose answers are lengths: the question may ask for their unit.
+_LENGTHS = (
+    "scale_estimation",
+    "absolute_distance",
+    "refer_obj_estimation",
+    "camera_distance",
+    "gap",
+    "difference",
+)
+
+
+def _draw(kind: str, view: View, rng: Rng, style: Style) -> Question | None:
+    """One question of a type; where the style asks for units, some of them in a unit."""
+    beyond = style.beyond
+    if beyond is None:
+        return _DRAW_TYPE[kind](view, rng, style)
+    unit = None
+    if kind in _LENGTHS and rng.random() < beyond.unit_share:
+        unit = UNITS[int(rng.integers(len(UNITS)))]
+        style = replace(style, length=unit.length)
+    question = _DRAW_TYPE[kind](view, rng, style)
+    if question is None:
+        return None
+    words = question.question
+    if unit is not None:
+        words = with_unit(rng, beyond, words, unit.name)
+    return replace(question, question=in_case(rng, beyond, words))
 
 
 @dataclass(eq=False)
@@ -73,7 +105,7 @@ def ask_all(
         for _ in range(number * tries):
             if have == number:
                 break
-            question = _DRAW[kind](view, rng, style)
+            question = _draw(kind, view, rng, style)
             if question is None:
                 continue
             key: object = question.question

@@ -1,4 +1,4 @@
-"""The eight question types, and one question with its answer.
+"""The question types, and one question with its answer.
 
 Does not know how a question is generated or scored.
 """
@@ -17,6 +17,8 @@ TYPES = (
     "scale_compare",
     "refer_obj_estimation",
 )
+#: What nano is asked beyond the eight types of MSMU.
+MORE_TYPES = ("camera_distance", "gap", "difference", "off_domain")
 
 Number = float | tuple[float, ...]
 
@@ -26,9 +28,9 @@ class Question:
     """One question with its answer as text, and the reference that it is scored against.
 
     Attributes:
-        type: one of `TYPES`.
+        type: one of `TYPES` or `MORE_TYPES`.
         question, answer: text.
-        reference: SI number(s), the name of an object, or "yes" / "no" / "absent".
+        reference: SI number(s), the name of an object, or "yes" / "no" / "absent" / "refused".
         names: the object names that the question mentions, in order (a comparison's candidates).
         instances: the instance numbers of `names`; 0 = no object.
     """

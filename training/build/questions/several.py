@@ -6,12 +6,13 @@ Each function draws one question about a view, or returns None where the view al
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from training.build.phrasing import Rng, Style, fill, pick
 from training.build.questions.question import Number, Question
 from training.build.questions.view import (
     View,
+    camera_distance_m,
     choose,
     distance_m,
     measure,
@@ -28,10 +29,6 @@ _MIN_HEIGHT_STEP_M = 0.05
 _MIN_CAMERA_DISTANCE_RATIO = 1.08
 
 
-def _camera_distance(item: Entry) -> float:
-    return math.hypot(*item["centre_camera_m"])
-
-
 _OPPOSITE = {"to the left of": "to the right of", "closer than": "farther than"}
 _OPPOSITE |= {"to the right of": "to the left of", "higher than": "lower than"}
 
@@ -42,7 +39,7 @@ def _relations(a: Entry, b: Entry) -> Iterator[tuple[str, bool]]:
     if abs(shift) >= _MIN_SHIFT:
         yield "to the left of", shift < 0
         yield "to the right of", shift > 0
-    near, far = _camera_distance(a), _camera_distance(b)
+    near, far = camera_distance_m(a), camera_distance_m(b)
     if max(near, far) / min(near, far) >= _MIN_CAMERA_DISTANCE_RATIO:
         yield "closer than", near < far
     step = a["centre_world_m"][2] - b["centre_world_m"][2]
@@ -50,8 +47,13 @@ def _relations(a: Entry, b: Entry) -> Iterator[tuple[str, bool]]:
         yield "higher than", step > 0
 
 
+def _drawn(rng: Rng, options: Sequence[tuple[str, bool]]) -> tuple[str, bool]:
+    """One of several; a single one consumes no random number, as in `phrasing.pick`."""
+    return options[int(rng.integers(len(options)))] if len(options) > 1 else options[0]
+
+
 def relative_position(view: View, rng: Rng, style: Style) -> Question | None:
-    """Whether a relation holds between two objects, or which of them is closer or higher."""
+    """Whether a relation holds between two objects, or for which of them it holds."""
     chosen = choose(view, 2, rng)
     if not chosen:
         return None
@@ -61,19 +63,21 @@ def relative_position(view: View, rng: Rng, style: Style) -> Question | None:
         return None
     relation, holds = relations[int(rng.integers(len(relations)))]
     instances = (item_a["instance"], item_b["instance"])
-    if relation in ("closer than", "higher than") and rng.random() < 0.5:
-        winner, word = (a if holds else b), relation.removesuffix(" than")
-        question = fill(rng, style.ask[word], a=a, b=b)
-        answer = fill(rng, style.answer[word], winner=winner)
+    if relation in style.which and rng.random() < 0.5:
+        kind, same = _drawn(rng, style.which[relation])
+        winner = a if holds == same else b
+        question = fill(rng, style.ask[kind], a=a, b=b)
+        answer = fill(rng, style.answer[kind], winner=winner)
         return Question("relative_position", question, answer, winner, (a, b), instances)
-    reference = "yes" if holds else "no"
-    question = fill(rng, style.ask["relation"], a=a, b=b, relation=relation)
+    wording, same = _drawn(rng, style.relations.get(relation, ((relation, True),)))
+    reference = "yes" if holds == same else "no"
+    question = fill(rng, style.ask["relation"], a=a, b=b, relation=wording)
     answer = fill(
         rng,
         style.answer[f"relation {reference}"],
         a=a,
         b=b,
-        relation=relation,
+        relation=wording,
         opposite=_OPPOSITE[relation],
     )
     return Question("relative_position", question, answer, reference, (a, b), instances)
@@ -97,12 +101,15 @@ def absolute_distance(view: View, rng: Rng, style: Style) -> Question | None:
 
 
 def scale_compare(view: View, rng: Rng, style: Style) -> Question | None:
-    """Which of two or three objects is the taller, wider, ... one."""
+    """Which of two or three objects is the taller, wider, ... one, or whether the first is."""
     three = rng.random() < 0.4
     chosen = choose(view, 3 if three else 2, rng)
     if not chosen:
         return None
-    table = style.most if three else style.more
+    kind = "compare three" if three else "compare two"
+    if style.beyond is not None and rng.random() < 0.4:
+        kind = "compare several" if three else "whether"
+    table = style.most if kind == "compare three" else style.more
     word = pick(rng, sorted(table))
     what, sign = table[word]
 
@@ -122,12 +129,16 @@ def scale_compare(view: View, rng: Rng, style: Style) -> Question | None:
         f"v{letter}": measure_text(what, item, style, rng)
         for letter, (_, item) in zip("abc", chosen, strict=False)
     }
-    kind = "compare three" if three else "compare two"
+    question = fill(rng, style.ask[kind], **fields)
+    reference = winner
+    if kind == "whether":
+        reference = "yes" if winner == names[0] else "no"
+        kind = f"relation {reference}"
     return Question(
         "scale_compare",
-        fill(rng, style.ask[kind], **fields),
+        question,
         fill(rng, style.answer[kind], **fields, **values),
-        winner,
+        reference,
         names,
         tuple(item["instance"] for _, item in chosen),
     )

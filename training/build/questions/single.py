@@ -16,9 +16,15 @@ from training.build.questions.view import (
     sides_m,
 )
 
+#: Share of the absent names that are of things outside of the catalogue.
+_UNKNOWN_SHARE = 0.25
 
-def _absent_name(view: View, rng: Rng) -> str | None:
+
+def _absent_name(view: View, rng: Rng, style: Style) -> str | None:
     """A name of no object in view; half of them near misses: a visible category, another colour."""
+    if style.beyond is not None and rng.random() < _UNKNOWN_SHARE:
+        thing = pick(rng, style.beyond.things)
+        return f"{pick(rng, view.colours)} {thing}" if rng.random() < 0.5 else thing
     if not view.colours:
         shown = {item["category"] for item in view.objects} | {i["label"] for i in view.objects}
         absent = [category for category in view.categories if category not in shown]
@@ -41,7 +47,7 @@ def existence(view: View, rng: Rng, style: Style) -> Question | None:
         return None  # only "no" could be asked: it must not become the safe guess
     ask = pick(rng, style.ask["there"])
     if rng.random() < 0.5:
-        absent = _absent_name(view, rng)
+        absent = _absent_name(view, rng, style)
         assert absent is not None
         question = ask.format(a_name=with_article(absent))
         return Question("existence", question, "No.", "no", (absent,), (0,))
@@ -51,18 +57,23 @@ def existence(view: View, rng: Rng, style: Style) -> Question | None:
 
 
 def _false_premise(view: View, rng: Rng, style: Style) -> Question | None:
-    name = _absent_name(view, rng)
+    name = _absent_name(view, rng, style)
     if name is None:
         return None
     names: tuple[str, ...] = (name,)
     instances: tuple[int, ...] = (0,)
+    alone, pairs = style.measures, ["distance"]
+    if style.beyond is not None:
+        alone, pairs = (*style.measures, "camera distance", "coordinate"), ["distance", "gap"]
     if rng.random() < 0.7 or not view.named:
-        what = pick(rng, ("height", "width", "size"))
+        what = pick(rng, alone)
         question = fill(rng, style.ask[what], name=name, what=what)
     else:
         other, item = choose(view, 1, rng)[0]
-        question = fill(rng, style.ask["distance"], a=name, b=other)
         names, instances = (name, other), (0, item["instance"])
+        if style.beyond is not None and rng.random() < 0.5:
+            names, instances = names[::-1], instances[::-1]
+        question = fill(rng, style.ask[pick(rng, pairs)], a=names[0], b=names[1])
     answer = fill(rng, style.answer["absent"], name=name, things=plural(name))
     return Question("existence", question, answer, "absent", names, instances)
 
@@ -88,12 +99,12 @@ def count(view: View, rng: Rng, style: Style) -> Question | None:
 
 
 def scale(view: View, rng: Rng, style: Style) -> Question | None:
-    """The height, width or size of an object."""
+    """The height, width, length or size of an object."""
     chosen = choose(view, 1, rng)
     if not chosen:
         return None
     name, item = chosen[0]
-    what = pick(rng, ("height", "width", "size"))
+    what = pick(rng, style.measures)
     parts = [style.length(side, rng) for side in sides_m(item)] if what == "size" else []
     text = " x ".join(parts) if parts else measure_text(what, item, style, rng)
     sides = dict(zip(("vl", "vw", "vh"), parts, strict=False))

@@ -119,3 +119,14 @@ def coordinate_text(item: Entry) -> str:
 def distance_m(a: Entry, b: Entry) -> float:
     """Between the centres of two boxes, metres."""
     return math.dist(a["centre_camera_m"], b["centre_camera_m"])
+
+
+def camera_distance_m(item: Entry) -> float:
+    """From the camera to the centre of the box, metres."""
+    return math.hypot(*item["centre_camera_m"])
+
+
+def gap_m(a: Entry, b: Entry) -> float | None:
+    """Between the nearest surfaces of two objects, metres; None = the scene graph has no gaps."""
+    gap = a.get("gaps_m", {}).get(str(b["instance"]))
+    return None if gap is None else float(gap)
