@@ -19,6 +19,7 @@ from sdvlm_core.cli.bench import bench
 from sdvlm_core.cli.doctor import doctor
 from sdvlm_core.cli.measure import measure
 from sdvlm_core.cli.models import convert, download
+from sdvlm_core.cli.questions import PairCommand
 from sdvlm_core.cli.replay import replay
 
 _SIGTERM_STATUS = 128 + signal.SIGTERM  # the exit status that shells report
@@ -49,7 +50,8 @@ def _root(
 
 
 # In the order of --help.
-for _command in (ask, measure, replay, download, convert, bench, doctor):
+app.command(cls=PairCommand)(ask)
+for _command in (measure, replay, download, convert, bench, doctor):
     app.command()(_command)
 
 

@@ -1,4 +1,4 @@
-"""`sdvlm ask`: one question about one image file, and the answer as text or JSON.
+"""`sdvlm ask`: questions about one image file, in words or typed; answers as text or JSON.
 
 Does not know how an answer is found (`engine`) or checked (`verification`).
 """
@@ -19,7 +19,9 @@ from rich.markup import escape
 
 from sdvlm_core.answer import (
     UNITS,
+    Asked,
     Measurement,
+    Quantity,
     Source,
     SpatialAnswer,
     Status,
@@ -28,9 +30,10 @@ from sdvlm_core.answer import (
 from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
-from sdvlm_core.cli import options
+from sdvlm_core.cli import options, questions
 from sdvlm_core.cli.output import print_cautions, print_json, refusals, stderr_console
 from sdvlm_core.frame import Region
+from sdvlm_core.language.question import check_labels, of_question, parse
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import FrameSession
@@ -47,25 +50,31 @@ _STATUS_HINTS = {
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The answer, the measurements in the given regions, and the checks of --verify.
+    """The answers, the measurements in the given regions, and the checks of --verify.
 
-    `reasons` explain the answer's cautions. `measured` is None without regions, `checks` is None
-    without --verify.
+    `reasons` explain the answers' cautions. `measured` is None without regions, an answer's checks
+    are None without --verify.
     """
 
-    answer: SpatialAnswer
+    answers: tuple[tuple[SpatialAnswer, tuple[Check, ...] | None], ...]
     reasons: tuple[str, ...]
     measured: tuple[tuple[Measured, ...], tuple[Pair, ...], Scene] | None
-    checks: tuple[Check, ...] | None
 
 
 def ask(
-    question: Annotated[str, typer.Argument(help="In words, in English.")],
     rgb: options.Rgb,
+    question: questions.Words = None,
     depth: Annotated[Path | None, typer.Option(help=options.DEPTH_HELP)] = None,
     intrinsics: Annotated[Path | None, typer.Option(help=options.INTRINSICS_HELP)] = None,
     depth_scale: options.DepthScale = None,
     up: options.Up = None,
+    height_of: questions.HeightOf = None,
+    width_of: questions.WidthOf = None,
+    length_of: questions.LengthOf = None,
+    size_of: questions.SizeOf = None,
+    distance_between: questions.DistanceBetween = None,
+    gap_between: questions.GapBetween = None,
+    distance_to: questions.DistanceTo = None,
     model: options.Model = "nano",
     estimate_depth: Annotated[
         str | None,
@@ -76,36 +85,54 @@ def ask(
     quantization: options.Quantization = "none",
     attention: options.Attention = "auto",
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check every length against the depth's geometry.")
+        bool, typer.Option("--verify", help="Check every answer against the depth's geometry.")
     ] = False,
     region: options.Boxes = None,
     point: options.Points = None,
     sensor: options.Sensor = "realsense",
     as_json: options.AsJson = False,
 ) -> None:
-    """Ask one question about one image, with its depth or with estimated depth.
+    """Ask questions about one image, with its depth or with estimated depth.
+
+    A question is in words, or typed: an option that names the quantity, and the objects as its
+    values. A number of a typed question is of that quantity of those objects, or there is none.
 
     The objects of --region and --point are measured from depth, as `sdvlm measure` does, and
-    printed with the answer; with --verify the answer's lengths are checked against them.
+    printed with the answers; with --verify the answers are checked against them, and every label
+    must be the name of an asked object. --json prints the answer, or {"answers": [...]} if there
+    are several questions.
 
     Examples:
 
       sdvlm ask "How tall is the red mug?" --rgb c.png --depth d.png --intrinsics k.json
 
-      sdvlm ask "How far is the box from the lamp?" --rgb c.jpg --depth d.png \\
-        --intrinsics k.json --json | jq .measurements
+      sdvlm ask --height-of "red mug" --gap-between "red mug" box --rgb c.png --depth d.png \\
+        --intrinsics k.json --json | jq ".answers[].measurements"
 
       sdvlm ask "Which is closer, the cup or the box?" --rgb c.jpg --model sd-vlm-7b \\
         --estimate-depth sd-vlm-7b/depth_estimator --quantization bnb-nf4
 
-      sdvlm ask "How wide is the box?" --rgb c.png --depth d.png --intrinsics k.json --verify \\
+      sdvlm ask --width-of box --rgb c.png --depth d.png --intrinsics k.json --verify \\
         --region box=330,152,501,283
     """
     settings = options.camera_settings(sensor)
     regions, upward = options.parse_regions(region, point), options.parse_up(up)
     if depth is not None and estimate_depth is not None:
         raise typer.BadParameter("give --depth or --estimate-depth, not both")
+    typed = {
+        Quantity.HEIGHT: height_of,
+        Quantity.WIDTH: width_of,
+        Quantity.LENGTH: length_of,
+        Quantity.SIZE: size_of,
+        Quantity.DISTANCE: distance_between,
+        Quantity.GAP: gap_between,
+        Quantity.CAMERA_DISTANCE: distance_to,
+    }
     with refusals(as_json):
+        asked = questions.all_questions(question, typed)
+        understood = [parse(one) if isinstance(one, str) else one for one in asked]
+        if verify:
+            check_labels([one.label for one in regions], *understood)
         # Keeps prints of libraries out of the JSON on stdout.
         with redirect_stdout(sys.stderr):
             frame = read_frame(rgb, depth, intrinsics, depth_scale, settings=settings, up=upward)
@@ -114,7 +141,7 @@ def ask(
             engine = load_engine(
                 LoadOptions(model, device, dtype, quantization, attention, estimate_depth)
             )
-            outcome = _answer(engine.open(frame), question, regions, sensor, verify)
+            outcome = _answer(engine.open(frame), asked, understood, regions, sensor, verify)
         if as_json:
             print_json(_document(outcome))
         else:
@@ -122,71 +149,91 @@ def ask(
 
 
 def _answer(
-    session: FrameSession, question: str, regions: Sequence[Region], sensor: str, verify: bool
+    session: FrameSession,
+    asked: Sequence[str | Asked],
+    understood: Sequence[Asked],
+    regions: Sequence[Region],
+    sensor: str,
+    verify: bool,
 ) -> _Outcome:
     from sdvlm_core.geometry.measure import measure_in
     from sdvlm_core.geometry.scene import open_scene
     from sdvlm_core.verification import verify as verify_answer
 
     regions = rectified_regions(session.frame, regions)
-    # Measured before the question, which may take a minute, so that an invalid region fails at
-    # once.
+    # Measured before the questions, which may take minutes: an invalid region fails at once.
     measured = None
     if regions:
         scene = open_scene(session.frame)
         measured = *measure_in(scene, regions, sensor), scene
-    answer, checks = session.ask(question), None
-    if verify:
-        answer, checks = verify_answer(session, answer, regions, sensor)
+    answers = []
+    for question in asked:
+        answer, checks = session.ask(question), None
+        if verify:
+            own = of_question(regions, answer.asked, understood) if regions else []
+            answer, checks = verify_answer(session, answer, own, sensor)
+        answers.append((answer, checks))
     reasons = session.frame.reasons
-    if Caution.UP_UNCERTAIN in answer.cautions:
+    if any(Caution.UP_UNCERTAIN in answer.cautions for answer, _ in answers):
         reasons = open_scene(session.frame).reasons  # open already: it found the caution
-    return _Outcome(answer, reasons, measured, checks)
+    return _Outcome(tuple(answers), reasons, measured)
 
 
 def _document(outcome: _Outcome) -> dict[str, Any]:
     from sdvlm_core.cli.measure import measurement_document
 
-    document = answer_document(outcome.answer)
-    if outcome.checks is not None:
+    documents = [_answer_document(answer, checks) for answer, checks in outcome.answers]
+    document = documents[0] if len(documents) == 1 else {"answers": documents}
+    if outcome.measured is not None:
+        found, pairs, scene = outcome.measured
+        # The scene's cautions include the answers'.
+        document |= measurement_document(found, pairs, scene.cautions)
+    return document
+
+
+def _answer_document(answer: SpatialAnswer, checks: tuple[Check, ...] | None) -> dict[str, Any]:
+    document = answer_document(answer)
+    if checks is not None:
         document["checks"] = [
             {
                 "kind": check.claim.kind.name,
-                "label": check.claim.name,
+                "objects": [*check.claim.objects],
                 "agree": check.agrees,
                 "why": check.reason,
                 "warnings": [code.value for code in check.warnings],
             }
-            for check in outcome.checks
+            for check in checks
         ]
-    if outcome.measured is not None:
-        found, pairs, scene = outcome.measured
-        # The scene's cautions include the answer's.
-        document |= measurement_document(found, pairs, scene.cautions)
     return document
 
 
 def _print(outcome: _Outcome) -> None:
     from sdvlm_core.cli.measure import print_measured
 
-    _print_answer(outcome.answer)
+    for answer, checks in outcome.answers:
+        _print_answer(answer, with_question=len(outcome.answers) > 1)
+        for check in checks or ():
+            stderr_console().print(
+                f"{_words(check.claim.kind.name)} {check.claim.name}: {check.reason}"
+            )
     if outcome.measured is None:
-        print_cautions(Console(), outcome.answer.cautions, outcome.reasons)
-    if outcome.measured is not None:
+        cautions = dict.fromkeys(code for answer, _ in outcome.answers for code in answer.cautions)
+        print_cautions(Console(), [*cautions], outcome.reasons)
+    else:
         print_measured(*outcome.measured)
-    for check in outcome.checks or ():
-        stderr_console().print(
-            f"{check.claim.kind.name.lower()} {check.claim.name}: {check.reason}"
-        )
 
 
-def _print_answer(answer: SpatialAnswer) -> None:
+def _print_answer(answer: SpatialAnswer, with_question: bool) -> None:
     console = Console()
+    if with_question:
+        console.print(escape(answer.question), style="dim")
     console.print(escape(answer.text) or "[yellow](no text)[/]", style="bold")
     if answer.status in _STATUS_HINTS:
         console.print(f"  [yellow]{answer.status.name}: {_STATUS_HINTS[answer.status]}[/]")
     for measurement in answer.measurements:
         console.print("  " + escape(_measurement_line(measurement)))
+    if answer.why_none:
+        console.print(f"  [yellow]no number: {escape(answer.why_none)}[/]")
     for point in answer.positions:
         console.print(
             f"  position in the camera's frame: {point.x:.3f} {point.y:.3f} {point.z:.3f} m"
@@ -204,4 +251,8 @@ def _measurement_line(measurement: Measurement) -> str:
     of = f" of {measurement.name}" if measurement.name else ""
     value = f"{measurement.value:.4g}{std_dev} {unit}".rstrip()
     source = "" if measurement.source is Source.LANGUAGE else f" ({measurement.source.name})"
-    return f"{measurement.kind.name.lower()}{of}: {value}{source}"
+    return f"{_words(measurement.kind.name)}{of}: {value}{source}"
+
+
+def _words(name: str) -> str:
+    return name.lower().replace("_", " ")

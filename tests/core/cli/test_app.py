@@ -119,7 +119,17 @@ def test_a_model_that_needs_intrinsics_refuses_a_frame_without_them(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["ask"], ["ask", "How tall?"], ["ask", "?", "--colour", "x"], ["asks"]]
+    "arguments",
+    [
+        ["ask"],
+        ["ask", "How tall?"],
+        ["ask", "?", "--colour", "x"],
+        ["asks"],
+        ["ask", "--rgb", "c.png"],
+        ["ask", "--rgb", "c.png", "--distance-between", "mug"],
+        ["ask", "--rgb", "c.png", "--gap-between", "mug", "--json"],
+        ["ask", "--rgb", "c.png", "--height-of"],
+    ],
 )
 def test_wrong_usage_has_status_two(arguments: list[str]) -> None:
     assert runner.invoke(app, arguments).exit_code == 2
@@ -152,17 +162,29 @@ def test_nan_becomes_null_and_enumerations_become_names(tiny: Path, picture: lis
 def test_a_region_is_measured_with_the_answer_with_and_without_verify(
     tiny: Path, picture: list[str]
 ) -> None:
-    box = ["--region", "box=20,10,40,30", "--region", "lamp=2,2,12,12"]
-    arguments = ["ask", "How wide is the box?", *picture, *_on_cpu(tiny), *box]
-    measured = only_json(runner.invoke(app, ["measure", *picture, *box, "--json"]).stdout)
+    regions = ["--region", "box=20,10,40,30", "--region", "lamp=2,2,12,12"]
+    arguments = ["ask", *picture, *_on_cpu(tiny), "--gap-between", "box", "lamp", *regions]
+    measured = only_json(runner.invoke(app, ["measure", *picture, *regions, "--json"]).stdout)
     for verify in ([], ["--verify"]):
         result = runner.invoke(app, [*arguments, *verify, "--json"])
         assert result.exit_code == 0, result.output
         document = only_json(result.stdout)
-        assert document["question"] == "How wide is the box?"
+        assert document["asked"]["objects"] == ["box", "lamp"]
         assert ("checks" in document) is bool(verify)
         assert {key: document[key] for key in measured} == measured
     assert "lamp" in runner.invoke(app, arguments).stdout
+
+
+def test_a_region_of_nothing_that_is_asked_is_measured_but_verifies_nothing(
+    tiny: Path, picture: list[str]
+) -> None:
+    region = ["--region", "lamp=2,2,12,12"]
+    arguments = ["ask", "--width-of", "box", *picture, *_on_cpu(tiny), *region]
+    assert "lamp" in runner.invoke(app, arguments).stdout
+    refused = runner.invoke(app, [*arguments, "--verify"])
+    assert refused.exit_code == 1
+    assert "labels: 'lamp'; objects: 'box'" in refused.stderr
+    assert refused.stdout == ""
 
 
 def test_bench_prints_the_time_of_each_stage_and_the_machine(tiny: Path) -> None:
