@@ -33,7 +33,7 @@ from sdvlm_core.cautions import Caution
 from sdvlm_core.cli import options, questions
 from sdvlm_core.cli.output import print_cautions, print_json, refusals, stderr_console
 from sdvlm_core.frame import Region
-from sdvlm_core.language.question import check_labels, of_question, parse
+from sdvlm_core.language.question import check_labels, parse
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import FrameSession
@@ -170,8 +170,7 @@ def _answer(
     for question in asked:
         answer, checks = session.ask(question), None
         if verify:
-            own = of_question(regions, answer.asked, understood) if regions else []
-            answer, checks = verify_answer(session, answer, own, sensor)
+            answer, checks = verify_answer(session, answer, regions, sensor, others=understood)
         answers.append((answer, checks))
     reasons = session.frame.reasons
     if any(Caution.UP_UNCERTAIN in answer.cautions for answer, _ in answers):

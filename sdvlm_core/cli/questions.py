@@ -53,7 +53,7 @@ class PairCommand(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Join the two values of each pair option, then parse as usual; `ctx` is click's context."""
+        """Join the two values of each pair option, then parse; `ctx` is click's context."""
         joined: list[str] = []
         rest = iter(args)
         for word in rest:

@@ -32,6 +32,11 @@ class StatedVerdict:
         return self.asked.quantity
 
     @property
+    def objects(self) -> tuple[str, ...]:
+        """The asked objects."""
+        return self.asked.objects
+
+    @property
     def name(self) -> str:
         """The asked objects as one name, for people and logs."""
         return " and ".join(self.asked.objects)
