@@ -1,8 +1,17 @@
-"""`python benchmarks/verification.py DIR`: does verification separate right from wrong answers?
+"""Does verification tell right answers from wrong ones, and compare like with like only?
 
-DIR is an output folder of training.simulate. Asks nano the scale, distance and reference questions
-of the benchmark, lets nano locate the objects, and prints a table of (right, wrong) against (agree,
-disagree, undecided), then one JSON line.
+    python -m training.simulate --kind geometry --scenes 150 --seed 919 --width 640 --out DIR
+    python benchmarks/verification.py DIR
+
+No model: answers of all kinds are made from the exact values of simulated frames, multiplied by
+known factors (`FACTORS`; half of the verdicts and choices are false). Depth comes from the
+simulated sensor; the direction of gravity is given. The regions are the visible boxes, each side moved out by up to a tenth of the
+box. Objects with fewer than 100 visible pixels, and gaps under 10 mm, are left out.
+
+A number is right by MSMU's rule (`numbers.MAX_RATIO`), a verdict or choice if the exact values say
+so ("above": the centre is higher). A comparison of unlike kinds is a check whose measurement is not
+the value that `measure` gives for the kind and the objects of the claim. Prints a table by kind of
+claim and one line of JSON.
 """
 
 from __future__ import annotations
@@ -10,69 +19,261 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` is used from the checkout
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
+from rich.table import Table
 
-from sdvlm_core.engine import LoadOptions, load_engine
-from sdvlm_core.verification import verify
-from training.evaluate.benchmarks import questions_of
-from training.evaluate.score import score
-from training.simulate.frames import read_frames, rgbd_frame
+from sdvlm_core.answer import SIDES, Asked, Measurement, Quantity, SpatialAnswer, Verdict
+from sdvlm_core.frame import Region, RgbdFrame
+from sdvlm_core.geometry.measure import measure
+from sdvlm_core.language.question import RELATIONS, phrase
+from sdvlm_core.verification import Check, StatedVerdict, verify
+from sdvlm_core.verification.numbers import GREATER, MAX_RATIO
+from training.simulate.frames import (
+    SimulatedFrame,
+    read_frames,
+    rgbd_frame,
+    stored_gaps,
+    up_in_camera,
+)
 
-_TYPES = ("scale_estimation", "absolute_distance", "refer_obj_estimation")
+FACTORS = (0.5, 0.75, 0.9, 1.0, 1.0, 1.15, 1.35, 2.0)
+#: What is asked in turn: (quantity, relation, which).
+KINDS = (
+    *((quantity, "", False) for quantity in (*SIDES, Quantity.SIZE, Quantity.CAMERA_DISTANCE)),
+    *((quantity, "", False) for quantity in (Quantity.DISTANCE, Quantity.GAP)),
+    *((Quantity.DIFFERENCE, relation, False) for relation in ("taller", "narrower", "farther")),
+    *((Quantity.COMPARISON, relation, False) for relation in RELATIONS),
+    *((Quantity.COMPARISON, relation, True) for relation in ("taller", "smaller", "closer")),
+    *((quantity, "", False) for quantity in (Quantity.COUNT, Quantity.EXISTS)),
+    *((quantity, "", False) for quantity in (Quantity.POSITION, Quantity.FREE)),
+)
+_KEYS = {kind: f"{kind.name.lower()}_m" for kind in (*SIDES, Quantity.CAMERA_DISTANCE)}
+_MIN_PIXELS, _MIN_GAP_M = 100, 0.01
+_Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Things:
+    """The objects of one frame that can be asked about: their exact values and regions, by name."""
+
+    entries: dict[str, _Entry]
+    regions: dict[str, Region]
+    gaps: dict[tuple[int, int], float]
+
+    def truth(self, kind: Quantity, names: Sequence[str], relation: str = "") -> float:
+        """The exact value of a number; metres."""
+        first = self.entries[names[0]]
+        if kind in SIDES:
+            return float(first[_KEYS[kind]])
+        if kind is Quantity.CAMERA_DISTANCE:
+            return float(np.linalg.norm(first["centre_camera_m"]))
+        second = self.entries[names[1]]
+        if kind is Quantity.DISTANCE:
+            return float(
+                np.linalg.norm(np.subtract(first["centre_camera_m"], second["centre_camera_m"]))
+            )
+        if kind is Quantity.GAP:
+            a, b = sorted((first["instance"], second["instance"]))
+            return self.gaps[a, b]
+        assert kind is Quantity.DIFFERENCE
+        a, b = (self.truth(RELATIONS[relation], [name]) for name in names)
+        return a - b if relation in GREATER else b - a
+
+    def holds(self, relation: str, names: Sequence[str]) -> bool:
+        """Whether a relation holds between the first object and every other."""
+        first, *others = (_rank(relation, self.entries[name]) for name in names)
+        return all(first > other for other in others)
+
+
+def _rank(relation: str, entry: _Entry) -> float:
+    """What is greater for the object of which the relation holds."""
+    values: dict[str, Callable[[], float]] = {
+        "taller": lambda: entry["height_m"],
+        "wider": lambda: entry["width_m"],
+        "longer": lambda: entry["length_m"],
+        "larger": lambda: entry["length_m"] * entry["width_m"] * entry["height_m"],
+        "farther": lambda: float(np.linalg.norm(entry["centre_camera_m"])),
+        "right": lambda: entry["centre_uv"][0],
+        "above": lambda: entry["centre_world_m"][2],
+    }
+    opposite = {"shorter": "taller", "narrower": "wider", "smaller": "larger", "left": "right"}
+    opposite |= {"closer": "farther", "below": "above"}
+    if relation in opposite:
+        return -values[opposite[relation]]()
+    return values[relation]()
+
+
+def things_of(frame: SimulatedFrame, rng: np.random.Generator) -> Things:
+    """The objects with a name of their own and enough visible pixels."""
+    names = Counter(_name(entry) for entry in frame.objects)
+    entries, regions = {}, {}
+    for entry in frame.objects:
+        name = _name(entry)
+        if names[name] > 1 or entry["visible_pixels"] < _MIN_PIXELS:
+            continue
+        x1, y1, x2, y2 = entry["box_xyxy"]
+        out = rng.uniform(0, 0.1, 4) * [x2 - x1, y2 - y1, x2 - x1, y2 - y1]
+        entries[name] = entry
+        regions[name] = Region(name, box=(x1 - out[0], y1 - out[1], x2 + out[2], y2 + out[3]))
+    return Things(entries, regions, stored_gaps(frame) or {})
+
+
+def _name(entry: _Entry) -> str:
+    return f"{entry['colour']} {entry['category']}"
+
+
+def answer_of(
+    things: Things, kind: tuple[Quantity, str, bool], rng: np.random.Generator
+) -> SpatialAnswer | None:
+    """An answer of that kind, right or wrong; None if the frame has nothing to ask it about."""
+    quantity, relation, which = kind
+    count = 3 if which else 2 if quantity in _OF_TWO else 1
+    if len(things.entries) < count:
+        return None
+    names = tuple(str(name) for name in rng.permutation(list(things.entries))[:count])
+    asked = Asked(quantity, () if quantity is Quantity.FREE else names, relation, which)
+    question = "Describe it." if quantity is Quantity.FREE else phrase(asked)
+    if which:
+        return SpatialAnswer(question, "", asked, chosen=str(rng.choice(names)))
+    if quantity in (Quantity.COMPARISON, Quantity.EXISTS):
+        verdict = Verdict.HOLDS if rng.random() < 0.5 else Verdict.DOES_NOT_HOLD
+        return SpatialAnswer(question, "", asked, verdict=verdict)
+    if quantity in (Quantity.POSITION, Quantity.FREE):
+        points = ((0.5, 0.5),) if quantity is Quantity.POSITION else ()
+        return SpatialAnswer(question, "", asked, image_points=points)
+    sides = SIDES if quantity is Quantity.SIZE else (quantity,)
+    if quantity is Quantity.COUNT:
+        return SpatialAnswer(question, "", asked, (Measurement(quantity, 2.0, objects=names),))
+    values = {side: things.truth(side, names, relation) for side in sides}
+    if quantity is Quantity.GAP and values[quantity] <= _MIN_GAP_M:
+        return None
+    if quantity is Quantity.SIZE and rng.random() < 0.5:  # the order is the answerer's
+        values[Quantity.LENGTH], values[Quantity.WIDTH] = (
+            values[Quantity.WIDTH],
+            values[Quantity.LENGTH],
+        )
+    said = tuple(
+        Measurement(side, value * float(rng.choice(FACTORS)), objects=names)
+        for side, value in values.items()
+    )
+    return SpatialAnswer(question, "", asked, said)
+
+
+_OF_TWO = frozenset((Quantity.DISTANCE, Quantity.GAP, Quantity.DIFFERENCE, Quantity.COMPARISON))
+
+
+def is_right(check: Check, asked: Asked, things: Things) -> bool:
+    """Whether the claim of a check is right by the exact values."""
+    claim = check.claim
+    if isinstance(claim, StatedVerdict):
+        if asked.which:
+            others = [name for name in asked.objects if name != claim.chosen]
+            return things.holds(asked.relation, [claim.chosen, *others])
+        return things.holds(asked.relation, asked.objects) is (claim.verdict is Verdict.HOLDS)
+    truth = things.truth(claim.kind, claim.objects, asked.relation)
+    return truth * claim.value > 0 and 1 / MAX_RATIO < claim.value / truth < MAX_RATIO
+
+
+def is_unlike(check: Check, asked: Asked, frame: RgbdFrame, things: Things, sensor: str) -> bool:
+    """Whether a number was compared with a value of another kind or of other objects."""
+    claim, found = check.claim, check.measurement
+    if found is None:
+        return False
+    if isinstance(claim, StatedVerdict) or (claim.kind, claim.objects) != (
+        found.kind,
+        found.objects,
+    ):
+        return True
+    measured, pairs = measure(frame, [things.regions[name] for name in claim.objects], sensor)
+    if claim.kind is Quantity.DIFFERENCE:
+        a, b = (getattr(one, _KEYS[RELATIONS[asked.relation]]) for one in measured)
+        expected = a - b if asked.relation in GREATER else b - a
+    elif claim.kind in (Quantity.DISTANCE, Quantity.GAP):
+        expected = getattr(pairs[0], f"{claim.kind.name.lower()}_m")
+    else:
+        expected = getattr(measured[0], _KEYS[claim.kind])
+    return not np.isclose(found.value, expected, rtol=1e-9)
+
+
+def results(directory: Path, questions: int) -> Iterator[tuple[str, bool | None, bool, bool]]:
+    """(kind, agrees, right, unlike) of every check of so many questions."""
+    frames = list(read_frames(directory))
+    order = np.random.default_rng(0)
+    asked_count, turn = 0, 0
+    for frame in track(frames * 20, "verifying", console=Console(stderr=True)):
+        rgbd = replace(rgbd_frame(frame), up=up_in_camera(frame))
+        rng = np.random.default_rng(int(order.integers(2**31)))
+        things = things_of(frame, rng)
+        sensor = next((one["sensor"] for one in frame.objects if "sensor" in one), "simulated")
+        for _ in range(-(-questions // len(frames))):
+            answer = answer_of(things, KINDS[turn % len(KINDS)], rng)
+            if answer is None:
+                continue
+            turn, asked_count = turn + 1, asked_count + 1
+            regions = [things.regions[name] for name in answer.asked.objects]
+            session: Any = SimpleNamespace(frame=rgbd)
+            _, checks = verify(session, answer, regions, sensor)
+            for check in checks:
+                judged = check.agrees is not None
+                yield (
+                    _label(check, answer.asked),
+                    check.agrees,
+                    judged and is_right(check, answer.asked, things),
+                    is_unlike(check, answer.asked, rgbd, things, sensor),
+                )
+            if asked_count == questions:
+                return
+
+
+def _label(check: Check, asked: Asked) -> str:
+    which = "which " if asked.which else ""
+    return f"{check.claim.kind.name} {which}{asked.relation}".strip()
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--limit", type=int, default=200, help="Frames.")
+    """Verify and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("directory", type=Path, help="output of training.simulate")
+    parser.add_argument("--questions", type=int, default=500)
     options = parser.parse_args()
-    engine = load_engine(LoadOptions(options.model))
-    table: Counter[tuple[str, str]] = Counter()
-    frames = list(read_frames(options.directory, options.limit))
-    for frame in track(frames, "asking", console=Console(stderr=True)):
-        asked = [question for question in questions_of(frame) if question.type in _TYPES]
-        if not asked:
-            continue
-        session = engine.open(rgbd_frame(frame))
-        for question in asked:
-            answer = session.ask(question.question)
-            right = score(
-                question.question, answer.text, question.reference, question.names
-            ).correct
-            _, checks = verify(session, answer, sensor="simulated")
-            verdicts = {check.agrees for check in checks}
-            if False in verdicts:
-                word = "disagree"
-            elif verdicts == {True}:
-                word = "agree"
-            else:
-                word = "undecided"
-            table["right" if right else "wrong", word] += 1
-    for truth in ("right", "wrong"):
-        counts = "  ".join(f"{w} {table[truth, w]:5}" for w in ("agree", "disagree", "undecided"))
-        print(f"{truth:6} {counts}")
-    agreeing = table["right", "agree"] + table["wrong", "agree"]
-    wrong = sum(table["wrong", word] for word in ("agree", "disagree", "undecided"))
-    judged = wrong - table["wrong", "undecided"]
-    print(
-        json.dumps(
-            {
-                "asked": sum(table.values()),
-                "right_among_agreeing": round(table["right", "agree"] / max(1, agreeing), 3),
-                "wrong_caught": round(table["wrong", "disagree"] / max(1, wrong), 3),
-                "wrong_caught_where_judged": round(table["wrong", "disagree"] / max(1, judged), 3),
-                "table": {f"{truth}_{word}": n for (truth, word), n in sorted(table.items())},
-            }
-        )
-    )
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
+    for label, agrees, right, unlike in results(options.directory, options.questions):
+        word = {True: "agree", False: "disagree", None: "undecided"}[agrees]
+        for name in (label, "all"):
+            rows[name][word] += 1
+            rows[name]["unlike"] += unlike
+            rows[name][f"{word}_right"] += agrees is not None and right is agrees
+    table = Table("claim", "checks", "undecided", "AGREE right", "DISAGREE right", "unlike")
+    for name, row in rows.items():
+        total = row["agree"] + row["disagree"] + row["undecided"]
+        pairs = (f"{row[f'{word}_right']}/{row[word]}" for word in ("agree", "disagree"))
+        table.add_row(name, str(total), str(row["undecided"]), *pairs, str(row["unlike"]))
+    Console(width=100).print(table)
+    total = rows["all"]
+    judged = total["agree"] + total["disagree"]
+    right = total["agree_right"] + total["disagree_right"]
+    figures = {
+        "questions": options.questions,
+        "checks": judged + total["undecided"],
+        "judged": judged,
+        "undecided": total["undecided"],
+        "right": right,
+        "right_fraction": round(right / max(1, judged), 4),
+        "unlike": total["unlike"],
+        "by_kind": {name: dict(row) for name, row in rows.items() if name != "all"},
+    }
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def check_verdict(claim: StatedVerdict, objects: Objects) -> Check:
         return undecided(claim, str(error))
     findings = [_finding(asked.relation, first, other, objects) for other in others]
     holds = _all_hold([finding.holds for finding in findings])
-    agrees = None if holds is None else holds is expected
+    agrees = None if holds is None else holds == expected
     word = {True: "agrees", False: "disagrees", None: "cannot tell"}[agrees]
     return Check(
         claim=claim,
@@ -101,7 +101,7 @@ def _from_difference(relation: str, name: str, unit: str, value: Estimate) -> _F
         return _unfit(value.warnings)
     holds = None
     if abs(value.value) > _SIGMAS * value.std_dev:
-        holds = (value.value > 0) is (relation in GREATER)
+        holds = (value.value > 0) == (relation in GREATER)
     reason = f"difference of {name} {value.value:.3f}{unit} ± {value.std_dev:.3f}{unit}"
     return _Finding(holds, reason, value.warnings)
 
@@ -120,14 +120,14 @@ def _beside(relation: str, a: Measured, b: Measured, turns: int) -> _Finding:
     std_dev = math.hypot(_MIDDLE_FRACTION * widths, _MIDDLE_PX)
     holds = None
     if abs(apart) > _SIGMAS * std_dev:
-        holds = (apart > 0) is (relation == "right")
+        holds = (apart > 0) == (relation == "right")
     return _Finding(holds, f"middles apart by {apart:.0f} ± {std_dev:.0f} columns", warnings)
 
 
 def _columns(one: Measured) -> tuple[float, float]:
     """The first and the last column of an object in the image."""
     if one.region.box is not None:
-        return one.region.box[0], one.region.box[2]
+        return float(one.region.box[0]), float(one.region.box[2])
     assert one.pixels is not None  # measured
     return float(one.pixels.columns.min()), float(one.pixels.columns.max())
 
