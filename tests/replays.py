@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from sdvlm_core.answer import Measurement, Position, Quantity, SpatialAnswer, Timings
+from sdvlm_core.answer import Asked, Measurement, Position, Quantity, SpatialAnswer, Timings
 from sdvlm_core.camera.bag_frames import CameraOptions, open_camera
 from sdvlm_core.camera.bags import open_bag
+from sdvlm_core.language.question import Dialect, phrase
 from sdvlm_core.replay.journal import ANSWERS, open_journal, read_entries
 from sdvlm_core.replay.outputs import write_outputs
 from sdvlm_core.replay.run import Plan, Summary, describe, run
@@ -25,6 +26,8 @@ SECOND_NS = 1_000_000_000
 
 HEIGHT = PlannedQuestion("How tall is the wall?")
 PLACE = PlannedQuestion("Where is it?")
+GAP = Asked(Quantity.GAP, ("wall", "box"))
+TYPED = PlannedQuestion(phrase(GAP, Dialect.CHAT), asked=GAP)
 
 
 class PixelEngine:
@@ -40,12 +43,13 @@ class PixelEngine:
             frame=frame, ask=lambda question, options: self._answer(frame, question)
         )
 
-    def _answer(self, frame: Any, question: str) -> SpatialAnswer:
+    def _answer(self, frame: Any, question: str | Asked) -> SpatialAnswer:
         time.sleep(self.seconds)
         metres = float(np.nanmean(frame.depth))
         red = int(frame.rgb[..., 0].astype(int).sum())
         return SpatialAnswer(
-            question=question,
+            question=question if isinstance(question, str) else phrase(question),
+            asked=Asked() if isinstance(question, str) else question,
             text=f"{metres:.4f} m, {red}",
             measurements=(Measurement(Quantity.HEIGHT, metres, objects=("wall <b>$x$",)),),
             image_points=((0.25, 0.5),),

@@ -138,6 +138,10 @@ def replay(
         every: 2.0             # seconds
       - question: Can you see a mug?
         every: frame           # each colour image
+      - question: {quantity: GAP, objects: \\[red mug, box]}           # typed
+        every: frame
+      - question: {quantity: COMPARISON, objects: \\[red mug, box], relation: taller}
+        at: 3
 
     Examples:
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from rosbags import rosbag2
 
+from sdvlm_core.answer import Quantity
 from sdvlm_core.replay.answer_bag import typestore
+from sdvlm_core.replay.report import row
 from sdvlm_core.replay.schedule import PlannedQuestion
 from tests import bags
 from tests.bags import PERIOD_NS, RGB, START_NS
@@ -20,7 +22,9 @@ from tests.replays import (
     HEIGHT,
     PLACE,
     SECOND_NS,
+    TYPED,
     bag_of,
+    entries,
     replay,
 )
 
@@ -109,6 +113,20 @@ def test_the_report_is_one_file_with_a_row_a_picture_and_a_plot(outputs: Path) -
     assert page.count("<tr>") == 3 + 11
     assert "wall &lt;b&gt;$x$" in page
     assert "the bag ends 0.405 s after its start" in page
+
+
+def test_the_bag_and_the_report_say_what_was_asked_and_why_there_is_no_number(
+    tmp_path: Path,
+) -> None:
+    replay(bag_of(tmp_path / "bag", 1), tmp_path / "out", TYPED, outputs=True)
+    ((_, answer),) = messages_of(tmp_path / "out" / "answers")["/spatial_query/answers"]
+    assert (answer.asked.quantity, answer.asked.objects) == (Quantity.GAP, ["wall", "box"])
+    assert answer.measurements[0].objects == ["wall <b>$x$"]
+    (entry,) = entries(tmp_path / "out")
+    entry["answer"]["why_none"] = "[1 m] is a bound"
+    entry["answer"]["measurements"][0] |= {"kind": "CAMERA_DISTANCE", "objects": [], "value": 2.0}
+    assert row(entry, None).numbers[0] == "camera distance: 2 m"
+    assert row(entry, None).numbers[-1] == "no number: [1 m] is a bound"
 
 
 def test_a_resumed_run_writes_the_outputs_of_an_uninterrupted_one(

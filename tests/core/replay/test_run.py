@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,16 @@ from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.errors import ReplayError
 from sdvlm_core.replay.journal import ANSWERS, open_journal
 from sdvlm_core.replay.run import Plan, describe
+from sdvlm_core.replay.schedule import PlannedQuestion
 from tests.bags import PERIOD_NS, START_NS
 from tests.paths import ROOT
 from tests.replays import (
+    GAP,
     HEIGHT,
     PLACE,
     SECOND_NS,
     SLOP_NS,
+    TYPED,
     PixelEngine,
     bag_of,
     entries,
@@ -81,6 +85,29 @@ def test_kill_9_at_any_moment_loses_and_duplicates_no_entry(tmp_path: Path) -> N
     assert process.returncode == 0
     assert without_timings(tmp_path / "out") == without_timings(tmp_path / "whole")
     assert len(entries(tmp_path / "out")) == 80
+
+
+def test_a_typed_question_is_asked_as_it_is_and_resumes(tmp_path: Path) -> None:
+    bag = bag_of(tmp_path / "bag", 3)
+    replay(bag, tmp_path / "whole", HEIGHT, TYPED)
+    replay(bag, tmp_path / "out", HEIGHT, TYPED, limit=3)
+    assert replay(bag, tmp_path / "out", HEIGHT, TYPED).resumed == 3
+    assert without_timings(tmp_path / "out") == without_timings(tmp_path / "whole")
+    words, typed = entries(tmp_path / "out")[:2]
+    assert words["asked"] is None
+    assert (typed["asked"]["quantity"], typed["asked"]["objects"]) == ("GAP", ["wall", "box"])
+    assert typed["answer"]["asked"] == typed["asked"]
+    assert typed["question"] == TYPED.text
+
+
+def test_another_object_of_a_typed_question_is_another_replay(tmp_path: Path) -> None:
+    bag = bag_of(tmp_path / "bag", 2)
+    replay(bag, tmp_path / "out", TYPED)
+    changed = replace(TYPED, asked=replace(GAP, objects=("wall", "lamp")))
+    with pytest.raises(ReplayError, match=r"other settings: questions was .*, is "):
+        replay(bag, tmp_path / "out", changed)
+    with pytest.raises(ReplayError, match=r"other settings: questions was .*, is "):
+        replay(bag, tmp_path / "out", PlannedQuestion(TYPED.text))  # the same in words
 
 
 def test_a_directory_of_another_replay_is_refused_with_what_differs(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from sdvlm_core.answer import Asked, Quantity
 from sdvlm_core.cli.app import app
 from sdvlm_core.errors import QueryError
 from sdvlm_core.replay.schedule import EXAMPLE, PlannedQuestion, read_questions
@@ -23,6 +24,11 @@ from tests.replays import (
 )
 
 runner = CliRunner()
+
+
+def typed(mapping: str) -> str:
+    """A file with one typed question."""
+    return f"questions:\n- question: {mapping}\n  every: frame\n"
 
 
 def test_questions_are_asked_at_times_periodically_and_on_every_frame(tmp_path: Path) -> None:
@@ -80,6 +86,15 @@ def test_the_example_is_valid(tmp_path: Path) -> None:
         ((500_000_000, 12 * SECOND_NS), 0),
         ((), 2 * SECOND_NS),
         ((), 0),
+        ((), 0),
+        ((3 * SECOND_NS,), 0),
+    ]
+    assert [q.asked for q in questions] == [
+        None,
+        None,
+        None,
+        Asked(Quantity.GAP, ("red mug", "box")),
+        Asked(Quantity.COMPARISON, ("red mug", "box"), "taller"),
     ]
     shown = runner.invoke(app, ["replay", "--help"], env={"COLUMNS": "120"}).stdout
     lines = {line.strip(" │") for line in shown.splitlines()}
@@ -100,14 +115,31 @@ def test_the_example_is_valid(tmp_path: Path) -> None:
         ("questions:\n- question: a\n  every: frame\n- question: b\n", "question 2: needs `at` or"),
         ("questions:\n- question: a\n  at: 1\n  every: 1\n", "not both"),
         ("questions:\n- question: '  '\n  at: 1\n", "question 1: the question is empty"),
-        ("questions:\n- question: 7\n  at: 1\n", "must be text, found 7"),
-        ("questions:\n- every: 1\n", "must be text, found None"),
+        ("questions:\n- question: 7\n  at: 1\n", "must be text or a mapping with"),
+        ("questions:\n- every: 1\n", "quantity, relation, unit, which, found None"),
         ("questions:\n- question: a\n  at: [1, -2]\n", "`at` must be seconds, found -2"),
         ("questions:\n- question: a\n  at: []\n", "`at` is empty"),
         ("questions:\n- question: a\n  every: 0\n", "more than 0 s"),
         ("questions:\n- question: a\n  every: true\n", "seconds or the word frame, found True"),
         ("questions:\n- question: a\n  every: .nan\n", "seconds or the word frame, found nan"),
         ("questions: [", "q.yaml: while parsing"),
+        (typed("{}"), "q.yaml, question 1: `question`: `quantity` must be one of HEIGHT, WIDTH"),
+        (typed("{quantity: TALLNESS, objects: [mug]}"), "DIFFERENCE, found 'TALLNESS'"),
+        (typed("{quantity: FREE, objects: [mug]}"), "found 'FREE'"),
+        (typed("{quantity: HEIGHT, object: mug}"), "unknown key 'object'; the keys are objects"),
+        (typed("{quantity: HEIGHT}"), "`objects` must be a list of names, found None"),
+        (typed("{quantity: HEIGHT, objects: [mug, 7]}"), "list of names, found ['mug', 7]"),
+        (typed("{quantity: HEIGHT, objects: []}"), "question 1: HEIGHT needs 1 object, got 0"),
+        (typed("{quantity: GAP, objects: [mug]}"), "question 1: GAP needs 2 objects, got 1"),
+        (
+            typed("{quantity: COMPARISON, objects: [a, b], relation: nicer}"),
+            "the relation 'nicer'; known are taller",
+        ),
+        (typed("{quantity: DIFFERENCE, objects: [a, b], relation: 3}"), "`relation` must be text"),
+        (
+            typed("{quantity: COMPARISON, objects: [a, b], relation: left, which: 3}"),
+            "`which` must be true or false, found 3",
+        ),
     ],
 )
 def test_invalid_questions_are_refused_with_their_number(
