@@ -17,14 +17,17 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import RegionOfInterest
 
 from sdvlm.action import SpatialReasoning
+from sdvlm.msg import Asked, Region
 from sdvlm_ros.conversions import duration_message, time_message
 from tests.ros.conftest import running
 from tests.ros.peer import Peer, Response, frame
 from tests.waiting import PATIENCE_S
 
 Feedback = SpatialReasoning.Feedback
+HEIGHT = Asked(quantity=Asked.HEIGHT, objects=["red mug"])
 QUESTIONS = ["How far is it?", "How tall is it?", "How many are there?"]
 # The model of these tests never ends an answer. This number of tokens takes seconds.
 LONG = 3000
@@ -114,6 +117,39 @@ def test_several_questions_are_answered_in_order_about_one_frame(
     assert [answer.text for answer in answers] == alone
 
 
+def test_typed_questions_are_answered_as_in_the_service(caller: Caller, stamp_ns: int) -> None:
+    asked = [
+        Asked(quantity=Asked.HEIGHT, objects=["red mug"]),
+        Asked(quantity=Asked.GAP, objects=["red mug", "blue box"]),
+    ]
+    done = caller.reason([], stamp_ns, asked=asked)
+    assert done.status == GoalStatus.STATUS_SUCCEEDED, done.result.error_msg
+    assert [answer.asked for answer in done.result.answers] == asked
+    alone = [caller.peer.ask("", asked=one, stamp_ns=stamp_ns).answer.text for one in asked]
+    assert [answer.text for answer in done.result.answers] == alone
+    # A model with random weights states no height; the reason is kept.
+    assert all(answer.why_none for answer in done.result.answers if not answer.measurements)
+
+
+def test_each_typed_question_is_verified_with_the_regions_of_its_objects(
+    caller: Caller, stamp_ns: int
+) -> None:
+    asked = [
+        Asked(quantity=Asked.HEIGHT, objects=["red mug"]),
+        Asked(quantity=Asked.WIDTH, objects=["blue box"]),
+    ]
+    regions = [region("Red Mug", 4), region("blue box", 30)]
+    done = caller.reason([], stamp_ns, asked=asked, regions=regions, verify=True)
+    assert done.status == GoalStatus.STATUS_SUCCEEDED, done.result.error_msg
+    refused = caller.reason([], stamp_ns, asked=asked[:1], regions=regions, verify=True).result
+    assert refused.error_code == Response.INVALID_QUERY
+    assert "labels: 'Red Mug', 'blue box'; objects: 'red mug'" in refused.error_msg
+
+
+def region(label: str, x: int) -> Region:
+    return Region(label=label, roi=RegionOfInterest(x_offset=x, y_offset=4, width=20, height=20))
+
+
 def test_feedback_grows_to_the_answer_and_is_rate_limited(caller: Caller, stamp_ns: int) -> None:
     caller.limit(600)
     answer = caller.reason(QUESTIONS[:1], stamp_ns).result.answers[0]
@@ -179,6 +215,9 @@ def test_a_waiting_goal_is_canceled_at_once_and_leaves_the_queue(
         ([], {}, "INVALID_QUERY", "0 questions; 1 to 64"),
         (["How far is it?", " "], {}, "INVALID_QUERY", "empty"),
         (["How far is it?"] * 65, {}, "INVALID_QUERY", "65 questions"),
+        ([], {"asked": [HEIGHT] * 65}, "INVALID_QUERY", "65 questions"),
+        (QUESTIONS, {"asked": [HEIGHT]}, "INVALID_QUERY", "give one of the two"),
+        ([], {"asked": [HEIGHT, Asked()]}, "INVALID_QUERY", "asked[1]: a typed question needs"),
         (QUESTIONS, {"target_frame": "base_link"}, "TF_ERROR", "tf2"),
         (QUESTIONS, {"stamp": time_message(10**9)}, "NO_IMAGE", "no colour image within"),
         (QUESTIONS, {"timeout": duration_message(0.002)}, "TIMEOUT", ""),

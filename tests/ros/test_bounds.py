@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.action import ActionClient
 
 from sdvlm.action import SpatialReasoning
-from sdvlm.msg import Region
+from sdvlm.msg import Asked, Region
 from sdvlm.srv import MeasureRegions
 from sdvlm_ros.conversions import image_message
 from tests.ros.conftest import running
@@ -94,6 +95,35 @@ def test_requests_are_bounded_before_anything_is_stored(watched: Watched) -> Non
         assert text in future.result().error_msg
         assert future.result().error_msg.isprintable()
     serves(watched)
+
+
+@pytest.mark.parametrize(
+    ("question", "fields", "text"),
+    [
+        ("How far is it?", {"quantity": Asked.HEIGHT, "objects": ["mug"]}, "give one of the two"),
+        ("How far is it?", {"objects": ["mug"]}, "give one of the two"),
+        ("", {"quantity": Asked.GAP, "objects": ["mug"]}, "GAP needs 2 objects, got 1"),
+        ("", {"quantity": 200, "objects": ["mug"]}, "asked.quantity is 200"),
+        ("", {"quantity": Asked.COUNT, "objects": ["x" * 100_000]}, "has 100000 characters"),
+        ("", {"quantity": Asked.COUNT, "objects": [FORGED]}, "is not one printable line"),
+    ],
+)
+def test_a_typed_question_that_cannot_be_asked_is_an_invalid_query(
+    watched: Watched, question: str, fields: dict[str, Any], text: str
+) -> None:
+    response = watched.peer.ask(question, asked=Asked(**fields))
+    assert response.error_code == Response.INVALID_QUERY
+    assert text in response.error_msg
+    assert response.error_msg.isprintable()
+    serves(watched)
+
+
+def test_a_region_that_no_asked_object_is_in_is_an_invalid_query(watched: Watched) -> None:
+    height = Asked(quantity=Asked.HEIGHT, objects=["red mug"])
+    regions = [Region(label="lamp")]
+    response = watched.peer.ask("", asked=height, regions=regions, verify=True)
+    assert response.error_code == Response.INVALID_QUERY
+    assert "labels: 'lamp'; objects: 'red mug'" in response.error_msg
 
 
 def test_a_goal_with_too_many_questions_is_refused(watched: Watched) -> None:
