@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+
+import numpy as np
 
 from sdvlm_core.answer import Asked, Measurement, Quantity, SpatialAnswer
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.model.generation_options import GenerationOptions
 from tests import blocks
-from tests.blocks import SIZE, box_around, room_frame
+from tests.blocks import (
+    FOCAL,
+    INTRINSICS,
+    SIZE,
+    Block,
+    box_around,
+    looking,
+    picture,
+    pinhole_rays,
+    room_frame,
+)
 
 RED = Region("red chair", box=box_around(blocks.RED))
 BLUE = Region("blue chair", box=box_around(blocks.BLUE))
@@ -23,6 +36,21 @@ CHAIRS = (RED.label, BLUE.label)
 def room() -> RgbdFrame:
     """The room of blocks; one frame, so that its scene is opened once."""
     return room_frame()
+
+
+def seen(world: Sequence[Block]) -> tuple[RgbdFrame, list[Region]]:
+    """Blocks about 1.2 m before a camera at a height of 0.6 m, without yaw, and their regions."""
+    pose = looking((0.0, 0.0, 0.6), (0.0, 1.2, 0.05))
+    k = np.array([[FOCAL, 0, SIZE[0] / 2], [0, FOCAL, SIZE[1] / 2], [0, 0, 1]])
+    rgb, depth = picture(pose, pinhole_rays(k, *SIZE), world)
+    frame = RgbdFrame(rgb, np.where(depth > 0, depth, np.nan).astype(np.float32), INTRINSICS)
+    regions = []
+    for block in world:
+        corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, -1).T * block.sides
+        camera = (corners + block.centre - pose[:3, 3]) @ pose[:3, :3]
+        uv = camera[:, :2] / camera[:, 2:] * FOCAL + (SIZE[0] / 2, SIZE[1] / 2)
+        regions.append(Region(block.label, box=(*(uv.min(0) - 2), *(uv.max(0) + 2))))
+    return frame, regions
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,8 +16,18 @@ from sdvlm_core.verification import objects as objects_module
 from sdvlm_core.verification import verify
 from sdvlm_core.verification.numbers import agreement, exchanged, fused
 from tests import blocks
-from tests.blocks import FOCAL, INTRINSICS, SIZE, Block, looking, picture, pinhole_rays
-from tests.core.verification.sessions import BLUE, CHAIRS, CUT, RED, TABLE, Session, room, said
+from tests.blocks import Block
+from tests.core.verification.sessions import (
+    BLUE,
+    CHAIRS,
+    CUT,
+    RED,
+    TABLE,
+    Session,
+    room,
+    said,
+    seen,
+)
 
 TRUE_DISTANCE = math.dist(blocks.RED.centre, blocks.BLUE.centre)
 AWAY = math.dist(blocks.RED.centre, blocks.POSES[0][:3, 3])
@@ -74,23 +83,10 @@ def test_each_kind_is_compared_with_its_own(kind, names, value, regions):
 
 
 def _two_boxes(gap: float) -> tuple[RgbdFrame, list[Region], float]:
-    """Two boxes 0.2 m wide with a gap between them, 1.2 m before the camera; their distance."""
-    sides = (0.2, 0.1, 0.1)
-    world = [
-        Block(name, (200, 40, 40 + 100 * n), (x, 1.2, 0.0), sides)
-        for n, (name, x) in enumerate([("mug", -(gap + 0.2) / 2), ("box", (gap + 0.2) / 2)])
-    ]
-    pose = looking((0.0, 0.0, 0.6), (0.0, 1.2, 0.05))
-    k = np.array([[FOCAL, 0, SIZE[0] / 2], [0, FOCAL, SIZE[1] / 2], [0, 0, 1]])
-    rgb, depth = picture(pose, pinhole_rays(k, *SIZE), world)
-    frame = RgbdFrame(rgb, np.where(depth > 0, depth, np.nan).astype(np.float32), INTRINSICS)
-    regions = []
-    for block in world:
-        corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, -1).T * sides
-        camera = (corners + block.centre - pose[:3, 3]) @ pose[:3, :3]
-        uv = camera[:, :2] / camera[:, 2:] * FOCAL + (SIZE[0] / 2, SIZE[1] / 2)
-        regions.append(Region(block.label, box=(*(uv.min(0) - 2), *(uv.max(0) + 2))))
-    return frame, regions, gap + 0.2
+    """Two boxes 0.2 m wide with a gap between them; and the distance of their centres."""
+    centres = (("mug", -(gap + 0.2) / 2), ("box", (gap + 0.2) / 2))
+    world = [Block(name, (200, 90, 40), (x, 1.2, 0.0), (0.2, 0.1, 0.1)) for name, x in centres]
+    return *seen(world), gap + 0.2
 
 
 def test_a_gap_claim_is_never_compared_with_the_centre_distance():
