@@ -3,15 +3,16 @@
     python -m training.simulate --kind geometry --scenes 150 --seed 919 --width 640 --out DIR
     python benchmarks/verification.py DIR
 
-No model: answers of all kinds are made from the exact values of simulated frames, multiplied by
-known factors (`FACTORS`; half of the verdicts and choices are false). Depth comes from the
-simulated sensor; the direction of gravity is given. The regions are the visible boxes, each side moved out by up to a tenth of the
-box. Objects with fewer than 100 visible pixels, and gaps under 10 mm, are left out.
+No model: texts that answer questions of all kinds are made from the exact values of simulated
+frames, multiplied by known factors (`FACTORS`; verdicts and choices are random), and read. Depth
+comes from the simulated sensor; the direction of gravity is given. The regions are the visible
+boxes, each side moved out by up to a tenth of the box. Objects with fewer than 100 visible pixels,
+and gaps under 10 mm, are left out.
 
 A number is right by MSMU's rule (`numbers.MAX_RATIO`), a verdict or choice if the exact values say
-so ("above": the centre is higher). A comparison of unlike kinds is a check whose measurement is not
-the value that `measure` gives for the kind and the objects of the claim. Prints a table by kind of
-claim and one line of JSON.
+so ("above": the centre is higher). A comparison of unlike kinds is a check of a number whose kind
+was not asked for, or whose measurement is not the value that `measure` gives for the kind and the
+objects of the claim. Prints a table by kind of claim and one line of JSON.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from sdvlm_core.answer import SIDES, Asked, Measurement, Quantity, SpatialAnswer, Verdict
+from sdvlm_core.answer import SIDES, Asked, Quantity, SpatialAnswer, Verdict
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.measure import measure
 from sdvlm_core.language.question import RELATIONS, phrase
+from sdvlm_core.language.reading import read
 from sdvlm_core.verification import Check, StatedVerdict, verify
 from sdvlm_core.verification.numbers import GREATER, MAX_RATIO
 from training.simulate.frames import (
@@ -144,32 +146,56 @@ def answer_of(
     names = tuple(str(name) for name in rng.permutation(list(things.entries))[:count])
     asked = Asked(quantity, () if quantity is Quantity.FREE else names, relation, which)
     question = "Describe it." if quantity is Quantity.FREE else phrase(asked)
-    if which:
-        return SpatialAnswer(question, "", asked, chosen=str(rng.choice(names)))
+    text = _text(asked, names, things, rng)
+    if text is None:
+        return None
+    reading = read(text, asked)
+    return SpatialAnswer(
+        question=question,
+        text=text,
+        asked=asked,
+        measurements=reading.measurements,
+        image_points=reading.image_points,
+        verdict=reading.verdict,
+        chosen=reading.chosen,
+        why_none=reading.why_none,
+    )
+
+
+def _text(
+    asked: Asked, names: tuple[str, ...], things: Things, rng: np.random.Generator
+) -> str | None:
+    """A sentence that answers, with its numbers multiplied by factors; None = leave it out."""
+    quantity = asked.quantity
+    if asked.which:
+        return f"The {rng.choice(names)}."
     if quantity in (Quantity.COMPARISON, Quantity.EXISTS):
-        verdict = Verdict.HOLDS if rng.random() < 0.5 else Verdict.DOES_NOT_HOLD
-        return SpatialAnswer(question, "", asked, verdict=verdict)
-    if quantity in (Quantity.POSITION, Quantity.FREE):
-        points = ((0.5, 0.5),) if quantity is Quantity.POSITION else ()
-        return SpatialAnswer(question, "", asked, image_points=points)
-    sides = SIDES if quantity is Quantity.SIZE else (quantity,)
-    if quantity is Quantity.COUNT:
-        return SpatialAnswer(question, "", asked, (Measurement(quantity, 2.0, objects=names),))
-    values = {side: things.truth(side, names, relation) for side in sides}
-    if quantity is Quantity.GAP and values[quantity] <= _MIN_GAP_M:
+        return "Yes." if rng.random() < 0.5 else "No."
+    if quantity not in _SENTENCES:
+        return "2" if quantity is Quantity.COUNT else "(0.5, 0.5)"
+    measured = Quantity.HEIGHT if quantity is Quantity.FREE else quantity
+    sides = SIDES if quantity is Quantity.SIZE else (measured,)
+    truths = [things.truth(side, names, asked.relation) for side in sides]
+    if quantity is Quantity.GAP and truths[0] <= _MIN_GAP_M:
         return None
     if quantity is Quantity.SIZE and rng.random() < 0.5:  # the order is the answerer's
-        values[Quantity.LENGTH], values[Quantity.WIDTH] = (
-            values[Quantity.WIDTH],
-            values[Quantity.LENGTH],
-        )
-    said = tuple(
-        Measurement(side, value * float(rng.choice(FACTORS)), objects=names)
-        for side, value in values.items()
-    )
-    return SpatialAnswer(question, "", asked, said)
+        truths = [truths[1], truths[0], truths[2]]
+    # A negative difference is stated as if it were positive: a wrong answer.
+    values = [f"{abs(truth) * rng.choice(FACTORS):.4f}" for truth in truths]
+    return _SENTENCES[quantity].format(*names, value=" x ".join(values), relation=asked.relation)
 
 
+_SENTENCES = {
+    Quantity.HEIGHT: "The {} is {value} m tall.",
+    Quantity.WIDTH: "The {} is {value} m wide.",
+    Quantity.LENGTH: "The {} is {value} m long.",
+    Quantity.SIZE: "The size of the {} is {value} m.",
+    Quantity.CAMERA_DISTANCE: "The {} is {value} m from the camera.",
+    Quantity.DISTANCE: "The distance between the {} and the {} is {value} m.",
+    Quantity.GAP: "The gap between the {} and the {} is {value} m.",
+    Quantity.DIFFERENCE: "The {} is {value} m {relation} than the {}.",
+    Quantity.FREE: "The {} is {value} m tall.",
+}
 _OF_TWO = frozenset((Quantity.DISTANCE, Quantity.GAP, Quantity.DIFFERENCE, Quantity.COMPARISON))
 
 
@@ -221,7 +247,9 @@ def results(directory: Path, questions: int) -> Iterator[tuple[str, bool | None,
             if answer is None:
                 continue
             turn, asked_count = turn + 1, asked_count + 1
-            regions = [things.regions[name] for name in answer.asked.objects]
+            named = [name for one in answer.measurements for name in one.objects]
+            names = dict.fromkeys((*answer.asked.objects, *named))
+            regions = [things.regions[name] for name in names]
             session: Any = SimpleNamespace(frame=rgbd)
             _, checks = verify(session, answer, regions, sensor)
             for check in checks:

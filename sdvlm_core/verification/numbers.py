@@ -31,7 +31,10 @@ def check_number(claim: Measurement, asked: Asked, objects: Objects) -> Check:
     kind = claim.kind
     if kind not in OBJECTS or kind is Quantity.COUNT:
         return undecided(claim, f"depth does not measure {kind.name}")
-    names = claim.objects or _asked_objects(kind, asked)
+    if not _was_asked(kind, asked):
+        reason = f"the answer states {kind.name}, and {asked.quantity.name} was asked for"
+        return undecided(claim, reason)
+    names = claim.objects or asked.objects
     needed = OBJECTS[kind][0]
     if len(names) != needed:
         listed = ", ".join(names) or "none"
@@ -40,12 +43,10 @@ def check_number(claim: Measurement, asked: Asked, objects: Objects) -> Check:
         found = objects.measured(names)
     except NotLocatedError as error:
         return undecided(claim, str(error))
-    if kind is not Quantity.DIFFERENCE:
-        value = estimate(kind, found)
-    elif asked.quantity is Quantity.DIFFERENCE:
+    if kind is Quantity.DIFFERENCE:
         value = _difference(asked.relation, found)
     else:
-        return undecided(claim, "the answer states a difference that was not asked for")
+        value = estimate(kind, found)
     if value is None:
         return undecided(claim, f"depth does not measure {kind.name} {asked.relation}".rstrip())
     return _compared(claim, names, value, found)
@@ -88,10 +89,11 @@ def fused(claim: Measurement, measurement: Measurement) -> Measurement:
     return replace(measurement, value=value, std_dev=(a + b) ** -0.5, source=Source.FUSED)
 
 
-def _asked_objects(kind: Quantity, asked: Asked) -> tuple[str, ...]:
-    """The objects of a claim that names none: those of the question, if it asks for that kind."""
-    of_size = asked.quantity is Quantity.SIZE and kind in SIDES
-    return asked.objects if kind is asked.quantity or of_size else ()
+def _was_asked(kind: Quantity, asked: Asked) -> bool:
+    """A FREE question asks for anything but a difference, whose relation it does not state."""
+    if asked.quantity is Quantity.FREE:
+        return kind is not Quantity.DIFFERENCE
+    return kind is asked.quantity or (asked.quantity is Quantity.SIZE and kind in SIDES)
 
 
 def _difference(relation: str, found: Sequence[Measured]) -> Estimate | None:

@@ -247,7 +247,11 @@ def test_a_frame_without_depth_or_intrinsics_is_undecided_with_the_reason(missin
             SpatialAnswer(
                 "?", "", Asked(), (Measurement(Quantity.DIFFERENCE, 2.0, objects=CHAIRS),)
             ),
-            "a difference that was not asked for",
+            "the answer states DIFFERENCE, and FREE was asked for",
+        ),
+        (
+            replace(said(Quantity.DISTANCE, 2.4, *CHAIRS), asked=Asked(Quantity.GAP, CHAIRS)),
+            "the answer states DISTANCE, and GAP was asked for",
         ),
         (
             SpatialAnswer("?", "", Asked(Quantity.GAP, CHAIRS), why_none="two numbers"),

@@ -24,7 +24,8 @@ def test_without_a_region_the_model_is_asked_once_for_each_place():
     session = Session(room(), places)
     answer = said(Quantity.DISTANCE, TRUE_DISTANCE, *CHAIRS)
     height = Measurement(Quantity.HEIGHT, 0.95, objects=("red chair",))
-    _, checks = verify(session, replace(answer, measurements=(*answer.measurements, height)))
+    both = (*answer.measurements, height)
+    _, checks = verify(session, replace(answer, asked=Asked(), measurements=both))
     assert [check.agrees for check in checks] == [True, True]
     assert session.asked == [*CHAIRS]
 
