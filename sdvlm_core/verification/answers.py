@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdvlm_core.answer import Asked, Measurement, Quantity, SpatialAnswer, Status
+from sdvlm_core.cautions import UNFIT
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
 from sdvlm_core.language.object_names import matched_labels, matched_name
@@ -64,7 +65,9 @@ def verify(
     if any(check.agrees is False for check in checks):
         status = Status.DISAGREEMENT
     if any(check.objects for check in checks):
-        cautions = tuple(dict.fromkeys((*cautions, *objects.scene.cautions)))
+        # An answer's measurements have no warnings of their own.
+        unfit = [code for one in checks for code in one.warnings if code in UNFIT]
+        cautions = tuple(dict.fromkeys((*cautions, *objects.scene.cautions, *unfit)))
     return replace(
         answer,
         measurements=(*answer.measurements, *_measured(checks), *_fused(checks)),

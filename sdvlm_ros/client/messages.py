@@ -145,7 +145,8 @@ def best(answer: SpatialAnswer, kind: int) -> Measurement:
     """The best measurement of a kind and of the asked objects: fused, else geometry, else language.
 
     Raises:
-        NoMeasurement: there is none, or language and geometry contradict each other.
+        NoMeasurement: there is none, it is unfit to act on, or language and geometry contradict
+            each other.
     """
     _check_status(answer)
     wanted = _names(answer.asked.objects)
@@ -164,7 +165,8 @@ def holds(answer: SpatialAnswer) -> bool:
     """The verdict of an answer, as True or False.
 
     Raises:
-        NoMeasurement: it is undecided, or language and geometry contradict each other.
+        NoMeasurement: it is undecided, it is unfit to act on, or language and geometry contradict
+            each other.
     """
     if answer.asked.quantity == Asked.EXISTS and answer.status == SpatialAnswer.NOT_VISIBLE:
         return False
@@ -178,7 +180,8 @@ def position_in(answer: SpatialAnswer) -> PointStamped:
     """The position that an answer points at.
 
     Raises:
-        NoMeasurement: there is none, or language and geometry contradict each other.
+        NoMeasurement: there is none, it is unfit to act on, or language and geometry contradict
+            each other.
     """
     _check_status(answer)
     if not answer.positions:
@@ -195,6 +198,10 @@ def _check_status(answer: SpatialAnswer) -> None:
         raise NoMeasurement(f"language and depth disagree: {numbers}", answer)
     if answer.status == SpatialAnswer.NOT_VISIBLE:
         raise NoMeasurement("not visible", answer)
+    # Neither a count nor an existence depends on lengths.
+    unfit = unfit_codes(answer.cautions)
+    if unfit and answer.asked.quantity not in (Asked.COUNT, Asked.EXISTS):
+        raise NoMeasurement(f"the answer is unfit to act on: {', '.join(unfit)}", answer)
 
 
 def _names(objects: Sequence[str]) -> list[str]:
