@@ -1,11 +1,7 @@
-"""The clients with the real node and the simulated camera, each in a separate process.
-
-For ~/reason, where a test must control the timing, the clients use an action server of the test.
-"""
+"""The clients with the real node and the simulated camera, each in a separate process."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import subprocess
@@ -17,13 +13,10 @@ from typing import Any
 
 import pytest
 import rclpy
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from scipy.spatial.transform import Rotation
 from std_srvs.srv import Trigger
 
-from sdvlm.action import SpatialReasoning
 from sdvlm.msg import Asked, Measurement, SpatialAnswer
 from sdvlm_core.tabletop import TABLE, UP, boxes, to_camera
 from sdvlm_ros.client import (
@@ -40,7 +33,6 @@ from tests.waiting import PATIENCE_S
 MUG, BOX, CAN = TABLE
 BOXES = boxes()
 SERVER = "/picking/spatial_query"
-_reasoners = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +73,9 @@ def test_a_size_within_a_box_is_measured_without_the_model(client, thing) -> Non
 
 
 def test_a_size_without_a_box_is_answered_by_the_model_and_verified(client) -> None:
-    answer = client.ask("What is the size of the blue box?", verify=True)
+    asked = Asked(quantity=Asked.SIZE, objects=["blue box"])
+    answer = client.ask(asked, verify=True)
+    assert answer.asked == asked
     told = {(m.kind, m.source): m.value for m in answer.measurements}
     kinds = (Asked.LENGTH, Asked.WIDTH, Asked.HEIGHT)
     seen = [told[kind, Measurement.GEOMETRY] for kind in kinds]
@@ -90,6 +84,10 @@ def test_a_size_without_a_box_is_answered_by_the_model_and_verified(client) -> N
     # heights agree.
     assert all((kind, Measurement.LANGUAGE) in told for kind in kinds)
     assert told[Asked.HEIGHT, Measurement.FUSED] == pytest.approx(BOX.size[2], abs=0.01)
+    size = client.size("blue box")
+    best = [side.value for side in (size.length, size.width, size.height)]
+    assert best == pytest.approx(BOX.size, abs=0.01)
+    assert {tuple(side.objects) for side in (size.length, size.height)} == {("blue box",)}
 
 
 def test_the_distance_between_two_boxes_is_that_of_their_centres(client) -> None:
@@ -97,6 +95,45 @@ def test_the_distance_between_two_boxes_is_that_of_their_centres(client) -> None
     assert between.value == pytest.approx(math.dist(MUG.centre, BOX.centre), abs=0.01)
     away = client.distance("red mug", at=BOXES)
     assert away.value == pytest.approx(math.hypot(*to_camera(MUG.centre)), abs=0.03)
+
+
+def test_a_gap_is_between_the_surfaces_and_not_between_the_centres(client) -> None:
+    # The mug is left of the box; the box is turned, so that a corner may be the nearest part.
+    gap = client.gap("red mug", "blue box", at=BOXES)
+    assert (gap.kind, gap.source) == (Asked.GAP, Measurement.GEOMETRY)
+    assert 0.10 < gap.value < 0.14
+    assert gap.value < client.distance("red mug", "blue box", at=BOXES).value - 0.1
+    # nano answers the distance of the centres, and only the gap contradicts it.
+    with pytest.raises(NoMeasurement, match=r"disagree: red mug and blue box .*\(depth\)"):
+        client.gap("red mug", "blue box")
+
+
+def test_a_comparison_and_an_existence_are_true_or_false(client) -> None:
+    assert client.exists("red mug") is True
+    assert client.exists("orange ball") is False
+    assert client.compare("red mug", "left", "blue box") is True
+    assert client.compare("blue box", "closer", "red mug") is False
+    with pytest.raises(SpatialQueryFailed, match="known are taller") as refused:
+        client.compare("red mug", "nicer", "blue box")
+    assert refused.value.code == Response.INVALID_QUERY
+
+
+def test_typed_questions_are_reasoned_about_on_one_frame(client) -> None:
+    asked = [
+        Asked(quantity=Asked.HEIGHT, objects=["red mug"]),
+        Asked(quantity=Asked.WIDTH, objects=["blue box"]),
+    ]
+    regions = {name: BOXES[name] for name in ("red mug", "blue box")}
+    answers = client.reason(asked, verify=True, regions=regions)
+    assert [answer.asked for answer in answers] == asked
+    found = [[m.value for m in a.measurements if m.source == 1] for a in answers]
+    assert found == [
+        [pytest.approx(MUG.size[2], abs=0.005)],
+        [pytest.approx(BOX.size[1], abs=0.01)],
+    ]
+    with pytest.raises(SpatialQueryFailed, match="objects: 'red mug'") as refused:
+        client.ask(asked[0], verify=True, regions=regions)
+    assert refused.value.code == Response.INVALID_QUERY
 
 
 def test_a_distance_by_name_is_fused_or_refused_with_both_values(client) -> None:
@@ -143,6 +180,8 @@ def test_the_node_reasons_about_several_questions_on_one_frame(client) -> None:
         (lambda c: c.locate("mug", at=(9, 9), target_frame="map"), "TF_ERROR", "map|tf2"),
         (lambda c: c.ask("How tall is it?", timeout=0.001), "TIMEOUT", "0.001 s|deadline"),
         (lambda c: c.distance("red mug", "cup", at=BOXES), "NONE", "no region for cup"),
+        (lambda c: c.gap("red mug", "red mug"), "INVALID_QUERY", "the names must differ"),
+        (lambda c: c.size(" "), "INVALID_QUERY", "the name of an object is empty"),
     ],
 )
 def test_an_error_is_an_exception_with_code_and_text(client, call, code, text) -> None:
@@ -261,139 +300,3 @@ def test_the_example_plans_a_pick_or_prints_the_reason(client, arguments, reason
 def test_the_container_health_check_passes_for_an_active_node(client) -> None:
     command = [sys.executable, "docker/healthcheck.py", SERVER, "--timeout", "20"]
     assert subprocess.run(command, cwd=ROOT, timeout=PATIENCE_S, check=False).returncode == 0
-
-
-class Reasoner:
-    """An action server for ~/reason that sends one character of each question every 20 ms."""
-
-    def __init__(self, context: rclpy.Context) -> None:
-        self.goals = GoalResponse.ACCEPT
-        self.canceled, self._closing = threading.Event(), threading.Event()
-        # A separate namespace, because the node of the previous test may still be in the graph.
-        self.name = f"/reasoning_{next(_reasoners)}/spatial_query"
-        namespace, name = self.name.rsplit("/", 1)
-        self._node = rclpy.create_node(name, context=context, namespace=namespace)
-        self._server = ActionServer(
-            self._node,
-            SpatialReasoning,
-            "~/reason",
-            self._execute,
-            goal_callback=lambda _: self.goals,
-            cancel_callback=lambda _: CancelResponse.ACCEPT,
-            callback_group=ReentrantCallbackGroup(),
-        )
-        self._executor = MultiThreadedExecutor(2, context=context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin)
-        self._thread.start()
-
-    def close(self) -> None:
-        """End the running goals, then the server."""
-        self._closing.set()
-        self._executor.shutdown()
-        self._thread.join()
-        self._server.destroy()
-        self._node.destroy_node()
-
-    def _execute(self, handle: Any) -> SpatialReasoning.Result:
-        result = SpatialReasoning.Result()
-        for index, question in enumerate(handle.request.questions):
-            for end in range(1, len(question) + 1):
-                if handle.is_cancel_requested:
-                    self.canceled.set()
-                    handle.canceled()
-                elif self._closing.is_set():
-                    handle.abort()
-                if not handle.is_active:
-                    result.error_code, result.error_msg = Response.CANCELED, "as you wish"
-                    return result
-                handle.publish_feedback(
-                    SpatialReasoning.Feedback(question_index=index, partial_text=question[:end])
-                )
-                time.sleep(0.02)
-            result.answers.append(SpatialAnswer(question=question, text=question))
-        handle.succeed()
-        return result
-
-
-@pytest.fixture
-def reasoner(context: rclpy.Context) -> Iterator[Reasoner]:
-    reasoner = Reasoner(context)
-    yield reasoner
-    reasoner.close()
-
-
-@pytest.fixture
-def asking(reasoner: Reasoner) -> Iterator[SpatialClient]:
-    with SpatialClient(reasoner.name) as client:
-        yield client
-
-
-def test_reason_answers_in_order_and_streams_the_text(asking) -> None:
-    told: list[tuple[int, str]] = []
-    answers = asking.reason(
-        ["first", "second"],
-        on_feedback=lambda heard: told.append((heard.question_index, heard.partial_text)),
-    )
-    assert [answer.text for answer in answers] == ["first", "second"]
-    assert (1, "sec") in told
-
-
-def test_reason_can_be_canceled_from_feedback_and_keeps_complete_answers(asking) -> None:
-    def stop(heard: Any) -> None:
-        if heard.question_index == 1:
-            asking.cancel()
-
-    with pytest.raises(SpatialQueryFailed, match="CANCELED: as you wish") as canceled:
-        asking.reason(["first", "x" * 500], on_feedback=stop)
-    assert canceled.value.code == Response.CANCELED
-    assert [answer.text for answer in canceled.value.answers] == ["first"]
-    assert asking.cancel() == 0
-
-
-def test_reason_is_canceled_in_the_node_after_its_timeout(asking, reasoner) -> None:
-    with pytest.raises(SpatialQueryFailed, match="no reply from the node within") as late:
-        asking.reason(["x" * 500], timeout=0.1)
-    assert late.value.code == Response.TIMEOUT
-    assert reasoner.canceled.wait(PATIENCE_S)
-    assert asking.reason(["next"])[0].text == "next"
-
-
-def test_a_rejected_goal_is_an_exception(asking, reasoner) -> None:
-    reasoner.goals = GoalResponse.REJECT
-    with pytest.raises(SpatialQueryFailed, match="rejected") as rejected:
-        asking.reason(["anything"])
-    assert rejected.value.code == Response.QUEUE_FULL
-
-
-def test_a_feedback_callback_cannot_call_a_blocking_method(asking) -> None:
-    raised: list[BaseException] = []
-
-    def ask_again(_: Any) -> None:
-        try:
-            asking.ask("And now?")
-        except RuntimeError as error:
-            raised.append(error)
-
-    asking.reason(["one"], on_feedback=ask_again)
-    assert "only cancel() is allowed there" in str(raised[0])
-
-
-def test_close_releases_waiting_callers_and_cancels_their_goals(asking, reasoner) -> None:
-    begun, failures = threading.Event(), []
-
-    def wait() -> None:
-        try:
-            asking.reason(["x" * 500], on_feedback=lambda _: begun.set())
-        except SpatialQueryFailed as failed:
-            failures.append(failed)
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    assert begun.wait(PATIENCE_S)
-    asking.close()
-    waiting.join(PATIENCE_S)
-    assert failures[0].code == Response.CANCELED
-    assert reasoner.canceled.wait(PATIENCE_S)
-    with pytest.raises(SpatialQueryFailed, match="closed"):
-        asking.ask("Is anybody there?")
