@@ -26,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sdvlm_core.language.numerals import NUMBER_WORDS, read_number, spaced_thousands
+from sdvlm_core.language.numerals import NUMBER_WORDS, fraction_at, read_number, spaced_thousands
 from sdvlm_core.language.tokens import Token, glued, number_at, text_at, tokenize, vocabulary
 from sdvlm_core.language.units import BARE, UNITS, Dimension, Unit
 
@@ -183,6 +183,8 @@ def _item(tokens: Sequence[Token], at: int) -> _Item | None:
     value, other = low.within(unit), high.within(unit)
     if not ranged:
         return _Item(value, unit, at, high.last, std_dev=abs(other))
+    if link == "-" and (value > other or text_at(tokens, high.last) == "="):
+        return _Item(math.nan, unit, at, high.last)  # a difference is no range
     return _Item((value + other) / 2, unit, at, high.last, abs(other - value) / math.sqrt(12))
 
 
@@ -233,7 +235,9 @@ def _is_power(tokens: Sequence[Token], at: int) -> bool:
 def _is_pronoun(tokens: Sequence[Token], at: int, value: _Item) -> bool:
     if text_at(tokens, at) != "one" or value.last > at + 1:
         return False
-    before = text_at(tokens, at - 1)
+    before, after = text_at(tokens, at - 1), text_at(tokens, at + 1)
+    if before == "and" and after.isalpha():  # "two chairs and one table"
+        return after in ("is", "are", "was", "of", "has")
     return before.isalpha() and before not in _BEFORE_ONE
 
 
@@ -263,16 +267,20 @@ def _ends_unit(tokens: Sequence[Token], at: int) -> bool:
 
 
 def _with_smaller_unit(whole: _Item, tokens: Sequence[Token]) -> _Item:
-    """Add the inches of 5'11", "5 feet and 11 inches", or the centimetres of "1 m 20 cm"."""
+    """Add the inches of 5'11", "5 feet, 11 inches", or the centimetres of "1 m [and] 20 cm"."""
     if whole.unit is None:
         return whole
     imperial = whole.unit in (UNITS["ft"], UNITS["yd"])
-    skip = int(imperial and text_at(tokens, whole.last) == "and")
+    link = text_at(tokens, whole.last)
+    round_metres = whole.unit == UNITS["m"] and whole.value % 1 == 0  # "0.5 m and 20 cm" are two
+    hyphen = link == "-" and glued(tokens, whole.last) and glued(tokens, whole.last + 1)
+    skip = int((imperial and (link in ("and", ",") or hyphen)) or (round_metres and link == "and"))
+    skip += skip and link == "," and text_at(tokens, whole.last + 1) == "and"
     rest = _value(tokens, whole.last + skip)
-    if rest is None or rest.value < 0:
+    if rest is None or rest.value < 0 or (round_metres and skip and rest.value % 1):
         return whole
     unit, last = _unit(tokens, rest.last)
-    if unit is None and not skip:
+    if unit is None and not (skip and not hyphen):
         unit, last = _omitted_unit(whole, rest, tokens), rest.last
     smaller = unit is not None and unit.scale * rest.value < whole.unit.scale
     if unit is None or not smaller or unit.dimension != whole.unit.dimension:
@@ -305,6 +313,9 @@ def _with_half(whole: _Item, tokens: Sequence[Token]) -> _Item:
     at += 1
     count = {"a": 1.0, "an": 1.0}.get(text_at(tokens, at)) or NUMBER_WORDS.get(text_at(tokens, at))
     at += count is not None
+    fraction = fraction_at(tokens, at)
+    if fraction is not None and fraction < 1:  # "2 and 1/2 feet"
+        return whole._replace(value=whole.value + fraction, last=at + 3)
     part = _PARTS.get(text_at(tokens, at))
     if part is None or text_at(tokens, at + 1) == "of":  # "2 m and a half of it"
         return whole

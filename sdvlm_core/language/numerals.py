@@ -58,7 +58,7 @@ def _scaled(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
 def _digits(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
     if text_at(tokens, at) in GLYPHS:
         return GLYPHS[tokens[at].text], at + 1
-    fraction = _fraction(tokens, at)
+    fraction = fraction_at(tokens, at)
     if fraction is not None:
         return fraction, at + 3
     if not number_at(tokens, at):
@@ -67,13 +67,15 @@ def _digits(tokens: Sequence[Token], at: int) -> tuple[float, int] | None:
     if value == value // 1:  # a mixed number: "3 1/2", "3½"
         if text_at(tokens, at + 1) in GLYPHS:
             return value + GLYPHS[tokens[at + 1].text], at + 2
-        fraction = _fraction(tokens, at + 1)
+        hyphen = text_at(tokens, at + 1) == "-" and glued(tokens, at + 1) and glued(tokens, at + 2)
+        fraction = fraction_at(tokens, at + 1 + hyphen)  # "3 1/2", "3-1/2"
         if fraction is not None and fraction < 1:
-            return value + fraction, at + 4
+            return value + fraction, at + 4 + hyphen
     return value, at + 1
 
 
-def _fraction(tokens: Sequence[Token], at: int) -> float | None:
+def fraction_at(tokens: Sequence[Token], at: int) -> float | None:
+    """The value of "1/2" at token `at`, which has three tokens; None if there is none."""
     if not (number_at(tokens, at) and text_at(tokens, at + 1) == "/"):
         return None
     if not (number_at(tokens, at + 2) and glued(tokens, at + 1) and glued(tokens, at + 2)):

@@ -1,241 +1,500 @@
-"""Quantities -> statements: assigns to each number its measure ("width") and its object.
+"""Clauses -> statements: of what, and of which object, each number is.
 
-Reads a text sentence by sentence. The words between two quantities define measure and label:
+From the number leftwards: words that only hedge are passed; the first name, verb or number decides.
 
-    "the width of the lamp is 0.3 m"     measure before the number, label after "of"
-    "the lamp is 0.3 m wide"             label before the verb, measure after the number
-    "... and the chair is 0.4 m"         measure inherited from the previous number
-    "the height of A, B and C are a, b and c"   labels assigned in order
+    "the width of the lamp is 0.3 m"      verb: measure and owner are those before it
+    "the lamp on the shelf is 0.3 m wide" the owner is the first name that is not only a place
+    "on a shelf 0.8 m high"               the shelf is next to the number: it is the owner
+    "the 20 cm box"                       the owner follows
+    "..., which is 20 cm tall"            the owner is the last name before
+    "... and is 0.4 m wide"               the owner is that of the clause before
 
-Numbers after "since ..." are marked as references, numbers after "so ..." as conclusions. Does not
-know the question. Never adds a measure or label that is not in the text.
+A statement whose number is no value of its owner (negated, compared, bounded, part of a sum, ...)
+keeps the reason as `doubt`. Does not know the question.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
+from sdvlm_core.language import words as w
 from sdvlm_core.language.amounts import Amount
-from sdvlm_core.language.tokens import Token, tokenize, vocabulary
-from sdvlm_core.language.units import UNITS
+from sdvlm_core.language.clauses import Clause, Part
+from sdvlm_core.language.relations import RELATION_WORDS
 
-# "other" is a measure that must not be read as a width, height or length.
-NOUNS = {
-    **dict.fromkeys(("distance", "gap", "separation"), "distance"),
-    **dict.fromkeys(("width", "breadth"), "width"),
-    **dict.fromkeys(("size", "dimension", "dimensions"), "size"),
-    **dict.fromkeys(("thickness", "diameter", "radius", "area", "volume"), "other"),
-    "height": "height",
-    "length": "length",
-    "depth": "depth",
-    "angle": "angle",
-}
-ADJECTIVES = {
-    **dict.fromkeys(("apart", "away", "far"), "distance"),
-    **dict.fromkeys(("tall", "high"), "height"),
-    "wide": "width",
-    "long": "length",
-    "deep": "depth",
-    "thick": "other",
-}
-_VERBS = vocabulary(
-    "is are was were be has have had measures measure measured stands spans reaches "
-    "reach equals equal seems seem appears appear would do does exists exist = : ~"
-)
-_CLAUSES = vocabulary(", ; think believe estimate estimated say then so thus therefore hence that")
-_JOINS = vocabulary(", and or while whereas but")
-_EMPTY = vocabulary(
-    "a an the it its i this that these those they there which one my answer result value both "
-    "approximate total overall actual real of with"
-)
-_SINCE = vocabulary("since as given because if knowing considering")
-_HENCE = vocabulary("thus therefore hence so finally conclusion")
-_PLACES = vocabulary("image picture scene photo view frame room")
-SENTENCE_ENDS = frozenset((".", "!", "?", "\n"))
+_OPERATORS = frozenset(("+", "*", "/", "\u00f7", "\u00b7", "-", "minus", "plus", "times"))
+_ENDS_FOLLOW = frozenset(("from", "to", "between", "and", "of", "off", "than"))
+_SEPARATED = frozenset(("separated", "spaced", "apart", "given", "distance", "gap"))
+_UPRIGHT = frozenset(("base", "bottom", "floor", "ground", "foot", "top", "rim", "tabletop"))
 
 
-class Statement(NamedTuple):
-    """A number, or the factors of one product, with the measure and label that the text states."""
+@dataclass(frozen=True)
+class Statement:
+    """A number, or the numbers of one product, with what the text says of it.
 
-    quantities: tuple[Amount, ...]
-    measure: str | None  # a value of NOUNS; None = not stated
-    label: str  # "" = not stated
-    sentence: int  # index of the sentence in the text
-    reference: bool  # after "since ...", or a repetition in brackets: "(4.9 ft)"
-    concluded: bool  # after "so ..."
-    following: tuple[str, ...]  # up to four words after the number, lower case
+    Attributes:
+        amounts: one, or the factors of a product.
+        measure: a value of `words.NOUNS`; "" = not stated.
+        owners: names of what is measured; () = not stated.
+        ends: names of the ends of a distance, the owner included.
+        camera: one end is the camera.
+        relation: the comparative of a difference ("taller"), "more" for one without direction.
+        sides: the measures of a product's factors, () = not stated.
+        doubt: why the number is no value of the owner; "" = it is one.
+        component, surface, centre: of a distance, whether it is one along an axis, between
+            surfaces, or between centres.
+        pronoun: the owner is "it". attributive: the owner follows, as in "the 20 cm box".
+        final: a conclusion or a correction. sentence, line: where it stands.
+        counted: the name after a bare number. restated: repeats the number before the bracket.
+    """
+
+    amounts: tuple[Amount, ...]
+    measure: str = ""
+    owners: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
+    camera: bool = False
+    relation: str = ""
+    sides: tuple[str, ...] = ()
+    doubt: str = ""
+    component: bool = False
+    surface: bool = False
+    centre: bool = False
+    pronoun: bool = False
+    attributive: bool = False
+    final: bool = False
+    sentence: int = 0
+    line: int = 0
+    counted: str = ""
+    restated: bool = False
+    topic: str = ""  # of the sentence before
 
 
-def find_statements(text: str, quantities: Sequence[Amount]) -> Iterator[Statement]:
-    """Yield the statement of each quantity in `text`, in order. Never raises; linear time."""
-    sentence = 0
-    numbers: list[tuple[Amount, ...]] = []
-    gaps: list[list[Token]] = [[]]  # gaps[k]: tokens before numbers[k]; the last: after all numbers
-    for piece in _pieces(text, quantities):
-        if not isinstance(piece, Token):
-            numbers.append(piece)
-            gaps.append([])
-        elif piece.text in SENTENCE_ENDS:
-            yield from _sentence(numbers, gaps, sentence, text)
-            numbers, gaps, sentence = [], [[]], sentence + 1
-        else:
-            gaps[-1].append(piece)
-    yield from _sentence(numbers, gaps, sentence, text)
+@dataclass
+class _Context:
+    """What carries over from clause to clause."""
+
+    sentence: int = -1
+    owners: tuple[str, ...] = ()  # of the sentence
+    measure: str = ""
+    doubt: str = ""
+    final: bool = False
+    topic: str = ""  # the first name of the latest sentence with one
+    earlier: str = ""  # the topic before this sentence
+    heading: str = ""
+    sides: tuple[str, ...] = ()
 
 
-def _pieces(text: str, quantities: Sequence[Amount]) -> Iterator[Token | tuple[Amount, ...]]:
-    """Yield the tokens of `text`; a quantity or product replaces the tokens that it spans."""
-    groups: list[list[Amount]] = []
-    for quantity in quantities:
-        if groups and quantity.product >= 0 and groups[-1][-1].product == quantity.product:
-            groups[-1].append(quantity)
-        else:
-            groups.append([quantity])
+def find_statements(clauses: Sequence[Clause]) -> list[Statement]:
+    """The statements of all numbers, in order. Linear time."""
+    context = _Context()
+    found: list[Statement] = []
+    sides = {clause.sentence: named for clause in clauses if (named := _sides_named(clause))}
+    for index, clause in enumerate(clauses):
+        _enter(context, clause)
+        context.sides = sides.get(clause.sentence, ())
+        following = clauses[index + 1] if index + 1 < len(clauses) else None
+        found += _statements(clause, following, context)
+    return found
+
+
+def _sides_named(clause: Clause) -> tuple[str, ...]:
+    """The sides that a clause lists: "W x H x D", "(width, height, depth)"."""
+    sides = next((part.sides for part in clause.parts if part.role == "sides"), ())
+    if clause.opener == "(" and not sides and not any(p.amounts for p in clause.parts):
+        sides = tuple(part.text for part in clause.parts if part.role == "measure")
+    return sides
+
+
+def _enter(context: _Context, clause: Clause) -> None:
+    if clause.sentence != context.sentence:
+        context.earlier = context.topic
+        context.sentence, context.owners, context.measure = clause.sentence, (), ""
+        context.doubt, context.final = "", False
+    if clause.heading:
+        names = [part.text for part in clause.parts if part.role == "name"]
+        context.heading = names[0] if len(names) == 1 else ""
+    for part in clause.parts:
+        if part.role == "name" and context.topic in ("", context.earlier):
+            context.topic = part.text
+            break
+
+
+def _statements(clause: Clause, following: Clause | None, context: _Context) -> Iterator[Statement]:
+    parts = clause.parts
+    numbers = [at for at, part in enumerate(parts) if part.role == "number"]
+    subject = _subject(parts[: numbers[0]] if numbers else parts)
+    if not numbers:
+        if clause.opener != "(" and subject.owners and subject.verb:
+            context.owners = subject.owners
+        context.measure = subject.measure or context.measure
+        context.doubt, context.final = "", context.final or _concludes(clause, parts)
+        return
+    for order, at in enumerate(numbers):
+        start = numbers[order - 1] + 1 if order else 0
+        end = numbers[order + 1] if order + 1 < len(numbers) else len(parts)
+        yield _statement(clause, start, at, end, following, context)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    owners: tuple[str, ...] = ()
+    measure: str = ""
+    verb: bool = False
+    pronoun: bool = False
+    surface: bool = False
+    centre: bool = False
+
+
+def _subject(parts: Sequence[Part]) -> _Subject:
+    """The subject of the last verb in `parts`: its names, and the measure of "the width of"."""
+    verb = max((i for i, part in enumerate(parts) if part.role == "verb"), default=None)
+    if verb is None:
+        return _named(parts, verb=False)
+    # "the image shows the mug is": the names next to the verb; "the mug appears to have": go back
+    start = max((i + 1 for i in range(verb) if parts[i].role == "verb"), default=0)
+    found = _named(parts[start:verb], verb=True)
+    while start and not (found.owners or found.pronoun or found.measure):
+        verb = start - 1
+        start = max((i + 1 for i in range(verb) if parts[i].role == "verb"), default=0)
+        found = _named(parts[start:verb], verb=True)
+    if start and found.measure and not found.owners:  # "the mug has a height that is"
+        above = _subject(parts[:start])
+        return _Subject(above.owners, found.measure, True, above.pronoun)
+    return found
+
+
+def _named(parts: Sequence[Part], verb: bool) -> _Subject:
+    if parts and parts[-1].role == "relative":  # "a box that is": the name next to "that"
+        names = [part.text for part in parts if part.role == "name"]
+        return _Subject(tuple(names[-1:]), "", verb)
+    owners: list[str] = []
+    measure, pronoun, surface, centre = "", False, False, False
+    for at, part in enumerate(parts):
+        before = parts[at - 1] if at else None
+        if part.role == "measure":
+            measure = _stronger(measure, part.text)
+        elif part.role == "pronoun":
+            pronoun = pronoun or not owners
+        elif part.role == "surface":
+            surface = True
+        elif part.role == "nameless":
+            centre = centre or part.text.endswith(("center", "centre", "centers", "centres"))
+        elif part.role == "name":
+            paired = owners and before is not None and before.role == "join"
+            modifies = before is not None and (
+                before.role == "place"
+                or (before.role == "preposition" and before.text in ("in", "at", "with", "as"))
+            )
+            if not modifies and (not owners or paired):
+                owners.append(part.text)
+    return _Subject(tuple(owners), measure, verb, pronoun, surface, centre)
+
+
+def _statement(
+    clause: Clause, start: int, at: int, end: int, following: Clause | None, context: _Context
+) -> Statement:
+    parts = clause.parts
+    left, right = parts[start:at], parts[at + 1 : end]
+    amounts = parts[at].amounts
+    subject, adjacent = _left(left)
+    measure, tail = _measure_after(right)
+    attributive = ""
+    if tail and tail[0].role in ("name", "word", "nameless") and len(amounts) == 1:
+        attributive = tail[0].text if tail[0].role != "nameless" else ""
+    inverted = _subject(tail) if _is_inverted(left, tail) else _Subject()
+    measure = _stronger(measure, subject.measure or inverted.measure)
+    owners = subject.owners or inverted.owners
+    pronoun = subject.pronoun and not owners
+    if adjacent:
+        owners, pronoun = (adjacent,), False
+    if attributive and amounts[0].dimension != "number":
+        owners = (attributive,)
+    elif not owners and not pronoun:
+        owners = _inherited(clause, left, following, context)
+    relation = _relation(parts, at, tail)
+    if relation and (not measure or (tail[:1] and tail[0].role == "relation")):
+        measure = "difference"
+    if not measure and tail and _is_spatial(tail):
+        measure = "distance"
+    doubt = _doubt(clause, parts, start, at, right, context)
+    words = {part.text for part in parts if part.role not in ("name", "number", "measure")}
+    restated = clause.opener == "(" and clause.host is not None and clause.host.role == "number"
+    statement = Statement(
+        amounts,
+        measure,
+        owners,
+        _ends(parts, at, owners),
+        any(part.role == "camera" for part in parts),
+        relation,
+        context.sides if len(amounts) == len(context.sides) else (),
+        doubt,
+        bool(words & w.COMPONENTS),
+        subject.surface or any(part.role == "surface" for part in parts),
+        subject.centre or inverted.centre,
+        pronoun,
+        bool(attributive),
+        context.final or _concludes(clause, parts),
+        clause.sentence,
+        clause.line,
+        _counted(amounts, right),
+        restated,
+        context.earlier,
+    )
+    if clause.opener != "(":
+        context.owners = owners or context.owners
+        context.measure, context.doubt, context.final = measure, doubt, statement.final
+    return statement
+
+
+def _left(parts: Sequence[Part]) -> tuple[_Subject, str]:
+    """The subject before a number, and the name that is next to it ("on a shelf 80 cm")."""
+    measure = ""
+    for at in range(len(parts) - 1, -1, -1):
+        part = parts[at]
+        if part.role == "measure":
+            measure = _stronger(part.text, measure)
+        elif part.role == "name" and _text_before(parts, at) == "than":
+            continue  # "taller than the box by 8 cm"
+        elif part.role == "name":
+            ends = _Subject((), measure or next((p.text for p in parts if p.role == "measure"), ""))
+            head = _named(parts[: at + 1], verb=False)
+            distance = ends.measure in ("distance", "gap", "difference")
+            if distance or (head.owners and head.owners[0] == part.text):
+                return _Subject(head.owners, ends.measure, False, False, head.surface), ""
+            # "the height of the mug", "the mug at 10 cm": the first name, unless only a place
+            joined = {p.text for p in parts[:at] if p.role in ("preposition", "join", "verb")}
+            if head.owners and not (joined - {"of", "for"}) and not _placed(parts, at):
+                return _Subject(head.owners, ends.measure), ""
+            return ends, part.text
+        elif part.role == "verb":
+            found = _subject(parts[: at + 1])
+            return (
+                _Subject(
+                    found.owners,
+                    measure or found.measure,
+                    True,
+                    found.pronoun or part.text in w.PRONOUNS,
+                    found.surface,
+                    found.centre,
+                ),
+                "",
+            )
+        elif part.role in ("pronoun", "relative"):
+            return _Subject((), measure, False, True), ""
+    return _Subject((), measure), ""
+
+
+def _text_before(parts: Sequence[Part], at: int) -> str:
+    return next((part.text for part in reversed(parts[:at]) if part.role != "hedge"), "")
+
+
+def _stronger(first: str, second: str) -> str:
+    """The measure of two nouns: "height difference" is a difference, "gap width" a gap."""
+    for measure in ("other", "difference", "gap"):
+        if measure in (first, second):
+            return measure
+    return first or second
+
+
+def _placed(parts: Sequence[Part], at: int) -> bool:
+    return any(part.role == "place" for part in parts[max(0, at - 4) : at])
+
+
+def _measure_after(right: Sequence[Part]) -> tuple[str, Sequence[Part]]:
+    """The measure after a number ("tall", "in width", "of clearance"), and the parts after it."""
     at = 0
-    for token in tokenize(text):
-        if at < len(groups) and token.start >= groups[at][0].span[0]:
-            if token.end >= groups[at][-1].span[1]:  # yield the group at its last token
-                yield tuple(groups[at])
-                at += 1
-        else:
-            yield token
+    while at < len(right) and right[at].role == "hedge" and right[at].text not in w.COMPONENTS:
+        at += 1
+    if at < len(right) and right[at].role == "measure":
+        return right[at].text, right[at + 1 :]
+    if at < len(right) and right[at].role == "preposition" and right[at].text in ("in", "of"):
+        inner = at + 1
+        while inner < len(right) and right[inner].role == "hedge":
+            inner += 1
+        if inner < len(right) and right[inner].role == "measure":
+            return right[inner].text, right[inner + 1 :]
+    upright = [part for part in right if part.text in _UPRIGHT]
+    if len(upright) > 1 and right[at : at + 1] and right[at].text == "from":
+        return "height", ()
+    return "", right[at:]
 
 
-def _sentence(
-    numbers: Sequence[tuple[Amount, ...]],
-    gaps: Sequence[Sequence[Token]],
-    sentence: int,
-    text: str,
-) -> Iterator[Statement]:
-    measure: str | None = None
-    label, concluded = "", False
-    reference = bool(gaps[0]) and gaps[0][0].text in _SINCE
-    pending: list[str] = []  # labels of a list whose numbers follow
-    used = 0  # number of words in this gap that belong to the previous number
-    for at, number in enumerate(numbers):
-        gap, following = gaps[at][used:], gaps[at + 1]
-        words = [token.text for token in gap]
-        listed = at > 0 and set(words) <= {",", "and"}
-        if at > 0 and not listed and ("," in words or not _CLAUSES.isdisjoint(words)):
-            reference = False  # end of the "since" clause
-        concluded = concluded or not _HENCE.isdisjoint(words)
-        noun = max((i for i, word in enumerate(words) if word in NOUNS), default=None)
-        stated, used = _measure_after([token.text for token in following[:2]])
-        if stated is None and noun is not None:
-            stated = NOUNS[words[noun]]
-        measure = stated or measure
-        if listed and pending:
-            label = pending.pop(0)
-        else:
-            label = _label(gap, noun, following, measure, text) or label
-            parts = _list_of(gap, noun, text)
-            pending = parts[1:] if len(parts) > 1 and _lists(gaps, at, len(parts)) else []
-            label = parts[0] if pending else label
-        after = tuple(token.text for token in following[:4])
-        known = reference or (at > 0 and words[:1] == ["("] and stated is None)
-        yield Statement(number, measure, label, sentence, known, concluded, after)
+def _is_inverted(left: Sequence[Part], tail: Sequence[Part]) -> bool:
+    """Whether the subject follows: "10 cm is the height of the mug"."""
+    bare = all(part.role in ("hedge", "mark") for part in left)
+    return bare and bool(tail) and tail[0].role == "verb"
 
 
-def _lists(gaps: Sequence[Sequence[Token]], at: int, count: int) -> bool:
-    """Whether number `at` is the first of exactly `count` numbers in a list "a, b and c"."""
-    inner = gaps[at + 1 : at + count + 1]  # the last one follows the list
-    joined = [{token.text for token in gap} <= {",", "and"} for gap in inner]
-    return (
-        len(inner) == count and all(joined[:-1]) and (at + count + 1 == len(gaps) or not joined[-1])
+def _is_spatial(tail: Sequence[Part]) -> bool:
+    first = tail[0]
+    return first.role == "place" or (
+        first.role == "preposition" and first.text in ("from", "to", "off", "between", "into")
     )
 
 
-def _measure_after(words: Sequence[str]) -> tuple[str | None, int]:
-    """The measure after a number ("tall", "in width"), and how many words it has."""
-    if words and words[0] in ADJECTIVES:
-        return ADJECTIVES[words[0]], 1
-    if len(words) > 1 and words[0] == "in" and words[1] in NOUNS:
-        return NOUNS[words[1]], 2
-    return None, 0
+def _inherited(
+    clause: Clause, left: Sequence[Part], following: Clause | None, context: _Context
+) -> tuple[str, ...]:
+    """The owner where the clause names none: of the clause before, the bracket, or the heading."""
+    if clause.opener in ("(", "which", "who", "where") and clause.host is not None:
+        return (clause.host.text,) if clause.host.role == "name" else context.owners
+    if context.owners:
+        return context.owners
+    verbless = not any(part.role in ("verb", "pronoun") for part in left) or any(
+        part.text in ("standing", "measuring") for part in left[:1]
+    )
+    opens = clause.opener == "" and following is not None
+    if opens and verbless and following is not None and following.sentence == clause.sentence:
+        after = _subject(following.parts)  # "Standing 20 cm tall, the box ..."
+        if following.opener == "," and after.verb and after.owners and after.owners[0]:
+            return after.owners
+    return (context.heading,) if context.heading else ()
 
 
-def _label(
-    gap: Sequence[Token],
-    noun: int | None,
-    following: Sequence[Token],
-    measure: str | None,
-    text: str,
-) -> str:
-    """The object that the number describes; "" if it is not stated."""
-    if measure == "distance":
-        pair = pair_of(gap, text) or pair_of(following, text)
-        if pair:
-            return pair
-    if noun is not None and gap[noun + 1 : noun + 2] and gap[noun + 1].text in ("of", "for"):
-        owner = phrase(gap[noun + 2 :], text)
-        if owner:
-            return owner
-    return _subject(gap, text)
-
-
-def _list_of(gap: Sequence[Token], noun: int | None, text: str) -> list[str]:
-    """The names in "height of the A, the B and the C are"."""
-    if noun is None or not gap[noun + 1 :] or gap[noun + 1].text != "of":
-        return []
-    parts = _split(gap[noun + 2 :], (",", "and"))
-    return [name for part in parts if (name := phrase(part, text))]
-
-
-def _subject(gap: Sequence[Token], text: str) -> str:
-    """The noun phrase before the first verb of a clause, without its measure ("A's width")."""
-    verb = next((i for i, token in enumerate(gap) if token.text in _VERBS), None)
-    if verb is None:
-        return ""
-    start = max((i + 1 for i in range(verb) if gap[i].text in _CLAUSES), default=0)
-    words = [token for token in gap[start:verb] if token.text not in NOUNS]
-    name = phrase(words, text)
-    return name[:-2] if name.endswith("'s") else name
-
-
-def pair_of(tokens: Sequence[Token], text: str) -> str:
-    """The two objects of "between A and B" or "from A to B", as "A and B"; "" if there are none."""
-    start = next((i for i, t in enumerate(tokens) if t.text in ("between", "from")), None)
-    pair = "" if start is None else join_names(tokens[start + 1 :], text)
-    return pair if " and " in pair else ""  # "apart from each other" names no pair
-
-
-def join_names(tokens: Sequence[Token], text: str) -> str:
-    """ "the A and the B", "A to the B" -> "A and B"."""
-    end = next((i for i, t in enumerate(tokens) if t.text in _VERBS), len(tokens))
-    names = (phrase(part, text) for part in _split(tokens[:end], ("and", "to", "from")))
-    return " and ".join(name for name in names if name)
-
-
-def phrase(tokens: Sequence[Token], text: str) -> str:
-    """The words before a verb or a place ("in the image"), without articles at either end."""
-    end = len(tokens)
-    for at, token in enumerate(tokens):
-        following = {t.text for t in tokens[at + 1 : at + 3]}
-        place = token.text == "in" and not following.isdisjoint(_PLACES | UNITS.keys())
-        asks = token.text == "can" and not following.isdisjoint(("you", "we", "i"))  # no tin can
-        if token.text in _VERBS or place or asks or token.text in ("?", ".", ";"):
-            end = at
+def _relation(parts: Sequence[Part], at: int, tail: Sequence[Part]) -> str:
+    """The comparative of a difference: "5 cm taller than", "taller by 5 cm", "exceeds ... by"."""
+    for part in tail[:2]:
+        if part.role == "relation":
+            return RELATION_WORDS.get(part.text, "more")
+        if part.role not in ("hedge",):
             break
-    start = 0
-    while start < end and (tokens[start].text in _EMPTY or tokens[start].text in _JOINS):
-        start += 1
-    while end > start and (tokens[end - 1].text in _EMPTY or tokens[end - 1].text in _JOINS):
-        end -= 1
-    return " ".join(text[tokens[start].start : tokens[end - 1].end].split()) if end > start else ""
+    before = [part for part in parts[:at] if part.role not in ("hedge",)]
+    if before and before[-1].text == "by":
+        words = [part.text for part in before if part.role == "relation"]
+        if not words and _SEPARATED & {part.text for part in before}:
+            return ""
+        return RELATION_WORDS.get(words[-1], "more") if words else "more"
+    return ""
 
 
-def name_list(label: str) -> list[str]:
-    """ "the A, the B and the C" -> A, B, C."""
-    parts = _split(tokenize(label), (",", "and"))
-    return [name for part in parts if (name := phrase(part, label))]
+def _ends(parts: Sequence[Part], at: int, owners: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of a clause that can be ends of a distance, in order; mere places are left out."""
+    ends = list(owners)
+    for i, part in enumerate(parts):
+        if part.role != "name" or part.text in ends:
+            continue
+        before = next((p for p in reversed(parts[:i]) if p.role not in ("hedge", "nameless")), None)
+        linked = before is not None and before.text in _ENDS_FOLLOW
+        relational = before is not None and before.role == "place" and i > at
+        if linked or relational:
+            ends.append(part.text)
+    return tuple(ends)
 
 
-def _split(tokens: Sequence[Token], marks: tuple[str, ...]) -> list[list[Token]]:
-    parts: list[list[Token]] = [[]]
-    for token in tokens:
-        if token.text in marks:
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    return parts
+def _counted(amounts: Sequence[Amount], right: Sequence[Part]) -> str:
+    """The name after a bare number: "3 red chairs"."""
+    if len(amounts) != 1 or amounts[0].dimension != "number":
+        return ""
+    for part in right[:4]:
+        if part.role in ("name", "word", "nameless", "camera"):
+            return part.text
+        if part.role not in ("hedge", "measure", "relation"):
+            break
+    return ""
+
+
+def _concludes(clause: Clause, parts: Sequence[Part]) -> bool:
+    words = {part.text for part in parts if part.role in ("hedge", "break", "word", "mark")}
+    words |= {word for part in parts if part.role == "nameless" for word in part.text.split()}
+    texts = [part.text for part in parts[:2]]
+    correction = texts[:1] in (["no"], ["rather"]) and clause.opener in ("", "or")
+    return bool(({clause.opener} | words) & w.CONCLUSIONS) or correction
+
+
+def _doubt(
+    clause: Clause,
+    parts: Sequence[Part],
+    start: int,
+    at: int,
+    right: Sequence[Part],
+    context: _Context,
+) -> str:
+    """Why a number is no value of its owner; "" = it is one."""
+    left = [part for part in parts[:at] if part.role not in ("name", "number")]
+    texts = [clause.opener, *(part.text for part in left)]
+    words = set(texts)
+    after = [part.text for part in right[:6]]
+    if clause.question:
+        return "it is asked, not stated"
+    if _negates(texts) or (set(after) & w.DENIALS and not _negates(after[:1])):
+        return "it is negated"
+    if words & w.IFS:
+        return "it is only assumed"
+    if words & w.GENERIC:
+        return "it is typical of such objects"
+    if _bounds(texts, after):
+        return "it is a bound"
+    if words & w.PARTS or (after[:1] == ["of"] and not any(p.role == "measure" for p in right[:3])):
+        return "it is a fraction or a multiple of something"
+    following = parts[at + 1] if at + 1 < len(parts) else None
+    if following is not None and following.role == "number" and not right:
+        return "another number follows it"  # "one meter fifty"
+    if clause.opener == "(" and (clause.host is None or clause.host.role == "nameless"):
+        return "it is in brackets"
+    if words & {"additional", "extra", "another", "every", "each"}:
+        return "it is an addition"
+    if _is_arithmetic(parts, start, at):
+        return "it is part of a calculation"
+    joined = clause.opener in ("and", "or") and not any(part.role == "verb" for part in left)
+    return context.doubt if joined else ""
+
+
+def _negates(texts: Sequence[str]) -> bool:
+    for at, text in enumerate(texts):
+        following = texts[at + 1] if at + 1 < len(texts) else ""
+        if text in ("rather", "instead"):
+            if following in ("than", "of"):
+                return True
+        elif text == "no" and following in ("", ":"):
+            continue
+        elif text in w.NEGATIONS:
+            return True
+    return False
+
+
+def _bounds(texts: Sequence[str], after: Sequence[str]) -> bool:
+    for at, text in enumerate(texts):
+        if text in ("least", "most", "smallest", "largest", "lower", "upper") and at == 0:
+            continue
+        if text in w.BOUNDS:
+            return True
+        if text == "than" or (text == "up" and texts[at + 1 : at + 2] == ["to"]):
+            return "by" not in texts[at:]
+    near = next((text for text in reversed(texts) if text not in w.HEDGES or text == "than"), "")
+    if near in w.NEAR_BOUNDS - {"to"}:
+        return True
+    first = after[:2]
+    return (
+        first[:1] in (["max"], ["maximum"], ["minimum"], ["min"], ["tops"], ["plus"], ["+"])
+        or (
+            first[:1] in (["at"], ["or"])
+            and first[1:]
+            and first[1]
+            in (
+                "most",
+                "least",
+                "more",
+                "less",
+                "above",
+                "below",
+                "over",
+                "under",
+                "taller",
+                "higher",
+                "wider",
+                "longer",
+                "larger",
+                "fewer",
+            )
+        )
+        is True
+    )
+
+
+def _is_arithmetic(parts: Sequence[Part], start: int, at: int) -> bool:
+    """Whether a number is an operand of a sum, or stands left of "="."""
+    before = parts[at - 1].text if at else ""
+    after = parts[at + 1].text if at + 1 < len(parts) else ""
+    operand = before in _OPERATORS and start > 0
+    return operand or after in _OPERATORS or after == "="

@@ -47,6 +47,8 @@ def vocabulary(words: str) -> frozenset[str]:
 
 GLYPHS = {"½": 1 / 2, "⅓": 1 / 3, "⅔": 2 / 3, "¼": 1 / 4, "¾": 3 / 4}
 
+_FIRST_IDEOGRAPH = "\u2e80"
+_LARGE_UNITS = vocabulary("m ft feet foot yd")
 _LETTERS = r"[^\W\d_²³½⅓⅔¼¾]+"
 # Apostrophes and non-breaking spaces, which group the digits of one number.
 _APART = "['\u2019\u00a0\u2007\u2009\u202f]"
@@ -100,7 +102,8 @@ def tokenize(text: str) -> list[Token]:
 def _numbers(text: str, raw: str, start: int, tokens: Sequence[Token]) -> list[Token]:
     """The numbers in one run of digits, points and commas; the "x" of "3x4" may precede it."""
     before = text[start - 1] if start else " "
-    if before == "_" or (before.isalpha() and tokens[-1].text != "x"):
+    named = before.isalpha() and before < _FIRST_IDEOGRAPH  # "A4", but not a word before "1.2"
+    if before == "_" or (named and not _splits_number(tokens)):
         return []
     digits, e, exponent = raw.lower().partition("e")
     power = e + exponent
@@ -124,6 +127,14 @@ def _numbers(text: str, raw: str, start: int, tokens: Sequence[Token]) -> list[T
             found.append(Token("number", piece, start, end, value))
         start = end + 1
     return found
+
+
+def _splits_number(tokens: Sequence[Token]) -> bool:
+    """Whether the last word stands between the digits of "3x4", "1m80" or "2ft6in"."""
+    after_number = (
+        len(tokens) > 1 and tokens[-2].kind == "number" and glued(tokens, len(tokens) - 1)
+    )
+    return tokens[-1].text == "x" or (after_number and tokens[-1].text in _LARGE_UNITS)
 
 
 def _words(text: str, raw: str, start: int, tokens: Sequence[Token]) -> list[Token]:

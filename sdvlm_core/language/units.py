@@ -2,7 +2,8 @@
 
 A table and not pint's registry: answers use a dozen exact factors, the grammar needs the spellings
 themselves (is "in" an inch or a preposition?), and importing pint takes longer than reading a
-thousand answers. Does not know grammar.
+thousand answers. Metres and centimetres are read in the languages that models slip into, where the
+word means nothing else. Does not know grammar.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ class Unit(NamedTuple):
 BARE = Unit("number", 1.0)
 _METRES = {
     "km kilometer kilometers kilometre kilometres": 1000.0,
-    "m meter meters metre metres": 1.0,
+    "m meter meters metre metres mtr mtrs": 1.0,
+    "metro metros metri mètre mètres метр метра метров м 米 公尺 メートル 미터": 1.0,
     "dm decimeter decimeters decimetre decimetres": 0.1,
     "cm cms centimeter centimeters centimetre centimetres": 0.01,
+    "zentimeter centímetro centímetros centimetro centimetros centimètre centimètres": 0.01,
+    "centimetri сантиметр сантиметра сантиметров см 厘米 公分 センチ センチメートル 센티미터": 0.01,
     "mm millimeter millimeters millimetre millimetres": 0.001,
+    "milímetro milímetros millimètre millimètres millimetri мм 毫米 ミリ": 0.001,
     'in inch inches "': 0.0254,
     "ft foot feet '": 0.3048,
     "yd yds yard yards": 0.9144,

@@ -17,7 +17,7 @@ from pathlib import Path
 from string import Template
 
 from sdvlm_core.language.amounts import Amount, amounts
-from sdvlm_core.language.statements import ADJECTIVES
+from sdvlm_core.language.words import ADJECTIVES
 from training.build.endpoint import (
     MAX_TEXT,
     Ask,

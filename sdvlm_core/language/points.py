@@ -1,0 +1,97 @@
+"""Text -> image points, as fractions of the image, and the text without them.
+
+Forms: "(0.72, 0.28)", "x = 0.72, y = 0.28", "(72%, 28%)", `<point x="72" y="28">` (percent, as
+Molmo writes), `<|box_start|>(a,b),(c,d)<|box_end|>` and JSON `bbox_2d` (parts of 1000, as Qwen
+writes; the centre of the box), `point_2d`. Pixels are no fractions: a point with coordinates that
+fit none of these scales is not read. Does not know objects or frames.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_N = r"\s{0,4}(\d{1,6}(?:\.\d{1,17})?|\.\d{1,17})"
+_TAG = re.compile(
+    rf"<point\s{{1,4}}x\d?=[\"']?{_N}[\"']?\s{{1,4}}y\d?=[\"']?{_N}[\"']?[^<>]{{0,200}}>"
+)
+_TAG_END = re.compile(r"</points?>")
+_BOX = re.compile(
+    rf"<\|box_start\|>\s{{0,4}}\({_N}\s?,{_N}\s?\)(?:\s?,\s?\({_N}\s?,{_N}\s?\))?\s{{0,4}}<\|box_end\|>"
+)
+_KEYED = re.compile(
+    rf"[\"']?(bbox_2d|bbox|box_2d|box|bounding[_ ]box|point_2d)[\"']?\s?[:=]?\s?"
+    rf"\[{_N}\s?,{_N}(?:\s?,{_N}\s?,{_N})?\s?\]",
+    re.I,
+)
+_PERCENT = re.compile(rf"[(\[]{_N}\s?%\s?[,;]{_N}\s?%\s?[)\]]")
+_NAMED = re.compile(
+    rf"\bx\b[\"']?[- ]?(?:coordinate|position)?\s{{0,4}}(?:is|[:=\u2248])\s{{0,4}}(?:about |approximately |around )?{_N}(\s?%)?"
+    rf"\s{{0,4}}(?:,|;|and|,\s?and|\n)\s{{0,4}}(?:the )?[\"']?\by\b[\"']?[- ]?(?:coordinate|position)?\s{{0,4}}(?:is|[:=\u2248])"
+    rf"\s{{0,4}}(?:about |approximately |around )?{_N}(\s?%)?",
+    re.I,
+)
+_PAIR = re.compile(rf"(?<![\w\])])[(\[]{_N}\s{{0,4}}[,;]{_N}\s{{0,4}}[)\]]")
+_BARE_PAIR = re.compile(rf"\s{{0,4}}{_N}\s{{0,4}},{_N}\s{{0,4}}\.?\s{{0,4}}")
+
+
+class Points(NamedTuple):
+    """The image points of a text, the text without them, and whether other pairs were left out."""
+
+    points: tuple[tuple[float, float], ...]
+    rest: str
+    other_scale: bool
+
+
+def find_points(text: str) -> Points:
+    """The image points of a text, in order. Never raises; linear time."""
+    found: list[tuple[int, float, float]] = []
+    state = {"other": False}
+
+    def take(match: re.Match[str], values: list[float], scale: float) -> str:
+        u = sum(values[::2]) / len(values[::2]) / scale
+        v = sum(values[1::2]) / len(values[1::2]) / scale
+        if max(values) <= scale:
+            found.append((match.start(), u, v))
+        else:
+            state["other"] = True
+        return " " * (match.end() - match.start())  # the places of later points stay
+
+    def tag(match: re.Match[str]) -> str:
+        return take(match, _numbers(match), 100.0)
+
+    def box(match: re.Match[str]) -> str:
+        values = _numbers(match)
+        return take(match, values, 1.0 if max(values) <= 1 else 1000.0)
+
+    def keyed(match: re.Match[str]) -> str:
+        return box(match)
+
+    def percent(match: re.Match[str]) -> str:
+        return take(match, _numbers(match), 100.0)
+
+    def named(match: re.Match[str]) -> str:
+        values = [float(match[1]), float(match[3])]
+        return take(match, values, 100.0 if match[2] and match[4] else 1.0)
+
+    def pair(match: re.Match[str]) -> str:
+        return take(match, _numbers(match), 1.0)
+
+    for form, rule in (
+        (_TAG, tag),
+        (_BOX, box),
+        (_KEYED, keyed),
+        (_PERCENT, percent),
+        (_NAMED, named),
+        (_PAIR, pair),
+    ):
+        text = form.sub(rule, text)
+    if not found and (bare := _BARE_PAIR.fullmatch(text)) and "." in text:
+        text = pair(bare)
+    points = tuple(dict.fromkeys((u, v) for _, u, v in sorted(found)))
+    return Points(points, _TAG_END.sub(" ", text), state["other"])
+
+
+def _numbers(match: re.Match[str]) -> list[float]:
+    groups = [group for group in match.groups() if group is not None]
+    return [float(group) for group in groups if group[:1].isdigit() or group[:1] == "."]

@@ -1,0 +1,318 @@
+"""Clauses -> yes or no, which object, and whether an object is denied.
+
+A comparison is decided by the order of its arguments: "the curtain is to the right of the bed" says
+that the bed is left of the curtain. Words of doubt ("not sure", "cannot tell") leave it undecided,
+and so does a "yes" that its own sentence contradicts. Does not know numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sdvlm_core.answer import Asked, Quantity, Verdict
+from sdvlm_core.language import words as w
+from sdvlm_core.language.clauses import Clause, Part
+from sdvlm_core.language.mentions import means
+from sdvlm_core.language.relations import OPPOSITES, RELATION_WORDS
+
+_YES = r"yes|yeah|yep|yup|indeed|correct|true|certainly|absolutely|affirmative|sure|right|of course"
+_NO = r"no|nope|not|incorrect|false|wrong|negative"
+_OPENING = re.compile(
+    rf"(?:^|[.!?\n:;]\s{{0,4}}|\banswer is:?\s{{1,3}}|\b{'boxed'}\s{{1,6}}|[\"'(]\s?)"
+    rf"(?:well, |actually, |so, )?(?P<word>{_YES}|{_NO})\b(?P<after>[^.!?\n]{{0,200}})",
+    re.I,
+)
+_UNSURE = re.compile(
+    r"\b(?:not (?:sure|certain|clear|possible|enough|able|easy|visible enough)|no (?:idea|clue|way"
+    r" (?:to|of))|(?:can'?t|cannot|can not|could not|couldn't) (?:tell|say|determine|judge|answer"
+    r"|be (?:determined|sure|certain))|unclear|uncertain|unsure|hard to (?:say|tell)|difficult to"
+    r"|impossible to|unable to|(?:don't|do not) know|depends|insufficient|not determinable|maybe"
+    r"|perhaps|might be|may be|possibly)\b",
+    re.I,
+)
+_REFUSAL = re.compile(
+    r"\b(?:(?:can'?t|cannot|can not|could not|couldn't|unable to|not able to) (?:answer|help|assist"
+    r"|determine|tell|measure|provide|estimate|give|say)|no (?:idea|clue)|(?:don't|do not) know"
+    r"|not sure)\b",
+    re.I,
+)
+# "No it is not" and "no idea" deny no object; "No sofa in the scene" does.
+_NOT_OBJECTS = frozenset(
+    [
+        "it",
+        "the",
+        "they",
+        "that",
+        "this",
+        "these",
+        "those",
+        "there",
+        "he",
+        "she",
+        "a",
+        "an",
+        "i",
+        "we",
+        "you",
+        "its",
+        "one",
+        "idea",
+        "clue",
+        "doubt",
+        "question",
+        "need",
+        "way",
+        "problem",
+        "gap",
+        "space",
+        "difference",
+        "distance",
+        "more",
+        "less",
+        "longer",
+        "other",
+        "further",
+        "reference",
+        "scale",
+        "information",
+        "depth",
+        "exact",
+        "precise",
+        "reliable",
+        "clear",
+        "wait",
+        "sorry",
+    ]
+)
+_STOP = (
+    r"(?=\s(?:in|on|at|is|are|visible|present|here|there|that|which|shown|to|and|or)\b|[.,;!?\n]|$)"
+)
+_THING = rf"(?P<name>[\w' -]{{1,60}}?){_STOP}"
+_SEEING = r"(?:see|find|locate|identify|detect|spot)"
+_DENIED = [
+    re.compile(pattern, re.I)
+    for pattern in (
+        rf"\bthere(?:'s| is| are| was| were) (?:clearly |actually )?no {_THING}",
+        rf"\bthere (?:isn't|aren't|is not|are not|wasn't) (?:an? |any |the )?{_THING}",
+        rf"(?:^|[.!\n,]\s{{0,3}}|yes,? |no,? )no (?!(?:{'|'.join(sorted(_NOT_OBJECTS))})\b){_THING}",
+        rf"\b(?:can'?t|cannot|can not|could not|couldn't|don't|do not|didn't|unable to|not able to)"
+        rf" (?:actually |clearly )?{_SEEING} (?:an? |any |the )?{_THING}",
+        rf"\b(?:see|find|contains?|shows?|has|have) no {_THING}",
+        r"(?:^|[.!?\n,] ?)(?:the |an? |any )?(?P<name>[\w' -]{1,60}?) (?:is not|isn't|are not|aren't"
+        r"|does not|doesn't|do not|don't|cannot be|can't be|could not be) (?:actually |clearly )?"
+        r"(?:visible|present|shown|exist|appear|seen|found|detected|in (?:the|this) "
+        r"(?:image|picture|scene|photo|view|frame))(?! (?:clearly|fully|entirely|enough|to be"
+        r"|as|taller|wider))",
+        rf"\bdoes(?:n't| not) (?:contain|show|include|have|depict) (?:an? |any |the )?{_THING}",
+        r"\b(?P<name>none)\b(?: are| is)?[^.]{0,40}(?=[.]|$)",
+    )
+]
+_ANY = frozenset(
+    [
+        "it",
+        "they",
+        "them",
+        "that",
+        "this",
+        "such",
+        "one",
+        "any",
+        "object",
+        "thing",
+        "none",
+        "such",
+        "objects",
+        "objects",
+        "visible",
+    ]
+)
+
+
+class Choice(NamedTuple):
+    """Whether a comparison holds, and the object that a "which" question is answered with."""
+
+    verdict: Verdict
+    chosen: str
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a text says that it gives no answer."""
+    return _REFUSAL.search(text) is not None
+
+
+def yes_or_no(text: str) -> Verdict:
+    """The yes or no that opens a sentence; UNDECIDED for none, both, or words of doubt."""
+    said = set()
+    for match in _OPENING.finditer(text):
+        word, after = match["word"].lower(), match["after"].lower()
+        if _UNSURE.search(word + after):
+            return Verdict.UNDECIDED
+        no = re.fullmatch(_NO, word) is not None
+        following = re.match(r"\W{0,3}(\w{0,30})", after)
+        next_word = following[1] if following else ""
+        if word == "no" and after[:1] == " " and next_word and next_word not in _NOT_OBJECTS:
+            continue  # "No sofa in the scene"
+        if word in ("right", "sure", "correct", "true") and next_word and after[:1] not in ",.!":
+            continue
+        if word == "not" and next_word in ("only", "just"):
+            continue
+        said.add(Verdict.DOES_NOT_HOLD if no else Verdict.HOLDS)
+    return said.pop() if len(said) == 1 else Verdict.UNDECIDED
+
+
+def denies(text: str, objects: Sequence[str]) -> bool:
+    """Whether a text denies that an asked object exists; of no objects, that any does."""
+    for form in _DENIED:
+        for match in form.finditer(text):
+            name = match["name"].lower().strip()
+            words = name.split()
+            if not words or words[0] in ("doubt", "enough", "way", "need"):
+                continue
+            if words[-1] in w.NOUNS or "enough" in words:
+                continue  # "I cannot see the height of the mug"
+            if not objects or _ANY & set(words) or words[-1] in w.NAMELESS:
+                return True
+            if any(means(name, one, plural=True) for one in objects):
+                return True
+            named = [one for one in objects if f" {one.lower()} " in f" {name} "]
+            if named:
+                return True
+    return False
+
+
+def compare(clauses: Sequence[Clause], text: str, asked: Asked) -> Choice:
+    """What a text says of a comparison of the asked objects."""
+    said = yes_or_no(text)
+    if _UNSURE.search(text) and said is Verdict.UNDECIDED:
+        return Choice(Verdict.UNDECIDED, "")
+    stated = _relations(clauses, asked)
+    if asked.which:
+        chosen = {name for name in (_winner(one, asked) for one in stated) if name}
+        if not stated and said is Verdict.UNDECIDED:
+            chosen = _only_named(clauses, asked)
+        return Choice(Verdict.UNDECIDED, chosen.pop() if len(chosen) == 1 else "")
+    holds = {_holds(one, asked) for one in stated} - {Verdict.UNDECIDED}
+    if said is not Verdict.UNDECIDED:
+        holds.add(said)
+    return Choice(holds.pop() if len(holds) == 1 else Verdict.UNDECIDED, "")
+
+
+class _Stated(NamedTuple):
+    first: str
+    relation: str
+    others: tuple[str, ...]  # () = not named
+    negated: bool
+
+
+def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
+    found: list[_Stated] = []
+    subject = ""
+    sentence = -1
+    for clause in clauses:
+        if clause.question:
+            continue
+        if clause.sentence != sentence:
+            subject, sentence = "", clause.sentence
+        parts = clause.parts
+        at = next((i for i, part in enumerate(parts) if _relation(part)), None)
+        names = [(i, one) for i, part in enumerate(parts) if (one := _asked(part, asked))]
+        if at is None:
+            if found and clause.opener in (",", "and") and found[-1].others and names:
+                more = tuple(one for _, one in names)  # the list after "than" goes on
+                found[-1] = found[-1]._replace(others=(*found[-1].others, *more))
+            else:
+                subject = names[0][1] if names else subject
+            continue
+        before = [one for i, one in names if i < at]
+        after = tuple(dict.fromkeys(one for i, one in names if i > at))
+        texts = [clause.opener, *(part.text for part in parts)]
+        negated = any(text in w.NEGATIONS and text != "no" for text in texts)
+        relation = _relation(parts[at])
+        if not after and any(part.role == "name" for part in parts[at + 1 :]) and before:
+            continue  # "taller than the can"
+        verbs_after = any(part.role == "verb" for part in parts[at:])
+        other = any(part.role == "name" and not _asked(part, asked) for part in parts[:at])
+        if before:
+            subject = before[0]
+            found.append(_Stated(before[0], relation, after, negated))
+        elif verbs_after and len(after) == 1 and not other:  # "the tallest is the curtain"
+            found.append(_Stated(after[0], relation, (), negated))
+        elif subject and not other:
+            found.append(_Stated(subject, relation, after, negated))
+    return found
+
+
+def _relation(part: Part) -> str:
+    """The relation that a part names: "taller", "left", "left side"; "" = none."""
+    word = part.text.partition(" ")[0] if part.role == "surface" else part.text
+    return RELATION_WORDS.get(word, "") if part.role != "name" else ""
+
+
+def _asked(part: Part, asked: Asked) -> str:
+    """The asked object that a part names, "" = none or several."""
+    if part.role not in ("name", "word"):
+        return ""
+    exact = [one for one in asked.objects if one.lower() == part.text]
+    found = exact or [one for one in asked.objects if means(part.text, one)]
+    return found[0] if len(found) == 1 else ""
+
+
+def _holds(stated: _Stated, asked: Asked) -> Verdict:
+    first, second = asked.objects[:2]
+    opposite = OPPOSITES.get(asked.relation, "")
+    other = second if stated.first == first else first
+    if stated.relation not in (asked.relation, opposite) or stated.others not in ((), (other,)):
+        return Verdict.UNDECIDED
+    same = (stated.relation == asked.relation) is (stated.first == first)
+    if stated.negated:
+        return Verdict.DOES_NOT_HOLD if same else Verdict.UNDECIDED
+    return Verdict.HOLDS if same else Verdict.DOES_NOT_HOLD
+
+
+def _winner(stated: _Stated, asked: Asked) -> str:
+    """The object that is chosen by one stated relation."""
+    if stated.negated:
+        return ""
+    rest = [one for one in asked.objects if one != stated.first]
+    if stated.others and {*stated.others} != {*rest}:
+        return ""
+    if stated.relation == asked.relation:
+        return stated.first
+    if stated.relation == OPPOSITES.get(asked.relation) and len(rest) == 1:
+        return rest[0]
+    return ""
+
+
+def _only_named(clauses: Sequence[Clause], asked: Asked) -> set[str]:
+    """The one asked object of an answer that only names it."""
+    texts = {part.text for clause in clauses for part in clause.parts if part.role != "name"}
+    if texts & w.NEGATIONS or texts & {"same", "equal"}:
+        return set()
+    return {one for clause in clauses for part in clause.parts if (one := _asked(part, asked))}
+
+
+def decides(text: str, clauses: Sequence[Clause], asked: Asked) -> Choice:
+    """The verdict of a text for any question; FREE and EXISTS know only yes, no and "there is"."""
+    if asked.quantity is Quantity.COMPARISON:
+        return compare(clauses, text, asked)
+    said = yes_or_no(text)
+    if asked.quantity is not Quantity.EXISTS or said is not Verdict.UNDECIDED:
+        return Choice(said, "")
+    if denies(text, asked.objects):
+        return Choice(Verdict.DOES_NOT_HOLD, "")
+    if _UNSURE.search(text):
+        return Choice(Verdict.UNDECIDED, "")
+    for clause in clauses:
+        texts = [part.text for part in clause.parts]
+        shows = {"there", "see", "there's", "shows", "visible", "is", "are"} & set(texts)
+        named = any(
+            means(part.text, one, plural=True)
+            for part in clause.parts
+            if part.role in ("name", "word")
+            for one in asked.objects
+        )
+        if shows and named and not clause.question and not w.NEGATIONS & set(texts):
+            return Choice(Verdict.HOLDS, "")
+    return Choice(Verdict.UNDECIDED, "")
