@@ -229,7 +229,7 @@ WORDS = [
     ("refer_three_objects", R, "The height of the table is 1 m and the height of the nightstand is "
      "3 ft.", BOTH, True, True, ""),
     ("refer_three_objects", R, "The table is 1.02 m.", BOTH, False, False, ""),
-    ("refer_three_objects", R, "1.02 m, 0.93 m and 0.5 m.", BOTH, True, False, CUT),
+    ("refer_three_objects", R, "1.02 m, 0.93 m and 0.5 m.", BOTH, False, False, ""),
     ("zero", E, "There is no pipe in the image.", "No pipe in the scene.", True, True, ""),
     ("zero", E, "I can't see any pipe.", "Can not find pipes.", True, True, ""),
     ("zero", E, "0.5 m x 0.2 m x 0.1 m", "There is no pipe in the image", False, False, ""),
