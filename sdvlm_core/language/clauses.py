@@ -204,7 +204,8 @@ def _name(
         if last in covered or _is_content(token) or (hyphen and glued(tokens, last + 1)):
             last += 1
             continue
-        if can or part_of:
+        whole = determined and last == first and text_at(tokens, last + 1) == "of"
+        if can or part_of or (whole and token.text in _PARTS_OF - {"left", "right"}):
             last += 1
             continue
         modifies = (determined or last > first) and token.text in _MODIFIERS

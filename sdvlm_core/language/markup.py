@@ -211,6 +211,10 @@ def _pairs(value: Any, key: str, unit: str, depth: int) -> Iterator[str]:
         unit = words.pop()
         words = words[:-1] if words[-1:] == ["in"] else words
     name = _key(" ".join(words))
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for item in value[:_MAX_VALUES]:
+            yield from _pairs(item, key, unit, depth + 1)
+        return
     if isinstance(value, list):
         yield f"{name}: {' x '.join(map(str, value))} {unit}"
     elif isinstance(value, bool):

@@ -140,6 +140,8 @@ def _measurements(
         claims = claims_of_size(statements, asked)
     else:
         claims = [claim_of(one, asked) for one in statements]
+        if asked.quantity in (Quantity.DISTANCE, Quantity.GAP):
+            claims = _two_ended(claims, statements)
     taken = [claim for claim in claims if not claim.why]
     if not taken:
         return (), next((claim.why for claim in claims), "the text states no number")
@@ -156,6 +158,17 @@ def _measurements(
             Measurement(kind, first.value, first.std_dev, Source.LANGUAGE, objects, first.text)
         )
     return tuple(found), ""
+
+
+def _two_ended(claims: Sequence[Claim], statements: Sequence[Statement]) -> list[Claim]:
+    """Without the claims of one object where the text states its distance from the camera."""
+    if not any(one.camera and one.measure == "distance" for one in statements):
+        return [*claims]
+    why = "it may be the distance from the camera"
+    return [
+        replace(claim, why=claim.why or why) if len(one.ends) == 1 else claim
+        for claim, one in zip(claims, statements, strict=True)
+    ]
 
 
 def _concluded(claims: Sequence[Claim]) -> list[Claim]:

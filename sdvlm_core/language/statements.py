@@ -23,9 +23,11 @@ from sdvlm_core.language.amounts import Amount
 from sdvlm_core.language.clauses import Clause, Part
 from sdvlm_core.language.relations import RELATION_WORDS
 
+_EXCLUDED = frozenset(("not", "including", "counting"))
 _OPERATORS = frozenset(("+", "*", "/", "\u00f7", "\u00b7", "-", "minus", "plus", "times"))
 _ENDS_FOLLOW = frozenset(("from", "to", "between", "and", "of", "off", "than"))
 _SEPARATED = frozenset(("separated", "spaced", "apart", "given", "distance", "gap"))
+_PICTURES = frozenset(("picture", "photo", "photograph", "image", "frame"))
 _UPRIGHT = frozenset(("base", "bottom", "floor", "ground", "foot", "top", "rim", "tabletop"))
 
 
@@ -83,6 +85,7 @@ class _Context:
     earlier: str = ""  # the topic before this sentence
     heading: str = ""
     sides: tuple[str, ...] = ()
+    partial: bool = False  # "not including the base, ..."
 
 
 def find_statements(clauses: Sequence[Clause]) -> list[Statement]:
@@ -110,7 +113,7 @@ def _enter(context: _Context, clause: Clause) -> None:
     if clause.sentence != context.sentence:
         context.earlier = context.topic
         context.sentence, context.owners, context.measure = clause.sentence, (), ""
-        context.doubt, context.final = "", False
+        context.doubt, context.final, context.partial = "", False, False
     if clause.heading:
         names = [part.text for part in clause.parts if part.role == "name"]
         context.heading = names[0] if len(names) == 1 else ""
@@ -128,6 +131,9 @@ def _statements(clause: Clause, following: Clause | None, context: _Context) -> 
         if clause.opener != "(" and subject.owners and subject.verb:
             context.owners = subject.owners
         context.measure = subject.measure or context.measure
+        texts = {part.text for part in parts}
+        excluded = texts & {"excluding", "without"} or {"not"} < texts & _EXCLUDED
+        context.partial = context.partial or bool(excluded)
         context.doubt, context.final = "", context.final or _concludes(clause, parts)
         return
     for order, at in enumerate(numbers):
@@ -178,6 +184,8 @@ def _named(parts: Sequence[Part], verb: bool) -> _Subject:
             pronoun = pronoun or not owners
         elif part.role == "surface":
             surface = True
+        elif part.role == "nameless" and _PICTURES & {part.text} and _is_placed(parts, at):
+            owners.append(part.text)  # "the picture above the lamp"
         elif part.role == "nameless":
             centre = centre or part.text.endswith(("center", "centre", "centers", "centres"))
         elif part.role == "name":
@@ -218,6 +226,9 @@ def _statement(
     if not measure and tail and _is_spatial(tail):
         measure = "distance"
     doubt = _doubt(clause, parts, start, at, right, context)
+    same_sentence = following is not None and following.sentence == clause.sentence
+    if same_sentence and following is not None and following.opener in ("if", "unless"):
+        doubt = doubt or "it is only assumed"
     words = {part.text for part in parts if part.role not in ("name", "number", "measure")}
     restated = clause.opener == "(" and clause.host is not None and clause.host.role == "number"
     statement = Statement(
@@ -283,6 +294,12 @@ def _left(parts: Sequence[Part]) -> tuple[_Subject, str]:
         elif part.role in ("pronoun", "relative"):
             return _Subject((), measure, False, True), ""
     return _Subject((), measure), ""
+
+
+def _is_placed(parts: Sequence[Part], at: int) -> bool:
+    following = parts[at + 1] if at + 1 < len(parts) else None
+    alone = at == 0 or parts[at - 1].role not in ("preposition", "place")
+    return alone and following is not None and following.role == "place"
 
 
 def _text_before(parts: Sequence[Part], at: int) -> str:
@@ -436,6 +453,8 @@ def _doubt(
         return "it is an addition"
     if _is_arithmetic(parts, start, at):
         return "it is part of a calculation"
+    if context.partial:
+        return "a part of the object is left out"
     joined = clause.opener in ("and", "or") and not any(part.role == "verb" for part in left)
     return context.doubt if joined else ""
 
