@@ -32,9 +32,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` is used from th
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from sdvlm_core.answer import SIDES, Asked, Quantity, SpatialAnswer, Verdict
+from sdvlm_core.cautions import UNFIT
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.geometry.measure import measure
 from sdvlm_core.language.question import RELATIONS, phrase
@@ -232,17 +233,22 @@ def is_unlike(check: Check, asked: Asked, frame: RgbdFrame, things: Things, sens
     return not np.isclose(found.value, expected, rtol=1e-9)
 
 
-def results(directory: Path, questions: int) -> Iterator[tuple[str, bool | None, bool, bool]]:
-    """(kind, agrees, right, unlike) of every check of so many questions."""
+def results(directory: Path, questions: int) -> Iterator[tuple[str, str, bool]]:
+    """(kind, outcome, unlike) of every check of so many questions."""
     frames = list(read_frames(directory))
     order = np.random.default_rng(0)
     asked_count, turn = 0, 0
-    for frame in track(frames * 20, "verifying", console=Console(stderr=True)):
+    rounds = range(-(-questions // len(frames)))
+    for _, frame in track(
+        [(number, frame) for number in rounds for frame in frames],
+        "verifying",
+        console=Console(stderr=True),
+    ):
         rgbd = replace(rgbd_frame(frame), up=up_in_camera(frame))
         rng = np.random.default_rng(int(order.integers(2**31)))
         things = things_of(frame, rng)
         sensor = next((one["sensor"] for one in frame.objects if "sensor" in one), "simulated")
-        for _ in range(-(-questions // len(frames))):
+        for _ in range(2):
             answer = answer_of(things, KINDS[turn % len(KINDS)], rng)
             if answer is None:
                 continue
@@ -253,20 +259,40 @@ def results(directory: Path, questions: int) -> Iterator[tuple[str, bool | None,
             session: Any = SimpleNamespace(frame=rgbd)
             _, checks = verify(session, answer, regions, sensor)
             for check in checks:
-                judged = check.agrees is not None
-                yield (
-                    _label(check, answer.asked),
-                    check.agrees,
-                    judged and is_right(check, answer.asked, things),
-                    is_unlike(check, answer.asked, rgbd, things, sensor),
-                )
+                unlike = is_unlike(check, answer.asked, rgbd, things, sensor)
+                yield _label(check, answer.asked), _outcome(check, answer.asked, things), unlike
             if asked_count == questions:
                 return
 
 
 def _label(check: Check, asked: Asked) -> str:
     which = "which " if asked.which else ""
-    return f"{check.claim.kind.name} {which}{asked.relation}".strip()
+    kind = check.claim.kind if asked.quantity is Quantity.SIZE else asked.quantity
+    of = "SIZE: " if asked.quantity is Quantity.SIZE else ""
+    return f"{of}{kind.name} {which}{asked.relation}".strip()
+
+
+def _outcome(check: Check, asked: Asked, things: Things) -> str:
+    """One of OUTCOMES."""
+    if check.agrees is not None:
+        word = "agree" if check.agrees else "disagree"
+        return (
+            f"{word}_right" if is_right(check, asked, things) is check.agrees else f"{word}_wrong"
+        )
+    if not check.objects:
+        return "not_judged"
+    return "unfit" if UNFIT.intersection(check.warnings) else "within_error"
+
+
+OUTCOMES = {
+    "agree_right": "AGREE right",
+    "agree_wrong": "wrong",
+    "disagree_right": "DISAGREE right",
+    "disagree_wrong": "wrong",
+    "within_error": "within error",
+    "unfit": "unfit",
+    "not_judged": "not judged",
+}
 
 
 def main() -> None:
@@ -276,30 +302,23 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=500)
     options = parser.parse_args()
     rows: dict[str, Counter[str]] = defaultdict(Counter)
-    for label, agrees, right, unlike in results(options.directory, options.questions):
-        word = {True: "agree", False: "disagree", None: "undecided"}[agrees]
-        for name in (label, "all"):
-            rows[name][word] += 1
-            rows[name]["unlike"] += unlike
-            rows[name][f"{word}_right"] += agrees is not None and right is agrees
-    table = Table("claim", "checks", "undecided", "AGREE right", "DISAGREE right", "unlike")
-    for name, row in rows.items():
-        total = row["agree"] + row["disagree"] + row["undecided"]
-        pairs = (f"{row[f'{word}_right']}/{row[word]}" for word in ("agree", "disagree"))
-        table.add_row(name, str(total), str(row["undecided"]), *pairs, str(row["unlike"]))
-    Console(width=100).print(table)
-    total = rows["all"]
-    judged = total["agree"] + total["disagree"]
+    for label, outcome, unlike in results(options.directory, options.questions):
+        rows[label].update([outcome, *["unlike"] * unlike])
+    total = sum(rows.values(), Counter[str]())
+    table = Table(Column("claim", no_wrap=True), *OUTCOMES.values(), "unlike")
+    for name, row in (*rows.items(), ("all", total)):
+        table.add_row(name, *(str(row[key]) for key in (*OUTCOMES, "unlike")))
+    Console(width=130).print(table)
     right = total["agree_right"] + total["disagree_right"]
+    judged = right + total["agree_wrong"] + total["disagree_wrong"]
     figures = {
         "questions": options.questions,
-        "checks": judged + total["undecided"],
         "judged": judged,
-        "undecided": total["undecided"],
+        "undecided": total["within_error"] + total["unfit"] + total["not_judged"],
         "right": right,
         "right_fraction": round(right / max(1, judged), 4),
         "unlike": total["unlike"],
-        "by_kind": {name: dict(row) for name, row in rows.items() if name != "all"},
+        "by_kind": {name: dict(row) for name, row in rows.items()},
     }
     print(json.dumps(figures))
 

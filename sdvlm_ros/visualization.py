@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from sdvlm_core.answer import Quantity
 from sdvlm_core.camera import messages
 from sdvlm_core.camera.messages import Rgb, Shape, Vector
 from sdvlm_core.frame import RgbdFrame
@@ -48,6 +49,7 @@ LIFETIME_S = 30.0
 _LINE_FRACTION, _TEXT_FRACTION = 0.004, 0.03
 _MIN_BOX_SIDE_M = 0.001  # RViz does not show a flat box
 _WHITE = (255, 255, 255)
+_OF_PAIRS = (Quantity.DISTANCE, Quantity.GAP)
 _Result = tuple[RgbdFrame, tuple[Measured, ...], tuple[Pair, ...]]
 
 
@@ -88,7 +90,8 @@ class Visualization:
         if not self.wanted:
             return
         found = {one.label: one for check in checks for one in check.objects}
-        joined = dict.fromkeys(check.objects for check in checks if len(check.objects) == 2)
+        pairs = [check for check in checks if check.claim.kind in _OF_PAIRS]
+        joined = dict.fromkeys(check.objects for check in pairs if len(check.objects) == 2)
         if found:
             self.show(frame, tuple(found.values()), [measure_pair(a, b) for a, b in joined])
 

@@ -38,8 +38,8 @@ class StatedVerdict:
 
     @property
     def name(self) -> str:
-        """The asked objects as one name, for people and logs."""
-        return " and ".join(self.asked.objects)
+        """The objects as one name, for people and logs."""
+        return " and ".join(self.objects)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -95,7 +95,7 @@ class Objects:
     def _locate_and_measure(self, name: str) -> Measured:
         frame = self.scene.frame  # refuses a frame without depth before the model is asked
         if name in self.regions:
-            return self._measure(self.regions[name])
+            return self._measure(replace(self.regions[name], label=name))
         if _is_not_in_image(name):
             raise NotLocatedError(f"{name} is not in the image; ask for CAMERA_DISTANCE")
         u, v = self._ask_point(name)
@@ -139,8 +139,8 @@ class Objects:
 
 
 def _same_place(a: Measured, b: Measured) -> bool:
-    """Whether two names have one region, or two points on one object."""
-    return a.region is b.region or math.dist(a.position_m, b.position_m) < _SAME_PLACE_M
+    """Whether two names have equal regions, or points on one object."""
+    return math.dist(a.position_m, b.position_m) < _SAME_PLACE_M
 
 
 def _is_not_in_image(name: str) -> bool:

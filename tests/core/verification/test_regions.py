@@ -51,6 +51,7 @@ def test_a_region_matches_the_only_object_that_its_label_can_mean(label):
     session = Session(room())
     _, (check,) = verify(session, HEIGHT, [replace(RED, label=label)])
     assert check.agrees is True
+    assert check.objects[0].label == "red chair"
     assert session.asked == []
 
 
