@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sdvlm_core.answer import Measurement, SpatialAnswer
+    from sdvlm_core.answer import Asked, Measurement, Quantity, SpatialAnswer
     from sdvlm_core.camera.image_files import read_frame
     from sdvlm_core.engine import FrameSession, LoadOptions, SpatialEngine, load, load_engine
     from sdvlm_core.errors import SdvlmError
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Asked",
     "CameraIntrinsics",
     "FrameSession",
     "GenerationOptions",
     "LoadOptions",
     "Measurement",
+    "Quantity",
     "Region",
     "RgbdFrame",
     "Sampling",
@@ -46,11 +48,13 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Asked": "sdvlm_core.answer",
     "CameraIntrinsics": "sdvlm_core.frame",
     "FrameSession": "sdvlm_core.engine",
     "GenerationOptions": "sdvlm_core.model.generation_options",
     "LoadOptions": "sdvlm_core.engine",
     "Measurement": "sdvlm_core.answer",
+    "Quantity": "sdvlm_core.answer",
     "Region": "sdvlm_core.frame",
     "RgbdFrame": "sdvlm_core.frame",
     "Sampling": "sdvlm_core.model.generation_options",
