@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from sdvlm_core.language.tokens import vocabulary
 from sdvlm_core.language.units import UNITS
 
 #: The word that stands for the frame of a final answer.
@@ -73,33 +74,10 @@ _SIDES_BEFORE = re.compile(
     r"(?<![A-Za-z])" + _TIMES.join([r"(W|H|L|D) ?[:=]? ?" + _FACTOR] * 3), re.I
 )
 #: Words of a column or a key that say nothing about its values.
-_GENERIC = frozenset(
-    [
-        "value",
-        "values",
-        "measurement",
-        "measurements",
-        "estimate",
-        "estimates",
-        "estimated",
-        "result",
-        "results",
-        "answer",
-        "dimension",
-        "dimensions",
-        "final",
-        "output",
-        "object",
-        "name",
-        "label",
-        "item",
-        "property",
-        "attribute",
-        "data",
-        "response",
-        "approximate",
-        "approx",
-    ]
+_GENERIC = vocabulary(
+    "value values measurement measurements estimate estimates estimated result results answer "
+    "dimension dimensions final output object objects items name label item property attribute "
+    "data response approximate approx"
 )
 
 

@@ -126,15 +126,56 @@ _ONE = {
 }
 
 
+#: Where plain English differs: it says between which parts, and in which form to answer.
+_CHAT = {
+    Quantity.HEIGHT: "How tall is the {}?",
+    Quantity.WIDTH: "How wide is the {}?",
+    Quantity.LENGTH: "How long is the {}?",
+    Quantity.SIZE: "What are the length, width and height of the {}?",
+    Quantity.DISTANCE: "What is the distance between the centers of the {} and the {}?",
+    Quantity.GAP: "What is the distance between the nearest surfaces of the {} and the {}?",
+    Quantity.POSITION: "Where is the {} in the image?",
+}
+_ONE_NUMBER = "Answer with one number and its unit."
+_FORM = {
+    Quantity.SIZE: "Answer with three numbers and their unit, as length x width x height.",
+    Quantity.POSITION: "Answer with a point (x, y) in fractions of the width and the height.",
+    Quantity.COUNT: "Answer with one number.",
+    Quantity.EXISTS: "Answer with yes or no.",
+}
+_UNIT_WORDS = {"in": "inches"}
+
+
 def phrase(asked: Asked, dialect: Dialect = Dialect.MSMU) -> str:
-    """The question in words.
+    """The question in words; `parse` makes the same question of them.
 
     Raises:
         QueryError: as `check`.
     """
     check(asked)
+    body = _question(asked, dialect)
+    if asked.unit:
+        body = f"{body.removesuffix('?')} in {_UNIT_WORDS.get(asked.unit, asked.unit)}?"
+    if asked.reference:
+        fact = asked.reference[0].upper() + asked.reference[1:]
+        body = f"{fact}, {body[0].lower()}{body[1:]}"
+    if dialect is Dialect.MSMU:
+        return body
+    if asked.quantity is Quantity.COMPARISON:
+        form = "Answer with its name." if asked.which else _FORM[Quantity.EXISTS]
+    else:
+        form = _FORM.get(asked.quantity, _ONE_NUMBER)
+    return f"{body} {form}"
+
+
+def _question(asked: Asked, dialect: Dialect) -> str:
+    """The question alone, without fact, unit and form of the answer."""
     if asked.quantity in _ONE:
-        return _ONE[asked.quantity].format(*asked.objects)
+        templates = _ONE | _CHAT if dialect is Dialect.CHAT else _ONE
+        template = templates[asked.quantity]
+        if asked.quantity is Quantity.EXISTS and asked.objects[0][0].lower() in "aeiou":
+            template = template.replace(" a ", " an ")
+        return template.format(*asked.objects)
     first, second = asked.objects[:2]
     if asked.quantity is Quantity.DIFFERENCE:
         return f"How much {asked.relation} is the {first} than the {second}?"

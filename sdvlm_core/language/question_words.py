@@ -17,7 +17,7 @@ from sdvlm_core.language.relations import RELATION_WORDS
 from sdvlm_core.language.units import UNITS
 
 #: Characters; a longer text is FREE. The patterns below take linear time within this bound.
-MAX_PARSED = 2000
+MAX_PARSED = 1000
 _CAMERA = (
     r"(?:(?:the|this|your|my|our) )?(?:camera(?: lens)?|viewer|observer|viewpoint|photographer|"
     r"lens|robot)|me|you|us|here|where (?:i am|we are|you are)(?: standing)?"
@@ -96,7 +96,7 @@ _NOT_A_NAME = re.compile(
     r"|\b(?:and|or|than|is|are|was|were|be|been|how|what|which|who|whose|where|why|when|if|do|does"
     r"|did|between|not|versus|vs|compared|respectively|there|it|them|they|he|she|this|that|these"
     r"|those|each|other|both|its|their|image|picture|photo|camera|viewer|sum|ratio|difference"
-    r"|distance|height|width|length|size|taller|shorter|wider|closer|farther)\b",
+    r"|centers|centres|surfaces|edges|distance|height|width|length|size|taller|shorter|wider|closer|farther)\b",
     re.I,
 )
 _MAX_NAME_WORDS = 10
@@ -124,9 +124,11 @@ def parse_each(words: str) -> tuple[Asked, ...]:
     if text.isupper():
         text = text.lower()
     text, reference = _without_fact(_INSTRUCTION.sub("", text))
+    reference = _THE.sub(lambda match: match[0].lower(), reference)
     text, unit = _without_unit(text)
     text = _bare(text)
     text, unit = _without_unit(text) if not unit else (text, unit)
+    text = _direct(text)
     if any(amount.dimension == "length" for amount in amounts(text)):
         return ()  # "closer than 2 m?" compares with a number
     for form, make in _FORMS:
@@ -134,6 +136,23 @@ def parse_each(words: str) -> tuple[Asked, ...]:
         if match is not None and (asked := make(match)):
             return tuple(replace(one, unit=unit, reference=reference) for one in asked)
     return ()
+
+
+_THE = re.compile(r"^(?:The|An?) ")
+_INDIRECT = re.compile(
+    r"(how (?:far|much|tall|high|wide|broad|long|big|large)\b(?: \w+er)?) (.+?) (is|are)\b(.*)"
+)
+
+
+_NO_SUBJECT = frozenset(("is", "are", "apart", "away", *RELATION_WORDS))
+
+
+def _direct(text: str) -> str:
+    """ "how tall the mug is" of an indirect question as "how tall is the mug"."""
+    match = _INDIRECT.fullmatch(text)
+    if match is None or match[2].split()[0] in _NO_SUBJECT:
+        return text
+    return f"{match[1]} {match[3]} {match[2]}{match[4]}"
 
 
 _PLAIN = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"'})

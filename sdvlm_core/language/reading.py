@@ -146,13 +146,16 @@ def _measurements(
     if not taken:
         return (), next((claim.why for claim in claims), "the text states no number")
     found: list[Measurement] = []
-    for kind, objects in dict.fromkeys((claim.kind, claim.objects) for claim in taken):
-        same = [claim for claim in taken if (claim.kind, claim.objects) == (kind, objects)]
-        same = _concluded(same)
+    groups: dict[tuple[Quantity, tuple[str, ...]], list[Claim]] = {}
+    for claim in taken:
+        groups.setdefault((claim.kind, claim.objects), []).append(claim)
+    denied = [claim for claim in claims if claim.denied]
+    for (kind, objects), group in groups.items():
+        same = _concluded(group)
         first = same[0].amount
         if any(not _agree(first, claim.amount) for claim in same[1:]):
             return (), f"the text states several values: {_listed(same)}"
-        if any(c.denied and c.kind is kind and _agree(first, c.amount) for c in claims):
+        if any(c.kind is kind and _agree(first, c.amount) for c in denied):
             return (), f"the text states and denies {first.text}"
         found.append(
             Measurement(kind, first.value, first.std_dev, Source.LANGUAGE, objects, first.text)

@@ -16,7 +16,7 @@ keeps the reason as `doubt`. Does not know the question.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdvlm_core.language import words as w
 from sdvlm_core.language.amounts import Amount
@@ -24,6 +24,8 @@ from sdvlm_core.language.clauses import Clause, Part
 from sdvlm_core.language.relations import RELATION_WORDS
 
 _EXCLUDED = frozenset(("not", "including", "counting"))
+#: Parts on each side of a number that can say something of it.
+_REACH = 60
 _OPERATORS = frozenset(("+", "*", "/", "\u00f7", "\u00b7", "-", "minus", "plus", "times"))
 _ENDS_FOLLOW = frozenset(("from", "to", "between", "and", "of", "off", "than"))
 _SEPARATED = frozenset(("separated", "spaced", "apart", "given", "distance", "gap"))
@@ -139,7 +141,10 @@ def _statements(clause: Clause, following: Clause | None, context: _Context) -> 
     for order, at in enumerate(numbers):
         start = numbers[order - 1] + 1 if order else 0
         end = numbers[order + 1] if order + 1 < len(numbers) else len(parts)
-        yield _statement(clause, start, at, end, following, context)
+        low = max(0, at - _REACH)  # a bounded number of parts: the time stays linear
+        near = replace(clause, parts=parts[low : at + _REACH])
+        end = min(end, at + _REACH) - low
+        yield _statement(near, max(start - low, 0), at - low, end, following, context)
 
 
 @dataclass(frozen=True)

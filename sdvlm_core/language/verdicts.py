@@ -20,7 +20,7 @@ from sdvlm_core.language.relations import OPPOSITES, RELATION_WORDS
 _YES = r"yes|yeah|yep|yup|indeed|correct|true|certainly|absolutely|affirmative|sure|right|of course"
 _NO = r"no|nope|not|incorrect|false|wrong|negative"
 _OPENING = re.compile(
-    rf"(?:^|[.!?\n:;]\s{{0,4}}|\banswer is:?\s{{1,3}}|\b{'boxed'}\s{{1,6}}|[\"'(]\s?)"
+    rf"(?:^|[.!?\n:;]\s{{0,4}}|\banswer is:?\s{{1,3}}|\bboxed\s{{1,6}}|[\"'(]\s?)"
     rf"(?:well, |actually, |so, )?(?P<word>{_YES}|{_NO})\b(?P<after>[^.!?\n]{{0,200}})",
     re.I,
 )
