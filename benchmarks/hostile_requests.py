@@ -1,7 +1,7 @@
 """Extreme requests to the node's services and action, with fields of every kind of garbage.
 
-Questions, regions, masks, labels, stamps, durations and frames are drawn from a `random.Random`, so
-a seed repeats them. Does not know nodes, or what a reply must be.
+Questions in words and typed, regions, masks, labels, stamps, durations and frames are drawn from a
+`random.Random`, so a seed repeats them. Does not know nodes, or what a reply must be.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from builtin_interfaces.msg import Duration, Time
 from sensor_msgs.msg import Image
 
 from sdvlm.action import SpatialReasoning
-from sdvlm.msg import Region
+from sdvlm.msg import Asked, Region
 from sdvlm.srv import MeasureRegions, SpatialQuery
 from sdvlm_core.camera.messages import sec_nanosec
 
@@ -91,13 +91,33 @@ def common(rng: random.Random, frame_ns: int, timeout_s: float) -> dict[str, Any
     }
 
 
+def asked(rng: random.Random) -> Asked:
+    """A typed question: half of them complete, the others with garbage in every field."""
+    if rng.random() < 0.5:
+        quantity = rng.choice((Asked.HEIGHT, Asked.GAP, Asked.COMPARISON))
+        objects = ["mug"] if quantity == Asked.HEIGHT else ["mug", "box"]
+        relation = "taller" if quantity == Asked.COMPARISON else ""
+        return Asked(quantity=quantity, objects=objects, relation=relation)
+    return Asked(
+        quantity=rng.choice((*range(13), 13, 255)),
+        objects=[rng.choice(LABELS) for _ in range(rng.choice((0, 1, 2, 3, 11, 5000)))],
+        relation=rng.choice(("", "taller", *LABELS)),
+        which=rng.random() < 0.2,
+        unit=rng.choice(("", "cm", *LABELS)),
+        reference=rng.choice(("", *QUESTIONS)),
+    )
+
+
 def query(rng: random.Random, frame_ns: int, timeout_s: float) -> SpatialQuery.Request:
     """One question."""
     verify = rng.random() < 0.3
     located = rng.random() < (0.7 if verify else 0.05)
     regions = [region(rng) for _ in range(rng.randrange(1, 4))] if located else []
+    typed = rng.random() < 0.3
+    words = rng.random() < (0.1 if typed else 1.0)
     return SpatialQuery.Request(
-        question=rng.choice(QUESTIONS[:3] if rng.random() < 0.5 else QUESTIONS),
+        question=rng.choice(QUESTIONS[:3] if rng.random() < 0.5 else QUESTIONS) if words else "",
+        asked=asked(rng) if typed else Asked(),
         regions=regions,
         verify=verify,
         **common(rng, frame_ns, timeout_s),
@@ -115,8 +135,10 @@ def measure(rng: random.Random, frame_ns: int, timeout_s: float) -> MeasureRegio
 def goal(rng: random.Random, frame_ns: int, timeout_s: float) -> SpatialReasoning.Goal:
     """Several questions; sometimes none, sometimes too many."""
     count = rng.choice((0, 1, 2, 3, 200))
+    typed = rng.random() < 0.3
     return SpatialReasoning.Goal(
-        questions=[rng.choice(QUESTIONS) for _ in range(count)],
+        questions=[] if typed else [rng.choice(QUESTIONS) for _ in range(count)],
+        asked=[asked(rng) for _ in range(min(count, 65))] if typed else [],
         verify=rng.random() < 0.2,
         **common(rng, frame_ns, timeout_s),
     )
