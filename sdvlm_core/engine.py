@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +33,7 @@ from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, pixel_from_fraction, p
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.language.question import parse, phrase
 from sdvlm_core.language.reading import Reading, measured, read
-from sdvlm_core.model import confidence
+from sdvlm_core.model import confidence, constrained
 from sdvlm_core.model.backbones.clip_image import clip_pixels
 from sdvlm_core.model.backbones.llava import (
     calibration,
@@ -270,7 +271,7 @@ class FrameSession:
         """
         words, asked = _worded(question)
         generated = self._nothing_generated()
-        with closing(self._tokens(words, generated, options)) as tokens:
+        with closing(self._tokens(words, asked, generated, options)) as tokens:
             for _ in tokens:
                 pass
         return self._answer(words, asked, generated)
@@ -287,7 +288,7 @@ class FrameSession:
         words, asked = _worded(question)
         generated = self._nothing_generated()
         # Closed here, not by the garbage collector: an early close frees the session at once.
-        with closing(self._tokens(words, generated, options)) as tokens:
+        with closing(self._tokens(words, asked, generated, options)) as tokens:
             yield from incremental_text(tokens, generated)
         return self._answer(words, asked, generated)
 
@@ -306,15 +307,25 @@ class FrameSession:
         return Generated(self._checkpoint.tokenizer, self._checkpoint.prompt_template.stop)
 
     def _tokens(
-        self, question: str, generated: Generated, options: GenerationOptions
+        self, question: str, asked: Asked, generated: Generated, options: GenerationOptions
     ) -> Generator[int, None, None]:
         """Generate into `generated`, yield each token, and restore the cache at the end."""
+        allowed = None
+        if options.constrained and asked.quantity in constrained.QUANTITIES:
+            question = f"{question} {constrained.instruction(asked.quantity)}"
+            allowed = partial(
+                constrained.allowed_tokens,
+                quantity=asked.quantity,
+                tokenizer=self._checkpoint.tokenizer,
+            )
         ids = self._question_ids(question)
         context = context_tokens(self._checkpoint.model.config)
         limit = answer_limit(self._prefix_length, len(ids), options.max_new_tokens, context)
         limited = replace(options, max_new_tokens=limit)
         with self._one_question():
-            yield from generate(self._step, ids, generated, limited, self._checkpoint.device)
+            yield from generate(
+                self._step, ids, generated, limited, self._checkpoint.device, allowed
+            )
 
     @contextmanager
     def _one_question(self) -> Iterator[None]:

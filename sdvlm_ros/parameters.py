@@ -75,6 +75,7 @@ class Settings:
     temperature: float
     top_k: int
     seed: int
+    constrained: bool
 
 
 def _fixed(description: str) -> ParameterDescriptor:
@@ -238,6 +239,13 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
         _count("Sampling uses the top_k most probable tokens; 0 = all.", 0, 10**6, False),
     ),
     "seed": (0, _count("Seed of the sampling.", 0, 2**31 - 1, read_only=False)),
+    "constrained": (
+        False,
+        ParameterDescriptor(
+            description="Answer questions for one number in a JSON form, which needs no reading. "
+            "For chat models; SD-VLM and nano know their own form.",
+        ),
+    ),
 }
 
 
@@ -302,12 +310,12 @@ def camera_settings(settings: Settings) -> CameraSettings:
 
 def read_generation(node: Node) -> GenerationOptions:
     """The current settings; a queued question keeps the settings it was queued with."""
-    limit, temperature, top_k, seed = (
+    limit, temperature, top_k, seed, constrained = (
         node.get_parameter(name).value
-        for name in ("max_new_tokens", "temperature", "top_k", "seed")
+        for name in ("max_new_tokens", "temperature", "top_k", "seed", "constrained")
     )
     sampling = Sampling(temperature, top_k, seed) if temperature else None
-    return GenerationOptions(max_new_tokens=limit, sampling=sampling)
+    return GenerationOptions(max_new_tokens=limit, sampling=sampling, constrained=constrained)
 
 
 def document() -> str:

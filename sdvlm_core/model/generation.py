@@ -95,6 +95,7 @@ def generate(
     generated: Generated,
     options: GenerationOptions,
     device: torch.device,
+    allowed: Callable[[str], list[int]] | None = None,
 ) -> Generator[int, None, None]:
     """Generate tokens into `generated`, and yield each.
 
@@ -104,6 +105,7 @@ def generate(
         prompt_ids: ids of the question.
         generated: empty; filled in place.
         device: of the model.
+        allowed: the ids that may follow a text; None = any. Probabilities are those among them.
 
     Raises:
         QueryTimeout, QueryCanceled: between two tokens, or two chunks of the prompt.
@@ -117,6 +119,8 @@ def generate(
         options.check(f"{count} tokens")
         with memory_guard("answering"), torch.inference_mode():
             logits = prefill(step, ids, options, device)
+            if allowed is not None:
+                logits = _restricted(logits, allowed(generated.text))
             choose = choose or _chooser(options.sampling, logits.device)
             token = choose(logits)
             probability = float(logits.softmax(-1)[token])
@@ -188,6 +192,20 @@ def _chooser(sampling: Sampling | None, device: torch.device) -> Callable[[torch
         return int(torch.multinomial(weights, 1, generator=generator))
 
     return sample
+
+
+def _restricted(logits: torch.Tensor, ids: list[int]) -> torch.Tensor:
+    """The logits (vocabulary,) with -inf for all other ids.
+
+    Raises:
+        ModelOutputError: there are none.
+    """
+    if not ids:
+        raise ModelOutputError("the tokenizer cannot spell the JSON form; set constrained to false")
+    chosen = torch.tensor(ids, device=logits.device)
+    restricted = torch.full_like(logits, -math.inf)
+    restricted[chosen] = logits[chosen]
+    return restricted
 
 
 @contextmanager
