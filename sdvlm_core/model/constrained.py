@@ -1,7 +1,7 @@
 """Constrained decoding: after a prefix of an answer, the tokens that keep it in a JSON form.
 
-The form is {"value": 0.25, "unit": "m"}; a count has no unit, and {"value": null} is the answer of a
-model that cannot tell. Such an answer needs no grammar to be read, and cannot mention another
+The form is {"value": 0.25, "unit": "m"}; a count has no unit, and {"value": null} is the answer of
+a model that cannot tell. Such an answer needs no grammar to be read, and cannot mention another
 object's number. Does not know models, logits or the token loop (`generation`).
 """
 
