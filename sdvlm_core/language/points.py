@@ -25,10 +25,13 @@ _KEYED = re.compile(
     re.I,
 )
 _PERCENT = re.compile(rf"[(\[]{_N}\s?%\s?[,;]{_N}\s?%\s?[)\]]")
+_IS = (
+    r"[\"']?[- ]?(?:coordinate|position)?\s{0,4}(?:is|[:=\u2248])\s{0,4}"
+    r"(?:(?:about|approximately|around) )?"
+)
 _NAMED = re.compile(
-    rf"\bx\b[\"']?[- ]?(?:coordinate|position)?\s{{0,4}}(?:is|[:=\u2248])\s{{0,4}}(?:about |approximately |around )?{_N}(\s?%)?"
-    rf"\s{{0,4}}(?:,|;|and|,\s?and|\n)\s{{0,4}}(?:the )?[\"']?\by\b[\"']?[- ]?(?:coordinate|position)?\s{{0,4}}(?:is|[:=\u2248])"
-    rf"\s{{0,4}}(?:about |approximately |around )?{_N}(\s?%)?",
+    rf"\bx\b{_IS}{_N}(\s?%)?\s{{0,4}}(?:,|;|and|,\s?and|\n)\s{{0,4}}(?:the )?[\"']?"
+    rf"\by\b{_IS}{_N}(\s?%)?",
     re.I,
 )
 _PAIR = re.compile(rf"(?<![\w\])])[(\[]{_N}\s{{0,4}}[,;]{_N}\s{{0,4}}[)\]]")

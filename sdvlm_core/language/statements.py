@@ -21,15 +21,15 @@ from dataclasses import dataclass, replace
 from sdvlm_core.language import words as w
 from sdvlm_core.language.amounts import Amount
 from sdvlm_core.language.clauses import Clause, Part
+from sdvlm_core.language.doubts import doubt_of
 from sdvlm_core.language.relations import RELATION_WORDS
+from sdvlm_core.language.subjects import Subject, stronger, subject_before, subject_of
 
 _EXCLUDED = frozenset(("not", "including", "counting"))
 #: Parts on each side of a number that can say something of it.
 _REACH = 60
-_OPERATORS = frozenset(("+", "*", "/", "\u00f7", "\u00b7", "-", "minus", "plus", "times"))
 _ENDS_FOLLOW = frozenset(("from", "to", "between", "and", "of", "off", "than"))
 _SEPARATED = frozenset(("separated", "spaced", "apart", "given", "distance", "gap"))
-_PICTURES = frozenset(("picture", "photo", "photograph", "image", "frame"))
 _UPRIGHT = frozenset(("base", "bottom", "floor", "ground", "foot", "top", "rim", "tabletop"))
 
 
@@ -128,7 +128,7 @@ def _enter(context: _Context, clause: Clause) -> None:
 def _statements(clause: Clause, following: Clause | None, context: _Context) -> Iterator[Statement]:
     parts = clause.parts
     numbers = [at for at, part in enumerate(parts) if part.role == "number"]
-    subject = _subject(parts[: numbers[0]] if numbers else parts)
+    subject = subject_of(parts[: numbers[0]] if numbers else parts)
     if not numbers:
         if clause.opener != "(" and subject.owners and subject.verb:
             context.owners = subject.owners
@@ -147,76 +147,19 @@ def _statements(clause: Clause, following: Clause | None, context: _Context) -> 
         yield _statement(near, max(start - low, 0), at - low, end, following, context)
 
 
-@dataclass(frozen=True)
-class _Subject:
-    owners: tuple[str, ...] = ()
-    measure: str = ""
-    verb: bool = False
-    pronoun: bool = False
-    surface: bool = False
-    centre: bool = False
-
-
-def _subject(parts: Sequence[Part]) -> _Subject:
-    """The subject of the last verb in `parts`: its names, and the measure of "the width of"."""
-    verb = max((i for i, part in enumerate(parts) if part.role == "verb"), default=None)
-    if verb is None:
-        return _named(parts, verb=False)
-    # "the image shows the mug is": the names next to the verb; "the mug appears to have": go back
-    start = max((i + 1 for i in range(verb) if parts[i].role == "verb"), default=0)
-    found = _named(parts[start:verb], verb=True)
-    while start and not (found.owners or found.pronoun or found.measure):
-        verb = start - 1
-        start = max((i + 1 for i in range(verb) if parts[i].role == "verb"), default=0)
-        found = _named(parts[start:verb], verb=True)
-    if start and found.measure and not found.owners:  # "the mug has a height that is"
-        above = _subject(parts[:start])
-        return _Subject(above.owners, found.measure, True, above.pronoun)
-    return found
-
-
-def _named(parts: Sequence[Part], verb: bool) -> _Subject:
-    if parts and parts[-1].role == "relative":  # "a box that is": the name next to "that"
-        names = [part.text for part in parts if part.role == "name"]
-        return _Subject(tuple(names[-1:]), "", verb)
-    owners: list[str] = []
-    measure, pronoun, surface, centre = "", False, False, False
-    for at, part in enumerate(parts):
-        before = parts[at - 1] if at else None
-        if part.role == "measure":
-            measure = _stronger(measure, part.text)
-        elif part.role == "pronoun":
-            pronoun = pronoun or not owners
-        elif part.role == "surface":
-            surface = True
-        elif part.role == "nameless" and _PICTURES & {part.text} and _is_placed(parts, at):
-            owners.append(part.text)  # "the picture above the lamp"
-        elif part.role == "nameless":
-            centre = centre or part.text.endswith(("center", "centre", "centers", "centres"))
-        elif part.role == "name":
-            paired = owners and before is not None and before.role == "join"
-            modifies = before is not None and (
-                before.role == "place"
-                or (before.role == "preposition" and before.text in ("in", "at", "with", "as"))
-            )
-            if not modifies and (not owners or paired):
-                owners.append(part.text)
-    return _Subject(tuple(owners), measure, verb, pronoun, surface, centre)
-
-
 def _statement(
     clause: Clause, start: int, at: int, end: int, following: Clause | None, context: _Context
 ) -> Statement:
     parts = clause.parts
     left, right = parts[start:at], parts[at + 1 : end]
     amounts = parts[at].amounts
-    subject, adjacent = _left(left)
+    subject, adjacent = subject_before(left)
     measure, tail = _measure_after(right)
     attributive = ""
     if tail and tail[0].role in ("name", "word", "nameless") and len(amounts) == 1:
         attributive = tail[0].text if tail[0].role != "nameless" else ""
-    inverted = _subject(tail) if _is_inverted(left, tail) else _Subject()
-    measure = _stronger(measure, subject.measure or inverted.measure)
+    inverted = subject_of(tail) if _is_inverted(left, tail) else Subject()
+    measure = stronger(measure, subject.measure or inverted.measure)
     owners = subject.owners or inverted.owners
     pronoun = subject.pronoun and not owners
     if adjacent:
@@ -230,7 +173,9 @@ def _statement(
         measure = "difference"
     if not measure and tail and _is_spatial(tail):
         measure = "distance"
-    doubt = _doubt(clause, parts, start, at, right, context)
+    doubt = doubt_of(clause, parts, start, at, right, context.doubt)
+    if context.partial:
+        doubt = doubt or "a part of the object is left out"
     same_sentence = following is not None and following.sentence == clause.sentence
     if same_sentence and following is not None and following.opener in ("if", "unless"):
         doubt = doubt or "it is only assumed"
@@ -261,66 +206,6 @@ def _statement(
         context.owners = owners or context.owners
         context.measure, context.doubt, context.final = measure, doubt, statement.final
     return statement
-
-
-def _left(parts: Sequence[Part]) -> tuple[_Subject, str]:
-    """The subject before a number, and the name that is next to it ("on a shelf 80 cm")."""
-    measure = ""
-    for at in range(len(parts) - 1, -1, -1):
-        part = parts[at]
-        if part.role == "measure":
-            measure = _stronger(part.text, measure)
-        elif part.role == "name" and _text_before(parts, at) == "than":
-            continue  # "taller than the box by 8 cm"
-        elif part.role == "name":
-            ends = _Subject((), measure or next((p.text for p in parts if p.role == "measure"), ""))
-            head = _named(parts[: at + 1], verb=False)
-            distance = ends.measure in ("distance", "gap", "difference")
-            if distance or (head.owners and head.owners[0] == part.text):
-                return _Subject(head.owners, ends.measure, False, False, head.surface), ""
-            # "the height of the mug", "the mug at 10 cm": the first name, unless only a place
-            joined = {p.text for p in parts[:at] if p.role in ("preposition", "join", "verb")}
-            if head.owners and not (joined - {"of", "for"}) and not _placed(parts, at):
-                return _Subject(head.owners, ends.measure), ""
-            return ends, part.text
-        elif part.role == "verb":
-            found = _subject(parts[: at + 1])
-            return (
-                _Subject(
-                    found.owners,
-                    measure or found.measure,
-                    True,
-                    found.pronoun or part.text in w.PRONOUNS,
-                    found.surface,
-                    found.centre,
-                ),
-                "",
-            )
-        elif part.role in ("pronoun", "relative"):
-            return _Subject((), measure, False, True), ""
-    return _Subject((), measure), ""
-
-
-def _is_placed(parts: Sequence[Part], at: int) -> bool:
-    following = parts[at + 1] if at + 1 < len(parts) else None
-    alone = at == 0 or parts[at - 1].role not in ("preposition", "place")
-    return alone and following is not None and following.role == "place"
-
-
-def _text_before(parts: Sequence[Part], at: int) -> str:
-    return next((part.text for part in reversed(parts[:at]) if part.role != "hedge"), "")
-
-
-def _stronger(first: str, second: str) -> str:
-    """The measure of two nouns: "height difference" is a difference, "gap width" a gap."""
-    for measure in ("other", "difference", "gap"):
-        if measure in (first, second):
-            return measure
-    return first or second
-
-
-def _placed(parts: Sequence[Part], at: int) -> bool:
-    return any(part.role == "place" for part in parts[max(0, at - 4) : at])
 
 
 def _measure_after(right: Sequence[Part]) -> tuple[str, Sequence[Part]]:
@@ -368,7 +253,7 @@ def _inherited(
     )
     opens = clause.opener == "" and following is not None
     if opens and verbless and following is not None and following.sentence == clause.sentence:
-        after = _subject(following.parts)  # "Standing 20 cm tall, the box ..."
+        after = subject_of(following.parts)  # "Standing 20 cm tall, the box ..."
         if following.opener == "," and after.verb and after.owners and after.owners[0]:
             return after.owners
     return (context.heading,) if context.heading else ()
@@ -422,103 +307,3 @@ def _concludes(clause: Clause, parts: Sequence[Part]) -> bool:
     texts = [part.text for part in parts[:2]]
     correction = texts[:1] in (["no"], ["rather"]) and clause.opener in ("", "or")
     return bool(({clause.opener} | words) & w.CONCLUSIONS) or correction
-
-
-def _doubt(
-    clause: Clause,
-    parts: Sequence[Part],
-    start: int,
-    at: int,
-    right: Sequence[Part],
-    context: _Context,
-) -> str:
-    """Why a number is no value of its owner; "" = it is one."""
-    left = [part for part in parts[:at] if part.role not in ("name", "number")]
-    texts = [clause.opener, *(part.text for part in left)]
-    words = set(texts)
-    after = [part.text for part in right[:6]]
-    if clause.question:
-        return "it is asked, not stated"
-    if _negates(texts) or (set(after) & w.DENIALS and not _negates(after[:1])):
-        return "it is negated"
-    if words & w.IFS:
-        return "it is only assumed"
-    if words & w.GENERIC:
-        return "it is typical of such objects"
-    if _bounds(texts, after):
-        return "it is a bound"
-    if words & w.PARTS or (after[:1] == ["of"] and not any(p.role == "measure" for p in right[:3])):
-        return "it is a fraction or a multiple of something"
-    following = parts[at + 1] if at + 1 < len(parts) else None
-    if following is not None and following.role == "number" and not right:
-        return "another number follows it"  # "one meter fifty"
-    if clause.opener == "(" and (clause.host is None or clause.host.role == "nameless"):
-        return "it is in brackets"
-    if words & {"additional", "extra", "another", "every", "each"}:
-        return "it is an addition"
-    if _is_arithmetic(parts, start, at):
-        return "it is part of a calculation"
-    if context.partial:
-        return "a part of the object is left out"
-    joined = clause.opener in ("and", "or") and not any(part.role == "verb" for part in left)
-    return context.doubt if joined else ""
-
-
-def _negates(texts: Sequence[str]) -> bool:
-    for at, text in enumerate(texts):
-        following = texts[at + 1] if at + 1 < len(texts) else ""
-        if text in ("rather", "instead"):
-            if following in ("than", "of"):
-                return True
-        elif text == "no" and following in ("", ":"):
-            continue
-        elif text in w.NEGATIONS:
-            return True
-    return False
-
-
-def _bounds(texts: Sequence[str], after: Sequence[str]) -> bool:
-    for at, text in enumerate(texts):
-        if text in ("least", "most", "smallest", "largest", "lower", "upper") and at == 0:
-            continue
-        if text in w.BOUNDS:
-            return True
-        if text == "than" or (text == "up" and texts[at + 1 : at + 2] == ["to"]):
-            return "by" not in texts[at:]
-    near = next((text for text in reversed(texts) if text not in w.HEDGES or text == "than"), "")
-    if near in w.NEAR_BOUNDS - {"to"}:
-        return True
-    first = after[:2]
-    return (
-        first[:1] in (["max"], ["maximum"], ["minimum"], ["min"], ["tops"], ["plus"], ["+"])
-        or (
-            first[:1] in (["at"], ["or"])
-            and first[1:]
-            and first[1]
-            in (
-                "most",
-                "least",
-                "more",
-                "less",
-                "above",
-                "below",
-                "over",
-                "under",
-                "taller",
-                "higher",
-                "wider",
-                "longer",
-                "larger",
-                "fewer",
-            )
-        )
-        is True
-    )
-
-
-def _is_arithmetic(parts: Sequence[Part], start: int, at: int) -> bool:
-    """Whether a number is an operand of a sum, or stands left of "="."""
-    before = parts[at - 1].text if at else ""
-    after = parts[at + 1].text if at + 1 < len(parts) else ""
-    operand = before in _OPERATORS and start > 0
-    return operand or after in _OPERATORS or after == "="

@@ -16,6 +16,7 @@ from sdvlm_core.language import words as w
 from sdvlm_core.language.clauses import Clause, Part
 from sdvlm_core.language.mentions import means
 from sdvlm_core.language.relations import OPPOSITES, RELATION_WORDS
+from sdvlm_core.language.tokens import vocabulary
 
 _YES = r"yes|yeah|yep|yup|indeed|correct|true|certainly|absolutely|affirmative|sure|right|of course"
 _NO = r"no|nope|not|incorrect|false|wrong|negative"
@@ -39,53 +40,12 @@ _REFUSAL = re.compile(
     re.I,
 )
 # "No it is not" and "no idea" deny no object; "No sofa in the scene" does.
-_NOT_OBJECTS = frozenset(
-    [
-        "it",
-        "the",
-        "they",
-        "that",
-        "this",
-        "these",
-        "those",
-        "there",
-        "he",
-        "she",
-        "a",
-        "an",
-        "i",
-        "we",
-        "you",
-        "its",
-        "one",
-        "idea",
-        "clue",
-        "doubt",
-        "question",
-        "need",
-        "way",
-        "problem",
-        "gap",
-        "space",
-        "difference",
-        "distance",
-        "more",
-        "less",
-        "longer",
-        "other",
-        "further",
-        "reference",
-        "scale",
-        "information",
-        "depth",
-        "exact",
-        "precise",
-        "reliable",
-        "clear",
-        "wait",
-        "sorry",
-    ]
+_NOT_OBJECTS = vocabulary(
+    "it the they that this these those there he she a an i we you its one idea clue doubt "
+    "question need way problem gap space difference distance more less longer other further "
+    "reference scale information depth exact precise reliable clear wait sorry"
 )
+_NO_OBJECT = f"(?:{'|'.join(sorted(_NOT_OBJECTS))})"
 _STOP = (
     r"(?=\s(?:in|on|at|is|are|visible|present|here|there|that|which|shown|to|and|or)\b|[.,;!?\n]|$)"
 )
@@ -96,38 +56,20 @@ _DENIED = [
     for pattern in (
         rf"\bthere(?:'s| is| are| was| were) (?:clearly |actually )?no {_THING}",
         rf"\bthere (?:isn't|aren't|is not|are not|wasn't) (?:an? |any |the )?{_THING}",
-        rf"(?:^|[.!\n,]\s{{0,3}}|yes,? |no,? )no (?!(?:{'|'.join(sorted(_NOT_OBJECTS))})\b){_THING}",
+        rf"(?:^|[.!\n,]\s{{0,3}}|yes,? |no,? )no (?!{_NO_OBJECT}\b){_THING}",
         rf"\b(?:can'?t|cannot|can not|could not|couldn't|don't|do not|didn't|unable to|not able to)"
         rf" (?:actually |clearly )?{_SEEING} (?:an? |any |the )?{_THING}",
         rf"\b(?:see|find|contains?|shows?|has|have) no {_THING}",
-        r"(?:^|[.!?\n,] ?)(?:the |an? |any )?(?P<name>[\w' -]{1,60}?) (?:is not|isn't|are not|aren't"
-        r"|does not|doesn't|do not|don't|cannot be|can't be|could not be) (?:actually |clearly )?"
-        r"(?:visible|present|shown|exist|appear|seen|found|detected|in (?:the|this) "
-        r"(?:image|picture|scene|photo|view|frame))(?! (?:clearly|fully|entirely|enough|to be"
+        r"(?:^|[.!?\n,] ?)(?:the |an? |any )?(?P<name>[\w' -]{1,60}?) (?:is not|isn't|are not"
+        r"|aren't|does not|doesn't|do not|don't|cannot be|can't be|could not be)"
+        r" (?:actually |clearly )?(?:visible|present|shown|exist|appear|seen|found|detected"
+        r"|in (?:the|this) (?:image|picture|scene|photo|view|frame))(?! (?:clearly|fully|entirely|enough|to be"
         r"|as|taller|wider))",
         rf"\bdoes(?:n't| not) (?:contain|show|include|have|depict) (?:an? |any |the )?{_THING}",
         r"\b(?P<name>none)\b(?: are| is)?[^.]{0,40}(?=[.]|$)",
     )
 ]
-_ANY = frozenset(
-    [
-        "it",
-        "they",
-        "them",
-        "that",
-        "this",
-        "such",
-        "one",
-        "any",
-        "object",
-        "thing",
-        "none",
-        "such",
-        "objects",
-        "objects",
-        "visible",
-    ]
-)
+_ANY = vocabulary("it they them that this such one any object thing none objects visible")
 
 
 class Choice(NamedTuple):

@@ -43,14 +43,14 @@ SIDES = {
     **dict.fromkeys(("d", "depth", "deep"), "depth"),
 }
 VERBS = vocabulary(
-    "is are was were be been being has have had having measures measure measured stands stand stood "
-    "spans span spanned reaches reach reached equals equal seems seem appears appear looks look "
-    "comes come would could should might may will does do did gives give yields yield makes make "
-    "get gets exists exist sits sit lies lie rests rest hangs exhibits estimate estimated shows "
-    "estimates separates separate calculated computed determined : = ≈ ~ it's that's there's "
-    "they're he's she's isn't aren't wasn't weren't doesn't don't didn't can't cannot couldn't "
-    "wouldn't won't shouldn't hasn't haven't what's here's → remains turns works i'd i'll measuring "
-    "standing"
+    "is are was were be been being has have had having measures measure measured stands stand "
+    "stood spans span spanned reaches reach reached equals equal seems seem appears appear "
+    "looks look comes come would could should might may will does do did gives give yields "
+    "yield makes make get gets exists exist sits sit lies lie rests rest hangs exhibits "
+    "estimate estimated shows estimates separates separate calculated computed determined : = ≈ "
+    "~ it's that's there's they're he's she's isn't aren't wasn't weren't doesn't don't didn't "
+    "can't cannot couldn't wouldn't won't shouldn't hasn't haven't what's here's → remains "
+    "turns works i'd i'll measuring standing"
 )
 NEGATIONS = vocabulary(
     "not no never neither nor cannot hardly rather instead wrong incorrect false unlikely doubt "
@@ -123,8 +123,9 @@ NAMELESS = vocabulary(
     "measurement guess approximation calculation proportion proportions context comparison object "
     "objects item items thing things perspective information details furniture piece total number "
     "figure center centre centers centres middle midpoint reference question analysis cues "
-    "appearance count counts line direct euclidean one ones two both other map data reasoning step steps point points "
-    "conclusion summary explanation note unit units meter meters order"
+    "appearance count counts line direct euclidean one ones two both other map data "
+    "reasoning step steps point points conclusion summary explanation note unit "
+    "units meter meters order"
 )
 SURFACES = vocabulary("edge edges surface surfaces side sides edge-to-edge surface-to-surface")
 RELATIVE_WORDS = frozenset(RELATION_WORDS) | vocabulary("more less deeper thicker fewer")

@@ -1,0 +1,98 @@
+"""Why a number in a clause is no value of its owner: negated, bounded, assumed, calculated, ...
+
+Every rule looks at the words of the clause around the number. Does not know objects or questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sdvlm_core.language import words as w
+from sdvlm_core.language.clauses import Clause, Part
+from sdvlm_core.language.tokens import vocabulary
+
+_OPERATORS = frozenset(("+", "*", "/", "\u00f7", "\u00b7", "-", "minus", "plus", "times"))
+_BEYOND = vocabulary(
+    "most least more less above below over under taller higher wider longer larger fewer"
+)
+_LIMITS = vocabulary("max maximum minimum min tops plus +")
+
+
+def doubt_of(
+    clause: Clause,
+    parts: Sequence[Part],
+    start: int,
+    at: int,
+    right: Sequence[Part],
+    inherited: str,
+) -> str:
+    """Why the number at part `at` is no value of its owner; "" = it is one.
+
+    Args:
+        start: the first part after the number before.
+        right: the parts up to the next number.
+        inherited: the doubt about the clause before, for a clause without a verb.
+    """
+    left = [part for part in parts[:at] if part.role not in ("name", "number")]
+    texts = [clause.opener, *(part.text for part in left)]
+    words = set(texts)
+    after = [part.text for part in right[:6]]
+    if clause.question:
+        return "it is asked, not stated"
+    if _negates(texts) or (set(after) & w.DENIALS and not _negates(after[:1])):
+        return "it is negated"
+    if words & w.IFS:
+        return "it is only assumed"
+    if words & w.GENERIC:
+        return "it is typical of such objects"
+    if _bounds(texts, after):
+        return "it is a bound"
+    if words & w.PARTS or (after[:1] == ["of"] and not any(p.role == "measure" for p in right[:3])):
+        return "it is a fraction or a multiple of something"
+    following = parts[at + 1] if at + 1 < len(parts) else None
+    if following is not None and following.role == "number" and not right:
+        return "another number follows it"  # "one meter fifty"
+    if clause.opener == "(" and (clause.host is None or clause.host.role == "nameless"):
+        return "it is in brackets"
+    if words & {"additional", "extra", "another", "every", "each"}:
+        return "it is an addition"
+    if _is_arithmetic(parts, start, at):
+        return "it is part of a calculation"
+    joined = clause.opener in ("and", "or") and not any(part.role == "verb" for part in left)
+    return inherited if joined else ""
+
+
+def _negates(texts: Sequence[str]) -> bool:
+    """Whether a word before the number denies it; "rather" alone does not."""
+    for at, text in enumerate(texts):
+        following = texts[at + 1] if at + 1 < len(texts) else ""
+        if text in ("rather", "instead"):
+            if following in ("than", "of"):
+                return True
+        elif text == "no" and following in ("", ":"):
+            continue
+        elif text in w.NEGATIONS:
+            return True
+    return False
+
+
+def _bounds(texts: Sequence[str], after: Sequence[str]) -> bool:
+    """Whether the words before or after a number make it a limit ("at most", "or more")."""
+    for at, text in enumerate(texts):
+        if text in w.BOUNDS:
+            return True
+        if text == "than" or (text == "up" and texts[at + 1 : at + 2] == ["to"]):
+            return "by" not in texts[at:]
+    near = next((text for text in reversed(texts) if text not in w.HEDGES or text == "than"), "")
+    if near in w.NEAR_BOUNDS - {"to"}:
+        return True
+    first, second = (*after, "", "")[:2]
+    return first in _LIMITS or (first in ("at", "or") and second in _BEYOND)
+
+
+def _is_arithmetic(parts: Sequence[Part], start: int, at: int) -> bool:
+    """Whether a number is an operand of a sum, or stands left of "="."""
+    before = parts[at - 1].text if at else ""
+    after = parts[at + 1].text if at + 1 < len(parts) else ""
+    operand = before in _OPERATORS and start > 0
+    return operand or after in _OPERATORS or after == "="
