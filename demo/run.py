@@ -37,7 +37,9 @@ from demo.report import write_picture, write_report
 from sdvlm_core.answer import Asked, Verdict
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.language.reading import read
-from training.evaluate.score import score
+from training.evaluate.items import Item
+from training.evaluate.judges import judged
+from training.evaluate.references import RULES
 
 if TYPE_CHECKING:
     from sdvlm_ros.client import SpatialClient
@@ -166,6 +168,13 @@ def wait_for_frame(client: SpatialClient, question: str, children: list[Child]) 
             time.sleep(0.1)
 
 
+def item_of(entry: dict[str, Any]) -> Item:
+    """A question of the demo with its true answer, as the judge takes it."""
+    kind = entry["type"]
+    texts = entry["question"], entry["truth"]
+    return Item(kind, kind, RULES[kind], *texts, entry["reference"])
+
+
 def ask_all(
     client: SpatialClient, entries: list[dict[str, Any]], children: list[Child]
 ) -> tuple[list[Row], str]:
@@ -186,7 +195,7 @@ def ask_all(
         total = time.perf_counter() - asked
         model = answer.model_id
         values = [m.value for m in answer.measurements]
-        marked = score(entry["question"], answer.text, entry["reference"], entry["names"])
+        marked = judged(item_of(entry), answer.text)
         rows.append(
             Row(
                 **known,

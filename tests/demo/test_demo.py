@@ -19,7 +19,7 @@ from demo.report import read_pictures, write_picture, write_report
 from tests.tiny_checkpoint import write_tiny_checkpoint
 from tests.waiting import PATIENCE_S
 from training.build.questions import TYPES
-from training.evaluate.score import score
+from training.evaluate.judges import judged
 
 ENTRIES: list[dict[str, Any]] = yaml.safe_load(run.QUESTIONS.read_text(encoding="utf-8"))
 
@@ -39,8 +39,9 @@ def test_there_is_one_question_of_each_msmu_type() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["type"])
 def test_the_true_answer_is_correct_by_the_scoring_rule(entry: dict[str, Any]) -> None:
-    assert score(entry["question"], entry["truth"], entry["reference"], entry["names"]).correct
-    assert not score(entry["question"], "", entry["reference"], entry["names"]).correct
+    item = run.item_of(entry)
+    assert judged(item, entry["truth"]).correct
+    assert not judged(item, "").correct
 
 
 def test_the_red_book_of_the_questions_is_red_in_the_picture_and_has_depth() -> None:

@@ -25,9 +25,9 @@ from training.ablate.model import DepthTokens, answer, new_model, prefix_of
 from training.ablate.rows import Row, inputs_of
 from training.build.phrasing import METRIC
 from training.build.questions import TYPES, Question
-from training.evaluate.benchmarks import questions_of
+from training.evaluate.benchmarks import question_item, questions_of
 from training.evaluate.controls import Controls, shown
-from training.evaluate.score import score
+from training.evaluate.judges import judged
 from training.nano.architecture import PICTURE
 from training.nano.frames import TrainingFrames
 from training.nano.tower import tower_features
@@ -140,7 +140,7 @@ def _write(
     """Write one line per answer, with its reference and score."""
     for (_, frame, asked), replies in zip(together, texts, strict=True):
         for question, text in zip(asked, replies, strict=True):
-            outcome = score(question.question, text, question.reference, question.names)
+            outcome = judged(question_item("", question), text)
             line = {
                 "frame": frame.scene,
                 "type": question.type,

@@ -74,6 +74,12 @@ def questions_of(
     return ask_all(view, rng, dict.fromkeys(types, PER_TYPE), style=style)
 
 
+def question_item(key: str, question: Question) -> Item:
+    """A generated question as an item."""
+    q = question
+    return Item(key, q.type, RULES[q.type], q.question, q.answer, q.reference, q.asked)
+
+
 def _folder(folder: Path) -> Benchmark:
     shards = shard_paths(folder)
     if not shards and files_of_test_split(folder):
@@ -82,16 +88,8 @@ def _folder(folder: Path) -> Benchmark:
     def pictures() -> Iterator[Picture]:
         for frame in read_frames(folder):
             items = tuple(
-                Item(
-                    f"{frame.scene}/{number}",
-                    q.type,
-                    RULES[q.type],
-                    q.question,
-                    q.answer,
-                    q.reference,
-                    q.names,
-                )
-                for number, q in enumerate(questions_of(frame))
+                question_item(f"{frame.scene}/{number}", question)
+                for number, question in enumerate(questions_of(frame))
             )
             yield Picture(frame.scene, rgbd_frame(frame), items)
 
@@ -141,8 +139,8 @@ def _samples(file: Path) -> Iterator[Sample]:
 def msmu_item(key: str, raw: str, question: str, answer: str) -> Item:
     """A row of MSMU as an item; ValueError if its type is unknown."""
     kind = type_of(raw or "", question, answer)
-    reference, names = reference_of(kind, question, answer)
-    return Item(key, kind, RULES[kind], question, answer, reference, names)
+    reference = reference_of(kind, question, answer)
+    return Item(key, kind, RULES[kind], question, answer, reference)
 
 
 # --- Q-Spatial ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from sdvlm_core.answer import Asked
 from sdvlm_core.frame import RgbdFrame
 from training.evaluate.score import Reference, Rule
 
@@ -27,7 +28,7 @@ class Item:
         question: text for the model.
         answer: the reference in words.
         reference: the reference as a value; None = unreadable, so that no answer is right.
-        names: the candidates of a comparison.
+        asked: what is asked, if it is known; () = as the words are understood.
     """
 
     key: str
@@ -36,7 +37,7 @@ class Item:
     question: str
     answer: str
     reference: Reference | None
-    names: tuple[str, ...] = ()
+    asked: tuple[Asked, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """An answer and its reference -> a judgement, in the format of the official scripts.
 
-Three judges: `rules_judge` reads both with our own parser and is deterministic; `Embedding` adds
+Three judges: `rules_judge` reads both by `stated` and is deterministic; `Embedding` adds
 all-MiniLM-L6-v2 for names; `chat_judge` asks a model behind an OpenAI-compatible server, as in the
 paper. A judgement has the values of the answer and of the reference; `official.official` and
 `score.strict` decide whether the answer is right. Text of a model is data and is never executed.
@@ -9,25 +9,19 @@ paper. A judgement has the values of the answer and of the reference; `official.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from sdvlm_core.answer import Asked
-from sdvlm_core.language.reading import measured, read
 from training.build.endpoint import Endpoint, EndpointError
+from training.evaluate import stated
 from training.evaluate.items import Item
-from training.evaluate.references import (
-    SAID,
-    clock_hours,
-    one_length,
-    plain_name,
-    stated_relation,
-    winner,
-)
-from training.evaluate.score import SCALAR, score
+from training.evaluate.references import clock_hours
+from training.evaluate.score import SCALAR, Score, strict
 
 #: (item, answer) -> judgement; raises JudgeError.
 Judge = Callable[[Item, str], str]
@@ -42,11 +36,12 @@ class JudgeError(RuntimeError):
 
 def rules_judge(item: Item, answer: str) -> str:
     """A judgement without a model; a value is null if the text has none."""
+    asked = item.asked or stated.asked_in(item.question)
     if item.rule == "factor":
-        return _in_box(item, answer)
+        return _in_box(answer, asked)
     if item.rule in ("mark", "any mark"):
-        right = _region_mark(item, answer) if item.rule == "any mark" else _mark(item, answer)
-        return json.dumps({"your_mark": int(right)})
+        right = _region_mark if item.rule == "any mark" else _mark
+        return json.dumps({"your_mark": int(right(item, answer, asked))})
     if item.rule == "clock":
         hours = clock_hours(answer)
         hour = int(item.reference) if isinstance(item.reference, float) else None
@@ -54,56 +49,54 @@ def rules_judge(item: Item, answer: str) -> str:
         return json.dumps({"answer_direction": hour, "response_direction": said})
     response: Any
     if item.rule == "position":
-        points = read(answer, Asked()).image_points
         named = isinstance(item.reference, str)
-        response = plain_name(answer) if named else list(points[0]) if points else None
+        response = stated.thing(answer) if named else stated.image_point(answer, asked)
     elif item.rule == "quarter":
-        response = one_length(item.question, answer)
+        response = stated.length(answer, asked)
     else:
-        values = [m.value for m in measured(item.question, answer)]
+        values = stated.numbers(answer, asked)
         response = values[0] if len(values) == 1 else values or None
-    wanted = item.reference
-    wanted = list(wanted) if isinstance(wanted, tuple) else wanted
-    return json.dumps({"answer_in_meters": wanted, "response_in_meters": response})
+    return json.dumps({"answer_in_meters": item.reference, "response_in_meters": response})
 
 
-def _in_box(item: Item, answer: str) -> str:
+def judged(item: Item, answer: str) -> Score:
+    """An answer by the strict rules, without a model."""
+    metres = item.reference if isinstance(item.reference, float) else math.nan
+    return strict(item.rule, rules_judge(item, answer), metres)
+
+
+def _in_box(answer: str, asked: Sequence[Asked]) -> str:
     """The answer, if it has the format of Q-Spatial; else its length in that format."""
     if SCALAR.search(answer):
         return answer
-    metres = one_length(item.question, answer)
+    metres = stated.length(answer, asked)
     return "" if metres is None else f"\\scalar{{{metres:.6f}}} \\distance_unit{{m}}"
 
 
-def _mark(item: Item, answer: str) -> bool:
-    reference = item.reference
-    if not isinstance(reference, str):
+def _mark(item: Item, answer: str, asked: Sequence[Asked]) -> bool:
+    """Whether the answer says what the reference says: denial, choice, yes or no."""
+    if item.reference is None:
         return False
-    if reference in ("yes", "no") and item.type == "relative_position":
-        verdict = read(answer, Asked()).verdict
-        said = SAID.get(verdict) or stated_relation(item.question, answer)
-        return said == reference
-    if item.type in ("relative_position", "scale_compare"):
-        return winner(answer, item.names or (reference,)) == reference
-    return score(item.question, answer, reference, item.names).correct
+    if item.reference == "refused":
+        return stated.refuses(answer)
+    if item.reference == "absent":
+        absent = stated.denied(item.answer, asked)
+        return absent != frozenset() and stated.denied(answer, asked) == absent
+    if item.reference in ("yes", "no"):
+        return stated.verdict(answer, asked) == item.reference
+    return stated.chosen(answer, asked) == item.reference
 
 
-def _region_mark(item: Item, answer: str) -> bool:
-    """SpatialRGPT-Bench: whether both texts affirm or deny, or name the same region first."""
-    wanted, said = _side(item.answer), _side(answer)
-    if wanted is None:
-        regions = [_regions(text)[:1] for text in (item.answer, answer)]
-        return regions[0] != [] and regions[0] == regions[1]
-    return wanted == said
+def _region_mark(item: Item, answer: str, asked: Sequence[Asked]) -> bool:
+    """SpatialRGPT-Bench: whether both texts affirm or deny, or choose the same region."""
+    read = stated.chosen if asked and asked[0].which else _side
+    wanted = read(item.answer, asked)
+    return wanted is not None and wanted == read(answer, asked)
 
 
-def _regions(text: str) -> list[str]:
-    return [part.partition("]")[0].strip() for part in text.lower().split("region [")[1:]]
-
-
-def _side(text: str) -> str | None:
+def _side(text: str, asked: Sequence[Asked]) -> str | None:
     """Yes or no; "Actually, ..." and "In fact, ..." mean no in this benchmark."""
-    said = SAID.get(read(text, Asked()).verdict)
+    said = stated.verdict(text, asked)
     if said is None and text.lower().startswith(("actually", "in fact")):
         return "no"
     return said

@@ -23,8 +23,9 @@ from training.data.tables import (
     read_rows,
     row_errors,
 )
+from training.evaluate import stated
 from training.evaluate.items import Benchmark, BenchmarkError, Item, Picture
-from training.evaluate.references import clock_hours, one_length
+from training.evaluate.references import clock_hours
 
 _QUANTITIES = {
     "distance_data": "direct_distance",
@@ -82,7 +83,8 @@ def _region_item(key: str, row: Mapping[str, Any]) -> Item:
         return Item(
             key, "direction", "clock", question, answer, float(hours[-1]) if hours else None
         )
-    return Item(key, _QUANTITIES[category], "quarter", question, answer, one_length(asked, answer))
+    metres = stated.length(answer, stated.asked_in(question))
+    return Item(key, _QUANTITIES[category], "quarter", question, answer, metres)
 
 
 def _with_regions(rgb: Any, item: Item, row: Mapping[str, Any], regions: str) -> tuple[Any, Item]:

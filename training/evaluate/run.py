@@ -19,6 +19,7 @@ from training.evaluate.evaluation import EVALUATION_ERRORS, Asking, Judging
 from training.evaluate.evaluation import evaluate as run_evaluation
 from training.evaluate.judges import Embedding, chat_judge, rules_judge
 from training.evaluate.outputs import JUDGEMENTS, OtherSettingsError
+from training.evaluate.rows import RowError, judge_rows
 
 JUDGES = ("rules", "minilm", "openai")
 
@@ -66,8 +67,14 @@ def evaluate(
     benchmark: Annotated[
         str,
         typer.Option(help=f"{', '.join(NAMES)}, or a folder of training.simulate or .build."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for answers and scores.")],
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for answers and scores.")] = None,
+    score: Annotated[
+        Path | None,
+        typer.Option(
+            help="No model: judge the rows {type, question, reference, answer} of a file."
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="nano, or a model directory.")] = "nano",
     data: Annotated[
         Path | None, typer.Option(help="Local copy of msmu, q-spatial or spatialrgpt.")
@@ -99,10 +106,19 @@ def evaluate(
         str, typer.Option(help="Environment variable with the key; empty = no key.")
     ] = "",
 ) -> None:
-    """Score a model on a benchmark; the last line on stdout is one JSON object.
+    """Score a model on a benchmark, or given answers; the last line on stdout is one JSON object.
 
-    Example: python -m training.evaluate --model nano --benchmark runs/sim7 --out runs/sim7-nano
+    Examples: python -m training.evaluate --model nano --benchmark runs/sim7 --out runs/sim7-nano
+
+    python -m training.evaluate --score rows.jsonl
     """
+    if score is not None:
+        if benchmark or out is not None:
+            raise typer.BadParameter("--score takes no --benchmark and no --out")
+        _score(score)
+        return
+    if not benchmark or out is None:
+        raise typer.BadParameter("give --benchmark and --out, or --score ROWS.jsonl")
     try:
         asking = Asking(
             model, benchmark, data, frames, depth, intrinsics, estimator, regions, limit, batch
@@ -126,6 +142,20 @@ def evaluate(
         raise typer.Exit(1) from error
     _print_table(summary)
     sys.stdout.write(json.dumps(summary) + "\n")
+
+
+def _score(path: Path) -> None:
+    """Print the mark of every row, then one line of JSON."""
+    try:
+        rows = judge_rows(path)
+    except (RowError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    for row in rows:
+        mark = "right" if row.correct else "wrong"
+        note = f" ({row.why})" if row.why else ""
+        typer.echo(f"{row.line} {mark} {row.item.type}: {row.item.question} {row.answer!r}{note}")
+    typer.echo(json.dumps({"n": len(rows), "correct": [row.correct for row in rows]}))
 
 
 def main() -> None:

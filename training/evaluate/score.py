@@ -1,8 +1,7 @@
-"""Whether an answer is right, by strict rules and without a judge.
+"""Whether an answer is right, by strict rules.
 
-`score` compares the text of an answer with the reference: numbers by
-`sdvlm_core.language.reading`, names by searching for the candidates. `strict` scores a judgement
-like `official`, without the errors of the official scripts. Does not know models or files.
+`strict` scores a judgement (`judges`) like `official`, without the errors of the official scripts.
+Does not know texts of answers, models or files.
 
 Rules of SD-VLM's evaluation, without `eval` and without the judge:
 - one number: max(p / g, g / p) < 1.25;
@@ -21,9 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sdvlm_core.answer import Verdict
-from sdvlm_core.language.question import parse
-from sdvlm_core.language.reading import measured, read
 from sdvlm_core.language.units import UNITS as LANGUAGE_UNITS
 
 MAX_RATIO, MAX_OFFSET, MAX_FACTOR = 1.25, 0.1, 2.0
@@ -76,16 +72,6 @@ def _ratio(predicted: Sequence[float], reference: Sequence[float]) -> float:
     return sum(ratios) / len(ratios)
 
 
-def _named(answer: str, candidates: Sequence[str]) -> str | None:
-    """The candidate that the answer names last; of two at one place the longer one."""
-    found = []
-    for name in candidates:
-        places = [m.end() for m in re.finditer(_whole(name), answer.lower())]
-        if places:
-            found.append((places[-1], len(name), name))
-    return max(found)[2] if found else None
-
-
 def _whole(name: str) -> str:
     """A name as whole words: "chair" is not in "armchair"; a plural is."""
     words = r"\s+".join(map(re.escape, name.lower().split()))
@@ -95,48 +81,6 @@ def _whole(name: str) -> str:
 def same_name(wanted: str, said: str) -> bool:
     """Whether an answer contains the wanted name, as whole words."""
     return bool(wanted.strip()) and re.search(_whole(wanted), said.lower()) is not None
-
-
-def score(question: str, answer: str, reference: Reference, names: Sequence[str]) -> Score:
-    """Score one answer.
-
-    Args:
-        question: needed to know which of an answer's numbers was asked for.
-        reference: metres or a count; several of them; (u, v) in [0, 1] when the question asks for
-            a coordinate; a name; or "yes", "no", "absent".
-        names: the candidates of a comparison; other questions may leave it empty.
-    """
-    reading = read(answer, parse(question))
-    if isinstance(reference, str):
-        if reference in ("yes", "no"):
-            # "There is no lamp" answers whether there is one, too.
-            said = reading.verdict
-            if said is Verdict.UNDECIDED and reading.absent:
-                said = Verdict.DOES_NOT_HOLD
-            wanted_verdict = Verdict.HOLDS if reference == "yes" else Verdict.DOES_NOT_HOLD
-            return Score(said is wanted_verdict)
-        if reference == "absent":
-            return Score(reading.absent)
-        return Score(_named(answer, names or [reference]) == reference)
-    if is_position(question):
-        if not reading.image_points or isinstance(reference, float):
-            return Score(False)
-        offsets = [abs(p - g) for p, g in zip(reading.image_points[0], reference, strict=True)]
-        offset = sum(offsets) / len(offsets)
-        return Score(offset <= MAX_OFFSET, offset)
-    wanted = [reference] if isinstance(reference, (int, float)) else list(reference)
-    ratio = _ratio([m.value for m in measured(question, answer)], wanted)
-    return Score(ratio < MAX_RATIO, ratio)
-
-
-def is_position(question: str) -> bool:
-    """Whether a question asks for an image position ("What is the coordinate of ...")."""
-    text = question.lower()
-    return (
-        "coordinate" in text
-        or text.startswith("at which position")
-        or (text.startswith("where ") and "image" in text)
-    )
 
 
 def strict(rule: Rule, judgement: str, metres: float = math.nan) -> Score:

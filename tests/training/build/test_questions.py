@@ -16,7 +16,8 @@ from training.build.questions import (
     ask_all,
     make_view,
 )
-from training.evaluate.score import score
+from training.evaluate.benchmarks import question_item
+from training.evaluate.judges import judged
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
 PIXELS = 320 * 240
@@ -57,8 +58,7 @@ def _asked(seed: int):
 @given(st.integers(0, 10**6))
 def test_the_text_of_an_answer_scores_as_correct(seed):
     for question in _asked(seed)[1]:
-        outcome = score(question.question, question.answer, question.reference, question.names)
-        assert outcome.correct, question
+        assert judged(question_item("", question), question.answer).correct, question
 
 
 @given(st.integers(0, 10**6))

@@ -11,6 +11,7 @@ import json
 
 import pytest
 
+from training.build.questions import TYPES
 from training.evaluate.benchmarks import msmu_item
 from training.evaluate.judges import rules_judge
 from training.evaluate.official import CRASH, official
@@ -264,8 +265,8 @@ def test_only_the_official_rules_use_the_similarity_of_names():
 
 def test_the_tables_cover_every_type_and_are_long_enough():
     assert len(JUDGED) + len(WORDS) >= 120
-    assert {kind for kind, *_ in JUDGED} == set(RULES)
-    assert {type_of(raw, "", "") for raw, *_ in WORDS} == set(RULES)
+    assert {kind for kind, *_ in JUDGED} == set(TYPES)
+    assert {type_of(raw, "", "") for raw, *_ in WORDS} == set(TYPES)
 
 
 def test_a_row_that_stops_the_official_script_counts_as_wrong_with_a_reason():

@@ -56,6 +56,8 @@ def _draw(kind: str, view: View, rng: Rng, style: Style) -> Question | None:
     words = question.question
     if unit is not None:
         words = with_unit(rng, beyond, words, unit.name)
+        asked = tuple(replace(one, unit=unit.name) for one in question.asked)
+        question = replace(question, asked=asked)
     return replace(question, question=in_case(rng, beyond, words))
 
 

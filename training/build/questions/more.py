@@ -6,6 +6,7 @@ style does not ask it.
 
 from __future__ import annotations
 
+from sdvlm_core.answer import Asked, Quantity
 from training.build.phrasing import Rng, Style, fill, pick
 from training.build.questions.question import Question
 from training.build.questions.view import View, camera_distance_m, choose, gap_m
@@ -40,6 +41,7 @@ def camera_distance(view: View, rng: Rng, style: Style) -> Question | None:
         value,
         (name,),
         (item["instance"],),
+        (Asked(Quantity.CAMERA_DISTANCE, (name,)),),
     )
 
 
@@ -59,6 +61,7 @@ def gap(view: View, rng: Rng, style: Style) -> Question | None:
         value,
         (a, b),
         (item_a["instance"], item_b["instance"]),
+        (Asked(Quantity.GAP, (a, b)),),
     )
 
 
@@ -82,6 +85,7 @@ def difference(view: View, rng: Rng, style: Style) -> Question | None:
         value,
         (a, b),
         (item_a["instance"], item_b["instance"]),
+        (Asked(Quantity.DIFFERENCE, (a, b), word),),
     )
 
 

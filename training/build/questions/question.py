@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sdvlm_core.answer import Asked
+
 TYPES = (
     "existence",
     "count",
@@ -33,6 +35,7 @@ class Question:
         reference: SI number(s), the name of an object, or "yes" / "no" / "absent" / "refused".
         names: the object names that the question mentions, in order (a comparison's candidates).
         instances: the instance numbers of `names`; 0 = no object.
+        asked: the typed question, or several that are asked as one; () = it has no type.
     """
 
     type: str
@@ -41,3 +44,4 @@ class Question:
     reference: Number | str
     names: tuple[str, ...]
     instances: tuple[int, ...]
+    asked: tuple[Asked, ...] = ()

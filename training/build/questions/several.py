@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from sdvlm_core.answer import Asked, Quantity
 from training.build.phrasing import Rng, Style, fill, pick
 from training.build.questions.question import Number, Question
 from training.build.questions.view import (
+    QUANTITIES,
+    RELATION_OF,
     View,
     camera_distance_m,
     choose,
@@ -68,7 +71,8 @@ def relative_position(view: View, rng: Rng, style: Style) -> Question | None:
         winner = a if holds == same else b
         question = fill(rng, style.ask[kind], a=a, b=b)
         answer = fill(rng, style.answer[kind], winner=winner)
-        return Question("relative_position", question, answer, winner, (a, b), instances)
+        asked = (Asked(Quantity.COMPARISON, (a, b), RELATION_OF[kind], which=True),)
+        return Question("relative_position", question, answer, winner, (a, b), instances, asked)
     wording, same = _drawn(rng, style.relations.get(relation, ((relation, True),)))
     reference = "yes" if holds == same else "no"
     question = fill(rng, style.ask["relation"], a=a, b=b, relation=wording)
@@ -80,7 +84,8 @@ def relative_position(view: View, rng: Rng, style: Style) -> Question | None:
         relation=wording,
         opposite=_OPPOSITE[relation],
     )
-    return Question("relative_position", question, answer, reference, (a, b), instances)
+    asked = (Asked(Quantity.COMPARISON, (a, b), RELATION_OF[wording]),)
+    return Question("relative_position", question, answer, reference, (a, b), instances, asked)
 
 
 def absolute_distance(view: View, rng: Rng, style: Style) -> Question | None:
@@ -97,6 +102,7 @@ def absolute_distance(view: View, rng: Rng, style: Style) -> Question | None:
         value,
         (a, b),
         (item_a["instance"], item_b["instance"]),
+        (Asked(Quantity.DISTANCE, (a, b)),),
     )
 
 
@@ -131,6 +137,7 @@ def scale_compare(view: View, rng: Rng, style: Style) -> Question | None:
     }
     question = fill(rng, style.ask[kind], **fields)
     reference = winner
+    asked = Asked(Quantity.COMPARISON, names, RELATION_OF[word], which=kind != "whether")
     if kind == "whether":
         reference = "yes" if winner == names[0] else "no"
         kind = f"relation {reference}"
@@ -141,6 +148,7 @@ def scale_compare(view: View, rng: Rng, style: Style) -> Question | None:
         reference,
         names,
         tuple(item["instance"] for _, item in chosen),
+        (asked,),
     )
 
 
@@ -166,9 +174,10 @@ def reference_object(view: View, rng: Rng, style: Style) -> Question | None:
     kind = "refer three" if three else "refer two"
     question = fill(rng, style.ask[kind], fact=fact, **fields)
     answer = fill(rng, style.answer[kind], **fields, **values)
-    asked = [measure(what, item) for _, item in chosen[1:]]
-    reference: Number = tuple(asked) if three else asked[0]  # type: ignore[arg-type]
-    return Question("refer_obj_estimation", question, answer, reference, names, instances)
+    true = [measure(what, item) for _, item in chosen[1:]]
+    reference: Number = tuple(true) if three else true[0]  # type: ignore[arg-type]
+    asked = tuple(Asked(QUANTITIES[what], (name,), reference=fact) for name in names[1:])
+    return Question("refer_obj_estimation", question, answer, reference, names, instances, asked)
 
 
 def _distance_reference(view: View, rng: Rng, style: Style) -> Question | None:
@@ -188,4 +197,5 @@ def _distance_reference(view: View, rng: Rng, style: Style) -> Question | None:
         value,
         (a, b, c),
         tuple(item["instance"] for _, item in chosen),
+        (Asked(Quantity.DISTANCE, (b, c), reference=fact),),
     )

@@ -5,9 +5,11 @@ Each function draws one question about a view, or returns None where the view al
 
 from __future__ import annotations
 
+from sdvlm_core.answer import Asked, Quantity
 from training.build.phrasing import Rng, Style, fill, pick, plural, with_article
 from training.build.questions.question import Number, Question
 from training.build.questions.view import (
+    QUANTITIES,
     View,
     choose,
     coordinate_text,
@@ -50,10 +52,12 @@ def existence(view: View, rng: Rng, style: Style) -> Question | None:
         absent = _absent_name(view, rng, style)
         assert absent is not None
         question = ask.format(a_name=with_article(absent))
-        return Question("existence", question, "No.", "no", (absent,), (0,))
+        asked = (Asked(Quantity.EXISTS, (absent,)),)
+        return Question("existence", question, "No.", "no", (absent,), (0,), asked)
     name, item = choose(view, 1, rng)[0]
     question = ask.format(a_name=with_article(name))
-    return Question("existence", question, "Yes.", "yes", (name,), (item["instance"],))
+    asked = (Asked(Quantity.EXISTS, (name,)),)
+    return Question("existence", question, "Yes.", "yes", (name,), (item["instance"],), asked)
 
 
 def _false_premise(view: View, rng: Rng, style: Style) -> Question | None:
@@ -73,9 +77,11 @@ def _false_premise(view: View, rng: Rng, style: Style) -> Question | None:
         names, instances = (name, other), (0, item["instance"])
         if style.beyond is not None and rng.random() < 0.5:
             names, instances = names[::-1], instances[::-1]
-        question = fill(rng, style.ask[pick(rng, pairs)], a=names[0], b=names[1])
+        what = pick(rng, pairs)
+        question = fill(rng, style.ask[what], a=names[0], b=names[1])
     answer = fill(rng, style.answer["absent"], name=name, things=plural(name))
-    return Question("existence", question, answer, "absent", names, instances)
+    asked = (Asked(QUANTITIES[what], names),)
+    return Question("existence", question, answer, "absent", names, instances, asked)
 
 
 def count(view: View, rng: Rng, style: Style) -> Question | None:
@@ -95,7 +101,8 @@ def count(view: View, rng: Rng, style: Style) -> Question | None:
         are="is only" if number == 1 else "are",
         noun=category if number == 1 else plural(category),
     )
-    return Question("count", question, answer, float(number), (category,), (0,))
+    asked = (Asked(Quantity.COUNT, (plural(category),)),)
+    return Question("count", question, answer, float(number), (category,), (0,), asked)
 
 
 def scale(view: View, rng: Rng, style: Style) -> Question | None:
@@ -111,7 +118,9 @@ def scale(view: View, rng: Rng, style: Style) -> Question | None:
     answer = fill(rng, style.answer[what], v=text, name=name, **sides)
     question = fill(rng, style.ask[what], name=name, what=what)
     reference = measure(what, item)
-    return Question("scale_estimation", question, answer, reference, (name,), (item["instance"],))
+    asked = (Asked(QUANTITIES[what], (name,)),)
+    instances = (item["instance"],)
+    return Question("scale_estimation", question, answer, reference, (name,), instances, asked)
 
 
 def grounding(view: View, rng: Rng, style: Style) -> Question | None:
@@ -122,7 +131,9 @@ def grounding(view: View, rng: Rng, style: Style) -> Question | None:
     name, item = chosen[0]
     at = coordinate_text(item)
     reference: Number | str
+    asked: tuple[Asked, ...] = ()
     if rng.random() < 0.5:
+        asked = (Asked(Quantity.POSITION, (name,)),)
         reference = tuple(item["centre_uv"])
         question = fill(rng, style.ask["coordinate"], name=name)
         answer = fill(rng, style.answer["coordinate"], at=at)
@@ -133,4 +144,4 @@ def grounding(view: View, rng: Rng, style: Style) -> Question | None:
         reference = name
         question = fill(rng, style.ask["object"], at=at)
         answer = fill(rng, style.answer["object"], name=name)
-    return Question("grounding", question, answer, reference, (name,), (item["instance"],))
+    return Question("grounding", question, answer, reference, (name,), (item["instance"],), asked)

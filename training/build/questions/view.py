@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sdvlm_core.answer import Quantity
 from training.build.phrasing import Rng, Style
 from training.build.questions.question import Number
 from training.build.scene import Entry
@@ -84,6 +85,36 @@ def _counts(objects: list[Entry], min_pixels: float) -> dict[str, int]:
         if all(size >= min_pixels for size in sizes):
             counts[category] = len(sizes)
     return counts
+
+
+#: What is asked of one or two objects -> its quantity.
+QUANTITIES = {
+    "height": Quantity.HEIGHT,
+    "width": Quantity.WIDTH,
+    "length": Quantity.LENGTH,
+    "size": Quantity.SIZE,
+    "distance": Quantity.DISTANCE,
+    "gap": Quantity.GAP,
+    "camera distance": Quantity.CAMERA_DISTANCE,
+    "coordinate": Quantity.POSITION,
+}
+#: Words of a comparison -> the relation of `Asked`.
+RELATION_OF = {
+    **dict.fromkeys(("taller", "tallest", "higher", "highest", "higher than"), "taller"),
+    **dict.fromkeys(("shorter", "shortest", "lower", "lowest", "lower than"), "shorter"),
+    **dict.fromkeys(("wider", "widest"), "wider"),
+    **dict.fromkeys(("narrower", "narrowest"), "narrower"),
+    **dict.fromkeys(("longer", "longest"), "longer"),
+    **dict.fromkeys(("larger", "largest", "bigger", "biggest"), "larger"),
+    **dict.fromkeys(("smaller", "smallest"), "smaller"),
+    **dict.fromkeys(
+        ("closer", "closer than", "nearer than", "closer to the camera than"), "closer"
+    ),
+    **dict.fromkeys(("farther", "farther than", "further away than"), "farther"),
+    **dict.fromkeys(("left", "to the left of", "left of", "on the left of"), "left"),
+    **dict.fromkeys(("right", "to the right of", "right of", "on the right of"), "right"),
+    **{word: word for word in ("above", "below")},
+}
 
 
 def choose(view: View, count: int, rng: Rng) -> list[tuple[str, Entry]]:

@@ -1,0 +1,104 @@
+"""What a text states about its question, read by `sdvlm_core.language`.
+
+The reference and the answer of a question are read by the same functions, so that one judge
+compares like with like. A text that does not state what is asked states nothing: no number is
+guessed from its place, no name from its order. Does not know types, files or scores.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sdvlm_core.answer import SIDES, Asked, Measurement, Quantity, Verdict
+from sdvlm_core.language.amounts import amounts
+from sdvlm_core.language.question import parse_each
+from sdvlm_core.language.reading import read, read_each
+
+_SAID = {Verdict.HOLDS: "yes", Verdict.DOES_NOT_HOLD: "no"}
+_REFUSAL = re.compile(
+    r"\b(?:can ?not|can't|could not|couldn't|unable to|not able to|won't|don't know|do not know)\b"
+)
+_OPENING = re.compile(
+    r"^(?:(?:it|that|this|there|here) is |the answer is |the object (?:there )?is |"
+    r"(?:i|you) (?:can )?(?:see|find) )?(?:the |an? )?",
+    re.I,
+)
+#: What follows a name: where the thing is, or what else is said of it.
+_AFTER_NAME = re.compile(
+    r"[,.;:!?(]|\b(?:is|are|was|which|that|next to|near|beside|behind|on|in|at|to the|from|under|"
+    r"above|below|but|and|not|with)\b"
+)
+_NEGATED = re.compile(r"\b(?:not|no|isn't|never|neither|nothing)\b")
+
+
+def numbers(text: str, asked: Sequence[Asked]) -> tuple[float, ...]:
+    """The asked numbers, metres or counts, in the order of the questions; () = not stated.
+
+    The sides of a size are in the order length, width, height.
+    """
+    found = read(text, asked[0]).measurements if len(asked) == 1 else read_each(text, asked)
+    objects = [one.objects for one in asked]
+
+    def place(measurement: Measurement) -> tuple[int, int]:
+        names, kind = measurement.objects, measurement.kind
+        side = SIDES.index(kind) if kind in SIDES else 0
+        return objects.index(names) if names in objects else len(objects), side
+
+    return tuple(m.value for m in sorted(found, key=place))
+
+
+def length(text: str, asked: Sequence[Asked]) -> float | None:
+    """The one asked length, metres; where the question is not understood, the text's only one."""
+    stated = numbers(text, asked)
+    if not asked:
+        stated = tuple(one.value for one in amounts(text) if one.dimension == "length")
+    return stated[0] if len(stated) == 1 else None
+
+
+def image_point(text: str, asked: Sequence[Asked]) -> tuple[float, float] | None:
+    """The asked image point (u, v) in [0, 1]; None = none, or several."""
+    points = read(text, asked[0] if asked else Asked()).image_points
+    return points[0] if len(points) == 1 else None
+
+
+def verdict(text: str, asked: Sequence[Asked]) -> str | None:
+    """ "yes" or "no", in words or by what the text states; None = undecided."""
+    about = asked[0] if asked else Asked()
+    reading = read(text, about)
+    if about.quantity is Quantity.EXISTS and reading.absent:
+        return "no"
+    return _SAID.get(reading.verdict)
+
+
+def chosen(text: str, asked: Sequence[Asked]) -> str | None:
+    """The asked object that the text chooses, in lower case; None = none or unclear."""
+    return (read(text, asked[0]).chosen.lower() or None) if asked else None
+
+
+def denied(text: str, asked: Sequence[Asked]) -> frozenset[str]:
+    """The asked objects of which the text says that they are not there."""
+    names = {name for one in asked for name in one.objects}
+    return frozenset(
+        name.lower() for name in names if read(text, Asked(Quantity.EXISTS, (name,))).absent
+    )
+
+
+def refuses(text: str) -> bool:
+    """Whether the text says that it cannot answer, and gives no length."""
+    lengths = any(one.dimension == "length" for one in amounts(text))
+    return not lengths and _REFUSAL.search(text.lower().replace("\u2019", "'")) is not None
+
+
+def thing(text: str) -> str:
+    """The name in a short answer: "It is the dark chair." -> "dark chair"; "" = none."""
+    name = _OPENING.sub("", text.strip()).lower()
+    end = _AFTER_NAME.search(name)
+    if _NEGATED.search(text.lower()):
+        return ""
+    return (name[: end.start()] if end else name).strip()
+
+
+def asked_in(question: str) -> tuple[Asked, ...]:
+    """The typed questions in words; () = not understood."""
+    return tuple(one for one in parse_each(question) if one.quantity is not Quantity.FREE)
