@@ -13,6 +13,7 @@ import numpy as np
 
 from sdvlm_core.files import atomic_file
 from training.evaluate.report import wilson
+from training.evaluate.stated import refuses
 
 BINS = 10
 #: Kinds of `sdvlm_core.model.confidence` whose answers are numbers.
@@ -50,19 +51,24 @@ def _bins(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def refusals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How often questions with a false premise, and questions about existing objects, were refused.
+    """How often questions that have no answer, and questions about existing objects, were refused.
 
-    A false premise is a question whose reference is "absent". Yes/no questions about existence do
-    not count: "there is none" may be their right answer.
+    A false premise is a question whose reference is "absent"; an off-domain question one whose
+    reference is "refused". Yes/no questions about existence do not count: "there is none" may be
+    their right answer.
     """
-    false, true = [], []
+    false, outside, true = [], [], []
     for row in rows:
-        refused = row.get("kind") == "absent"
+        if row["reference"] == "refused":
+            outside.append(bool(row["correct"]))
+            continue
+        refused = row.get("kind") == "absent" or refuses(row.get("answer", ""))
         if row["reference"] == "absent":
-            false.append(refused)
+            false.append(row.get("kind") == "absent")
         elif row["type"] != "existence":
             true.append(refused)
-    return {"false_premise": _share(false), "real": _share(true)}
+    found = {"false_premise": _share(false), "real": _share(true)}
+    return found | ({"off_domain": _share(outside)} if outside else {})
 
 
 def _share(refused: list[bool]) -> dict[str, Any]:

@@ -105,6 +105,9 @@ class MetricsLogger:
             console=Console(stderr=True),
             disable=not active,
         )
+        self._name, self._steps = name, steps
+        # A terminal shows the progress bar; a file gets a line for each entry.
+        self._lines = active and not self._progress.console.is_terminal
         self._task = self._progress.add_task(name, total=steps, completed=done, note="")
 
     def __enter__(self) -> MetricsLogger:
@@ -128,6 +131,13 @@ class MetricsLogger:
                     self._board.add_scalar(key, value, step)
             note = " ".join(f"{key} {value:.4g}" for key, value in entry.items())
             self._progress.update(self._task, note=note)
+            if self._lines:
+                left = (self._steps - step) * entry.get("seconds_per_step", math.nan) / 60
+                print(
+                    f"{self._name} {step}/{self._steps}, {left:.0f} minutes left: {note}",
+                    file=sys.stderr,
+                    flush=True,
+                )
         self._progress.update(self._task, completed=step)
 
 

@@ -23,20 +23,23 @@ _SHOWN = {
 _COLUMNS = (*TYPES, *MORE_TYPES)
 
 
-def _row(label: str, scores: dict[str, Any]) -> str:
+def _row(label: str, scores: dict[str, Any], columns: list[str]) -> str:
     low, high = scores["intervals"]["macro"]
-    kinds = [scores["per_type"].get(kind, {}).get("success") for kind in _COLUMNS]
+    kinds = [scores["per_type"].get(kind, {}).get("success") for kind in columns]
     cells = ["-" if value is None else f"{value:.0f}" for value in kinds]
     return f"| {label} | **{scores['macro']:.1f}** ({low:.1f}-{high:.1f}) | {' | '.join(cells)} |"
 
 
 def _table(document: dict[str, Any]) -> list[str]:
     scores = document["scores"]
-    short = [kind.replace("_estimation", "").replace("_", " ") for kind in _COLUMNS]
-    lines = [f"| input | macro (95 %) | {' | '.join(short)} |", "|---" * (2 + len(_COLUMNS)) + "|"]
-    lines += [_row(label, scores[name]) for name, label in _SHOWN.items() if name in scores]
+    columns = [kind for kind in _COLUMNS if kind in scores["own"]["per_type"]]
+    short = [kind.replace("_estimation", "").replace("_", " ") for kind in columns]
+    lines = [f"| input | macro (95 %) | {' | '.join(short)} |", "|---" * (2 + len(columns)) + "|"]
     lines += [
-        _row(f"unchanged input, seed {name.removeprefix('own_seed_')}", entry)
+        _row(label, scores[name], columns) for name, label in _SHOWN.items() if name in scores
+    ]
+    lines += [
+        _row(f"unchanged input, seed {name.removeprefix('own_seed_')}", entry, columns)
         for name, entry in scores.items()
         if name.startswith("own_seed_")
     ]
@@ -66,6 +69,19 @@ def _training(document: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _outside(refused: dict[str, Any]) -> str:
+    """What is known of questions that it cannot answer; "" = it was not asked any."""
+    if "off_domain" not in refused:
+        return ""
+    asked = refused["off_domain"]
+    return (
+        f"\nIt refuses {asked['percent']:.1f} % of the questions that it cannot answer, about "
+        f"weights, prices,\nthe weather, in other languages ({asked['refused']} of "
+        f"{asked['asked']}). All questions are asked in phrasings\nthat are not in its training; "
+        "the macro is the mean of the eight types of MSMU.\n"
+    )
+
+
 def model_card(document: dict[str, Any]) -> str:
     """The card as markdown."""
     own = document["scores"]["own"]
@@ -78,6 +94,7 @@ def model_card(document: dict[str, Any]) -> str:
         numbers=trust["numbers"],
         false=refused["false_premise"],
         real=refused["real"],
+        outside=_outside(refused),
         training="\n".join(_training(document)),
     )
 
@@ -115,7 +132,7 @@ calibration error is {all[ece]:.3f} over {all[answers]:,} answers about unseen s
 nano refuses {false[percent]:.1f} % of the questions about objects that are not in the image
 ({false[refused]} of {false[asked]}). It refuses {real[percent]:.1f} % of the questions about
 objects that are in the image ({real[refused]} of {real[asked]}).
-
+{outside}
 ## Limits
 
 - It was not trained on real images, other categories or colours, text in the image, or more than
@@ -125,7 +142,7 @@ objects that are in the image ({real[refused]} of {real[asked]}).
 - Counts are not reliable if objects hide each other.
 - Without depth it estimates sizes and distances from appearance, with the status NO_DEPTH (see the
   row "no depth"). Do not act on these numbers.
-- It was not trained on reasoning in several steps, or on questions outside of MSMU's eight types.
+- It was not trained on reasoning in several steps.
 
 ## Training
 

@@ -24,6 +24,7 @@ from sdvlm_core.model.checkpoint import NANO_DIRECTORY
 from training.evaluate.outputs import RELIABILITY
 from training.loop.metrics import STEPS_PER_ENTRY
 from training.nano.card import model_card
+from training.nano.config import read_config
 from training.simulate.frames import SHARD_SCENES
 
 SCENES, SEEDS = 500, (9001, 9002)
@@ -66,23 +67,21 @@ def _stage(log: Path, processes: int) -> dict[str, Any]:
 
 
 def install(
-    run: Annotated[Path, typer.Option(help="The --out folder of training.nano.")],
-    data: Annotated[Path, typer.Option(help="The --data folder of training.nano.")],
+    config_file: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="The file that training.nano was run with.")
+    ],
     work: Annotated[Path, typer.Option(help="Folder for test frames and answers.")],
-    command: Annotated[str, typer.Option(help="The training.nano command, for the card.")],
-    shards: Annotated[
-        int | None, typer.Option(help="Shards used for training; default: all.")
-    ] = None,
     processes: Annotated[int, typer.Option(help="Number of training processes.")] = 2,
-    onto: Annotated[
-        bool, typer.Option(help="The training started from the installed nano.")
-    ] = True,
 ) -> None:
-    """Score the model in RUN/model and install it as nano.
+    """Score the trained model and install it as nano.
 
-    Example: python -m training.nano.install --run runs/nano --data runs/sim --work runs/test \\
-    --command "torchrun ... -m training.nano ..."
+    Example: python -m training.nano.install training/configs/nano.yaml --work runs/test
     """
+    try:
+        config = read_config(config_file)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    run, data = config.out, config.data
     model = run / "model"
     if not read_json(model / "config.json").get("calibration"):
         raise typer.BadParameter(f"{model} is not calibrated: run training.calibrate first")
@@ -107,14 +106,14 @@ def install(
         for (name, seed), found in zip(tasks, measured, strict=True)
     }
     recipe = read_json(data / "simulation.json")
-    shards = shards or len(list(data.glob("shard-*.parquet")))
+    shards = config.shards or len(list(data.glob("shard-*.parquet")))
     stored = NANO_DIRECTORY / "training.json"
-    earlier = read_json(stored)["trainings"] if onto else []
+    earlier = read_json(stored)["trainings"] if config.base == "nano" else []
     training = {
         "commands": [
             f"python -m training.simulate --scenes {shards * SHARD_SCENES} --seed {recipe['seed']} "
             f"--width {recipe['width']} --out DATA",
-            command,
+            f"torchrun --standalone --nproc-per-node {processes} -m training.nano {config_file}",
         ],
         "data": {
             "frames": shards * SHARD_SCENES,

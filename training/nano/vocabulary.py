@@ -6,6 +6,8 @@ in the end their bytes. Does not know models.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,6 +24,10 @@ from training.simulate.catalogue import CATEGORIES, COLOURS
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
 _SIZE = 1024
+#: A word that occurs this often becomes one token of an extended tokenizer.
+_FREQUENT = 60
+#: A merge of one word may change the pieces of another: repeated until all words are whole.
+_ROUNDS = 5
 
 
 def corpus(graphs: Iterable[tuple[list[dict[str, Any]], int]], seed: int = 0) -> Iterator[str]:
@@ -55,6 +61,10 @@ def train_tokenizer(lines: Iterable[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(lines, trainer)
+    return _wrapped(tokenizer)
+
+
+def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -63,6 +73,38 @@ def train_tokenizer(lines: Iterable[str]) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         extra_special_tokens=["<image>"],
     )
+
+
+def extended(
+    tokenizer: PreTrainedTokenizerFast, lines: Iterable[str]
+) -> tuple[PreTrainedTokenizerFast, list[list[int]]]:
+    """A tokenizer that has frequent words of `lines` as one token, and what the new tokens were.
+
+    Tokens keep their ids, and words that were one token remain one. The new tokens follow: for
+    each, the ids of its text before.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary, merges = state["model"]["vocab"], state["model"]["merges"]
+    known, split = dict(vocabulary), tokenizer.backend_tokenizer.pre_tokenizer
+    counts = Counter(word for line in lines for word, _ in split.pre_tokenize_str(line))
+    frequent = [word for word, count in counts.items() if count >= _FREQUENT and len(word) > 1]
+    larger = tokenizer.backend_tokenizer
+    for _ in range(_ROUNDS):
+        whole = True
+        for word in sorted(frequent, key=lambda word: (-counts[word], word)):
+            pieces = [piece.value for piece in larger.model.tokenize(word)]
+            whole = whole and len(pieces) == 1
+            for at in range(1, len(pieces)):
+                pair = ["".join(pieces[:at]), pieces[at]]
+                vocabulary.setdefault("".join(pair), len(vocabulary))
+                if pair not in merges:
+                    merges.append(pair)
+        if whole:
+            break
+        larger = Tokenizer.from_str(json.dumps(state))
+    pieces_of = tokenizer.backend_tokenizer.model.tokenize
+    new = sorted(vocabulary.keys() - known.keys(), key=vocabulary.__getitem__)
+    return _wrapped(larger), [[piece.id for piece in pieces_of(word)] for word in new]
 
 
 def word_id(tokenizer: PreTrainedTokenizerFast, word: str) -> int:

@@ -20,6 +20,7 @@ from training.loop.metrics import MetricsLogger
 from training.nano import language, stage, tower
 from training.nano import run as command
 from training.nano.batches import WIDE, make_batch
+from training.nano.config import NanoConfig, read_config
 from training.nano.frames import TrainingFrames, load
 from training.nano.muon import orthogonalise
 from training.nano.stage import scheduled_frames
@@ -79,6 +80,23 @@ def test_a_frame_whose_depth_is_not_shown_gets_no_code(data):
             )
     # The same questions: only the depth code is gone.
     assert losses[0] != losses[1]
+
+
+def test_a_larger_vocabulary_keeps_the_tokens_and_the_answers_of_the_model_before(data):
+    frames, nano = load(data), load_checkpoint("nano", "cpu", dtype="float32")
+    model, tokenizer = command._initial_model("nano", frames)
+    new = len(tokenizer) - len(nano.tokenizer)
+    assert new > 0
+    assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
+    assert torch.equal(
+        model.get_input_embeddings().weight[:-new], nano.model.get_input_embeddings().weight
+    )
+    for text in ("\nWhat is the height of the red mug?", "There is no red mug in the image."):
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert ids == nano.tokenizer.encode(text, add_special_tokens=False)
+    for text in ("\nhow far is the camera?", "I cannot answer that.", "\nWie hoch ist 桌子？"):
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert tokenizer.decode(ids) == text
 
 
 def test_muon_gives_all_directions_of_an_update_equal_scale():
@@ -170,8 +188,32 @@ def test_the_command_writes_a_model_that_can_be_loaded(data, tmp_path, monkeypat
     monkeypatch.setattr(tower, "BATCH", 4)
     monkeypatch.setattr(command, "BATCH", 4)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    command.make_nano(data, tmp_path, tower_steps=1, steps=1, base="nano", rate=0.1)
+    command.make_nano(NanoConfig(data, tmp_path, "nano", tower_steps=1, steps=1, rate=0.1))
     checkpoint = load_checkpoint(str(tmp_path / "model"), "cpu")
     assert checkpoint.model.num_parameters() < 8_000_000
     assert checkpoint.model.config.depth_encoding["optional"]
     assert not checkpoint.model.config.calibration  # that of the old weights is removed
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("data: [a", "unreadable"),
+        ("- 1", "expected keys and values"),
+        ("data: a\nout: b\nlearning: 3", "unknown keys .*learning"),
+        ("data: a", "missing keys .*out"),
+        ("data: a\nout: b\nsteps: many", "steps must be a whole number"),
+        ("data: a\nout: b\nrate: 0", "rate must be a number above 0"),
+    ],
+)
+def test_a_bad_configuration_is_refused_with_the_key(tmp_path, text, reason):
+    (tmp_path / "nano.yaml").write_text(text)
+    with pytest.raises(ValueError, match=reason):
+        read_config(tmp_path / "nano.yaml")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "training" / "configs").glob("nano*.yaml")))
+def test_a_released_configuration_is_read(file):
+    config = read_config(file)
+    assert config.base == "nano"
+    assert config.tower_steps == 0
