@@ -94,7 +94,7 @@ def test_a_larger_vocabulary_keeps_the_tokens_and_the_answers_of_the_model_befor
     for text in ("\nWhat is the height of the red mug?", "There is no red mug in the image."):
         ids = tokenizer.encode(text, add_special_tokens=False)
         assert ids == nano.tokenizer.encode(text, add_special_tokens=False)
-    for text in ("\nhow far is the camera?", "I cannot answer that.", "\nWie hoch ist 桌子？"):
+    for text in ("\nhow far is the camera?", "I cannot answer that.", "\nWie hoch ist 桌子"):
         ids = tokenizer.encode(text, add_special_tokens=False)
         assert tokenizer.decode(ids) == text
 
