@@ -16,9 +16,6 @@ from sdvlm_core.language.question import parse_each
 from sdvlm_core.language.reading import read, read_each
 
 _SAID = {Verdict.HOLDS: "yes", Verdict.DOES_NOT_HOLD: "no"}
-_REFUSAL = re.compile(
-    r"\b(?:can ?not|can't|could not|couldn't|unable to|not able to|won't|don't know|do not know)\b"
-)
 _OPENING = re.compile(
     r"^(?:(?:it|that|this|there|here) is |the answer is |the object (?:there )?is |"
     r"(?:i|you) (?:can )?(?:see|find) )?(?:the |an? )?",
@@ -85,9 +82,9 @@ def denied(text: str, asked: Sequence[Asked]) -> frozenset[str]:
 
 
 def refuses(text: str) -> bool:
-    """Whether the text says that it cannot answer, and gives no length."""
+    """Whether the text says that it gives no answer, and has no length."""
     lengths = any(one.dimension == "length" for one in amounts(text))
-    return not lengths and _REFUSAL.search(text.lower().replace("\u2019", "'")) is not None
+    return not lengths and read(text, Asked()).why_none != ""
 
 
 def thing(text: str) -> str:

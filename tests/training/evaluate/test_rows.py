@@ -74,7 +74,7 @@ ROWS = [
     (LOWER, "The grey fridge is lower than the waste basket.", False),
     (LOWER, "The grey fridge is taller than the waste basket.", True),
     (LOWER, "The waste basket is shorter.", True),
-    (TALLER, "The bench is not as tall as the grey fridge.", True),
+    (TALLER, "The bench is shorter than the grey fridge.", True),
     (TALLER, "The grey fridge is taller than the bench.", True),
     (TALLER, "The bench is taller than the grey fridge.", False),
     (TALLER, "Both are equally tall.", False),

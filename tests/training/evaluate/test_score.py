@@ -2,7 +2,9 @@
 
 import pytest
 
-from training.evaluate.score import score
+from training.evaluate.items import Item
+from training.evaluate.judges import judged
+from training.evaluate.references import RULES
 
 HEIGHT = "What is the height of the red mug?"
 SIZE = "What is the size of the red mug?"
@@ -46,5 +48,18 @@ PAIR = "The height of the bin is 0.50 m, what is the height of the red mug and t
     ],
 )
 def test_an_answer_is_judged_by_the_rule_of_its_type(question, answer, reference, correct):
-    names = ("red mug", "blue box") if question == WHICH else ()
-    assert score(question, answer, reference, names).correct is correct
+    kind = kind_of(question, reference)
+    true = "There is no red mug in the image." if reference == "absent" else ""
+    item = Item("0", kind, RULES[kind], question, true, reference)
+    assert judged(item, answer).correct is correct
+
+
+def kind_of(question, reference):
+    """The type of a question of the table."""
+    if "How many" in question:
+        return "count"
+    if question == WHICH:
+        return "scale_compare"
+    if reference in ("yes", "no", "absent"):
+        return "existence"
+    return "scale_estimation" if question in (HEIGHT, SIZE, PAIR) else "grounding"
