@@ -152,6 +152,7 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
     found: list[_Stated] = []
     subject = ""
     sentence = -1
+    mentioned: set[str] = set()
     for clause in clauses:
         if clause.question:
             continue
@@ -160,6 +161,7 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
         parts = clause.parts
         at = next((i for i, part in enumerate(parts) if _relation(part)), None)
         names = [(i, one) for i, part in enumerate(parts) if (one := _asked(part, asked))]
+        earlier, mentioned = mentioned, mentioned | {one for _, one in names}
         if at is None:
             if found and clause.opener in (",", "and") and found[-1].others and names:
                 more = tuple(one for _, one in names)  # the list after "than" goes on
@@ -183,7 +185,17 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
             found.append(_Stated(after[0], relation, (), negated))
         elif subject and not other:
             found.append(_Stated(subject, relation, after, negated))
+        elif (
+            not asked.which and not other and _pronoun(parts[:at]) and earlier <= {asked.objects[0]}
+        ):
+            # "Is the mug left of the box?" "It is to the left."
+            found.append(_Stated(asked.objects[0], relation, after, negated))
     return found
+
+
+def _pronoun(parts: Sequence[Part]) -> bool:
+    """Whether a clause begins with "it" or "it's"."""
+    return any(part.role == "pronoun" or part.text == "it's" for part in parts[:2])
 
 
 def _relation(part: Part) -> str:

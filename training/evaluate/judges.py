@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from string import Template
@@ -36,6 +37,9 @@ class JudgeError(RuntimeError):
 
 def rules_judge(item: Item, answer: str) -> str:
     """A judgement without a model; a value is null if the text has none."""
+    if item.rule in ("any mark", "quarter"):
+        question, true = stated.with_letters(item.question), stated.with_letters(item.answer)
+        item, answer = replace(item, question=question, answer=true), stated.with_letters(answer)
     asked = item.asked or stated.asked_in(item.question)
     if item.rule == "factor":
         return _in_box(answer, asked)

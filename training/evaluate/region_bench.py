@@ -83,7 +83,8 @@ def _region_item(key: str, row: Mapping[str, Any]) -> Item:
         return Item(
             key, "direction", "clock", question, answer, float(hours[-1]) if hours else None
         )
-    metres = stated.length(answer, stated.asked_in(question))
+    typed = stated.asked_in(stated.with_letters(question))
+    metres = stated.length(stated.with_letters(answer), typed)
     return Item(key, _QUANTITIES[category], "quarter", question, answer, metres)
 
 

@@ -26,6 +26,8 @@ _AFTER_NAME = re.compile(
     r"[,.;:!?(]|\b(?:is|are|was|which|that|next to|near|beside|behind|on|in|at|to the|from|under|"
     r"above|below|but|and|not|with)\b"
 )
+_CONCLUSION = re.compile(r"\b(?:so|thus|therefore|hence),? ", re.I)
+_REGION = re.compile(r"\bregion \[(\d{1,2})\]", re.I)
 _NEGATED = re.compile(r"\b(?:not|no|isn't|never|neither|nothing)\b")
 
 
@@ -69,8 +71,14 @@ def verdict(text: str, asked: Sequence[Asked]) -> str | None:
 
 
 def chosen(text: str, asked: Sequence[Asked]) -> str | None:
-    """The asked object that the text chooses, in lower case; None = none or unclear."""
-    return (read(text, asked[0]).chosen.lower() or None) if asked else None
+    """The asked object that the text, or its conclusion, chooses, in lower case; None = none."""
+    if not asked:
+        return None
+    conclusion = _CONCLUSION.split(text)[-1]
+    for part in dict.fromkeys((text, conclusion)):
+        if name := read(part, asked[0]).chosen:
+            return name.lower()
+    return None
 
 
 def denied(text: str, asked: Sequence[Asked]) -> frozenset[str]:
@@ -94,6 +102,11 @@ def thing(text: str) -> str:
     if _NEGATED.search(text.lower()):
         return ""
     return (name[: end.start()] if end else name).strip()
+
+
+def with_letters(text: str) -> str:
+    """ "Region [1]", as SpatialRGPT-Bench names things, -> "Region B": a name without marks."""
+    return _REGION.sub(lambda match: f"Region {chr(ord('A') + int(match[1]) % 26)}", text)
 
 
 def asked_in(question: str) -> tuple[Asked, ...]:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 # Not mujoco itself: the renderer must choose the GL backend before it is imported.
 pytest.importorskip("training.simulate.renderer", reason="mujoco is absent (train.txt)")
 
-from training.build.questions import TYPES
+from training.build.questions import MORE_TYPES, TYPES
 from training.evaluate.benchmarks import PER_TYPE
 from training.evaluate.outputs import ANSWERS
 from training.evaluate.report import summarise
@@ -44,7 +44,7 @@ def data(tmp_path_factory):
 def test_nano_sees_what_a_shuffled_frame_hides(data, tmp_path):
     own = _evaluate(data, tmp_path / "own")
     blind = _evaluate(data, tmp_path / "blind", "--frames", "shuffled")
-    assert set(own["per_type"]) == set(TYPES)
+    assert set(own["per_type"]) == {*TYPES, *MORE_TYPES}
     assert own["asked"] == blind["asked"] == sum(t["asked"] for t in own["per_type"].values())
     assert max(entry["asked"] for entry in own["per_type"].values()) <= SCENES * PER_TYPE
     assert own["macro"] > blind["macro"] + 8
@@ -68,9 +68,10 @@ def test_a_folder_without_frames_is_refused_with_what_to_do(tmp_path):
     assert "training.simulate" in done.stderr
 
 
-def test_the_macro_is_the_mean_of_the_eight_types_and_a_missing_type_counts_nothing():
+def test_the_macro_is_the_mean_of_msmu_s_types_and_a_missing_type_counts_nothing():
     rows = [{"type": kind, "correct": True} for kind in TYPES[:4]]
-    rows += [{"type": TYPES[0], "correct": False}]
-    summary = summarise(rows)
+    rows += [{"type": TYPES[0], "correct": False}, {"type": "gap", "correct": True}]
+    summary = summarise(rows, more=MORE_TYPES)
+    assert summary["per_type"]["gap"] == {"success": 100.0, "correct": 1, "asked": 1}
     assert summary["per_type"][TYPES[0]] == {"success": 50.0, "correct": 1, "asked": 2}
     assert summary["macro"] == pytest.approx((50 + 100 * 3) / 8, abs=0.01)
