@@ -66,6 +66,8 @@ def _amount(statement: Statement, asked: Asked) -> tuple[Amount, str]:
         if amount.dimension != "number" or not whole:
             return amount, f"{amount.text} is no count"
         return amount, ""
+    if amount.value == 0 and asked.quantity not in (Quantity.GAP, Quantity.DIFFERENCE):
+        return amount, f"{amount.text} is zero"
     if amount.dimension == "number" and asked.unit.lower() in UNITS:
         if statement.counted:
             return amount, f"{amount.text} counts {statement.counted}"
@@ -188,7 +190,7 @@ def claims_of_size(statements: Sequence[Statement], asked: Asked) -> list[Claim]
             claims.append(replace(claim_of(statement, replace(asked, quantity=kind))))
             continue
         claims += _product(statement, asked, common)
-    depth = [s for s in statements if s.measure == "depth" and len(s.amounts) == 1]
+    depth = [s for s in statements if s.measure in ("depth", "deep") and len(s.amounts) == 1]
     kinds = {claim.kind for claim in claims if not claim.why}
     missing = {Quantity.LENGTH, Quantity.WIDTH} - kinds
     if len(missing) == 1 and Quantity.HEIGHT in kinds and len(depth) == 1:
@@ -204,7 +206,7 @@ def _product(statement: Statement, asked: Asked, why: str) -> Iterator[Claim]:
     why = why or next((reason for _, reason in numbers if reason), "")
     if len(amounts) != len(SIDES):
         why = why or f"{len(amounts)} numbers are no size"
-    if statement.measure not in ("", "size", "height", "depth", "length", "width"):
+    if statement.measure not in ("", "size", "height", "depth", "deep", "length", "width"):
         why = why or f"they are of another kind: {statement.measure}"
     kinds = _sides(statement.sides)
     if kinds is None:

@@ -227,10 +227,12 @@ def _name(
         placed = before is not None and before.role in ("preposition", "place", "join")
         if not (named or placed or (before is None and last == end)):
             return Part("word", text), last
+    if determined and tokens[at].text in ("every", "any", "another"):
+        text = f"{tokens[at].text} {text}"
     head = text.replace("-", " ").split()[-1]
     role: Role = "name"
     if not any(i in covered for i in range(first, last)):
-        if head in w.CAMERA:
+        if any(name.removesuffix("'s") in w.CAMERA for name in names):
             role = "camera"
         elif head in w.NAMELESS:
             role = "nameless"

@@ -56,6 +56,8 @@ def doubt_of(
         return "it is in brackets"
     if words & {"additional", "extra", "another", "every", "each"}:
         return "it is an addition"
+    if start and _is_detail(parts, start, at):
+        return "it is a part of the number before"
     if _is_arithmetic(parts, start, at):
         return "it is part of a calculation"
     joined = clause.opener in ("and", "or") and not any(part.role == "verb" for part in left)
@@ -88,6 +90,12 @@ def _bounds(texts: Sequence[str], after: Sequence[str]) -> bool:
         return True
     first, second = (*after, "", "")[:2]
     return first in _LIMITS or (first in ("at", "or") and second in _BEYOND)
+
+
+def _is_detail(parts: Sequence[Part], start: int, at: int) -> bool:
+    """Whether a count follows the total: "5: two red and three blue"."""
+    bare = all(p.amounts[0].dimension == "number" for p in (parts[start - 1], parts[at]))
+    return bare and any(part.text == ":" for part in parts[start:at])
 
 
 def _is_arithmetic(parts: Sequence[Part], start: int, at: int) -> bool:

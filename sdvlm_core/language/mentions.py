@@ -18,7 +18,16 @@ _SAME = (
     frozenset(("bike", "bicycle")),
     frozenset(("phone", "smartphone", "cell phone", "mobile phone")),
 )
-_OTHERS = w.GENERIC | {"other", "another", "second", "next", "neighbouring", "neighboring"}
+_OTHERS = w.GENERIC | {
+    "every",
+    "any",
+    "other",
+    "another",
+    "second",
+    "next",
+    "neighbouring",
+    "neighboring",
+}
 
 
 def means(name: str, wanted: str, plural: bool = False) -> bool:

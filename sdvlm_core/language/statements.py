@@ -80,6 +80,7 @@ class _Context:
 
     sentence: int = -1
     owners: tuple[str, ...] = ()  # of the sentence
+    last: tuple[str, ...] = ()  # of the number before, in the sentence
     measure: str = ""
     doubt: str = ""
     final: bool = False
@@ -115,6 +116,7 @@ def _enter(context: _Context, clause: Clause) -> None:
     if clause.sentence != context.sentence:
         context.earlier = context.topic
         context.sentence, context.owners, context.measure = clause.sentence, (), ""
+        context.last = ()
         context.doubt, context.final, context.partial = "", False, False
     if clause.heading:
         names = [part.text for part in clause.parts if part.role == "name"]
@@ -171,7 +173,7 @@ def _statement(
     relation = _relation(parts, at, tail)
     if relation and (not measure or (tail[:1] and tail[0].role == "relation")):
         measure = "difference"
-    if not measure and tail and _is_spatial(tail):
+    if not measure and (_is_at(left) or (tail and _is_spatial(tail))):
         measure = "distance"
     doubt = doubt_of(clause, parts, start, at, right, context.doubt)
     if context.partial:
@@ -203,7 +205,9 @@ def _statement(
         context.earlier,
     )
     if clause.opener != "(":
-        context.owners = owners or context.owners
+        context.last = owners
+        if not (attributive or adjacent):
+            context.owners = owners or context.owners
         context.measure, context.doubt, context.final = measure, doubt, statement.final
     return statement
 
@@ -233,6 +237,12 @@ def _is_inverted(left: Sequence[Part], tail: Sequence[Part]) -> bool:
     return bare and bool(tail) and tail[0].role == "verb"
 
 
+def _is_at(left: Sequence[Part]) -> bool:
+    """Whether a number says where something is: "the mug is at 1.2 m"."""
+    texts = [part.text for part in left if part.role != "hedge"][-2:]
+    return texts[-1:] == ["at"] and texts[0] in ("is", "are", "was", "located", "it's")
+
+
 def _is_spatial(tail: Sequence[Part]) -> bool:
     first = tail[0]
     return first.role == "place" or (
@@ -246,6 +256,9 @@ def _inherited(
     """The owner where the clause names none: of the clause before, the bracket, or the heading."""
     if clause.opener in ("(", "which", "who", "where") and clause.host is not None:
         return (clause.host.text,) if clause.host.role == "name" else context.owners
+    joined = clause.opener in ("and", "or", ",") and not any(p.role == "verb" for p in left)
+    if joined and context.last:
+        return context.last  # "a box 20 cm tall and 30 cm wide"
     if context.owners:
         return context.owners
     verbless = not any(part.role in ("verb", "pronoun") for part in left) or any(

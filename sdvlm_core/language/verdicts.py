@@ -62,7 +62,8 @@ _DENIED = [
         rf"\b(?:see|find|contains?|shows?|has|have) no {_THING}",
         r"(?:^|[.!?\n,] ?)(?:the |an? |any )?(?P<name>[\w' -]{1,60}?) (?:is not|isn't|are not"
         r"|aren't|does not|doesn't|do not|don't|cannot be|can't be|could not be)"
-        r" (?:actually |clearly )?(?:visible|present|shown|exist|appear|seen|found|detected"
+        r" (?:actually |clearly )?(?:visible|present|shown|exist|appear|seen|found"
+        r"|detected"
         r"|in (?:the|this) (?:image|picture|scene|photo|view|frame))(?! (?:clearly|fully|entirely|enough|to be"
         r"|as|taller|wider))",
         rf"\bdoes(?:n't| not) (?:contain|show|include|have|depict) (?:an? |any |the )?{_THING}",
@@ -110,7 +111,7 @@ def denies(text: str, objects: Sequence[str]) -> bool:
         for match in form.finditer(text):
             name = match["name"].lower().strip()
             words = name.split()
-            if not words or words[0] in ("doubt", "enough", "way", "need"):
+            if not words or words[0] in _NOT_OBJECTS | {"enough", "fewer"} - _ANY:
                 continue
             if words[-1] in w.NOUNS or "enough" in words:
                 continue  # "I cannot see the height of the mug"

@@ -32,8 +32,8 @@ ADJECTIVES = {
     **dict.fromkeys(("tall", "high"), "height"),
     **dict.fromkeys(("wide", "broad", "across"), "width"),
     **dict.fromkeys(("long", "lengthwise"), "length"),
-    "deep": "depth",
-    **dict.fromkeys(("thick", "square", "radius"), "other"),
+    "deep": "deep",
+    **dict.fromkeys(("thick", "square", "diagonally"), "other"),
 }
 #: Letters and words of "W x H x D".
 SIDES = {
@@ -43,7 +43,7 @@ SIDES = {
     **dict.fromkeys(("d", "depth", "deep"), "depth"),
 }
 VERBS = vocabulary(
-    "is are was were be been being has have had having measures measure measured stands stand "
+    "is are was were be been being has have had having measures measure measured stands "
     "stood spans span spanned reaches reach reached equals equal seems seem appears appear "
     "looks look comes come would could should might may will does do did gives give yields "
     "yield makes make get gets exists exist sits sit lies lie rests rest hangs exhibits "
@@ -83,7 +83,7 @@ GENERIC = vocabulary(
 )
 COMPONENTS = vocabulary(
     "horizontally vertically laterally horizontal vertical lateral sideways forward backward "
-    "diagonally axis direction x-axis y-axis z-axis dx dy dz x y z left right behind front higher "
+    "axis direction x-axis y-axis z-axis dx dy dz x y z left right behind front higher "
     "lower ahead north south east west leftward rightward"
 )
 HEDGES = vocabulary(
@@ -125,7 +125,8 @@ NAMELESS = vocabulary(
     "figure center centre centers centres middle midpoint reference question analysis cues "
     "appearance count counts line direct euclidean one ones two both other map data "
     "reasoning step steps point points conclusion summary explanation note unit "
-    "units meter meters order"
+    "units meter meters order actual real true full small slight narrow exact apparent physical "
+    "rough tiny visible correct final"
 )
 SURFACES = vocabulary("edge edges surface surfaces side sides edge-to-edge surface-to-surface")
 RELATIVE_WORDS = frozenset(RELATION_WORDS) | vocabulary("more less deeper thicker fewer")
