@@ -41,6 +41,7 @@ _TEX_RULES = [(re.compile(pattern), new) for pattern, new in _TEX]
 _MARKDOWN = [
     (re.compile(pattern, re.M), new)
     for pattern, new in (
+        (r"(?<=[A-Za-z])\u2019(?=[A-Za-z])", "'"),
         (r"<answer>", f" {BOXED} "),
         (r"<[a-zA-Z/|][^<>\n]{0,200}>", " "),
         (r"```\w{0,10}", "\n"),

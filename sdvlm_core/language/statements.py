@@ -166,6 +166,8 @@ def _statement(
     pronoun = subject.pronoun and not owners
     if adjacent:
         owners, pronoun = (adjacent,), False
+    if len(tail) > 1 and tail[0].text == "for" and tail[1].role == "name":
+        owners, pronoun = (tail[1].text,), False  # "25 cm for the cat"
     if attributive and amounts[0].dimension != "number":
         owners = (attributive,)
     elif not owners and not pronoun:

@@ -20,11 +20,11 @@ from sdvlm_core.language.tokens import vocabulary
 
 _YES = r"yes|yeah|yep|yup|indeed|correct|true|certainly|absolutely|affirmative|sure|right|of course"
 _NO = r"no|nope|not|incorrect|false|wrong|negative"
-_OPENING = re.compile(
-    rf"(?:^|[.!?\n:;]\s{{0,4}}|\banswer is:?\s{{1,3}}|\bboxed\s{{1,6}}|[\"'(]\s?)"
-    rf"(?:well, |actually, |so, )?(?P<word>{_YES}|{_NO})\b(?P<after>[^.!?\n]{{0,200}})",
-    re.I,
+_STARTS = (
+    r"(?:^|, so |, then |[.!?\n:;]\s{0,4}|\banswer is:?\s{1,3}|\bboxed\s{1,6}|[\"'(]\s?)"
+    r"(?:well, |actually, |so, |that is |that's |it is )?"
 )
+_OPENING = re.compile(rf"{_STARTS}(?P<word>{_YES}|{_NO})\b(?P<after>[^.!?\n]{{0,200}})", re.I)
 _UNSURE = re.compile(
     r"\b(?:not (?:sure|certain|clear|possible|enough|able|easy|visible enough)|no (?:idea|clue|way"
     r" (?:to|of))|(?:can'?t|cannot|can not|could not|couldn't) (?:tell|say|determine|judge|answer"
@@ -59,12 +59,14 @@ _DENIED = [
         rf"(?:^|[.!\n,]\s{{0,3}}|yes,? |no,? )no (?!{_NO_OBJECT}\b){_THING}",
         rf"\b(?:can'?t|cannot|can not|could not|couldn't|don't|do not|didn't|unable to|not able to)"
         rf" (?:actually |clearly )?{_SEEING} (?:an? |any |the )?{_THING}",
+        rf"\b(?:but|and) no {_THING}",
         rf"\b(?:see|find|contains?|shows?|has|have) no {_THING}",
         r"(?:^|[.!?\n,] ?)(?:the |an? |any )?(?P<name>[\w' -]{1,60}?) (?:is not|isn't|are not"
         r"|aren't|does not|doesn't|do not|don't|cannot be|can't be|could not be)"
         r" (?:actually |clearly )?(?:visible|present|shown|exist|appear|seen|found"
         r"|detected"
-        r"|in (?:the|this) (?:image|picture|scene|photo|view|frame))(?! (?:clearly|fully|entirely|enough|to be"
+        r"|in (?:the|this) (?:image|picture|scene|photo|view|frame))"
+        r"(?! (?:clearly|fully|entirely|enough|to be"
         r"|as|taller|wider))",
         rf"\bdoes(?:n't| not) (?:contain|show|include|have|depict) (?:an? |any |the )?{_THING}",
         r"\b(?P<name>none)\b(?: are| is)?[^.]{0,40}(?=[.]|$)",
@@ -95,6 +97,10 @@ def yes_or_no(text: str) -> Verdict:
         no = re.fullmatch(_NO, word) is not None
         following = re.match(r"\W{0,3}(\w{0,30})", after)
         next_word = following[1] if following else ""
+        if after.startswith((" and no", " or no")):
+            return Verdict.UNDECIDED
+        if word == "no" and next_word in ("doubt", "question", "problem"):
+            continue  # "No doubt, the chair is closer"
         if word == "no" and after[:1] == " " and next_word and next_word not in _NOT_OBJECTS:
             continue  # "No sofa in the scene"
         if word in ("right", "sure", "correct", "true") and next_word and after[:1] not in ",.!":
@@ -173,7 +179,12 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
         before = [one for i, one in names if i < at]
         after = tuple(dict.fromkeys(one for i, one in names if i > at))
         texts = [clause.opener, *(part.text for part in parts)]
+        if clause.opener in w.IFS or w.IFS & set(texts):
+            continue
+        if parts[at].text in ("left", "right") and texts[at + 2 : at + 3] == ["next"]:
+            continue  # "right next to"
         negated = any(text in w.NEGATIONS and text != "no" for text in texts)
+        negated = negated and not ("not" in texts and {"only", "just"} & set(texts))
         relation = _relation(parts[at])
         if not after and any(part.role == "name" for part in parts[at + 1 :]) and before:
             continue  # "taller than the can"
@@ -201,7 +212,7 @@ def _pronoun(parts: Sequence[Part]) -> bool:
 
 def _relation(part: Part) -> str:
     """The relation that a part names: "taller", "left", "left side"; "" = none."""
-    word = part.text.partition(" ")[0] if part.role == "surface" else part.text
+    word = part.text.partition(" ")[0] if part.role in ("surface", "nameless") else part.text
     return RELATION_WORDS.get(word, "") if part.role != "name" else ""
 
 
@@ -242,10 +253,14 @@ def _winner(stated: _Stated, asked: Asked) -> str:
 
 def _only_named(clauses: Sequence[Clause], asked: Asked) -> set[str]:
     """The one asked object of an answer that only names it."""
-    texts = {part.text for clause in clauses for part in clause.parts if part.role != "name"}
-    if texts & w.NEGATIONS or texts & {"same", "equal"}:
-        return set()
-    return {one for clause in clauses for part in clause.parts if (one := _asked(part, asked))}
+    named: set[str] = set()
+    for clause in clauses:
+        texts = {part.text for part in clause.parts if part.role != "name"}
+        if texts & {"same", "equal", "both"}:
+            return set()
+        if not texts & w.NEGATIONS:  # "the door, not the window"
+            named |= {one for part in clause.parts if (one := _asked(part, asked))}
+    return named
 
 
 def decides(text: str, clauses: Sequence[Clause], asked: Asked) -> Choice:

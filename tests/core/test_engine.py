@@ -302,3 +302,12 @@ def test_a_forward_pass_that_fails_half_way_leaves_the_session_as_it_was(
         with pytest.raises(ModelMemoryError, match="decoder layer"):
             session.ask("How tall is it?")
     torch.testing.assert_close(session.next_token_logits("How tall is it?"), before, rtol=0, atol=0)
+
+
+def test_text_that_is_no_answer_to_the_asked_number_has_the_status_no_answer(engine):
+    session = engine.open(_frame())
+    answer = session.ask("How tall is the mug?", _limit(6))
+    assert answer.measurements == ()
+    assert answer.status is Status.NO_ANSWER
+    assert answer.why_none
+    assert session.ask("What do you see?", _limit(6)).status is Status.OK
