@@ -1,7 +1,7 @@
 """A claimed comparison ("A is taller than B", "the mug is the closest") against geometry.
 
-The difference of two measurements decides where it exceeds two standard deviations. Does not know
-sessions, regions or numbers in answers.
+The difference of two measurements decides where it exceeds two standard deviations and the 90 %
+interval. Does not know sessions, regions or numbers in answers.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def _from_difference(relation: str, name: str, unit: str, value: Estimate) -> _F
     if math.isnan(value.value) or value.unfit:
         return _unfit(value.warnings)
     holds = None
-    if abs(value.value) > _SIGMAS * value.std_dev:
+    # The errors of heights have heavy tails: their 90 % interval is wider than two std_dev.
+    if abs(value.value) > max(_SIGMAS * value.std_dev, value.half_90):
         holds = (value.value > 0) == (relation in GREATER)
     reason = f"difference of {name} {value.value:.3f}{unit} ± {value.std_dev:.3f}{unit}"
     return _Finding(holds, reason, value.warnings)
