@@ -196,7 +196,8 @@ def _check_status(answer: SpatialAnswer) -> None:
             for m in answer.measurements
         )
         raise NoMeasurement(f"language and depth disagree: {numbers}", answer)
-    if answer.status == SpatialAnswer.NOT_VISIBLE:
+    # "There are no mugs" is a count of 0.
+    if answer.status == SpatialAnswer.NOT_VISIBLE and answer.asked.quantity != Asked.COUNT:
         raise NoMeasurement("not visible", answer)
     # Neither a count nor an existence depends on lengths.
     unfit = unfit_codes(answer.cautions)

@@ -121,6 +121,15 @@ def test_a_missing_or_doubtful_value_is_refused_with_the_reason(found, reason) -
     assert refused.value.answer == found
 
 
+def test_none_of_a_kind_is_a_count_of_0_whatever_the_depth_is() -> None:
+    mugs = typed(Asked.COUNT, "mugs")
+    zero = measurement(0.0, "mugs", kind=Asked.COUNT)
+    found = answer(mugs, zero, status=SpatialAnswer.NOT_VISIBLE, cautions=["estimated_depth"])
+    assert best(found, Asked.COUNT).value == 0
+    with pytest.raises(NoMeasurement, match="no count"):
+        best(answer(mugs, status=SpatialAnswer.NOT_VISIBLE), Asked.COUNT)
+
+
 @pytest.mark.parametrize(
     ("asked", "fields", "expected"),
     [
