@@ -99,6 +99,8 @@ def _wrong_measure(statement: Statement, asked: Asked) -> str:
 def _wrong(statement: Statement, asked: Asked) -> str:
     """Why a number is not of the asked objects."""
     text = statement.amounts[0].text
+    if statement.unknown and not statement.measure and asked.quantity is not Quantity.COUNT:
+        return f"{text}: {statement.unknown!r} is not understood"
     if asked.quantity in (Quantity.DISTANCE, Quantity.GAP, Quantity.CAMERA_DISTANCE):
         return _wrong_ends(statement, asked)
     if asked.quantity is Quantity.COUNT:
@@ -116,7 +118,9 @@ def _wrong_owner(statement: Statement, asked: Asked) -> str:
         known = any(means(statement.topic, one) for one in asked.objects)
         return "" if known else f"{text} may be of the {statement.topic}"
     if not statement.owners:
-        return ""
+        others = (n for n in statement.others if not any(means(n, one) for one in asked.objects))
+        other = next(others, "")
+        return f"{text} may be of the {other}" if other else ""
     if len(statement.owners) > 1 or not any(means(statement.owners[0], o) for o in asked.objects):
         return f"{text} is of the {' and the '.join(statement.owners)}"
     return ""
@@ -124,6 +128,9 @@ def _wrong_owner(statement: Statement, asked: Asked) -> str:
 
 def _wrong_ends(statement: Statement, asked: Asked) -> str:
     text = statement.amounts[0].text
+    alone = len(statement.owners) == 1 and not statement.measure
+    if alone and asked.quantity is not Quantity.CAMERA_DISTANCE:
+        return f"{text} is of the {statement.owners[0]} alone"
     if statement.component:
         return f"{text} is only one component of the distance"
     if statement.surface and asked.quantity is not Quantity.GAP:
@@ -143,7 +150,9 @@ def _wrong_ends(statement: Statement, asked: Asked) -> str:
 def _wrong_count(statement: Statement, asked: Asked) -> str:
     text, name = statement.amounts[0].text, asked.objects[0]
     if statement.counted:
-        if not means(statement.counted, name, plural=True):
+        words = statement.counted.split()
+        starts = (" ".join(words[: n + 1]) for n in range(len(words)))  # "books stacked"
+        if not any(means(start, name, plural=True) for start in starts):
             return f"{text} counts {statement.counted}"
         return ""
     if statement.owners and not means(statement.owners[0], name, plural=True):

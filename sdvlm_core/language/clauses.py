@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 from sdvlm_core.language import words as w
 from sdvlm_core.language.amounts import Amount, find_amounts
 from sdvlm_core.language.tokens import Token, glued, text_at, tokenize
+from sdvlm_core.language.units import UNITS
 
 Role = Literal[
     "number", "name", "camera", "surface", "nameless", "verb", "measure", "relation", "preposition",
@@ -226,7 +227,8 @@ def _name(
         named = opens and (headed or names[-1].endswith("'s"))
         placed = before is not None and before.role in ("preposition", "place", "join")
         if not (named or placed or (before is None and last == end)):
-            return Part("word", text), last
+            nameless = names[-1] in w.NAMELESS
+            return Part("nameless" if nameless else "word", text), last
     if determined and tokens[at].text in ("every", "any", "another"):
         text = f"{tokens[at].text} {text}"
     head = text.replace("-", " ").split()[-1]
@@ -244,6 +246,8 @@ def _name(
 def _is_content(token: Token) -> bool:
     """Whether a word may be part of a name."""
     text = token.text.removesuffix("'s")
+    if text in UNITS:  # of a number that was left out
+        return False
     adverb = text.endswith("ly") and len(text) > 4
     return token.kind == "word" and text not in _KNOWN and not adverb and len(text) > 1
 
@@ -279,9 +283,15 @@ def _word(tokens: Sequence[Token], at: int, parts: Sequence[Part]) -> tuple[Part
     for known, role in _ROLES:
         if text in known:
             return Part(role, text), at + 1
-    if tokens[at].kind == "mark" or tokens[at].kind in ("point", "prime"):
+    if tokens[at].kind != "word":  # the digits of a number that was left out, too
         return Part("mark", text), at + 1
-    known_word = text in _KNOWN or text.endswith("ly") or text in w.DETERMINERS
+    known_word = (
+        text in _KNOWN
+        or text in UNITS
+        or len(text) == 1
+        or text.endswith("ly")
+        or text in w.DETERMINERS
+    )
     return Part("hedge" if known_word else "word", text), at + 1
 
 

@@ -56,6 +56,9 @@ def doubt_of(
         return "it is in brackets"
     if words & {"additional", "extra", "another", "every", "each"}:
         return "it is an addition"
+    bare = parts[at].amounts[0].dimension == "number"
+    if bare and (clause.opener in ("which", "who") or "each" in after):
+        return "it is a part of the number before"
     if start and _is_detail(parts, start, at):
         return "it is a part of the number before"
     if _is_arithmetic(parts, start, at):
@@ -103,4 +106,6 @@ def _is_arithmetic(parts: Sequence[Part], start: int, at: int) -> bool:
     before = parts[at - 1].text if at else ""
     after = parts[at + 1].text if at + 1 < len(parts) else ""
     operand = before in _OPERATORS and start > 0
+    if "/" in (before, after):  # "30 cm / 12 in"
+        return False
     return operand or after in _OPERATORS or after == "="

@@ -25,6 +25,7 @@ from sdvlm_core.language.doubts import doubt_of
 from sdvlm_core.language.relations import RELATION_WORDS
 from sdvlm_core.language.subjects import Subject, stronger, subject_before, subject_of
 
+_TOGETHER = frozenset(("including", "counting", "with"))
 _EXCLUDED = frozenset(("not", "including", "counting"))
 #: Parts on each side of a number that can say something of it.
 _REACH = 60
@@ -72,6 +73,8 @@ class Statement:
     counted: str = ""
     restated: bool = False
     topic: str = ""  # of the sentence before
+    unknown: str = ""  # a word before the number that no table knows
+    others: tuple[str, ...] = ()  # other names of the clause, without mere places
 
 
 @dataclass
@@ -136,6 +139,9 @@ def _statements(clause: Clause, following: Clause | None, context: _Context) -> 
             context.owners = subject.owners
         context.measure = subject.measure or context.measure
         texts = {part.text for part in parts}
+        apart = parts[0].text if parts and clause.opener == "" else ""
+        whole = any(part.role == "name" for part in parts) and "as" not in texts
+        context.partial = context.partial or (whole and apart in _TOGETHER)
         excluded = texts & {"excluding", "without"} or {"not"} < texts & _EXCLUDED
         context.partial = context.partial or bool(excluded)
         context.doubt, context.final = "", context.final or _concludes(clause, parts)
@@ -205,6 +211,8 @@ def _statement(
         _counted(amounts, right),
         restated,
         context.earlier,
+        next((part.text for part in left if part.role == "word"), ""),
+        _others(left, tail, owners),
     )
     if clause.opener != "(":
         context.last = owners
@@ -302,6 +310,19 @@ def _ends(parts: Sequence[Part], at: int, owners: tuple[str, ...]) -> tuple[str,
         if linked or relational:
             ends.append(part.text)
     return tuple(ends)
+
+
+def _others(left: Sequence[Part], tail: Sequence[Part], owners: tuple[str, ...]) -> tuple[str, ...]:
+    """The names around a number that are neither its owner nor a mere place."""
+    found: list[str] = []
+    for parts in (left, tail):
+        for at, part in enumerate(parts):
+            placed = at > 0 and (
+                parts[at - 1].role == "place" or parts[at - 1].text in ("in", "at", "with", "as")
+            )
+            if part.role == "name" and part.text not in owners and not placed:
+                found.append(part.text)
+    return tuple(found)
 
 
 def _counted(amounts: Sequence[Amount], right: Sequence[Part]) -> str:

@@ -43,14 +43,15 @@ SIDES = {
     **dict.fromkeys(("d", "depth", "deep"), "depth"),
 }
 VERBS = vocabulary(
-    "is are was were be been being has have had having measures measure measured stands "
-    "stood spans span spanned reaches reach reached equals equal seems seem appears appear "
-    "looks look comes come would could should might may will does do did gives give yields "
-    "yield makes make get gets exists exist sits sit lies lie rests rest hangs exhibits "
-    "estimate estimated shows estimates separates separate calculated computed determined : = ≈ "
-    "~ it's that's there's they're he's she's isn't aren't wasn't weren't doesn't don't didn't "
-    "can't cannot couldn't wouldn't won't shouldn't hasn't haven't what's here's → remains "
-    "turns works i'd i'll measuring standing"
+    "separated spaced positioned placed located situated rises must corresponds correspond "
+    "translates equates amounts is are was were be been being has have had having measures "
+    "measure measured stands stood spans span spanned reaches reach reached equals equal seems "
+    "seem appears appear looks look comes come would could should might may will does do did "
+    "gives give yields yield makes make get gets exists exist sits sit lies lie rests rest "
+    "hangs exhibits estimate estimated shows estimates separates separate calculated computed "
+    "determined : = ≈ ~ it's that's there's they're he's she's isn't aren't wasn't weren't "
+    "doesn't don't didn't can't cannot couldn't wouldn't won't shouldn't hasn't haven't what's "
+    "here's → remains turns works i'd i'll measuring standing"
 )
 NEGATIONS = vocabulary(
     "not no never neither nor cannot hardly rather instead wrong incorrect false unlikely doubt "
@@ -75,7 +76,8 @@ BOUNDS_AFTER = vocabulary(
     "or-more or-less or-taller at-most at-least max maximum minimum tops plus"
 )
 IFS = vocabulary(
-    "if suppose supposing assuming assume imagine unless whether assumed hypothetically"
+    "need needs needed required if suppose supposing assuming assume imagine unless whether "
+    "assumed hypothetically"
 )
 GENERIC = vocabulary(
     "typical typically average usual usually standard generally normally commonly common often "
@@ -88,12 +90,13 @@ COMPONENTS = vocabulary(
 )
 HEDGES = vocabulary(
     "about around approximately approx roughly nearly almost close some circa ca est likely "
-    "probably maybe perhaps possibly apparently seemingly exactly precisely just only even quite "
-    "very still also too well overall visually i we you my our your think believe say guess put "
-    "conclude infer see find found judge judging call ≈ ~ etwa ungefähr environ aproximadamente "
-    "unos unas cerca de 约 大约 大概 约为 okay ok sure certainly based boxed now there here please "
-    "both each combined respectively per both all fairly relatively somewhere anywhere something "
-    "like let me us as yes can though however"
+    "probably maybe perhaps possibly apparently seemingly exactly precisely just only even "
+    "quite very still also too well overall visually i we you my our your think believe say "
+    "guess put conclude infer see find found judge judging call ≈ ~ etwa ungefähr environ "
+    "aproximadamente unos unas cerca de 约 大约 大概 约为 "
+    "okay ok sure certainly based boxed now there "
+    "here please go sqrt both each combined respectively per all fairly relatively somewhere "
+    "anywhere something like let me us as yes can though however"
 )
 PREPOSITIONS = vocabulary("of at to with for as by from in between into versus vs than off")
 PLACES = vocabulary(
