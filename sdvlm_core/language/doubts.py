@@ -84,7 +84,7 @@ def _negates(texts: Sequence[str]) -> bool:
 def _bounds(texts: Sequence[str], after: Sequence[str]) -> bool:
     """Whether the words before or after a number make it a limit ("at most", "or more")."""
     for at, text in enumerate(texts):
-        if text in w.BOUNDS:
+        if text in w.BOUNDS and "by" not in texts[at:]:  # "exceeds the bench by"
             return True
         if text == "than" or (text == "up" and texts[at + 1 : at + 2] == ["to"]):
             return "by" not in texts[at:]

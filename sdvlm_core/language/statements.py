@@ -228,7 +228,8 @@ def _measure_after(right: Sequence[Part]) -> tuple[str, Sequence[Part]]:
     while at < len(right) and right[at].role == "hedge" and right[at].text not in w.COMPONENTS:
         at += 1
     if at < len(right) and right[at].role == "measure":
-        return right[at].text, right[at + 1 :]
+        gap = right[at + 1 : at + 2] == [Part("measure", "gap")]  # "a 20 cm wide gap"
+        return ("gap" if gap else right[at].text), right[at + 1 + gap :]
     if at < len(right) and right[at].role == "preposition" and right[at].text in ("in", "of"):
         inner = at + 1
         while inner < len(right) and right[inner].role == "hedge":
