@@ -25,7 +25,10 @@ _VIEW = (
 )
 _SPACES = re.compile(r"\s+")
 _POLITE = re.compile(
-    r"(?:(?:please|kindly|hello|hi|hey|now|ok|okay|so)\b[,!]?"
+    r"(?:(?:please|kindly|hello|hi|hey|now|ok|okay|so)(?: robot| there)?\b[,!]?"
+    r"|(?:about|roughly|approximately)(?=,? (?:how|what)\b),?"
+    r"|look at " + _LOOK + r"(?:[.,]| and)?|check(?= (?:if|whether)\b)"
+    r"|i need(?= the\b)"
     r"|(?:can|could|would|will) you(?: please)?"
     r"(?= (?:please|kindly|tell|give|measure|estimate|determine|find|say|compute|calculate|count"
     r"|state|report|provide|point|locate|show))"
@@ -36,7 +39,7 @@ _POLITE = re.compile(
     re.I,
 )
 _TAIL = re.compile(
-    r",? (?:please|approximately|roughly|exactly|do you think|would you say|in total"
+    r",? (?:please|approximately|roughly|exactly|do you think|would you say|in total|for me"
     r"|(?:in|from|of|within|on) " + _LOOK + rf"|(?:as seen )?{_VIEW})[?.! ]*$",
     re.I,
 )
@@ -91,7 +94,7 @@ def parse_each(words: str) -> tuple[Asked, ...]:
     text, unit = _without_unit(text)
     text = _bare(text)
     text, unit = _without_unit(text) if not unit else (text, unit)
-    text = _direct(text)
+    text = _direct(_AWAY.sub("farther", text))
     if any(amount.dimension == "length" for amount in amounts(text)):
         return ()  # "closer than 2 m?" compares with a number
     asked = understood(text)
@@ -99,6 +102,7 @@ def parse_each(words: str) -> tuple[Asked, ...]:
 
 
 _THE = re.compile(r"^(?:The|An?) ")
+_AWAY = re.compile(r"\b(?:further|farther) away\b", re.I)
 _INDIRECT = re.compile(
     r"(how (?:far|tall|high|wide|broad|long|big|large|much \w+er)) (.+?) (is|are)\b(.*)",
     re.I,
@@ -108,8 +112,38 @@ _INDIRECT = re.compile(
 _NO_SUBJECT = frozenset(("is", "are", "apart", "away", "and", *RELATION_WORDS))
 
 
+#: Indirect and tagged questions -> the direct question; each covers the whole text.
+_DIRECT = [
+    (re.compile(pattern, re.I), form)
+    for pattern, form in (
+        (r"what would you say (is|are) (.+)", r"what \1 \2"),
+        (r"(?:if|whether) there (is|are) (.+)", r"\1 there \2"),
+        (r"(?:if|whether) (the .+?) (is|are) (.+)", r"\2 \1 \3"),
+        (r"(the .+?) (is|are) (.+?),? (?:right|correct|isn't it)", r"\2 \1 \3"),
+        (r"where (the .+?) (is|are)", r"where \2 \1"),
+        (r"how many (.+?) there are", r"how many \1 are there"),
+        (r"how far (?:it is|is it) from (.+?) to (.+)", r"how far is \1 from \2"),
+        (r"how far (from .+?) (the .+?) (is|are)", r"how far \3 \2 \1"),
+        (r"how far away (the .+?) (is|are)(.*)", r"how far away \2 \1\3"),
+        (r"how much (\w+er) than (.+?) (is|are) (.+)", r"how much \1 \3 \4 than \2"),
+        (r"where in " + _LOOK + r" (is|are) (.+)", r"where \1 \2"),
+        (r"find (an? .+)", r"is there \1"),
+        (r"(is|are) there (.+?) to be seen", r"\1 there \2"),
+        (r"how many (.+?) does " + _LOOK + " show", r"how many \1 are there"),
+        (
+            r"(?:(?:what is|measure|estimate|give|find|determine) )?"
+            r"the (?:clearance|free space|size of the gap) between (.+)",
+            r"what is the gap between \1",
+        ),
+    )
+]
+
+
 def _direct(text: str) -> str:
     """ "how tall the mug is" of an indirect question as "how tall is the mug"."""
+    for pattern, form in _DIRECT:
+        if (match := pattern.fullmatch(text)) is not None:
+            return match.expand(form)
     match = _INDIRECT.fullmatch(text)
     if match is None or match[2].split()[0] in _NO_SUBJECT:
         return text
@@ -162,7 +196,8 @@ def _bare(text: str) -> str:
     """The question without politeness, places such as "in the image" and closing marks."""
     text = text.strip(" ?.!,")
     for _ in range(6):  # "Hello, could you please tell me ..."
-        shorter = _TAIL.sub("", _POLITE.sub("", text) if _POLITE.match(text) else text)
+        opening = _POLITE.match(text)
+        shorter = _TAIL.sub("", text[opening.end() :] if opening else text)
         shorter = shorter.strip(" ?.!,:")
         if shorter == text:
             break

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 
 from sdvlm_core.answer import Asked, Quantity
-from sdvlm_core.language.question import RELATIONS, phrase
+from sdvlm_core.language.question import RELATIONS, parse_each, phrase
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from sdvlm_core.model.prompt import TEMPLATES
 from tests.training.build.test_questions import PIXELS, scene_graph
@@ -131,6 +132,24 @@ def test_an_unknown_thing_is_absent_and_an_unanswerable_question_is_refused(styl
 
 def _known() -> set[str]:
     return {f"{colour} {category}" for colour in COLOURS for category in CATEGORIES}
+
+
+@pytest.mark.parametrize("style", [TRAINED, HELD_OUT], ids=lambda style: style.name)
+def test_what_the_words_ask_is_understood_or_left_free_and_never_mistaken(style):
+    asked = [q for seed in range(40) for q in drawn(seed, style, 2) if q.asked]
+    understood = 0
+    for question in asked:
+        found = [_without_words(one) for one in parse_each(question.question)]
+        if found:
+            assert found == [_without_words(one) for one in question.asked], question
+            understood += 1
+    assert understood > 0.9 * len(asked)
+
+
+def _without_words(asked: Asked) -> Asked:
+    """What is asked, without the words of a stated fact and the spelling of the unit."""
+    names = tuple(name.lower() for name in asked.objects)
+    return replace(asked, objects=names, unit="", reference="")
 
 
 def test_nano_s_tokenizer_spells_every_question_and_answer():
