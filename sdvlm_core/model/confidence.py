@@ -19,24 +19,34 @@ from sdvlm_core.errors import CheckpointError
 from sdvlm_core.language.reading import Reading
 
 #: Kinds of answers; each has a separate curve.
-KINDS = ("absent", "place", "count", "distance", "side", "sides", "words")
-_DISTANCES = (Quantity.DISTANCE, Quantity.GAP, Quantity.CAMERA_DISTANCE, Quantity.DIFFERENCE)
+KINDS = (
+    *("absent", "none", "place", "count", "distance", "gap", "camera_distance", "difference"),
+    *("side", "sides", "words"),
+)
+_OF_QUANTITY = {
+    Quantity.COUNT: "count",
+    Quantity.DISTANCE: "distance",
+    Quantity.GAP: "gap",
+    Quantity.CAMERA_DISTANCE: "camera_distance",
+    Quantity.DIFFERENCE: "difference",
+}
 #: Significant digits that count: an error in the third is below the tolerance of a right answer.
 _SIGNIFICANT_DIGITS = 2
 
 
 def kind_of(reading: Reading, measurements: Sequence[Measurement]) -> str:
-    """Which of `KINDS` an answer is."""
+    """Which of `KINDS` an answer is; "none" answers nothing that was asked."""
     if reading.absent:
         return "absent"
+    if reading.why_none:
+        return "none"
     if reading.image_points:
         return "place"
     if not measurements:
         return "words"
-    if measurements[0].kind == Quantity.COUNT:
-        return "count"
-    if measurements[0].kind in _DISTANCES:
-        return "distance"
+    kind = _OF_QUANTITY.get(measurements[0].kind)
+    if kind is not None:
+        return kind
     return "side" if len(measurements) == 1 else "sides"
 
 

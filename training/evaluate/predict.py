@@ -93,7 +93,8 @@ def answer_all(
 
 def _answer(question: str, decoded: Decoded, trust: Calibration, seconds: float) -> Answer:
     reading = read(decoded.text, parse(question))
-    kind = confidence.kind_of(reading, measured(question, decoded.text))
+    found = reading.measurements or measured(question, decoded.text)
+    kind = confidence.kind_of(reading, found)
     raw = confidence.raw(decoded.pieces, decoded.probabilities)
     return Answer(decoded.text, seconds, "", kind, raw, trust(kind, raw))
 

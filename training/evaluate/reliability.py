@@ -17,7 +17,7 @@ from training.evaluate.stated import refuses
 
 BINS = 10
 #: Kinds of `sdvlm_core.model.confidence` whose answers are numbers.
-NUMBERS = ("count", "distance", "side", "sides")
+NUMBERS = ("count", "distance", "gap", "camera_distance", "difference", "side", "sides")
 
 
 def reliability(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
