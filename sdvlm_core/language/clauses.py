@@ -30,7 +30,7 @@ _KNOWN = (
     frozenset(w.NOUNS) | frozenset(w.ADJECTIVES) | w.VERBS | w.NEGATIONS | w.PARTS | w.BOUNDS
     | w.NEAR_BOUNDS | w.IFS | w.GENERIC | w.COMPONENTS | w.HEDGES | w.PREPOSITIONS | w.PLACES
     | w.DETERMINERS | w.PRONOUNS | w.RELATIVES | w.BREAKS | w.RELATIVE_WORDS | w.CONCLUSIONS
-    | frozenset(("and", "or", "up", "additional", "extra", "minus"))
+    | frozenset(("and", "or", "up", "additional", "extra", "minus")) | w.JOINTLY
 ) - w.NAMELESS  # fmt: skip
 _MODIFIERS = (
     frozenset(w.ADJECTIVES) | w.GENERIC | w.RELATIVE_WORDS | w.COMPONENTS | {"top", "bottom"}
@@ -59,14 +59,13 @@ class Clause:
         opener: that word or mark: ",", "and", "but", "which", "(", ...; "" at the start.
         host: the part before a bracket, or before "which"; None elsewhere.
         sentence: index of its sentence. question: the sentence ends with "?".
-        line: index of its line. heading: it is a line "Mug:" without a number.
+        heading: it is a line "Mug:" without a number.
     """
 
     parts: list[Part]
     opener: str
     host: Part | None
     sentence: int
-    line: int
     question: bool = False
     heading: bool = False
 
@@ -82,18 +81,18 @@ def find_clauses(text: str, names: Sequence[str]) -> list[Clause]:
     groups = _groups(find_amounts(tokens, text))
     covered = _covered(tokens, names)
     clauses: list[Clause] = []
-    start = sentence = line = 0
+    start = sentence = 0
     for at, token in enumerate(tokens):
         if token.kind == "mark" and token.text in _ENDS:
             parts = _parts(tokens, start, at, groups, covered)
-            found = list(_split(parts, sentence, line))
+            found = list(_split(parts, sentence))
             heading = token.text == "\n" and parts[-1:] == [Part("verb", ":")]
             for clause in found:
                 clause.question = token.text == "?"
                 clause.heading = heading and not any(p.amounts for p in parts)
             clauses += found
-            start, sentence, line = at + 1, sentence + 1, line + (token.text == "\n")
-    clauses += _split(_parts(tokens, start, len(tokens), groups, covered), sentence, line)
+            start, sentence = at + 1, sentence + 1
+    clauses += _split(_parts(tokens, start, len(tokens), groups, covered), sentence)
     return clauses
 
 
@@ -196,26 +195,7 @@ def _name(
     first = at
     determined = tokens[at].text in w.DETERMINERS and at not in covered
     first += determined
-    last = first
-    while last < end and tokens[last].start not in groups:
-        token = tokens[last]
-        hyphen = token.text == "-" and last > first and glued(tokens, last)
-        can = token.text == "can" and determined and last == first  # "the can", not "can be"
-        part_of = last > first and token.text in _PARTS_OF and text_at(tokens, last + 1) in w.VERBS
-        if last in covered or _is_content(token) or (hyphen and glued(tokens, last + 1)):
-            last += 1
-            continue
-        whole = determined and last == first and text_at(tokens, last + 1) == "of"
-        if can or part_of or (whole and token.text in _PARTS_OF - {"left", "right"}):
-            last += 1
-            continue
-        modifies = (determined or last > first) and token.text in _MODIFIERS
-        if not modifies or last + 1 >= end:
-            break
-        following = tokens[last + 1]
-        if not (last + 1 in covered or _is_content(following)) or following.start in groups:
-            break
-        last += 1
+    last = _name_end(tokens, first, end, determined, covered, groups)
     if last == first:
         return None
     names = [token.text for token in tokens[first:last]]
@@ -241,6 +221,58 @@ def _name(
         elif head in w.SURFACES:
             role = "surface"
     return Part(role, text), last
+
+
+def _name_end(
+    tokens: Sequence[Token],
+    first: int,
+    end: int,
+    determined: bool,
+    covered: set[int],
+    groups: dict[int, tuple[Amount, ...]],
+) -> int:
+    """The end of the noun phrase whose first word, after an article, is token `first`."""
+    last = first
+    while last < end and tokens[last].start not in groups:
+        token = tokens[last]
+        hyphen = token.text == "-" and last > first and glued(tokens, last)
+        if last > first and last - 1 in covered and _is_verb(tokens, last, end, covered, groups):
+            break
+        can = token.text == "can" and determined and last == first  # "the can", not "can be"
+        part_of = last > first and token.text in _PARTS_OF and text_at(tokens, last + 1) in w.VERBS
+        if last in covered or _is_content(token) or (hyphen and glued(tokens, last + 1)):
+            last += 1
+            continue
+        whole = determined and last == first and text_at(tokens, last + 1) == "of"
+        if can or part_of or (whole and token.text in _PARTS_OF - {"left", "right"}):
+            last += 1
+            continue
+        modifies = (determined or last > first) and token.text in _MODIFIERS
+        if not modifies or last + 1 >= end:
+            break
+        following = tokens[last + 1]
+        if not (last + 1 in covered or _is_content(following)) or following.start in groups:
+            break
+        last += 1
+    return last
+
+
+def _is_verb(
+    tokens: Sequence[Token],
+    at: int,
+    end: int,
+    covered: set[int],
+    groups: dict[int, tuple[Amount, ...]],
+) -> bool:
+    """Whether an unknown word after a name is a verb: "the bottle holds 0.7 l"."""
+    if at in covered or at + 1 >= end or not _is_content(tokens[at]):
+        return False
+    following = tokens[at + 1]
+    return (
+        following.start in groups
+        or (following.text in w.DETERMINERS and following.text not in w.NAMELESS)
+        or following.text in w.PREPOSITIONS - {"of"}
+    )
 
 
 def _is_content(token: Token) -> bool:
@@ -295,13 +327,13 @@ def _word(tokens: Sequence[Token], at: int, parts: Sequence[Part]) -> tuple[Part
     return Part("hedge" if known_word else "word", text), at + 1
 
 
-def _split(parts: Sequence[Part], sentence: int, line: int) -> Iterator[Clause]:
+def _split(parts: Sequence[Part], sentence: int) -> Iterator[Clause]:
     """The clauses of one sentence; what is in brackets comes after the clause around it."""
     outer, brackets = _without_brackets(parts)
     numbers_after = 0
     for part in outer:
         numbers_after += part.role == "number"
-    current = Clause([], "", None, sentence, line)
+    current = Clause([], "", None, sentence)
     found: list[Clause] = []
     host: Part | None = None  # the latest name
     for at, part in enumerate(outer):
@@ -314,14 +346,14 @@ def _split(parts: Sequence[Part], sentence: int, line: int) -> Iterator[Clause]:
         if part.role in ("comma", "break") or joins:
             host = next((p for p in reversed(current.parts) if p.role == "name"), host)
             found.append(current)
-            current = Clause([], part.text, host, sentence, line)
+            current = Clause([], part.text, host, sentence)
         else:
             current.parts.append(part)
     for clause in (*found, current):
         if clause.parts or clause.opener not in ("", ","):
             yield clause
     for host, inner in brackets:
-        yield Clause(inner, "(", host, sentence, line)
+        yield Clause(inner, "(", host, sentence)
 
 
 def _without_brackets(

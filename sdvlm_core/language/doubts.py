@@ -43,6 +43,8 @@ def doubt_of(
         return "it is negated"
     if words & w.IFS:
         return "it is only assumed"
+    if words & w.JOINTLY:
+        return "it is of more or less than the object"
     if words & w.GENERIC:
         return "it is typical of such objects"
     if _bounds(texts, after):

@@ -152,6 +152,8 @@ def _measurements(
     denied = [claim for claim in claims if claim.denied]
     for (kind, objects), group in groups.items():
         same = _concluded(group)
+        if kind is Quantity.COUNT and len({claim.sentence for claim in same}) < len(same):
+            return (), f"the text counts in parts: {_listed(same)}"
         first = same[0].amount
         if any(not _agree(first, claim.amount) for claim in same[1:]):
             return (), f"the text states several values: {_listed(same)}"

@@ -25,7 +25,7 @@ from sdvlm_core.language.doubts import doubt_of
 from sdvlm_core.language.relations import RELATION_WORDS
 from sdvlm_core.language.subjects import Subject, stronger, subject_before, subject_of
 
-_TOGETHER = frozenset(("including", "counting", "with"))
+_TOGETHER = frozenset(("including", "counting", "with", "without"))
 _EXCLUDED = frozenset(("not", "including", "counting"))
 #: Parts on each side of a number that can say something of it.
 _REACH = 60
@@ -50,8 +50,10 @@ class Statement:
         component, surface, centre: of a distance, whether it is one along an axis, between
             surfaces, or between centres.
         pronoun: the owner is "it". attributive: the owner follows, as in "the 20 cm box".
-        final: a conclusion or a correction. sentence, line: where it stands.
+        final: a conclusion or a correction. sentence: where it stands.
         counted: the name after a bare number. restated: repeats the number before the bracket.
+        topic: the first name of the sentence before. unknown: a word before the number that no
+            table knows. others: further names of the clause, without mere places.
     """
 
     amounts: tuple[Amount, ...]
@@ -69,12 +71,11 @@ class Statement:
     attributive: bool = False
     final: bool = False
     sentence: int = 0
-    line: int = 0
     counted: str = ""
     restated: bool = False
-    topic: str = ""  # of the sentence before
-    unknown: str = ""  # a word before the number that no table knows
-    others: tuple[str, ...] = ()  # other names of the clause, without mere places
+    topic: str = ""
+    unknown: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass
@@ -142,7 +143,7 @@ def _statements(clause: Clause, following: Clause | None, context: _Context) -> 
         apart = parts[0].text if parts and clause.opener == "" else ""
         whole = any(part.role == "name" for part in parts) and "as" not in texts
         context.partial = context.partial or (whole and apart in _TOGETHER)
-        excluded = texts & {"excluding", "without"} or {"not"} < texts & _EXCLUDED
+        excluded = texts & {"excluding"} or {"not"} < texts & _EXCLUDED
         context.partial = context.partial or bool(excluded)
         context.doubt, context.final = "", context.final or _concludes(clause, parts)
         return
@@ -163,9 +164,8 @@ def _statement(
     amounts = parts[at].amounts
     subject, adjacent = subject_before(left)
     measure, tail = _measure_after(right)
-    attributive = ""
-    if tail and tail[0].role in ("name", "word", "nameless") and len(amounts) == 1:
-        attributive = tail[0].text if tail[0].role != "nameless" else ""
+    follows = tail and tail[0].role in ("name", "word") and len(amounts) == 1
+    attributive = tail[0].text if follows else ""
     inverted = subject_of(tail) if _is_inverted(left, tail) else Subject()
     measure = stronger(measure, subject.measure or inverted.measure)
     owners = subject.owners or inverted.owners
@@ -183,12 +183,9 @@ def _statement(
         measure = "difference"
     if not measure and (_is_at(left) or (tail and _is_spatial(tail))):
         measure = "distance"
-    doubt = doubt_of(clause, parts, start, at, right, context.doubt)
-    if context.partial:
-        doubt = doubt or "a part of the object is left out"
-    same_sentence = following is not None and following.sentence == clause.sentence
-    if same_sentence and following is not None and following.opener in ("if", "unless"):
-        doubt = doubt or "it is only assumed"
+    doubt = _doubt(clause, following, context) or doubt_of(
+        clause, parts, start, at, right, context.doubt
+    )
     words = {part.text for part in parts if part.role not in ("name", "number", "measure")}
     restated = clause.opener == "(" and clause.host is not None and clause.host.role == "number"
     statement = Statement(
@@ -207,7 +204,6 @@ def _statement(
         bool(attributive),
         context.final or _concludes(clause, parts),
         clause.sentence,
-        clause.line,
         _counted(amounts, right),
         restated,
         context.earlier,
@@ -220,6 +216,15 @@ def _statement(
             context.owners = owners or context.owners
         context.measure, context.doubt, context.final = measure, doubt, statement.final
     return statement
+
+
+def _doubt(clause: Clause, following: Clause | None, context: _Context) -> str:
+    """Why the other clauses of the sentence make a number no value; "" = they do not."""
+    if context.partial:
+        return "a part of the object is left out"
+    if following is None or following.sentence != clause.sentence:
+        return ""
+    return "it is only assumed" if following.opener in ("if", "unless") else ""
 
 
 def _measure_after(right: Sequence[Part]) -> tuple[str, Sequence[Part]]:
@@ -265,7 +270,7 @@ def _inherited(
     clause: Clause, left: Sequence[Part], following: Clause | None, context: _Context
 ) -> tuple[str, ...]:
     """The owner where the clause names none: of the clause before, the bracket, or the heading."""
-    if clause.opener in ("(", "which", "who", "where") and clause.host is not None:
+    if clause.opener in ("(", "which", "who", "whose", "where") and clause.host is not None:
         return (clause.host.text,) if clause.host.role == "name" else context.owners
     joined = clause.opener in ("and", "or", ",") and not any(p.role == "verb" for p in left)
     if joined and context.last:

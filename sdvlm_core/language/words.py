@@ -10,7 +10,7 @@ from sdvlm_core.language.tokens import vocabulary
 
 #: Nouns and adjectives of a measure -> the measure; "other" is none that can be asked for.
 NOUNS = {
-    **dict.fromkeys(("distance", "distances", "separation", "range"), "distance"),
+    **dict.fromkeys(("distance", "distances", "separation"), "distance"),
     **dict.fromkeys(("gap", "clearance", "spacing", "space"), "gap"),
     **dict.fromkeys(("width", "breadth", "widths", "diameter"), "width"),
     **dict.fromkeys(("size", "dimension", "dimensions", "sizes", "measurements"), "size"),
@@ -75,6 +75,8 @@ NEAR_BOUNDS = vocabulary("under over below above than to inside beneath")
 BOUNDS_AFTER = vocabulary(
     "or-more or-less or-taller at-most at-least max maximum minimum tops plus"
 )
+#: Words that give a number to more or less than the object.
+JOINTLY = vocabulary("plus without together combined excluding")
 IFS = vocabulary(
     "need needs needed required if suppose supposing assuming assume imagine unless whether "
     "assumed hypothetically"
@@ -129,7 +131,7 @@ NAMELESS = vocabulary(
     "figure center centre centers centres middle midpoint reference question analysis cues "
     "appearance count counts line direct euclidean one ones two both other map data "
     "reasoning step steps point points conclusion summary explanation note unit "
-    "units meter meters order actual real true full small slight narrow exact apparent physical "
+    "units meter meters order actual real true small slight narrow exact apparent physical "
     "rough tiny visible correct final"
 )
 SURFACES = vocabulary("edge edges surface surfaces side sides edge-to-edge surface-to-surface")
