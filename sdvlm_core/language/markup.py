@@ -72,7 +72,7 @@ _SIDES_AFTER = re.compile(
     _TIMES.join([_FACTOR + _SIDE] * 3) + r"( ?(?:cm|mm|m|in|ft))?(?![A-Za-z])", re.I
 )
 _SIDES_BEFORE = re.compile(
-    r"(?<![A-Za-z])" + _TIMES.join([r"(W|H|L|D) ?[:=]? ?" + _FACTOR] * 3), re.I
+    r"(?<![A-Za-z])" + r" ?(?:[x\u00d7*,;]|by)? ?".join([r"(W|H|L|D) ?[:=]? ?" + _FACTOR] * 3), re.I
 )
 #: Words of a column or a key that say nothing about its values.
 _GENERIC = vocabulary(

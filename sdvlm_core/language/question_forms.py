@@ -36,11 +36,15 @@ _NOT_A_NAME = re.compile(
     r"[,;:?!(){}\[\]<>=|]|\d\s*(?:m|cm|mm|ft|in)\b"
     r"|\b(?:and|or|than|is|are|was|were|be|been|how|what|which|who|whose|where|why|when|if|do|does"
     r"|did|between|not|versus|vs|compared|respectively|there|it|them|they|he|she|this|that|these"
-    r"|those|each|other|both|its|their|image|picture|photo|camera|viewer|sum|ratio|difference"
+    r"|those|each|other|both|its|their|sum|ratio|difference"
     r"|centers|centres|surfaces|edges|distance|height|width|length|size|taller|shorter|wider|closer|farther)\b",
     re.I,
 )
 _MAX_NAME_WORDS = 10
+#: "the picture frame" is an object; these alone are the image or the camera.
+_NO_OBJECTS = frozenset(
+    ("image", "picture", "photo", "scene", "camera", "viewer", "you", "me", "us")
+)
 
 
 def name_of(text: str) -> str:
@@ -48,7 +52,12 @@ def name_of(text: str) -> str:
     name = text.strip(' .,?!"*')
     article = _ARTICLE.match(name)
     name = name[article.end() :] if article else name
-    known = not name or _NOT_A_NAME.search(name) or len(name.split()) > _MAX_NAME_WORDS
+    known = (
+        not name
+        or name.lower() in _NO_OBJECTS
+        or _NOT_A_NAME.search(name)
+        or len(name.split()) > _MAX_NAME_WORDS
+    )
     return "" if known else name
 
 

@@ -197,7 +197,7 @@ def _statement(
         relation,
         context.sides if len(amounts) == len(context.sides) else (),
         doubt,
-        bool(words & w.COMPONENTS),
+        bool(words & w.COMPONENTS) or (bool(tail) and tail[0].role == "place"),
         subject.surface or any(part.role == "surface" for part in parts),
         subject.centre or inverted.centre,
         pronoun,

@@ -118,7 +118,9 @@ def subject_before(parts: Sequence[Part]) -> tuple[Subject, str]:
 def _is_placed(parts: Sequence[Part], at: int) -> bool:
     following = parts[at + 1] if at + 1 < len(parts) else None
     alone = at == 0 or parts[at - 1].role not in ("preposition", "place")
-    return alone and following is not None and following.role == "place"
+    if not alone or following is None:
+        return False
+    return following.role == "place" or following.text in ("in", "of", "with")
 
 
 def _text_before(parts: Sequence[Part], at: int) -> str:

@@ -91,7 +91,7 @@ COMPONENTS = vocabulary(
     "lower ahead north south east west leftward rightward"
 )
 HEDGES = vocabulary(
-    "free empty open "
+    "i'm we're estimating free empty open "
     "about around approximately approx roughly nearly almost close some circa ca est likely "
     "probably maybe perhaps possibly apparently seemingly exactly precisely just only even "
     "quite very still also too well overall visually i we you my our your think believe say "
