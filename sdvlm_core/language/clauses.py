@@ -304,7 +304,7 @@ def _word(tokens: Sequence[Token], at: int, parts: Sequence[Part]) -> tuple[Part
     text = tokens[at].text
     if text in ("me", "you", "us") and parts and parts[-1].text in ("from", "to", "and", "between"):
         return Part("camera", text), at + 1
-    if text == "that" and parts and parts[-1].role in ("name", "nameless"):
+    if text == "that" and parts and parts[-1].role in ("name", "nameless", "word"):
         return Part("relative", text), at + 1
     if text in w.PRONOUNS and text not in w.VERBS:
         return Part("pronoun", text), at + 1

@@ -41,7 +41,7 @@ def doubt_of(
         return "it is asked, not stated"
     if _negates(texts) or (set(after) & w.DENIALS and not _negates(after[:1])):
         return "it is negated"
-    if words & w.IFS:
+    if words & w.IFS or ("used" in words and "to" in words):
         return "it is only assumed"
     if words & w.JOINTLY:
         return "it is of more or less than the object"

@@ -136,7 +136,8 @@ def _statements(clause: Clause, following: Clause | None, context: _Context) -> 
     numbers = [at for at, part in enumerate(parts) if part.role == "number"]
     subject = subject_of(parts[: numbers[0]] if numbers else parts)
     if not numbers:
-        if clause.opener != "(" and subject.owners and subject.verb:
+        opens = clause.opener == "" and parts[:1] and parts[0].role == "name"  # "The lamp, ..."
+        if clause.opener != "(" and subject.owners and (subject.verb or opens):
             context.owners = subject.owners
         context.measure = subject.measure or context.measure
         texts = {part.text for part in parts}

@@ -50,7 +50,7 @@ def subject_of(parts: Sequence[Part]) -> Subject:
 
 def _named(parts: Sequence[Part], verb: bool) -> Subject:
     if parts and parts[-1].role == "relative":  # "a box that is": the name next to "that"
-        names = [part.text for part in parts if part.role == "name"]
+        names = [part.text for part in parts if part.role in ("name", "word")]
         return Subject(tuple(names[-1:]), "", verb)
     owners: list[str] = []
     measure, pronoun, surface, centre = "", False, False, False

@@ -78,8 +78,8 @@ BOUNDS_AFTER = vocabulary(
 #: Words that give a number to more or less than the object.
 JOINTLY = vocabulary("plus without together combined excluding")
 IFS = vocabulary(
-    "need needs needed required if suppose supposing assuming assume imagine unless whether "
-    "assumed hypothetically"
+    "will formerly previously originally need needs needed required if suppose supposing "
+    "assuming assume imagine unless whether assumed hypothetically"
 )
 GENERIC = vocabulary(
     "typical typically average usual usually standard generally normally commonly common often "
