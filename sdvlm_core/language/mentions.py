@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sdvlm_core.language import words as w
 from sdvlm_core.language.object_names import matched_name
+from sdvlm_core.language.relations import RELATION_WORDS
 
 _SAME = (
     frozenset(("tv", "television", "tv set")),
@@ -18,16 +19,21 @@ _SAME = (
     frozenset(("bike", "bicycle")),
     frozenset(("phone", "smartphone", "cell phone", "mobile phone")),
 )
-_OTHERS = w.GENERIC | {
-    "every",
-    "any",
-    "other",
-    "another",
-    "second",
-    "next",
-    "neighbouring",
-    "neighboring",
-}
+_MOST = {word for word in RELATION_WORDS if word.endswith("est")}
+_OTHERS = (
+    w.GENERIC
+    | _MOST
+    | {
+        "every",
+        "any",
+        "other",
+        "another",
+        "second",
+        "next",
+        "neighbouring",
+        "neighboring",
+    }
+)
 
 
 def means(name: str, wanted: str, plural: bool = False) -> bool:

@@ -141,13 +141,12 @@ def _statements(clause: Clause, following: Clause | None, context: _Context) -> 
             context.owners = subject.owners
         context.measure = subject.measure or context.measure
         texts = {part.text for part in parts}
-        apart = parts[0].text if parts and clause.opener == "" else ""
-        whole = any(part.role == "name" for part in parts) and "as" not in texts
-        context.partial = context.partial or (whole and apart in _TOGETHER)
+        context.partial = context.partial or _is_partial(clause)
         excluded = texts & {"excluding"} or {"not"} < texts & _EXCLUDED
         context.partial = context.partial or bool(excluded)
         context.doubt, context.final = "", context.final or _concludes(clause, parts)
         return
+    context.partial = context.partial or _is_partial(clause)
     for order, at in enumerate(numbers):
         start = numbers[order - 1] + 1 if order else 0
         end = numbers[order + 1] if order + 1 < len(numbers) else len(parts)
@@ -155,6 +154,15 @@ def _statements(clause: Clause, following: Clause | None, context: _Context) -> 
         near = replace(clause, parts=parts[low : at + _REACH])
         end = min(end, at + _REACH) - low
         yield _statement(near, max(start - low, 0), at - low, end, following, context)
+
+
+def _is_partial(clause: Clause) -> bool:
+    """Whether a sentence begins with what is added or left out: "With the stand it is"."""
+    opens = clause.opener == "" and clause.parts[:1] and clause.parts[0].text in _TOGETHER
+    if not opens or any(part.text == "as" for part in clause.parts):
+        return False
+    roles = (part.role for part in clause.parts if part.role in ("name", "measure", "verb"))
+    return next(roles, "") == "name"
 
 
 def _statement(
@@ -179,6 +187,8 @@ def _statement(
         owners = (attributive,)
     elif not owners and not pronoun:
         owners = _inherited(clause, left, following, context)
+    if measure == "height" and _is_mounted(left):
+        measure = "other"
     relation = _relation(parts, at, tail)
     if relation and (not measure or (tail[:1] and tail[0].role == "relation")):
         measure = "difference"
@@ -252,6 +262,12 @@ def _is_inverted(left: Sequence[Part], tail: Sequence[Part]) -> bool:
     """Whether the subject follows: "10 cm is the height of the mug"."""
     bare = all(part.role in ("hedge", "mark") for part in left)
     return bare and bool(tail) and tail[0].role == "verb"
+
+
+def _is_mounted(left: Sequence[Part]) -> bool:
+    """Whether the verb before a number says where an object is, not how large it is."""
+    verbs = [part.text for part in left if part.role in ("verb", "word")]
+    return bool(verbs) and verbs[-1] in w.MOUNTED
 
 
 def _is_at(left: Sequence[Part]) -> bool:

@@ -75,6 +75,11 @@ NEAR_BOUNDS = vocabulary("under over below above than to inside beneath")
 BOUNDS_AFTER = vocabulary(
     "or-more or-less or-taller at-most at-least max maximum minimum tops plus"
 )
+#: Where an object is, not how large: "mounted at a height of 2 m".
+MOUNTED = vocabulary(
+    "mounted hangs hanging hung placed located positioned situated suspended attached fixed "
+    "installed floats flies"
+)
 #: Words that give a number to more or less than the object.
 JOINTLY = vocabulary("plus without together combined excluding")
 IFS = vocabulary(
@@ -91,7 +96,7 @@ COMPONENTS = vocabulary(
     "lower ahead north south east west leftward rightward"
 )
 HEDGES = vocabulary(
-    "i'm we're estimating free empty open "
+    "itself i'm we're estimating free empty open "
     "about around approximately approx roughly nearly almost close some circa ca est likely "
     "probably maybe perhaps possibly apparently seemingly exactly precisely just only even "
     "quite very still also too well overall visually i we you my our your think believe say "
