@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from sdvlm_core.answer import Asked, Verdict
+from sdvlm_core.answer import Asked, Quantity, Verdict
 from sdvlm_core.language.amounts import Amount, amounts
+from sdvlm_core.language.question import parse
 from sdvlm_core.language.reading import read
 from training.data.tables import read_rows
 
@@ -98,7 +99,6 @@ def _values(what: str, entry: Entry) -> list[float]:
     return _sides(entry) if what == "size" else [entry[f"{what}_m"]]
 
 
-_OBJECT = re.compile(r"\bthe ([a-z ]+?)(?= and the\b| from the\b| to the\b|[?.,]| are\b)")
 _VISIBLE = re.compile(r"(?:is there|can you see) an? ([a-z ]+?)(?: in the image)?\?")
 
 
@@ -106,16 +106,22 @@ def _existence(question: str, answer: str, graph: Graph) -> None:
     visible = {word for e in graph.entries for word in (e["category"], e["label"], e["name"])}
     seen = _VISIBLE.fullmatch(question.lower())
     if seen is not None:
-        says = read(answer, Asked()).verdict is Verdict.HOLDS
+        says = read(answer, parse(question)).verdict is Verdict.HOLDS
         if says is not (seen.group(1) in visible):
             state = "visible" if seen.group(1) in visible else "absent"
             raise Mismatch(f"{seen.group(1)} is {state}")
         return
-    if not read(answer, Asked()).absent:
-        raise Mismatch("the answer does not state that an object is absent")
-    asked = _OBJECT.findall(question)
-    if all(name in visible for name in asked):
+    asked = parse(question).objects
+    if not asked:  # "the picture" may be the image: the question is not understood
+        if not read(answer, Asked()).absent:
+            raise Mismatch("the answer does not state that an object is absent")
+        return
+    absent = [name for name in asked if name not in visible]
+    denied = [name for name in asked if read(answer, Asked(Quantity.EXISTS, (name,))).absent]
+    if not absent:
         raise Mismatch(f"all of {asked} are visible")
+    if not set(absent) <= set(denied):
+        raise Mismatch(f"the answer denies {denied}, expected {absent}")
 
 
 def _count(question: str, answer: str, graph: Graph) -> None:
