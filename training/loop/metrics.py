@@ -131,8 +131,8 @@ class MetricsLogger:
                     self._board.add_scalar(key, value, step)
             note = " ".join(f"{key} {value:.4g}" for key, value in entry.items())
             self._progress.update(self._task, note=note)
-            if self._lines:
-                left = (self._steps - step) * entry.get("seconds_per_step", math.nan) / 60
+            if self._lines and "seconds_per_step" in entry:
+                left = (self._steps - step) * entry["seconds_per_step"] / 60
                 print(
                     f"{self._name} {step}/{self._steps}, {left:.0f} minutes left: {note}",
                     file=sys.stderr,
