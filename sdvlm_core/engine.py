@@ -362,7 +362,9 @@ class FrameSession:
         started = time.perf_counter()
         text = generated.text.strip()
         reading = read(text, asked)
-        found = reading.measurements or measured(question, text)
+        found = reading.measurements
+        if asked.quantity is Quantity.FREE and not found:  # one question about several objects
+            found = measured(question, text)
         return SpatialAnswer(
             question=question,
             text=text,

@@ -187,13 +187,8 @@ def _statement(
         owners = (attributive,)
     elif not owners and not pronoun:
         owners = _inherited(clause, left, following, context)
-    if measure == "height" and _is_mounted(left):
-        measure = "other"
     relation = _relation(parts, at, tail)
-    if relation and (not measure or (tail[:1] and tail[0].role == "relation")):
-        measure = "difference"
-    if not measure and (_is_at(left) or (tail and _is_spatial(tail))):
-        measure = "distance"
+    measure = _measure(measure, relation, left, tail)
     doubt = _doubt(clause, following, context) or doubt_of(
         clause, parts, start, at, right, context.doubt
     )
@@ -262,6 +257,17 @@ def _is_inverted(left: Sequence[Part], tail: Sequence[Part]) -> bool:
     """Whether the subject follows: "10 cm is the height of the mug"."""
     bare = all(part.role in ("hedge", "mark") for part in left)
     return bare and bool(tail) and tail[0].role == "verb"
+
+
+def _measure(measure: str, relation: str, left: Sequence[Part], tail: Sequence[Part]) -> str:
+    """The measure of a number, from the one that is named and the words around it."""
+    if relation and (not measure or (tail[:1] and tail[0].role == "relation")):
+        return "difference"
+    if measure == "height" and _is_mounted(left):
+        return "other"
+    if not measure and (_is_at(left) or (tail and _is_spatial(tail))):
+        return "distance"
+    return measure
 
 
 def _is_mounted(left: Sequence[Part]) -> bool:
