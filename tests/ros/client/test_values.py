@@ -13,7 +13,7 @@ from geometry_msgs.msg import Point
 
 from sdvlm.msg import Asked, Measurement, PairMeasurement, RegionMeasurement, SpatialAnswer
 from sdvlm.srv import MeasureRegions
-from sdvlm_core.cautions import INFORMATIVE, OF_SIZES, UNFIT
+from sdvlm_core.cautions import INFORMATIVE, OF_SIZES, UNFIT, Caution
 from sdvlm_ros.client.messages import (
     NoMeasurement,
     SpatialQueryFailed,
@@ -54,9 +54,12 @@ def test_a_value_that_is_unfit_to_act_on_is_refused_by_the_name_of_its_warning(c
             value()
 
 
-@pytest.mark.parametrize("code", sorted(UNFIT & OF_SIZES))
-def test_an_unfit_size_does_not_make_the_distance_unfit(code):
-    found = response(code.value)
+def test_a_warning_of_the_size_alone_does_not_refuse_the_distance():
+    """A code that is unfit for a size is not unfit for a distance that it does not concern."""
+    found = response(Caution.AMBIGUOUS_EXTENT.value)
+    found.regions[0].distance_warnings = found.pairs[0].distance_warnings = []
+    with pytest.raises(NoMeasurement, match="ambiguous_extent"):
+        measured_size(found.regions[0])
     assert measured_distance(found, "box", "cup").value == 0.4
     assert measured_distance(found, "box", "").value == 1.0
 
