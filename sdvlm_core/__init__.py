@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sdvlm_core.answer import Asked, Measurement, Quantity, SpatialAnswer
     from sdvlm_core.camera.image_files import read_frame
-    from sdvlm_core.engine import FrameSession, LoadOptions, SpatialEngine, load, load_engine
+    from sdvlm_core.engine import LoadOptions, SpatialEngine, load, load_engine
     from sdvlm_core.errors import SdvlmError
     from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
     from sdvlm_core.geometry.measure import measure
     from sdvlm_core.model.generation_options import GenerationOptions, Sampling
+    from sdvlm_core.session import FrameSession
 
 __version__ = "0.1.0"
 
@@ -50,7 +51,7 @@ __all__ = [
 _MODULES = {
     "Asked": "sdvlm_core.answer",
     "CameraIntrinsics": "sdvlm_core.frame",
-    "FrameSession": "sdvlm_core.engine",
+    "FrameSession": "sdvlm_core.session",
     "GenerationOptions": "sdvlm_core.model.generation_options",
     "LoadOptions": "sdvlm_core.engine",
     "Measurement": "sdvlm_core.answer",

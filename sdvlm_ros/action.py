@@ -26,7 +26,7 @@ from sdvlm_ros.dispatch import Backend
 from sdvlm_ros.ticket import Stage, Ticket
 
 if TYPE_CHECKING:
-    from sdvlm_core.engine import FrameSession
+    from sdvlm_core.session import FrameSession
 
 # Time between two feedback messages of a goal, seconds, unless it enters a new stage.
 _FEEDBACK_PERIOD_S = 0.1

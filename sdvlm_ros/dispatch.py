@@ -54,7 +54,8 @@ from sdvlm_ros.visualization import Visualization
 from sdvlm_ros.worker import FrameDecoder, Gravity, Worker
 
 if TYPE_CHECKING:
-    from sdvlm_core.engine import FrameSession, SpatialEngine
+    from sdvlm_core.engine import SpatialEngine
+    from sdvlm_core.session import FrameSession
 
 
 class FrameRequest(Protocol):

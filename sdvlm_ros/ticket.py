@@ -38,7 +38,7 @@ from sdvlm_core.verification import Check, verify
 from sdvlm_ros.frame_buffer import RawFrame
 
 if TYPE_CHECKING:  # imports torch
-    from sdvlm_core.engine import FrameSession
+    from sdvlm_core.session import FrameSession
 
 
 class Opened(Protocol):

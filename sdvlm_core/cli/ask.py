@@ -36,10 +36,10 @@ from sdvlm_core.frame import Region
 from sdvlm_core.language.question import check_labels, parse
 
 if TYPE_CHECKING:
-    from sdvlm_core.engine import FrameSession
     from sdvlm_core.geometry.measured import Measured
     from sdvlm_core.geometry.pairs import Pair
     from sdvlm_core.geometry.scene import Scene
+    from sdvlm_core.session import FrameSession
     from sdvlm_core.verification import Check
 
 _STATUS_HINTS = {

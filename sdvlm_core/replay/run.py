@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from rosbags.rosbag2 import Reader
 
-    from sdvlm_core.engine import FrameSession, SpatialEngine
+    from sdvlm_core.engine import SpatialEngine
+    from sdvlm_core.session import FrameSession
 
 
 # A message often has a time in it, so that each is different.

@@ -23,7 +23,7 @@ from sdvlm_core.verification.numbers import check_number, exchanged, fused
 from sdvlm_core.verification.objects import Objects
 
 if TYPE_CHECKING:  # imports torch
-    from sdvlm_core.engine import FrameSession
+    from sdvlm_core.session import FrameSession
 
 
 def verify(

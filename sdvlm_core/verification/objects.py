@@ -24,7 +24,7 @@ from sdvlm_core.language.question import check
 from sdvlm_core.model.generation_options import GenerationOptions
 
 if TYPE_CHECKING:  # imports torch
-    from sdvlm_core.engine import FrameSession
+    from sdvlm_core.session import FrameSession
 
 #: Tokens of an answer with a coordinate.
 _MAX_COORDINATE_TOKENS = 32

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sdvlm_core.answer import SpatialAnswer, Status
-from sdvlm_core.engine import FrameSession, LoadOptions, SpatialEngine, load_engine
+from sdvlm_core.engine import LoadOptions, SpatialEngine, load_engine
 from sdvlm_core.errors import (
     CheckpointError,
     DepthError,
@@ -25,6 +25,7 @@ from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.confidence import KINDS
 from sdvlm_core.model.generation_options import GenerationOptions, Sampling
+from sdvlm_core.session import FrameSession
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 
