@@ -305,8 +305,8 @@ def _omitted_unit(whole: _Item, rest: _Item, tokens: Sequence[Token]) -> Unit | 
     return None
 
 
-def _with_half(whole: _Item, tokens: Sequence[Token]) -> _Item:
-    """Add the "and a half" that may follow a value or its unit."""
+def _with_half(whole: _Item, tokens: Sequence[Token], article: bool = False) -> _Item:
+    """Add the "and a half" that may follow a value or its unit; article: the value is "a"."""
     at = whole.last
     if text_at(tokens, at) != "and" or whole.value % 1:
         return whole
@@ -317,8 +317,8 @@ def _with_half(whole: _Item, tokens: Sequence[Token]) -> _Item:
     if fraction is not None and fraction < 1:  # "2 and 1/2 feet"
         return whole._replace(value=whole.value + fraction, last=at + 3)
     part = _PARTS.get(text_at(tokens, at))
-    if part is None or text_at(tokens, at + 1) == "of":  # "2 m and a half of it"
-        return whole
+    if part is None or (text_at(tokens, at + 1) == "of" and not article):
+        return whole  # "2 m and a half of it"; "a foot and a half of space" is one value
     return whole._replace(value=whole.value + (count or 1.0) * part, last=at + 1)
 
 
@@ -335,7 +335,7 @@ def _part_of_unit(tokens: Sequence[Token], at: int) -> _Item | None:
         unit, last = _unit(tokens, at) if article else (None, at)
         if unit is None or not _ends_unit(tokens, last) or _is_power(tokens, last):
             return None
-        return _with_half(_Item(1.0, unit, first, last), tokens)
+        return _with_half(_Item(1.0, unit, first, last), tokens, article=True)
     at += 1
     at += text_at(tokens, at) in ("of", "-")
     at += text_at(tokens, at) in ("a", "an")

@@ -213,6 +213,8 @@ def _product(statement: Statement, asked: Asked, why: str) -> Iterator[Claim]:
     amounts = statement.amounts
     numbers = [_amount(replace(statement, amounts=(one,), sides=()), asked) for one in amounts]
     why = why or next((reason for _, reason in numbers if reason), "")
+    if statement.attributive and not statement.measure:
+        why = why or f"they are of a {statement.attributive}"
     if len(amounts) != len(SIDES):
         why = why or f"{len(amounts)} numbers are no size"
     if statement.measure not in ("", "size", "height", "depth", "deep", "length", "width"):

@@ -92,6 +92,8 @@ def find_points(text: str) -> Points:
     if not found and (bare := _BARE_PAIR.fullmatch(text)) and "." in text:
         text = pair(bare)
     points = tuple(dict.fromkeys((u, v) for _, u, v in sorted(found)))
+    if len(points) > 1:  # a corner of the image beside a point explains the scale
+        points = tuple(one for one in points if not set(one) <= {0.0, 1.0}) or points
     return Points(points, _TAG_END.sub(" ", text), state["other"])
 
 

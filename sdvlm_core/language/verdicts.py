@@ -176,7 +176,8 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
             else:
                 subject = names[0][1] if names else subject
             continue
-        before = [one for i, one in names if i < at]
+        start = _last_statement(parts[:at])
+        before = [one for i, one in names if start <= i < at]
         after = tuple(dict.fromkeys(one for i, one in names if i > at))
         texts = [clause.opener, *(part.text for part in parts)]
         if clause.opener in w.IFS or w.IFS & set(texts):
@@ -203,6 +204,16 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
             # "Is the mug left of the box?" "It is to the left."
             found.append(_Stated(asked.objects[0], relation, after, negated))
     return found
+
+
+def _last_statement(parts: Sequence[Part]) -> int:
+    """Where the last of coordinate statements begins: "A is long and B is larger" -> at B."""
+    for at in range(len(parts) - 1, 0, -1):
+        joined = parts[at].text in ("and", "but", "while")
+        has_verb = any(part.role == "verb" for part in parts[:at])
+        if joined and has_verb and any(part.role == "name" for part in parts[at + 1 :]):
+            return at + 1
+    return 0
 
 
 def _pronoun(parts: Sequence[Part]) -> bool:

@@ -238,3 +238,9 @@ def test_a_free_question_knows_yes_and_no(text: str, verdict: Verdict) -> None:
 def test_a_refusal_is_no_answer_to_any_question() -> None:
     for question in ("What do you see?", "How tall is the mug?", "Where is the mug?"):
         assert read("I cannot answer that.", parse(question)).why_none
+
+
+def test_the_corners_that_explain_a_scale_are_no_image_points():
+    text = "With (0, 0) at the top left and (1, 1) at the bottom right, the bell is at (0.2, 0.6)."
+    assert read(text, Asked(Quantity.POSITION, ("bell",))).image_points == ((0.2, 0.6),)
+    assert read("(0, 0)", Asked(Quantity.POSITION, ("bell",))).image_points == ((0.0, 0.0),)
