@@ -19,7 +19,7 @@ from sdvlm_core.model.prompt import TEMPLATES, question_ids
 from training.ablate.data import RowData
 from training.ablate.rows import WORDS, Row, in_words
 from training.evaluate.predict import decode
-from training.nano.architecture import BOS, PAD, PROMPT, nano_config
+from training.nano.architecture import BOS, PAD, nano_config
 
 #: Tokens of the row `prompt`: the word, four for each distance, and room for a few beyond 10 m.
 _PROMPT = 8 + 4 * WORDS * WORDS + 8
@@ -106,7 +106,7 @@ def answer(
     model.model.language_model(inputs_embeds=prefix, past_key_values=cache, use_cache=True)
     owner = [at for at, asked in enumerate(questions) for _ in asked]
     cache.batch_select_indices(torch.tensor(owner))
-    form = TEMPLATES[PROMPT]
+    form = TEMPLATES[model.config.prompt_template]
     ids = [question_ids(tokenizer, form, question) for asked in questions for question in asked]
     decoded = iter(decode(model, tokenizer, form, cache, prefix.shape[1], ids, torch.device("cpu")))
     return [[next(decoded).text for _ in asked] for asked in questions]
