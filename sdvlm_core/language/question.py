@@ -76,6 +76,10 @@ def check(asked: Asked) -> None:
     if needs_relation and asked.relation not in RELATIONS:
         known = ", ".join(RELATIONS)
         raise QueryError(f"{name} has the relation {shown(asked.relation)!r}; known are {known}")
+    if asked.quantity is Quantity.DIFFERENCE and RELATIONS[asked.relation] is Quantity.POSITION:
+        raise QueryError(
+            f"a {name} has no relation of place ({asked.relation}): ask for a COMPARISON"
+        )
     if not needs_relation and asked.relation:
         raise QueryError(f"{name} has no relation, got {shown(asked.relation)!r}")
     if asked.which and asked.quantity is not Quantity.COMPARISON:

@@ -114,3 +114,9 @@ def test_many_labels_and_objects_are_matched_without_parsing_each_pair() -> None
     object_names._parts.cache_clear()
     check_labels(names, *asked)
     assert object_names._parts.cache_info().misses <= len(names)
+
+
+@pytest.mark.parametrize("relation", ["left", "right", "above", "below"])
+def test_a_difference_of_places_is_refused(relation):
+    with pytest.raises(QueryError, match="ask for a COMPARISON"):
+        check(Asked(Quantity.DIFFERENCE, ("mug", "box"), relation))
