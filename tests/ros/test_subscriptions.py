@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -118,10 +119,14 @@ def test_bytes_that_are_not_a_message_are_refused_and_the_node_continues(
     assert response.error_code == getattr(Response, code), response.error_msg
     assert "is truncated or not a" in response.error_msg
     watched.peer.publishers[part].publish(b"\0\1\0\0")  # not even a header
-    after = stamp_ns + 200_000_000  # farther than the slop from the broken frame
-    # A camera_info belongs to every image until a nearer one has arrived.
+    # Each try has a stamp of its own, as a camera's images have, farther than the slop from the
+    # broken frame. If the request comes before the new camera_info, the broken one is still the
+    # nearest, and a frame that was asked about keeps its messages.
+    later = (stamp_ns + step * 200_000_000 for step in itertools.count(1))
     watched.peer.spin_until(
-        lambda: watched.peer.ask_about(frame(after), after).error_code == Response.NONE,
+        lambda: (
+            watched.peer.ask_about(frame(after := next(later)), after).error_code == Response.NONE
+        ),
         "an answer about the next frame",
     )
 
