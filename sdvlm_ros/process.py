@@ -90,10 +90,12 @@ def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> i
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
     node: ServedNode | None = None
-    stopping = False
+    stopping = ended = False
 
     def stop(number: int, _: FrameType | None) -> None:
         nonlocal stopping
+        if ended:
+            return
         if stopping or node is None:
             raise KeyboardInterrupt
         stopping = True
@@ -113,8 +115,8 @@ def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> i
     except KeyboardInterrupt:
         pass  # a signal before the node was active, or the second one
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # the process is ending
+        ended = True
+        _ignore_signals()
         if node is not None:
             node.close()
             node.destroy_node()
@@ -160,8 +162,24 @@ def until_signal() -> Iterator[None]:
     finally:
         ended = True
         rclpy.try_shutdown()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # the process is ending
+        _ignore_signals()
+
+
+def _ignore_signals() -> None:
+    """Ignore SIGINT and SIGTERM from here to the end of the process.
+
+    The handlers installed before must return from now on. CPython reports a signal that arrives
+    while its handler becomes SIG_IGN as an unraisable OSError; it is expected here.
+    """
+
+    def report(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, OSError):
+            sys.__unraisablehook__(unraisable)
+
+    previous, sys.unraisablehook = sys.unraisablehook, report
+    for number in 2 * (signal.SIGINT, signal.SIGTERM):  # twice: each call first runs what is due
+        signal.signal(number, signal.SIG_IGN)
+    sys.unraisablehook = previous
 
 
 def _spin_while(
