@@ -56,7 +56,7 @@ KINDS = (
     *((quantity, "", False) for quantity in (*SIDES, Quantity.SIZE, Quantity.CAMERA_DISTANCE)),
     *((quantity, "", False) for quantity in (Quantity.DISTANCE, Quantity.GAP)),
     *((Quantity.DIFFERENCE, relation, False) for relation in ("taller", "narrower", "farther")),
-    *((Quantity.COMPARISON, relation, False) for relation in RELATIONS),
+    *((Quantity.COMPARISON, one, False) for one, kind in RELATIONS.items() if kind),
     *((Quantity.COMPARISON, relation, True) for relation in ("taller", "smaller", "closer")),
     *((quantity, "", False) for quantity in (Quantity.COUNT, Quantity.EXISTS)),
     *((quantity, "", False) for quantity in (Quantity.POSITION, Quantity.FREE)),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sdvlm_core.answer import Asked, Quantity
-from sdvlm_core.language.relations import RELATION_WORDS
+from sdvlm_core.language.relations import ASKED_WORDS, RELATION_WORDS
 
 Maker = Callable[[re.Match[str]], tuple[Asked, ...]]
 
@@ -113,14 +113,14 @@ def _count(match: re.Match[str]) -> tuple[Asked, ...]:
 
 
 def _holds(match: re.Match[str]) -> tuple[Asked, ...]:
-    relation = RELATION_WORDS.get(match["r"].lower(), "")
+    relation = ASKED_WORDS.get(match["r"].lower(), "")
     first, second = name_of(match["x"]), name_of(match["y"])
     known = relation and first and second
     return (Asked(Quantity.COMPARISON, (first, second), relation),) if known else ()
 
 
 def _which(match: re.Match[str]) -> tuple[Asked, ...]:
-    relation = RELATION_WORDS.get(match["r"].lower(), "")
+    relation = ASKED_WORDS.get(match["r"].lower(), "")
     names = _names(match["x"])
     if not relation or not 2 <= len(names) <= 10:
         return ()

@@ -19,6 +19,7 @@ from sdvlm_core.language.clauses import find_clauses
 from sdvlm_core.language.markup import plain_lines
 from sdvlm_core.language.points import find_points
 from sdvlm_core.language.question import parse_each
+from sdvlm_core.language.relations import RELATION_WORDS
 from sdvlm_core.language.statements import Statement, find_statements
 from sdvlm_core.language.verdicts import decides, denies, is_refusal
 
@@ -59,6 +60,8 @@ class Reading:
 
 def read(text: str, asked: Asked) -> Reading:
     """What a text answers to a typed question. Never raises; time is linear in its length."""
+    # An answer to "which is higher" may say "taller".
+    asked = replace(asked, relation=RELATION_WORDS.get(asked.relation, asked.relation))
     points = find_points(text[:MAX_TEXT])
     plain = plain_lines(points.rest)
     clauses = find_clauses(plain, asked.objects)

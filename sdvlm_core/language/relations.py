@@ -22,6 +22,9 @@ RELATIONS: dict[str, Quantity] = {
     "right": Quantity.POSITION,
     "above": Quantity.POSITION,
     "below": Quantity.POSITION,
+    # "Higher" is the taller of two things or the one further up: geometry does not judge it.
+    "higher": Quantity.FREE,
+    "lower": Quantity.FREE,
 }
 
 #: The relation that holds between two objects where another one holds in the reverse order.
@@ -32,6 +35,7 @@ OPPOSITES: dict[str, str] = {
     "closer": "farther",
     "left": "right",
     "above": "below",
+    "higher": "lower",
 }
 OPPOSITES |= {second: first for first, second in OPPOSITES.items()}
 
@@ -50,7 +54,15 @@ _SYNONYMS = {
     "above": "",
     "below": "under beneath underneath",
 }
-#: Every word that names a relation, in lower case -> the relation.
+#: Every word that names a relation in an answer, in lower case -> the relation. An answer says
+#: "taller" and "higher" of the same thing.
 RELATION_WORDS: dict[str, str] = {
     word: relation for relation, words in _SYNONYMS.items() for word in (relation, *words.split())
+}
+#: The same for the words of a question, where "higher" stays what it is.
+ASKED_WORDS: dict[str, str] = RELATION_WORDS | {
+    "higher": "higher",
+    "highest": "higher",
+    "lower": "lower",
+    "lowest": "lower",
 }

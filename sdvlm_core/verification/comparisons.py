@@ -43,6 +43,9 @@ def check_verdict(claim: StatedVerdict, objects: Objects) -> Check:
     asked = claim.asked
     if asked.quantity is not Quantity.COMPARISON or asked.relation not in RELATIONS:
         return undecided(claim, f"depth does not judge {asked.quantity.name}")
+    if RELATIONS[asked.relation] is Quantity.FREE:
+        reason = f"{asked.relation!r} may compare heights or places: ask for taller, or for above"
+        return undecided(claim, reason)
     order, expected = _ordered(claim)
     if not order:
         what = "names none of the objects" if asked.which else "says neither yes nor no"

@@ -178,3 +178,10 @@ def test_a_comparison_keeps_its_numbers_out_of_the_answer():
     assert check.measurement is None
     assert Source.FUSED not in {m.source for m in verified.measurements}
     assert "difference of height" in check.reason
+
+
+@pytest.mark.parametrize("relation", ["higher", "lower"])
+def test_higher_is_not_judged_because_it_may_compare_heights_or_places(relation):
+    agrees, check, _ = judged(verdict_on(relation, CHAIRS), "simulated")
+    assert agrees is None
+    assert "ask for taller, or for above" in check.reason

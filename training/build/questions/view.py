@@ -100,8 +100,10 @@ QUANTITIES = {
 }
 #: Words of a comparison -> the relation of `Asked`.
 RELATION_OF = {
-    **dict.fromkeys(("taller", "tallest", "higher", "highest", "higher than"), "taller"),
-    **dict.fromkeys(("shorter", "shortest", "lower", "lowest", "lower than"), "shorter"),
+    **dict.fromkeys(("taller", "tallest"), "taller"),
+    **dict.fromkeys(("shorter", "shortest"), "shorter"),
+    **dict.fromkeys(("higher", "highest", "higher than"), "higher"),
+    **dict.fromkeys(("lower", "lowest", "lower than"), "lower"),
     **dict.fromkeys(("wider", "widest"), "wider"),
     **dict.fromkeys(("narrower", "narrowest"), "narrower"),
     **dict.fromkeys(("longer", "longest"), "longer"),
