@@ -15,6 +15,7 @@ _OPERATORS = frozenset(("+", "*", "/", "\u00f7", "\u00b7", "-", "minus", "plus",
 _BEYOND = vocabulary(
     "most least more less above below over under taller higher wider longer larger fewer"
 )
+_REACHES = frozenset(("reach", "reaches", "reaching"))
 _LIMITS = vocabulary("max maximum minimum min tops plus +")
 
 
@@ -47,6 +48,8 @@ def doubt_of(
         return "it is of more or less than the object"
     if words & w.GENERIC:
         return "it is typical of such objects"
+    if words & _REACHES and any(part.role == "place" for part in left):
+        return "it may be where the object ends"  # "the bottle on the box reaches 70 cm"
     if _bounds(texts, after):
         return "it is a bound"
     if words & w.PARTS or (after[:1] == ["of"] and not any(p.role == "measure" for p in right[:3])):

@@ -54,15 +54,20 @@ def means(name: str, wanted: str, plural: bool = False) -> bool:
     return any(name in words and wanted in words for words in _SAME)
 
 
+_IRREGULAR = {
+    **{"people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse"},
+    **{"shelves": "shelf", "knives": "knife", "leaves": "leaf", "loaves": "loaf"},
+    **{"scarves": "scarf", "halves": "half", "shoes": "shoe", "toes": "toe", "canoes": "canoe"},
+}
+
+
 def _singular(name: str) -> str:
     words = name.split()
-    irregular = {"people": "person", "men": "man", "women": "woman", "shelves": "shelf"}
-    irregular |= {"mice": "mouse", "knives": "knife", "children": "child", "leaves": "leaf"}
 
     def one(word: str) -> str:
-        if word in irregular:
-            return irregular[word]
-        if word.endswith(("xes", "ches", "shes", "sses")):
+        if word in _IRREGULAR:
+            return _IRREGULAR[word]
+        if word.endswith(("xes", "ches", "shes", "sses", "oes")):
             return word[:-2]
         if word.endswith("ies") and len(word) > 4:
             return word[:-3] + "y"

@@ -173,8 +173,8 @@ def _statement(
     amounts = parts[at].amounts
     subject, adjacent = subject_before(left)
     measure, tail = _measure_after(right)
-    follows = tail and tail[0].role in ("name", "word") and len(amounts) == 1
-    attributive = tail[0].text if follows else ""
+    follows = tail[0].text if tail and tail[0].role in ("name", "word") else ""
+    attributive = follows if len(amounts) == 1 else ""
     inverted = subject_of(tail) if _is_inverted(left, tail) else Subject()
     measure = stronger(measure, subject.measure or inverted.measure)
     owners = subject.owners or inverted.owners
@@ -185,6 +185,8 @@ def _statement(
         owners, pronoun = (tail[1].text,), False  # "25 cm for the cat"
     if attributive and amounts[0].dimension != "number":
         owners = (attributive,)
+    elif follows and len(amounts) > 1 and tail[0].role == "name":
+        owners, pronoun = (follows,), False  # "the size of a 200 x 90 x 75 cm dining table"
     elif not owners and not pronoun:
         owners = _inherited(clause, left, following, context)
     relation = _relation(parts, at, tail)

@@ -88,7 +88,7 @@ IFS = vocabulary(
 )
 GENERIC = vocabulary(
     "typical typically average usual usually standard generally normally commonly common often "
-    "ordinary tend tends generic"
+    "ordinary tend tends generic traditional traditionally classic conventional regular normal"
 )
 COMPONENTS = vocabulary(
     "horizontally vertically laterally horizontal vertical lateral sideways forward backward "
