@@ -15,6 +15,11 @@ _OPERATORS = frozenset(("+", "*", "/", "\u00f7", "\u00b7", "-", "minus", "plus",
 _BEYOND = vocabulary(
     "most least more less above below over under taller higher wider longer larger fewer"
 )
+#: The text speaks of several such objects ("the left one is").
+ANOTHER = "it may be of another one"
+_ORDERS = frozenset(("first", "second", "third", "other", "next", "middle"))
+#: Pictures with a scale of their own; "in the image" only says where the object is.
+_DRAWINGS = frozenset(("drawing", "map", "plan", "diagram", "screen", "paper", "print", "sketch"))
 _REACHES = frozenset(("reach", "reaches", "reaching"))
 _LIMITS = vocabulary("max maximum minimum min tops plus +")
 
@@ -36,7 +41,7 @@ def doubt_of(
     """
     left = [part for part in parts[:at] if part.role not in ("name", "number")]
     texts = [clause.opener, *(part.text for part in left)]
-    words = set(texts)
+    words = {word for text in texts for word in text.split()}
     after = [part.text for part in right[:6]]
     if clause.question:
         return "it is asked, not stated"
@@ -48,6 +53,10 @@ def doubt_of(
         return "it is of more or less than the object"
     if words & w.GENERIC:
         return "it is typical of such objects"
+    if any(_is_one_of_several(parts, i) for i in range(at)):
+        return ANOTHER
+    if any(_is_drawn(parts, i) for i in range(at)):
+        return "it is a length in a drawing"
     if words & _REACHES and any(part.role == "place" for part in left):
         return "it may be where the object ends"  # "the bottle on the box reaches 70 cm"
     if _bounds(texts, after):
@@ -57,7 +66,9 @@ def doubt_of(
     following = parts[at + 1] if at + 1 < len(parts) else None
     if following is not None and following.role == "number" and not right:
         return "another number follows it"  # "one meter fifty"
-    if clause.opener == "(" and (clause.host is None or clause.host.role == "nameless"):
+    if clause.opener == "(" and (
+        clause.host is None or clause.host.role in ("nameless", "pronoun")
+    ):
         return "it is in brackets"
     if words & {"additional", "extra", "another", "every", "each"}:
         return "it is an addition"
@@ -70,6 +81,17 @@ def doubt_of(
         return "it is part of a calculation"
     joined = clause.opener in ("and", "or") and not any(part.role == "verb" for part in left)
     return inherited if joined else ""
+
+
+def _is_one_of_several(parts: Sequence[Part], at: int) -> bool:
+    """Whether a part is "left one", "other one", "taller one"."""
+    *before, last = f"{parts[at - 1].text if at else ''} {parts[at].text}".split()
+    which = last in ("one", "ones") and parts[at].role == "nameless" and before
+    return bool(which) and before[-1] in w.PLACES | w.RELATIVE_WORDS | _ORDERS
+
+
+def _is_drawn(parts: Sequence[Part], at: int) -> bool:
+    return at > 0 and parts[at - 1].text in ("in", "on") and parts[at].text in _DRAWINGS
 
 
 def _negates(texts: Sequence[str]) -> bool:
@@ -89,6 +111,8 @@ def _negates(texts: Sequence[str]) -> bool:
 def _bounds(texts: Sequence[str], after: Sequence[str]) -> bool:
     """Whether the words before or after a number make it a limit ("at most", "or more")."""
     for at, text in enumerate(texts):
+        if text in ("south", "north", "upward", "upwards") and texts[at + 1 : at + 2] == ["of"]:
+            return True
         if text in w.BOUNDS and "by" not in texts[at:]:  # "exceeds the bench by"
             return True
         if text == "than" or (text == "up" and texts[at + 1 : at + 2] == ["to"]):

@@ -2,7 +2,7 @@
 
 Forms: "(0.72, 0.28)", "x = 0.72, y = 0.28", "(72%, 28%)", `<point x="72" y="28">` (percent, as
 Molmo writes), `<|box_start|>(a,b),(c,d)<|box_end|>` and JSON `bbox_2d` (parts of 1000, as Qwen
-writes; the centre of the box), `point_2d`. Pixels are no fractions: a point with coordinates that
+writes; the centre of the box), `box_2d` (the same with y first, as Gemini writes), `point_2d`. Pixels are no fractions: a point with coordinates that
 fit none of these scales is not read. Does not know objects or frames.
 """
 
@@ -35,27 +35,37 @@ _NAMED = re.compile(
     re.I,
 )
 _PAIR = re.compile(rf"(?<![\w\])])[(\[]{_N}\s{{0,4}}[,;]{_N}\s{{0,4}}[)\]]")
+#: Longest JSON object after a point, characters.
+_OBJECT = 500
 _BARE_PAIR = re.compile(rf"\s{{0,4}}{_N}\s{{0,4}},{_N}\s{{0,4}}\.?\s{{0,4}}")
 
 
 class Points(NamedTuple):
-    """The image points of a text, the text without them, and whether other pairs were left out."""
+    """The image points of a text, and the text without them.
+
+    Attributes:
+        contexts: of each point the JSON object around it, or the text since the point before: it
+            can say what is there.
+        other_scale: whether other pairs were left out.
+    """
 
     points: tuple[tuple[float, float], ...]
+    contexts: tuple[str, ...]
     rest: str
     other_scale: bool
 
 
 def find_points(text: str) -> Points:
     """The image points of a text, in order. Never raises; linear time."""
-    found: list[tuple[int, float, float]] = []
+    found: list[tuple[int, int, float, float]] = []
+    whole = text
     state = {"other": False}
 
     def take(match: re.Match[str], values: list[float], scale: float) -> str:
         u = sum(values[::2]) / len(values[::2]) / scale
         v = sum(values[1::2]) / len(values[1::2]) / scale
         if max(values) <= scale:
-            found.append((match.start(), u, v))
+            found.append((match.start(), match.end(), u, v))
         else:
             state["other"] = True
         return " " * (match.end() - match.start())  # the places of later points stay
@@ -68,6 +78,10 @@ def find_points(text: str) -> Points:
         return take(match, values, 1.0 if max(values) <= 1 else 1000.0)
 
     def keyed(match: re.Match[str]) -> str:
+        if match[1].lower() == "box_2d":
+            y_first = _numbers(match)
+            values = [value for pair in zip(y_first[1::2], y_first[::2]) for value in pair]
+            return take(match, values, 1.0 if max(values) <= 1 else 1000.0)
         return box(match)
 
     def percent(match: re.Match[str]) -> str:
@@ -91,10 +105,25 @@ def find_points(text: str) -> Points:
         text = form.sub(rule, text)
     if not found and (bare := _BARE_PAIR.fullmatch(text)) and "." in text:
         text = pair(bare)
-    points = tuple(dict.fromkeys((u, v) for _, u, v in sorted(found)))
+    context: dict[tuple[float, float], str] = {}
+    end = 0
+    for start, stop, u, v in sorted(found):
+        context.setdefault((u, v), _context(whole, end, start, stop))
+        end = stop
+    points = tuple(context)
     if len(points) > 1:  # a corner of the image beside a point explains the scale
         points = tuple(one for one in points if not set(one) <= {0.0, 1.0}) or points
-    return Points(points, _TAG_END.sub(" ", text), state["other"])
+    contexts = tuple(context[one] for one in points)
+    return Points(points, contexts, _TAG_END.sub(" ", text), state["other"])
+
+
+def _context(text: str, before: int, start: int, stop: int) -> str:
+    """The JSON object around a point, else the text before it."""
+    opened = text.rfind("{", before, start)
+    closed = text.find("}", stop, stop + _OBJECT)
+    if opened >= 0 and closed >= 0 and "}" not in text[opened:start]:
+        return text[opened:closed]
+    return text[before:start]
 
 
 def _numbers(match: re.Match[str]) -> list[float]:

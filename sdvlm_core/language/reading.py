@@ -16,8 +16,9 @@ from sdvlm_core.answer import SIDES, Asked, Measurement, Quantity, Source, Verdi
 from sdvlm_core.language.amounts import Amount
 from sdvlm_core.language.claims import Claim, claim_of, claims_of_size, free_claims
 from sdvlm_core.language.clauses import find_clauses
+from sdvlm_core.language.doubts import ANOTHER
 from sdvlm_core.language.markup import plain_lines
-from sdvlm_core.language.points import find_points
+from sdvlm_core.language.points import Points, find_points
 from sdvlm_core.language.question import parse_each
 from sdvlm_core.language.relations import RELATION_WORDS
 from sdvlm_core.language.statements import Statement, find_statements
@@ -77,8 +78,18 @@ def read(text: str, asked: Asked) -> Reading:
         measurements, why = (Measurement(Quantity.COUNT, 0.0, objects=asked.objects),), ""
     if measurements:
         absent = absent and asked.quantity is Quantity.COUNT
-    reading = Reading(text, measurements, points.points, verdict, choice.chosen, absent, why)
+    reading = Reading(text, measurements, _of_object(points, asked), verdict, choice.chosen, absent, why)
     return replace(reading, why_none=_why_none(asked, reading, points.other_scale, plain))
+
+
+def _of_object(points: Points, asked: Asked) -> tuple[tuple[float, float], ...]:
+    """The points that the text gives to the asked object; all if it names it at none or at all."""
+    if len(points.points) < 2 or len(asked.objects) != 1:
+        return points.points
+    name = asked.objects[0].lower()
+    pairs = zip(points.points, points.contexts, strict=True)
+    own = tuple(point for point, context in pairs if name in context.lower())
+    return own or points.points
 
 
 def read_each(text: str, asked: Sequence[Asked]) -> tuple[Measurement, ...]:
@@ -148,6 +159,8 @@ def _measurements(
     taken = [claim for claim in claims if not claim.why]
     if not taken:
         return (), next((claim.why for claim in claims), "the text states no number")
+    if any(claim.why == ANOTHER for claim in claims):
+        return (), ANOTHER
     found: list[Measurement] = []
     groups: dict[tuple[Quantity, tuple[str, ...]], list[Claim]] = {}
     for claim in taken:

@@ -26,6 +26,7 @@ from sdvlm_core.language.relations import RELATION_WORDS
 from sdvlm_core.language.subjects import Subject, stronger, subject_before, subject_of
 
 _TOGETHER = frozenset(("including", "counting", "with", "without"))
+_CONDITIONS = frozenset(("if", "unless"))
 _EXCLUDED = frozenset(("not", "including", "counting"))
 #: Parts on each side of a number that can say something of it.
 _REACH = 60
@@ -93,6 +94,7 @@ class _Context:
     heading: str = ""
     sides: tuple[str, ...] = ()
     partial: bool = False  # "not including the base, ..."
+    condition: bool = False  # "if the tiles are 30 cm wide, ..."
 
 
 def find_statements(clauses: Sequence[Clause]) -> list[Statement]:
@@ -121,7 +123,8 @@ def _enter(context: _Context, clause: Clause) -> None:
         context.earlier = context.topic
         context.sentence, context.owners, context.measure = clause.sentence, (), ""
         context.last = ()
-        context.doubt, context.final, context.partial = "", False, False
+        context.doubt, context.final = "", False
+        context.partial = context.condition = False
     if clause.heading:
         names = [part.text for part in clause.parts if part.role == "name"]
         context.heading = names[0] if len(names) == 1 else ""
@@ -129,6 +132,8 @@ def _enter(context: _Context, clause: Clause) -> None:
         if part.role == "name" and context.topic in ("", context.earlier):
             context.topic = part.text
             break
+    if clause.opener in _CONDITIONS:  # "if I had to guess" sets none
+        context.condition |= any(part.role in ("name", "number") for part in clause.parts)
 
 
 def _statements(clause: Clause, following: Clause | None, context: _Context) -> Iterator[Statement]:
@@ -230,9 +235,11 @@ def _doubt(clause: Clause, following: Clause | None, context: _Context) -> str:
     """Why the other clauses of the sentence make a number no value; "" = they do not."""
     if context.partial:
         return "a part of the object is left out"
+    if context.condition and any(part.text == "would" for part in clause.parts):
+        return "it is only assumed"
     if following is None or following.sentence != clause.sentence:
         return ""
-    return "it is only assumed" if following.opener in ("if", "unless") else ""
+    return "it is only assumed" if following.opener in _CONDITIONS else ""
 
 
 def _measure_after(right: Sequence[Part]) -> tuple[str, Sequence[Part]]:

@@ -29,7 +29,7 @@ _UNSURE = re.compile(
     r"\b(?:not (?:sure|certain|clear|possible|enough|able|easy|visible enough)|no (?:idea|clue|way"
     r" (?:to|of))|(?:can'?t|cannot|can not|could not|couldn't) (?:tell|say|determine|judge|answer"
     r"|be (?:determined|sure|certain))|unclear|uncertain|unsure|hard to (?:say|tell)|difficult to"
-    r"|impossible to|unable to|(?:don't|do not) know|depends|insufficient|not determinable|maybe"
+    r"|impossible to|unable to|too \w{1,20} to (?:say|tell|judge|see|determine)|(?:don't|do not) know|depends|insufficient|not determinable|maybe"
     r"|perhaps|might be|may be|possibly)\b",
     re.I,
 )
@@ -72,6 +72,9 @@ _DENIED = [
         r"\b(?P<name>none)\b(?: are| is)?[^.]{0,40}(?=[.]|$)",
     )
 ]
+_SEEMS = vocabulary("look looks seem seems appear appears looking appearing")
+#: Clauses of a sentence that are looked at: the time stays linear.
+_SENTENCE = 12
 _ANY = vocabulary("it they them that this such one any object thing none objects visible")
 
 
@@ -160,13 +163,15 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
     subject = ""
     sentence = -1
     mentioned: set[str] = set()
-    for clause in clauses:
+    for index, clause in enumerate(clauses):
         if clause.question:
             continue
         if clause.sentence != sentence:
             subject, sentence = "", clause.sentence
         parts = clause.parts
-        at = next((i for i, part in enumerate(parts) if _relation(part)), None)
+        at = next(
+            (i for i, part in enumerate(parts) if _relation(part) and not _asked(part, asked)), None
+        )
         names = [(i, one) for i, part in enumerate(parts) if (one := _asked(part, asked))]
         earlier, mentioned = mentioned, mentioned | {one for _, one in names}
         if at is None:
@@ -180,7 +185,7 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
         before = [one for i, one in names if start <= i < at]
         after = tuple(dict.fromkeys(one for i, one in names if i > at))
         texts = [clause.opener, *(part.text for part in parts)]
-        if clause.opener in w.IFS or w.IFS & set(texts):
+        if clause.opener in w.IFS or w.IFS & set(texts) or _is_apparent(clauses, index):
             continue
         if parts[at].text in ("left", "right") and texts[at + 2 : at + 3] == ["next"]:
             continue  # "right next to"
@@ -206,6 +211,21 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
     return found
 
 
+def _is_apparent(clauses: Sequence[Clause], index: int) -> bool:
+    """Whether a clause says how things look, and its sentence how they are: "..., but the rake"."""
+    clause = clauses[index]
+    if not any(part.text in _SEEMS for part in clause.parts):
+        return False
+    if clause.opener in ("while", "although", "though", "whereas"):
+        return True
+    for later in clauses[index + 1 : index + _SENTENCE]:
+        if later.sentence != clause.sentence:
+            break
+        if later.opener in ("but", "although", "though"):
+            return True
+    return False
+
+
 def _last_statement(parts: Sequence[Part]) -> int:
     """Where the last of coordinate statements begins: "A is long and B is larger" -> at B."""
     for at in range(len(parts) - 1, 0, -1):
@@ -223,8 +243,11 @@ def _pronoun(parts: Sequence[Part]) -> bool:
 
 def _relation(part: Part) -> str:
     """The relation that a part names: "taller", "left", "left side"; "" = none."""
-    word = part.text.partition(" ")[0] if part.role in ("surface", "nameless") else part.text
-    return RELATION_WORDS.get(word, "") if part.role != "name" else ""
+    first, _, more = part.text.partition(" ")
+    if part.role == "name":  # "the longer tool"
+        return RELATION_WORDS.get(first, "") if more and first not in w.PLACES else ""
+    word = first if part.role in ("surface", "nameless") else part.text
+    return RELATION_WORDS.get(word, "")
 
 
 def _asked(part: Part, asked: Asked) -> str:
@@ -287,6 +310,8 @@ def decides(text: str, clauses: Sequence[Clause], asked: Asked) -> Choice:
         return Choice(Verdict.UNDECIDED, "")
     for clause in clauses:
         texts = [part.text for part in clause.parts]
+        if clause.opener in w.IFS or w.IFS & set(texts):
+            continue  # "to tell whether there is a ladder"
         shows = {"there", "see", "there's", "shows", "visible", "is", "are"} & set(texts)
         named = any(
             means(part.text, one, plural=True)

@@ -84,11 +84,13 @@ MOUNTED = vocabulary(
 JOINTLY = vocabulary("plus without together combined excluding")
 IFS = vocabulary(
     "will formerly previously originally need needs needed required if suppose supposing "
+    "keep leave allow maintain ensure "
     "assuming assume imagine unless whether assumed hypothetically"
 )
 GENERIC = vocabulary(
     "typical typically average usual usually standard generally normally commonly common often "
-    "ordinary tend tends generic traditional traditionally classic conventional regular normal"
+    "ordinary tend tends generic traditional traditionally classic conventional regular normal "
+    "recommend recommends recommended"
 )
 COMPONENTS = vocabulary(
     "horizontally vertically laterally horizontal vertical lateral sideways forward backward "
