@@ -18,6 +18,7 @@ _BEYOND = vocabulary(
 #: The text speaks of several such objects ("the left one is").
 ANOTHER = "it may be of another one"
 _ORDERS = frozenset(("first", "second", "third", "other", "next", "middle"))
+_REVISED = frozenset(("first", "initial", "original", "earlier", "previous"))
 #: Pictures with a scale of their own; "in the image" only says where the object is.
 _DRAWINGS = frozenset(("drawing", "map", "plan", "diagram", "screen", "paper", "print", "sketch"))
 _REACHES = frozenset(("reach", "reaches", "reaching"))
@@ -55,6 +56,8 @@ def doubt_of(
         return "it is typical of such objects"
     if any(_is_one_of_several(parts, i) for i in range(at)):
         return ANOTHER
+    if any(part.role == "nameless" and part.text.split()[0] in _REVISED for part in left):
+        return "it is a first guess"
     if any(_is_drawn(parts, i) for i in range(at)):
         return "it is a length in a drawing"
     if words & _REACHES and any(part.role == "place" for part in left):

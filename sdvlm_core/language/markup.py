@@ -78,7 +78,7 @@ _SIDES_BEFORE = re.compile(
 _GENERIC = vocabulary(
     "value values measurement measurements estimate estimates estimated result results answer "
     "dimension dimensions final output object objects items name label item property attribute "
-    "data response approximate approx"
+    "data response approximate approx count number quantity qty"
 )
 
 

@@ -2,8 +2,9 @@
 
 Forms: "(0.72, 0.28)", "x = 0.72, y = 0.28", "(72%, 28%)", `<point x="72" y="28">` (percent, as
 Molmo writes), `<|box_start|>(a,b),(c,d)<|box_end|>` and JSON `bbox_2d` (parts of 1000, as Qwen
-writes; the centre of the box), `box_2d` (the same with y first, as Gemini writes), `point_2d`. Pixels are no fractions: a point with coordinates that
-fit none of these scales is not read. Does not know objects or frames.
+writes; the centre of the box), `box_2d` (the same with y first, as Gemini writes), `point_2d`.
+Pixels are no fractions: a point with coordinates that fit none of these scales is not read. Does
+not know objects or frames.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ def find_points(text: str) -> Points:
 
     def keyed(match: re.Match[str]) -> str:
         if match[1].lower() == "box_2d":
-            y_first = _numbers(match)
-            values = [value for pair in zip(y_first[1::2], y_first[::2]) for value in pair]
+            values = _numbers(match)  # y first
+            values[::2], values[1::2] = values[1::2], values[::2]
             return take(match, values, 1.0 if max(values) <= 1 else 1000.0)
         return box(match)
 

@@ -18,6 +18,7 @@ from sdvlm_core.language.claims import Claim, claim_of, claims_of_size, free_cla
 from sdvlm_core.language.clauses import find_clauses
 from sdvlm_core.language.doubts import ANOTHER
 from sdvlm_core.language.markup import plain_lines
+from sdvlm_core.language.mentions import means
 from sdvlm_core.language.points import Points, find_points
 from sdvlm_core.language.question import parse_each
 from sdvlm_core.language.relations import RELATION_WORDS
@@ -78,7 +79,9 @@ def read(text: str, asked: Asked) -> Reading:
         measurements, why = (Measurement(Quantity.COUNT, 0.0, objects=asked.objects),), ""
     if measurements:
         absent = absent and asked.quantity is Quantity.COUNT
-    reading = Reading(text, measurements, _of_object(points, asked), verdict, choice.chosen, absent, why)
+    reading = Reading(
+        text, measurements, _of_object(points, asked), verdict, choice.chosen, absent, why
+    )
     return replace(reading, why_none=_why_none(asked, reading, points.other_scale, plain))
 
 
@@ -154,6 +157,8 @@ def _measurements(
         claims = claims_of_size(statements, asked)
     else:
         claims = [claim_of(one, asked) for one in statements]
+        if asked.quantity is Quantity.COUNT:
+            claims = _without_totals(claims, statements, asked)
         if asked.quantity in (Quantity.DISTANCE, Quantity.GAP):
             claims = _two_ended(claims, statements)
     taken = [claim for claim in claims if not claim.why]
@@ -161,6 +166,8 @@ def _measurements(
         return (), next((claim.why for claim in claims), "the text states no number")
     if any(claim.why == ANOTHER for claim in claims):
         return (), ANOTHER
+    if _concluded(claims) and not any(claim in taken for claim in _concluded(claims)):
+        return (), next(claim.why for claim in reversed(_concluded(claims)))
     found: list[Measurement] = []
     groups: dict[tuple[Quantity, tuple[str, ...]], list[Claim]] = {}
     for claim in taken:
@@ -189,6 +196,21 @@ def _two_ended(claims: Sequence[Claim], statements: Sequence[Statement]) -> list
     return [
         replace(claim, why=claim.why or why) if len(one.ends) == 1 else claim
         for claim, one in zip(claims, statements, strict=True)
+    ]
+
+
+def _without_totals(
+    claims: Sequence[Claim], statements: Sequence[Statement], asked: Asked
+) -> list[Claim]:
+    """Without the sums over several things: "beakers: 5, flasks: 3, total: 8"."""
+    counted = [one.counted or (one.owners[0] if one.owners else "") for one in statements]
+    name = asked.objects[0]
+    if all(not one or means(one, name, plural=True) for one in counted):
+        return [*claims]
+    why = "it may count other things too"
+    return [
+        replace(claim, why=claim.why or why, final=False) if one.final and not what else claim
+        for claim, one, what in zip(claims, statements, counted, strict=True)
     ]
 
 

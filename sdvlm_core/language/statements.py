@@ -212,7 +212,7 @@ def _statement(
         doubt,
         bool(words & w.COMPONENTS) or (bool(tail) and tail[0].role == "place"),
         subject.surface or any(part.role == "surface" for part in parts),
-        subject.centre or inverted.centre,
+        subject.centre or inverted.centre or _is_between_centres(parts),
         pronoun,
         bool(attributive),
         context.final or _concludes(clause, parts),
@@ -224,7 +224,8 @@ def _statement(
         _others(left, tail, owners),
     )
     if clause.opener != "(":
-        context.last = owners
+        # "two collars, 6 cm wide"
+        context.last = (statement.counted,) if statement.counted else owners
         if not (attributive or adjacent):
             context.owners = owners or context.owners
         context.measure, context.doubt, context.final = measure, doubt, statement.final
@@ -361,6 +362,13 @@ def _others(left: Sequence[Part], tail: Sequence[Part], owners: tuple[str, ...])
             if part.role == "name" and part.text not in owners and not placed:
                 found.append(part.text)
     return tuple(found)
+
+
+def _is_between_centres(parts: Sequence[Part]) -> bool:
+    """Whether a clause says "centre to centre"."""
+    texts = [part.text for part in parts]
+    pairs = zip(texts, texts[1:], texts[2:], strict=False)
+    return any(a == c and b == "to" and a in ("centre", "center") for a, b, c in pairs)
 
 
 def _counted(amounts: Sequence[Amount], right: Sequence[Part]) -> str:

@@ -29,7 +29,8 @@ _UNSURE = re.compile(
     r"\b(?:not (?:sure|certain|clear|possible|enough|able|easy|visible enough)|no (?:idea|clue|way"
     r" (?:to|of))|(?:can'?t|cannot|can not|could not|couldn't) (?:tell|say|determine|judge|answer"
     r"|be (?:determined|sure|certain))|unclear|uncertain|unsure|hard to (?:say|tell)|difficult to"
-    r"|impossible to|unable to|too \w{1,20} to (?:say|tell|judge|see|determine)|(?:don't|do not) know|depends|insufficient|not determinable|maybe"
+    r"|impossible to|unable to|too \w{1,20} to (?:say|tell|judge|see|determine)"
+    r"|(?:don't|do not) know|depends|insufficient|not determinable|maybe"
     r"|perhaps|might be|may be|possibly)\b",
     re.I,
 )
@@ -261,14 +262,19 @@ def _asked(part: Part, asked: Asked) -> str:
 
 def _holds(stated: _Stated, asked: Asked) -> Verdict:
     first, second = asked.objects[:2]
-    opposite = OPPOSITES.get(asked.relation, "")
     other = second if stated.first == first else first
-    if stated.relation not in (asked.relation, opposite) or stated.others not in ((), (other,)):
+    opposite = _is_opposite(stated.relation, asked.relation)
+    if not (opposite or stated.relation == asked.relation) or stated.others not in ((), (other,)):
         return Verdict.UNDECIDED
     same = (stated.relation == asked.relation) is (stated.first == first)
     if stated.negated:
         return Verdict.DOES_NOT_HOLD if same else Verdict.UNDECIDED
     return Verdict.HOLDS if same else Verdict.DOES_NOT_HOLD
+
+
+def _is_opposite(relation: str, asked: str) -> bool:
+    """Whether one relation is the reverse of the other; "shorter" is that of "longer" too."""
+    return relation == OPPOSITES.get(asked) or {relation, asked} == {"longer", "shorter"}
 
 
 def _winner(stated: _Stated, asked: Asked) -> str:
@@ -280,7 +286,7 @@ def _winner(stated: _Stated, asked: Asked) -> str:
         return ""
     if stated.relation == asked.relation:
         return stated.first
-    if stated.relation == OPPOSITES.get(asked.relation) and len(rest) == 1:
+    if _is_opposite(stated.relation, asked.relation) and len(rest) == 1:
         return rest[0]
     return ""
 

@@ -98,7 +98,7 @@ COMPONENTS = vocabulary(
     "lower ahead north south east west leftward rightward"
 )
 HEDGES = vocabulary(
-    "itself i'm we're estimating free empty open "
+    "itself i'm we're estimating free empty open clear "
     "about around approximately approx roughly nearly almost close some circa ca est likely "
     "probably maybe perhaps possibly apparently seemingly exactly precisely just only even "
     "quite very still also too well overall visually i we you my our your think believe say "
