@@ -1,16 +1,16 @@
 """FrameSession: any number of questions about one encoded frame, and their answers.
 
-`ask` and `stream` append one question to the key/value cache of the frame and remove it afterwards.
-Does not know how a frame is encoded (`engine`), ROS, threads (one caller at a time), or how text is
-read (`language.reading`).
+Questions are decoded over a copy of the frame's key/value cache; `ask_many` decodes several of them
+together. Does not know how a frame is encoded (`engine`), ROS, threads (one caller at a time), or
+how text is read (`language.reading`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,30 +34,41 @@ from sdvlm_core.language.question import parse, phrase
 from sdvlm_core.language.reading import Reading, measured, read
 from sdvlm_core.model import confidence, constrained
 from sdvlm_core.model.backbones.llava import (
+    CachedRows,
+    bytes_per_token,
     calibration,
     context_tokens,
-    cut_cache,
     encoding_settings,
 )
 from sdvlm_core.model.checkpoint import Checkpoint
-from sdvlm_core.model.generation import (
-    Generated,
-    generate,
-    incremental_text,
-    mask_non_text,
-    prefill,
-)
-from sdvlm_core.model.generation_options import UNLIMITED, GenerationOptions
+from sdvlm_core.model.devices import free_bytes
+from sdvlm_core.model.generated import Generated
+from sdvlm_core.model.generation import Prompt, generate
+from sdvlm_core.model.generation_options import GenerationOptions, Query
 from sdvlm_core.model.prompt import answer_limit, check_question, question_ids
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
 
 _GREEDY = GenerationOptions()
+#: Questions that are decoded together, at most.
+MAX_ROWS = 16
+#: Of the free memory, what the caches of such questions may take.
+_MEMORY_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A question of a batch, its words, its type and its prompt."""
+
+    index: int
+    words: str
+    asked: Asked
+    prompt: Prompt
 
 
 class FrameSession:
-    """Answers questions about one frame that `SpatialEngine.open` encoded; one at a time."""
+    """Answers questions about one frame that `SpatialEngine.open` encoded."""
 
     def __init__(
         self,
@@ -72,7 +83,6 @@ class FrameSession:
         self._cache = cache
         self._prefix_length = prefix_length
         self._encode_seconds = encode_seconds
-        self._busy = False
         self._calibration = calibration(checkpoint.model.config)
         self._uses_depth = encoding_settings(checkpoint.model.config).kind != "none"
 
@@ -99,94 +109,139 @@ class FrameSession:
             ModelMemoryError: out of memory.
             ModelOutputError: the model computed a value that is not finite.
         """
-        words, asked = _worded(question)
-        generated = self._nothing_generated()
-        with closing(self._tokens(words, asked, generated, options)) as tokens:
-            for _ in tokens:
-                pass
-        return self._answer(words, asked, generated)
+        (result,) = self.ask_many([Query(question, options)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def ask_many(
+        self, queries: Sequence[Query], max_rows: int = MAX_ROWS
+    ) -> list[SpatialAnswer | Exception]:
+        """Answer several questions together: about as fast as one where the model is large.
+
+        Args:
+            max_rows: questions that are decoded at the same time; fewer where memory is short. The
+                others follow.
+
+        Returns, for each question, its answer or the exception that `ask` would raise for it.
+
+        Raises:
+            ModelMemoryError: out of memory.
+        """
+        results: dict[int, SpatialAnswer | Exception] = {}
+        with closing(self.progress(queries, max_rows)) as events:
+            for index, event in events:
+                if not isinstance(event, str):
+                    results[index] = event
+        return [results[index] for index in range(len(queries))]
 
     def stream(
         self, question: str | Asked, options: GenerationOptions = _GREEDY
     ) -> Generator[str, None, SpatialAnswer]:
         """As `ask`, but yields the text in parts and returns the answer at the end.
 
-        The joined parts equal the answer's text, except for white space at its ends. The session
-        accepts no other question until the generator is exhausted or closed; closing it early is
-        allowed.
+        The joined parts equal the answer's text, except for white space at its ends. The generator
+        may be closed early, and other questions may be asked in between.
         """
-        words, asked = _worded(question)
-        generated = self._nothing_generated()
-        # Closed here, not by the garbage collector: an early close frees the session at once.
-        with closing(self._tokens(words, asked, generated, options)) as tokens:
-            yield from incremental_text(tokens, generated)
-        return self._answer(words, asked, generated)
+        # Closed here, not by the garbage collector: an early close frees its memory at once.
+        with closing(self.progress([Query(question, options)])) as events:
+            for _, event in events:
+                if isinstance(event, Exception):
+                    raise event
+                if isinstance(event, SpatialAnswer):
+                    return event
+                yield event
+        raise AssertionError("every question ends with an answer or an exception")
+
+    def progress(
+        self, queries: Sequence[Query], max_rows: int = MAX_ROWS
+    ) -> Generator[tuple[int, str | SpatialAnswer | Exception], None, None]:
+        """`ask_many` as it goes: the index of a question, and what is new of its answer.
+
+        That is a part of its text, or in the end the answer or the exception. Other questions may
+        be asked in between.
+
+        Raises:
+            ModelMemoryError: out of memory.
+        """
+        prepared: list[_Prepared] = []
+        for index, query in enumerate(queries):
+            try:
+                prepared.append(self._prepare(index, query))
+            except QueryError as error:
+                yield index, error
+        while prepared:
+            rows = self._row_limit(prepared, max_rows)
+            yield from self._together(prepared[:rows])
+            prepared = prepared[rows:]
 
     def next_token_logits(self, question: str) -> torch.Tensor:
-        """Logits (vocabulary,) float32 of the first answer token; leaves the session as it was."""
+        """Logits (vocabulary,) float32 of the first answer token."""
         ids = self._question_ids(check_question(question))
-        with self._one_question(), torch.inference_mode():
-            return prefill(self._step, ids, UNLIMITED, self._checkpoint.device)
+        with torch.inference_mode():
+            *_, (_, logits) = self._rows().prefill([ids])
+        return logits[0]
+
+    def _rows(self) -> CachedRows:
+        checkpoint = self._checkpoint
+        words = len(checkpoint.tokenizer)
+        return CachedRows(
+            checkpoint.model, self._cache, self._prefix_length, words, checkpoint.device
+        )
 
     def _question_ids(self, question: str) -> list[int]:
         checkpoint = self._checkpoint
         image_id = checkpoint.model.config.image_token_id
         return question_ids(checkpoint.tokenizer, checkpoint.prompt_template, question, image_id)
 
-    def _nothing_generated(self) -> Generated:
-        return Generated(self._checkpoint.tokenizer, self._checkpoint.prompt_template.stop)
-
-    def _tokens(
-        self, question: str, asked: Asked, generated: Generated, options: GenerationOptions
-    ) -> Generator[int, None, None]:
-        """Generate into `generated`, yield each token, and restore the cache at the end."""
-        allowed = None
+    def _prepare(self, index: int, query: Query) -> _Prepared:
+        """The prompt of a question; raises QueryError."""
+        checkpoint, options = self._checkpoint, query.options
+        words, asked = _worded(query.question)
+        told, allowed = words, None
         if options.constrained and asked.quantity in constrained.QUANTITIES:
-            question = f"{question} {constrained.instruction(asked.quantity)}"
+            told = f"{words} {constrained.instruction(asked.quantity)}"
             allowed = partial(
                 constrained.allowed_tokens,
                 quantity=asked.quantity,
-                tokenizer=self._checkpoint.tokenizer,
+                tokenizer=checkpoint.tokenizer,
             )
-        ids = self._question_ids(question)
-        context = context_tokens(self._checkpoint.model.config)
+        ids = self._question_ids(told)
+        context = context_tokens(checkpoint.model.config)
         limit = answer_limit(self._prefix_length, len(ids), options.max_new_tokens, context)
-        limited = replace(options, max_new_tokens=limit)
-        with self._one_question():
-            yield from generate(
-                self._step, ids, generated, limited, self._checkpoint.device, allowed
-            )
+        generated = Generated(checkpoint.tokenizer, checkpoint.prompt_template.stop)
+        prompt = Prompt(ids, generated, replace(options, max_new_tokens=limit), allowed)
+        return _Prepared(index, words, asked, prompt)
 
-    @contextmanager
-    def _one_question(self) -> Iterator[None]:
-        """Reserve the cache for one question, and cut it back to the image prefix afterwards.
-
-        Raises:
-            QueryError: another question is using it.
-        """
-        if self._busy:
-            raise QueryError("another answer of this session is not finished; close its stream")
-        self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
-            cut_cache(self._cache, self._prefix_length)
-
-    def _step(self, ids: list[int]) -> torch.Tensor:
-        """Append tokens to the cache; returns the next token's logits (vocabulary,) float32."""
-        model = self._checkpoint.model
-        logits = model(
-            input_ids=torch.tensor([ids], device=self._checkpoint.device),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[0, -1]
-        return mask_non_text(
-            logits.float().to(self._checkpoint.device),
-            model.config.image_token_id,
-            len(self._checkpoint.tokenizer),
+    def _row_limit(self, waiting: Sequence[_Prepared], max_rows: int) -> int:
+        """How many questions memory allows to be decoded together; at least one."""
+        rows = min(len(waiting), max_rows)
+        if rows < 2:
+            return 1
+        longest = max(
+            len(one.prompt.ids) + one.prompt.options.max_new_tokens for one in waiting[:rows]
         )
+        # A growing cache is copied: for a moment a layer has its old and its new tensors.
+        tokens = 2 * (self._prefix_length + longest)
+        row = tokens * bytes_per_token(self._cache, self._prefix_length)
+        free = free_bytes(self._checkpoint.device)
+        return max(1, min(rows, int(_MEMORY_SHARE * free) // row))
+
+    def _together(
+        self, prepared: Sequence[_Prepared]
+    ) -> Iterator[tuple[int, str | SpatialAnswer | Exception]]:
+        """Decode questions together; see `progress`."""
+        prompts = [one.prompt for one in prepared]
+        with closing(generate(self._rows(), prompts, self._checkpoint.device)) as steps:
+            for row, ended, error in steps:
+                one = prepared[row]
+                if error is not None:
+                    yield one.index, error
+                    continue
+                if part := one.prompt.generated.take(complete=ended):
+                    yield one.index, part
+                if ended:
+                    yield one.index, self._answer(one.words, one.asked, one.prompt.generated)
 
     def _answer(self, question: str, asked: Asked, generated: Generated) -> SpatialAnswer:
         started = time.perf_counter()

@@ -1,6 +1,7 @@
 """The action ~/reason: several questions about one frame, with the text as it is generated.
 
-A goal is one ticket in the model's queue, the same queue as for single questions. A goal is
+A goal is one ticket in the model's queue, the same queue as for single questions; its questions are
+decoded together, with those of other requests about the same frame. A goal is
 accepted, because a rejection has no reason field, unless a flood of goals would fill the memory; an
 invalid goal is aborted at once with an error code. Does not know how frames are found, tokens
 chosen or answers checked.
@@ -12,21 +13,18 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from rclpy.action.server import ActionServer, CancelResponse, GoalResponse, ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
 from sdvlm.action import SpatialReasoning
-from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.errors import QueryCanceled
+from sdvlm_ros.answering import QuestionTicket
 from sdvlm_ros.conversions import answer_message
 from sdvlm_ros.dispatch import Backend
-from sdvlm_ros.ticket import Stage, Ticket
-
-if TYPE_CHECKING:
-    from sdvlm_core.session import FrameSession
+from sdvlm_ros.ticket import Stage
 
 # Time between two feedback messages of a goal, seconds, unless it enters a new stage.
 _FEEDBACK_PERIOD_S = 0.1
@@ -67,7 +65,7 @@ class ReasoningAction:
 
     def __init__(self, node: Node, backend: Backend) -> None:
         self._backend = backend
-        self._tickets: dict[bytes, Ticket[FrameSession, SpatialAnswer]] = {}
+        self._tickets: dict[bytes, QuestionTicket] = {}
         self._node = node
         self._executing = 0
         self._ended: deque[float] = deque()  # monotonic seconds, of the goals with a kept result
@@ -136,7 +134,7 @@ class ReasoningAction:
             goal.succeed()
             return result
 
-    def _ticket(self, goal: _GoalHandle) -> Ticket[FrameSession, SpatialAnswer]:
+    def _ticket(self, goal: _GoalHandle) -> QuestionTicket:
         if goal.is_cancel_requested:  # before the goal was executed
             raise QueryCanceled("canceled by the caller")
         request, report = goal.request, Feedback(goal.publish_feedback).report
@@ -144,7 +142,7 @@ class ReasoningAction:
 
     async def _deliver(
         self,
-        ticket: Ticket[FrameSession, SpatialAnswer],
+        ticket: QuestionTicket,
         target_frame: str,
         result: SpatialReasoning.Result,
     ) -> None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from builtin_interfaces.msg import Duration, Time
 from rclpy.node import Node
 
 from sdvlm.msg import Asked, Region
-from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.camera.pairing import Input
 from sdvlm_core.camera.regions import regions_from_messages
@@ -30,6 +29,7 @@ from sdvlm_core.errors import (
 from sdvlm_core.frame import Region as CoreRegion
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_ros import parameters
+from sdvlm_ros.answering import QuestionRequest, QuestionTicket, Together
 from sdvlm_ros.first_frame import FirstFrame, Waiter
 from sdvlm_ros.frame_buffer import ClockState, RawFrame, check_age
 from sdvlm_ros.inspection import Finding, Inspection
@@ -42,10 +42,8 @@ from sdvlm_ros.ticket import (
     Opened,
     Outcome,
     ProgressCallback,
-    QuestionRequest,
     RegionMeasurements,
     RegionRequest,
-    Request,
     Stage,
     Ticket,
 )
@@ -75,7 +73,7 @@ class VerifiableRequest(FrameRequest, Protocol):
 
 
 OpenedT = TypeVar("OpenedT", bound=Opened)
-ResultT = TypeVar("ResultT")
+RequestT = TypeVar("RequestT")
 #: Longest target_frame of a request, characters.
 MAX_FRAME_CHARS = 255
 
@@ -127,7 +125,8 @@ class Dispatcher:
         ).decode
         capacity, on_end = settings.queue_size, self._on_worker_end
         self._first_frame = FirstFrame(inputs.frame_expected, capacity)
-        self._model = Worker(decode, engine.open, "sdvlm_model", capacity, on_end)
+        together = Together(settings.max_rows)
+        self._model = Worker(decode, engine.open, "sdvlm_model", capacity, on_end, together)
         # A separate thread, so that measuring does not wait for the model.
         self._geometry = Worker(
             decode, lambda frame, _: open_scene(frame), "sdvlm_geometry", capacity, on_end
@@ -192,7 +191,7 @@ class Dispatcher:
         words: Sequence[str],
         typed: Sequence[Asked] = (),
         on_progress: ProgressCallback | None = None,
-    ) -> Ticket[FrameSession, SpatialAnswer]:
+    ) -> QuestionTicket:
         """A ticket for questions about one frame, queued for the model.
 
         Args:
@@ -219,7 +218,7 @@ class Dispatcher:
         )
         return self._submit(self._model, work, request, arrived, on_progress)
 
-    def measure(self, request: FrameRequest) -> Ticket[Opened, RegionMeasurements]:
+    def measure(self, request: FrameRequest) -> Ticket[RegionRequest, RegionMeasurements]:
         """A ticket for measuring regions, queued for the geometry.
 
         If depth is estimated, the model's worker measures, because it has the estimated depth.
@@ -272,11 +271,11 @@ class Dispatcher:
     def _submit(
         self,
         worker: Worker[OpenedT] | None,
-        work: Request[OpenedT, ResultT],
+        work: RequestT,
         request: FrameRequest,
         arrived: float,
         on_progress: ProgressCallback | None = None,
-    ) -> Ticket[OpenedT, ResultT]:
+    ) -> Ticket[RequestT, Any]:
         if len(request.target_frame) > MAX_FRAME_CHARS:
             raise QueryError(
                 f"target_frame has {len(request.target_frame)} characters; at most "
@@ -288,7 +287,9 @@ class Dispatcher:
         outcome: Outcome[None] = Outcome(
             self._node, timeout_s, lambda: _overdue(waiter, timeout_s, queue.waiting)
         )
-        ticket = Ticket(work, None, arrived, arrived + timeout_s, outcome, on_progress)
+        ticket: Ticket[RequestT, Any] = Ticket(
+            work, None, arrived, arrived + timeout_s, outcome, on_progress
+        )
 
         def submit(frame: RawFrame) -> None:
             ticket.frame = frame

@@ -67,6 +67,7 @@ class Settings:
     max_regions: int
     buffer_size: int
     queue_size: int
+    max_rows: int
     sync_slop: float
     max_age: float
     timeout: float
@@ -198,6 +199,15 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     "queue_size": (
         8,
         _count("Largest number of waiting requests; more are refused with QUEUE_FULL.", 1, 1000),
+    ),
+    "max_rows": (
+        16,
+        _count(
+            "Largest number of questions about one frame that are decoded together; fewer where "
+            "memory is short.",
+            1,
+            256,
+        ),
     ),
     "sync_slop": (
         0.03,

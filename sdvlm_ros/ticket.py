@@ -1,21 +1,19 @@
 """Ticket: one request, from the service callback to the reply; can be canceled at any time.
 
-A ticket holds the request (`QuestionRequest` or `RegionRequest`), the frame it is about, its
-deadline and its outcome. It records how long the request waited and how long opening its frame
-took. A worker's thread runs it; the callback that made it awaits it. Does not know how frames are
-found, decoded or queued, and does not know messages.
+A ticket holds the request (questions, `answering`, or regions), the frame it is about, its deadline
+and its outcome. It records how long the request waited and how long opening its frame took. A
+worker's thread runs it; the callback that made it awaits it. Does not know how frames are found,
+decoded or queued, and does not know messages.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
@@ -23,7 +21,6 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 
-from sdvlm_core.answer import Asked, SpatialAnswer
 from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import QueryCanceled, QueryTimeout
@@ -32,13 +29,7 @@ from sdvlm_core.geometry.measure import measure_in
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.scene import open_scene
-from sdvlm_core.language.question import parse
-from sdvlm_core.model.generation_options import GenerationOptions
-from sdvlm_core.verification import Check, verify
 from sdvlm_ros.frame_buffer import RawFrame
-
-if TYPE_CHECKING:  # imports torch
-    from sdvlm_core.session import FrameSession
 
 
 class Opened(Protocol):
@@ -51,6 +42,7 @@ class Opened(Protocol):
 T = TypeVar("T")
 OpenedT_contra = TypeVar("OpenedT_contra", bound=Opened, contravariant=True)
 ResultT_co = TypeVar("ResultT_co", covariant=True)
+RequestT_co = TypeVar("RequestT_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -160,17 +152,17 @@ class Control:
 
 
 class Request(Protocol[OpenedT_contra, ResultT_co]):
-    """A request about a frame: questions or regions."""
+    """A request about a frame that runs alone."""
 
     def run(self, opened: OpenedT_contra, control: Control) -> Iterator[ResultT_co]:
         """The results, one after the other; observes the deadline and the cancellation."""
 
 
-class Ticket(Control, Generic[OpenedT_contra, ResultT_co]):
+class Ticket(Control, Generic[RequestT_co, ResultT_co]):
     """One request about one frame; see `Control` for its limits and timings.
 
     Args:
-        request: runs on the opened frame.
+        request: what is wanted of the frame.
         frame: the undecoded frame; None = not known yet, it is set before the ticket is queued.
         outcome: settled when the ticket ends: None, or the exception that ended it.
 
@@ -181,7 +173,7 @@ class Ticket(Control, Generic[OpenedT_contra, ResultT_co]):
 
     def __init__(
         self,
-        request: Request[OpenedT_contra, ResultT_co],
+        request: RequestT_co,
         frame: RawFrame | None,
         arrived: float,
         deadline: float,
@@ -192,7 +184,7 @@ class Ticket(Control, Generic[OpenedT_contra, ResultT_co]):
         self.frame = frame
         self.results: list[ResultT_co] = []
         self.stamp_ns, self.frame_id = 0, ""
-        self._request = request
+        self.request = request
         self._outcome = outcome
         self._started = arrived
 
@@ -231,91 +223,22 @@ class Ticket(Control, Generic[OpenedT_contra, ResultT_co]):
             raise QueryTimeout("the deadline passed while the request was waiting")
         self.report(Stage.ENCODING, 0, "")
 
-    def run(self, opened: OpenedT_contra) -> None:
-        """Run the request on its opened frame."""
+    def begin(self, opened: Opened) -> None:
+        """Its frame is opened: the request runs from now on."""
         self.open_s = time.monotonic() - self._started
         self.stamp_ns, self.frame_id = opened.frame.stamp_ns, opened.frame.frame_id
-        for result in self._request.run(opened, self):
-            self.results.append(result)
 
     def finish(self, error: Exception | None = None) -> None:
         """End the ticket, from any thread; after a cancellation or timeout without effect."""
         self._outcome.settle(error)
 
 
-@dataclass(frozen=True)
-class QuestionRequest:
-    """Questions for the model, answered one after the other.
-
-    Attributes:
-        questions: at least one, in words or typed.
-        regions: object locations, for verification.
-        sensor: noise model of the depth camera that verifies the answers; None = no verification.
-        generation: how tokens are chosen, and how many.
-        on_checks: called with the measurements that verified an answer.
-    """
-
-    questions: tuple[str | Asked, ...]
-    regions: tuple[Region, ...]
-    sensor: str | None
-    generation: GenerationOptions
-    on_checks: Callable[[RgbdFrame, Sequence[Check]], None]
-
-    def run(self, opened: FrameSession, control: Control) -> Iterator[SpatialAnswer]:
-        """The answers. The first answer's timings include queueing and opening the frame."""
-        queue_s, open_s = control.queue_s, control.open_s
-        for index, question in enumerate(self.questions):
-            control.report(Stage.ANSWERING, index, "")
-            answer = self._answer(question, index, opened, control)
-            if self.sensor is not None:
-                control.report(Stage.VERIFYING, index, answer.text)
-                answer = self._verified(answer, self.sensor, opened, control)
-            timings = replace(answer.timings, queue=queue_s, encode=open_s)
-            yield replace(answer, timings=timings)
-            queue_s = open_s = 0.0
-
-    def _answer(
-        self, question: str | Asked, index: int, session: FrameSession, control: Control
-    ) -> SpatialAnswer:
-        options = replace(self.generation, deadline=control.deadline, cancel=control.canceled)
-        if control.on_progress is None:
-            return session.ask(question, options)
-        pieces = session.stream(question, options)
-        with closing(pieces):
-            return _drain(pieces, lambda text: control.report(Stage.ANSWERING, index, text))
-
-    def _verified(
-        self, answer: SpatialAnswer, sensor: str, session: FrameSession, control: Control
-    ) -> SpatialAnswer:
-        answer, checks = verify(
-            session,
-            answer,
-            rectified_regions(session.frame, self.regions),
-            sensor,
-            control.deadline,
-            control.canceled,
-            others=self._asked,
-        )
-        self.on_checks(session.frame, checks)
-        return answer
-
-    @cached_property
-    def _asked(self) -> list[Asked]:
-        return [one if isinstance(one, Asked) else parse(one) for one in self.questions]
-
-
-def _drain(
-    pieces: Generator[str, None, SpatialAnswer], on_text: Callable[[str], None]
-) -> SpatialAnswer:
-    """Report the text so far after each streamed part; return the answer."""
-    text = ""
-    while True:
-        try:
-            text += next(pieces)
-        except StopIteration as end:
-            answer: SpatialAnswer = end.value
-            return answer
-        on_text(text)
+def run_each(tickets: Sequence[Ticket[Request[OpenedT_contra, Any], Any]], opened: Any) -> None:
+    """Run tickets one after the other on their opened frame, and end each."""
+    for ticket in tickets:
+        ticket.begin(opened)
+        ticket.results += ticket.request.run(opened, ticket)
+        ticket.finish()
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,20 @@
 """Worker: one thread that owns a model or the geometry, behind a bounded queue of tickets.
 
 Decodes a ticket's frame, opens it (only if it is not the frame opened last), and runs the ticket
-on it. The model has one worker, the geometry another; both share a `FrameDecoder`. An exception
-ends its ticket; what is no `Exception`, such as a panic of a tokenizer's Rust code, ends the worker
-too: all its tickets fail, it accepts no more, and it reports its end. Does not know nodes,
-services, or clocks other than `time.monotonic`.
+on it, alone or with others (`Runner`). The model has one worker, the geometry another; both share a
+`FrameDecoder`. An exception ends its tickets; what is no `Exception`, such as a panic of a
+tokenizer's Rust code, ends the worker too: all its tickets fail, it accepts no more, and it reports
+its end. Does not know nodes, services, or clocks other than `time.monotonic`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -38,7 +38,7 @@ from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model.generation_options import Limits
 from sdvlm_ros.conversions import read_serialized
 from sdvlm_ros.frame_buffer import RawFrame
-from sdvlm_ros.ticket import Opened, Ticket
+from sdvlm_ros.ticket import Opened, Ticket, run_each
 
 OpenedT_co = TypeVar("OpenedT_co", bound=Opened, covariant=True)
 
@@ -150,8 +150,34 @@ class FrameDecoder:
         return None
 
 
+class Runner(Protocol):
+    """How a worker runs its tickets."""
+
+    def companions(
+        self, head: Ticket[Any, Any], waiting: Sequence[Ticket[Any, Any]]
+    ) -> list[Ticket[Any, Any]]:
+        """The waiting tickets that run together with the first one."""
+
+    def run(self, tickets: Sequence[Ticket[Any, Any]], opened: Any) -> None:
+        """Run tickets on their opened frame, and end each."""
+
+
+class OneByOne:
+    """Runs every ticket alone, by its own request."""
+
+    def companions(
+        self, head: Ticket[Any, Any], waiting: Sequence[Ticket[Any, Any]]
+    ) -> list[Ticket[Any, Any]]:
+        """None."""
+        return []
+
+    def run(self, tickets: Sequence[Ticket[Any, Any]], opened: Any) -> None:
+        """Run tickets one after the other."""
+        run_each(tickets, opened)
+
+
 class Worker(Generic[OpenedT_co]):
-    """Runs tickets one after the other on a separate thread.
+    """Runs tickets on a separate thread.
 
     Args:
         decode: function raw frame -> frame; called by this thread.
@@ -160,6 +186,7 @@ class Worker(Generic[OpenedT_co]):
         name: name of the thread.
         capacity: largest number of waiting tickets.
         on_end: called by this thread with what ended it, unless it was closed.
+        runner: how tickets run; None = one by one.
     """
 
     def __init__(
@@ -169,14 +196,15 @@ class Worker(Generic[OpenedT_co]):
         name: str,
         capacity: int,
         on_end: Callable[[BaseException], None] = lambda _: None,
+        runner: Runner | None = None,
     ) -> None:
         self._decode, self._open_frame = decode, open_frame
-        self._on_end = on_end
+        self._on_end, self._runner = on_end, runner or OneByOne()
         self._ended: ModelNotReadyError | None = None
         self._capacity = capacity
         self._changed = threading.Condition()
-        self._queue: deque[Ticket[OpenedT_co, object]] = deque()
-        self._running: Ticket[OpenedT_co, object] | None = None
+        self._queue: deque[Ticket[Any, Any]] = deque()
+        self._running: list[Ticket[Any, Any]] = []
         self._closing = False
         self._opened: tuple[RawFrame, OpenedT_co] | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -184,7 +212,7 @@ class Worker(Generic[OpenedT_co]):
 
     @property
     def waiting(self) -> int:
-        """Tickets in the queue, without the running one."""
+        """Tickets in the queue, without the running ones."""
         return len(self._queue)
 
     @property
@@ -192,7 +220,7 @@ class Worker(Generic[OpenedT_co]):
         """Whether the thread runs tickets."""
         return self._ended is None and self._thread.is_alive()
 
-    def submit(self, ticket: Ticket[OpenedT_co, object]) -> None:
+    def submit(self, ticket: Ticket[Any, Any]) -> None:
         """Queue a ticket; canceled tickets leave the queue first.
 
         Raises:
@@ -221,54 +249,67 @@ class Worker(Generic[OpenedT_co]):
         """Cancel all tickets, wait for the thread to end, and release the opened frame."""
         with self._changed:
             self._closing = True
-            if self._running is not None:
-                self._running.canceled.set()
+            for ticket in self._running:
+                ticket.canceled.set()
             self._changed.notify()
         self._thread.join()
         self._opened = None
 
     def _run(self) -> None:
         try:
-            while (ticket := self._next()) is not None:
-                ticket.finish(self._failure(ticket))
+            while tickets := self._next():
+                self._process(tickets)
         except BaseException as failure:  # noqa: BLE001 - a thread must not end unnoticed
             self._end(failure)
 
-    def _failure(self, ticket: Ticket[OpenedT_co, object]) -> Exception | None:
-        """Run a ticket; the exception that ended it, or None."""
-        try:
-            ticket.start()
-            ticket.run(self._open(ticket))
-        except Exception as failure:  # noqa: BLE001 - reported; the thread continues
-            if not isinstance(failure, (QueryError, QueryTimeout, QueryCanceled)):
-                self._opened = None  # its cache may be inconsistent
-            return failure
-        return None
+    def _process(self, tickets: Sequence[Ticket[Any, Any]]) -> None:
+        """Run tickets about one frame; an exception ends those that have not ended."""
+        started = [ticket for ticket in tickets if _start(ticket)]
+        while started:
+            try:
+                opened = self._open(started[0])
+            except (QueryTimeout, QueryCanceled) as limit:  # of the first ticket alone
+                started.pop(0).finish(limit)
+                continue
+            except Exception as failure:  # noqa: BLE001 - reported; the thread continues
+                _finish(started, failure)
+                return
+            try:
+                self._runner.run(started, opened)
+            except Exception as failure:  # noqa: BLE001 - reported; the thread continues
+                if not isinstance(failure, (QueryError, QueryTimeout, QueryCanceled)):
+                    self._opened = None  # it may be the cause, and it takes memory
+                _finish(started, failure)
+            return
 
     def _end(self, failure: BaseException) -> None:
         """Fail all tickets and accept no more."""
         with self._changed:
             self._ended = ModelNotReadyError(worker_ended(self._thread.name, failure))
-            left = [*([] if self._running is None else [self._running]), *self._queue]
-            self._running, self._opened = None, None
+            left = [*self._running, *self._queue]
+            self._running, self._opened = [], None
             self._queue.clear()
             closing = self._closing
-        for ticket in left:
-            ticket.finish(self._ended)
+        _finish(left, self._ended)
         if not closing:
             self._on_end(failure)
 
-    def _next(self) -> Ticket[OpenedT_co, object] | None:
-        """Wait for the next ticket; None = closed, and the queue is empty."""
+    def _next(self) -> list[Ticket[Any, Any]]:
+        """Wait for the next tickets; [] = closed, and the queue is empty."""
         with self._changed:
-            self._running = None
+            self._running = []
             self._changed.wait_for(lambda: self._queue or self._closing)
-            self._running = self._queue.popleft() if self._queue else None
-            if self._running is not None and self._closing:
-                self._running.canceled.set()
+            if self._queue:
+                head = self._queue.popleft()
+                self._running = [head, *self._runner.companions(head, self._queue)]
+                for ticket in self._running[1:]:
+                    self._queue.remove(ticket)
+            if self._closing:
+                for ticket in self._running:
+                    ticket.canceled.set()
             return self._running
 
-    def _open(self, ticket: Ticket[OpenedT_co, object]) -> OpenedT_co:
+    def _open(self, ticket: Ticket[Any, Any]) -> OpenedT_co:
         """The frame opened last if it has the same messages, else the newly opened frame."""
         raw = ticket.frame
         assert raw is not None  # queued tickets have one
@@ -279,6 +320,21 @@ class Worker(Generic[OpenedT_co]):
         opened = self._open_frame(self._decode(raw), limits)
         self._opened = (raw, opened)
         return opened
+
+
+def _start(ticket: Ticket[Any, Any]) -> bool:
+    """Whether a ticket may run; otherwise it has ended."""
+    try:
+        ticket.start()
+    except Exception as failure:  # noqa: BLE001 - a callback of the caller may fail, too
+        ticket.finish(failure)
+        return False
+    return True
+
+
+def _finish(tickets: Sequence[Ticket[Any, Any]], failure: Exception) -> None:
+    for ticket in tickets:
+        ticket.finish(failure)
 
 
 def worker_ended(name: str, failure: BaseException) -> str:

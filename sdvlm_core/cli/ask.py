@@ -158,6 +158,7 @@ def _answer(
 ) -> _Outcome:
     from sdvlm_core.geometry.measure import measure_in
     from sdvlm_core.geometry.scene import open_scene
+    from sdvlm_core.model.generation_options import Query
     from sdvlm_core.verification import verify as verify_answer
 
     regions = rectified_regions(session.frame, regions)
@@ -167,8 +168,10 @@ def _answer(
         scene = open_scene(session.frame)
         measured = *measure_in(scene, regions, sensor), scene
     answers = []
-    for question in asked:
-        answer, checks = session.ask(question), None
+    for answer in session.ask_many([Query(question) for question in asked]):
+        if isinstance(answer, Exception):
+            raise answer
+        checks = None
         if verify:
             answer, checks = verify_answer(session, answer, regions, sensor, others=understood)
         answers.append((answer, checks))

@@ -149,3 +149,14 @@ def quantization_config(
     # bitsandbytes warns about its intended cast to float16 at every product of every token.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_NOT_QUANTIZED)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that a device can still allocate; of the CPU what the system says is available."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + cached
+    import psutil
+
+    return int(psutil.virtual_memory().available)

@@ -1,82 +1,80 @@
-"""The token loop: prompt ids and a forward step -> token ids, their probabilities and text.
+"""The token loop: questions about one frame -> the tokens of their answers, decoded together.
 
-Greedy or sampled, one answer at a time. The loop ends at the end-of-sequence token, the template's
-stop text, the token limit, a deadline, or a cancellation. Does not know frames, the key/value
-cache, or what the text means.
+One forward pass makes the next token of every question: a pass reads all weights once, whether it
+has one row or ten. An answer ends at the end-of-sequence token, the template's stop text or its
+token limit; its deadline and its cancellation end it alone. Does not know frames, how a cache is
+kept (`Rows`), or what the text means.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import cv2
 import torch
 
-from sdvlm_core.errors import ModelMemoryError, ModelOutputError
-from sdvlm_core.model.generation_options import GenerationOptions, Limits, Sampling
-from sdvlm_core.model.prompt import Tokenizer
+from sdvlm_core.errors import ModelMemoryError, ModelOutputError, QueryCanceled, QueryTimeout
+from sdvlm_core.model.generated import Generated
+from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 
 # Tokens of one forward pass over a prompt; deadline and cancellation are checked between two
 # passes. A GPU gets 2048: a pass of a 7B model takes as long to launch as its 739 tokens to compute
 # (H200: a frame opens in 84 ms in one pass, in 153 ms in passes of 256).
 _CPU_CHUNK, _GPU_CHUNK = 256, 2048
-_REPLACEMENT = "\ufffd"  # a decoder's output for an incomplete UTF-8 character
 
 
-@dataclass(eq=False)
-class Generated:
-    """The tokens generated so far.
+class Rows(Protocol):
+    """A model and a key/value cache with one row for each question.
 
-    Attributes:
-        tokenizer: turns ids into text.
-        stop: the text ends before this string; "" = no such string.
-        token_ids: without the end-of-sequence token.
-        probabilities: the probability of each token when it was chosen.
-        prefill_s: seconds until the first token was chosen.
-        decode_s: seconds after that; 0 until the loop ends.
+    Logits are (rows, vocabulary) float32 on the device of the cache.
     """
 
-    tokenizer: Tokenizer
-    stop: str = ""
-    token_ids: list[int] = field(default_factory=list)
-    probabilities: list[float] = field(default_factory=list)
-    prefill_s: float = 0.0
-    decode_s: float = 0.0
+    def prefill(self, prompts: Sequence[list[int]]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Read the prompts, in parts: the tokens read so far, and the logits after them."""
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Append one token (rows,) to each row; the logits of the next ones."""
+
+    def keep(self, rows: list[int]) -> None:
+        """Keep only these rows, in this order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One question of a batch.
+
+    Attributes:
+        ids: of the question.
+        generated: empty; filled in place.
+        options: limits and choice of tokens.
+        allowed: the ids that may follow a text; None = any. Probabilities are those among them.
+    """
+
+    ids: list[int]
+    generated: Generated
+    options: GenerationOptions
+    allowed: Callable[[str], list[int]] | None = None
 
     @property
-    def text(self) -> str:
-        """The text up to the stop string."""
-        return truncated(self._decoded(), self.stop)
-
-    @property
-    def token_texts(self) -> list[str]:
-        """The text of each token, decoded alone."""
-        return [self.tokenizer.decode([token]) for token in self.token_ids]
-
-    def is_stopped(self) -> bool:
-        """Whether the stop string was generated."""
-        return bool(self.stop) and self.stop in self._decoded()
-
-    def is_stable(self) -> bool:
-        """Whether later tokens only append to `text`.
-
-        Not while the text ends in an incomplete character or in the start of a stop string.
-        """
-        text = self.text
-        partial = (self.stop[:length] for length in range(1, len(self.stop)))
-        return not text.endswith((_REPLACEMENT, *partial))
-
-    def _decoded(self) -> str:
-        return self.tokenizer.decode(self.token_ids, skip_special_tokens=True)
+    def is_greedy(self) -> bool:
+        """Whether the most likely token is taken, whichever it is."""
+        return self.options.sampling is None and self.allowed is None
 
 
-def truncated(text: str, stop: str) -> str:
-    """The text before the stop string; all of it where the string is empty or missing."""
-    return text.split(stop, 1)[0] if stop else text
+class Progress(NamedTuple):
+    """An answer has a token more, or has ended: completely, or with an error.
+
+    `prompt` is its index in the batch.
+    """
+
+    prompt: int
+    ended: bool = False
+    error: Exception | None = None
 
 
 def mask_non_text(logits: torch.Tensor, image_token_id: int, vocabulary: int) -> torch.Tensor:
@@ -89,107 +87,176 @@ def mask_non_text(logits: torch.Tensor, image_token_id: int, vocabulary: int) ->
     return logits
 
 
+def chunks(length: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    """The parts of a prompt that suit the device: start and end of each."""
+    size = _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
+    for start in range(0, length, size):
+        yield start, min(start + size, length)
+
+
 def generate(
-    step: Callable[[list[int]], torch.Tensor],
-    prompt_ids: list[int],
-    generated: Generated,
-    options: GenerationOptions,
-    device: torch.device,
-    allowed: Callable[[str], list[int]] | None = None,
-) -> Generator[int, None, None]:
-    """Generate tokens into `generated`, and yield each.
+    rows: Rows, prompts: Sequence[Prompt], device: torch.device
+) -> Generator[Progress, None, None]:
+    """Generate the answers of all prompts together, into their `generated`.
 
-    Args:
-        step: a forward pass over token ids that extends the cache; returns the logits
-            (vocabulary,) of the next token.
-        prompt_ids: ids of the question.
-        generated: empty; filled in place.
-        device: of the model.
-        allowed: the ids that may follow a text; None = any. Probabilities are those among them.
+    An answer ends with QueryTimeout or QueryCanceled between two tokens or two parts of the
+    prompts, or with ModelOutputError if the model computes a value that is not finite; the others
+    go on.
 
     Raises:
-        QueryTimeout, QueryCanceled: between two tokens, or two chunks of the prompt.
-        ModelMemoryError: out of memory.
-        ModelOutputError: the model computed a value that is not finite.
+        ModelMemoryError: out of memory; ends all answers.
     """
-    end, ids = generated.tokenizer.eos_token_id, prompt_ids
-    choose: Callable[[torch.Tensor], int] | None = None
     started = time.perf_counter()
-    for count in range(options.max_new_tokens):
-        options.check(f"{count} tokens")
-        with memory_guard("answering"), torch.inference_mode():
-            logits = prefill(step, ids, options, device)
-            if allowed is not None:
-                logits = _restricted(logits, allowed(generated.text))
-            choose = choose or _chooser(options.sampling, logits.device)
-            token = choose(logits)
-            probability = float(logits.softmax(-1)[token])
-        # One NaN among the logits makes every probability NaN. This one is on the host already.
-        if not math.isfinite(probability):
-            raise ModelOutputError(
-                f"the model's output is not finite at token {count} of the answer; if its dtype is "
-                "float16, load it with bfloat16 or float32, else its weights are damaged"
-            )
-        generated.prefill_s = generated.prefill_s or time.perf_counter() - started
-        if token == end:
+    batch = _Batch(rows, prompts, device)
+    yield from batch.check("0 tokens")
+    if not batch.active:
+        return
+    parts = rows.prefill([prompt.ids for prompt in prompts])
+    longest = max(len(prompt.ids) for prompt in prompts)
+    while True:
+        with _computing():
+            part = next(parts, None)
+        if part is None:
             break
-        generated.token_ids.append(token)
-        generated.probabilities.append(probability)
-        ids = [token]
-        yield token
-        if generated.is_stopped():
-            break
-    generated.decode_s = time.perf_counter() - started - generated.prefill_s
+        done, logits = part
+        if done < longest:
+            yield from batch.check(f"{done} of {longest} tokens of the prompt")
+            if not batch.active:
+                return
+    with _computing():
+        logits = batch.compact(logits)
+    count = 0
+    while True:
+        with _computing():
+            tokens, probabilities = batch.choose(logits)
+            chosen = _to_host(tokens, probabilities)
+            # The host reads a token while the device computes the next one.
+            ahead = rows.step(tokens) if device.type == "cuda" and batch.goes_on(count) else None
+            values = chosen()
+        yield from batch.append(values, time.perf_counter() - started)
+        count += 1
+        yield from batch.check(f"{count} tokens")
+        if not batch.active:
+            return
+        with _computing():
+            following = batch.compact(tokens if ahead is None else ahead)
+            logits = rows.step(following) if ahead is None else following
 
 
-def prefill(
-    step: Callable[[list[int]], torch.Tensor],
-    ids: list[int],
-    limits: Limits,
-    device: torch.device,
-) -> torch.Tensor:
-    """`step` over all ids in chunks that suit the device; the logits (vocabulary,) of the last one.
+class _Batch:
+    """The answers that are not complete, and the rows of the cache that they have."""
 
-    Raises:
-        QueryTimeout, QueryCanceled: between two chunks.
-    """
-    chunk = _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
-    for end in range(chunk, len(ids), chunk):
-        step(ids[end - chunk : end])
-        limits.check(f"{end} of {len(ids)} tokens of the prompt")
-    return step(ids[(len(ids) - 1) // chunk * chunk :])
+    def __init__(self, rows: Rows, prompts: Sequence[Prompt], device: torch.device) -> None:
+        self._rows, self._prompts = rows, prompts
+        self._in_cache = list(range(len(prompts)))  # the prompt of each row
+        self.active = list(self._in_cache)
+        self._choosers = [_chooser(prompt, device) for prompt in prompts]
+        self._all_greedy = all(prompt.is_greedy for prompt in prompts)
+
+    def check(self, progress: str) -> Iterator[Progress]:
+        """End the answers whose limits are reached."""
+        for index in list(self.active):
+            options = self._prompts[index].options
+            try:
+                options.check(progress)
+            except (QueryTimeout, QueryCanceled) as error:
+                # Its traceback would keep the cache as long as somebody keeps the exception.
+                yield self._end(index, error.with_traceback(None))
+                continue
+            if len(self._prompts[index].generated.token_ids) >= options.max_new_tokens:
+                yield self._end(index)
+
+    def compact(self, values: torch.Tensor) -> torch.Tensor:
+        """Remove the rows of ended answers from the cache, and from a tensor of its rows."""
+        if len(self._in_cache) == len(self.active):
+            return values
+        kept = [row for row, index in enumerate(self._in_cache) if index in self.active]
+        self._rows.keep(kept)
+        self._in_cache = list(self.active)
+        return values[torch.tensor(kept, device=values.device)]
+
+    def choose(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next token of each row, and its probability, on the device."""
+        if self._all_greedy:
+            tokens = logits.argmax(-1)
+        else:
+            allowed = [self._restricted(i, row) for i, row in zip(self.active, logits, strict=True)]
+            logits = torch.stack(allowed)
+            pairs = zip(self.active, logits, strict=True)
+            tokens = torch.stack([self._choosers[index](row) for index, row in pairs])
+        return tokens, logits.softmax(-1).gather(-1, tokens[:, None])[:, 0]
+
+    def _restricted(self, index: int, logits: torch.Tensor) -> torch.Tensor:
+        prompt = self._prompts[index]
+        if prompt.allowed is None:
+            return logits
+        return _restricted(logits, prompt.allowed(prompt.generated.text))
+
+    def goes_on(self, count: int) -> bool:
+        """Whether the token after the next one may be wanted."""
+        return self._all_greedy and any(
+            self._prompts[index].options.max_new_tokens > count + 1 for index in self.active
+        )
+
+    def append(
+        self, values: tuple[Sequence[int], Sequence[float]], elapsed_s: float
+    ) -> Iterator[Progress]:
+        """Append the chosen tokens, and end the answers that are complete."""
+        for index, token, probability in zip(list(self.active), *values, strict=True):
+            generated = self._prompts[index].generated
+            # One NaN among the logits makes every probability NaN.
+            if not math.isfinite(probability):
+                yield self._end(index, _not_finite(len(generated.token_ids)))
+                continue
+            if not generated.prefill_s:
+                generated.prefill_s = elapsed_s
+            generated.decode_s = elapsed_s - generated.prefill_s
+            if token == generated.tokenizer.eos_token_id:
+                yield self._end(index)
+                continue
+            generated.append(token, probability)
+            if generated.is_stopped:
+                yield self._end(index)
+            else:
+                yield Progress(index)
+
+    def _end(self, index: int, error: Exception | None = None) -> Progress:
+        self.active.remove(index)
+        return Progress(index, True, error)
 
 
-def incremental_text(tokens: Iterable[int], generated: Generated) -> Iterator[str]:
-    """Consume tokens of `generate` and yield the new part of the text as soon as it is stable.
+def _to_host(
+    tokens: torch.Tensor, probabilities: torch.Tensor
+) -> Callable[[], tuple[list[int], list[float]]]:
+    """Start to copy the chosen tokens to the host; the function waits for them."""
+    if tokens.device.type != "cuda":
+        return lambda: (tokens.tolist(), probabilities.tolist())
+    copies = [one.to("cpu", non_blocking=True) for one in (tokens, probabilities)]
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
 
-    The joined parts equal `generated.text`.
-    """
-    emitted = 0
-    for _ in tokens:
-        text = generated.text
-        if len(text) > emitted and generated.is_stable():
-            yield text[emitted:]
-            emitted = len(text)
-    rest = generated.text[emitted:]
-    if rest:
-        yield rest
+    def wait() -> tuple[list[int], list[float]]:
+        copied.synchronize()
+        return copies[0].tolist(), copies[1].tolist()
+
+    return wait
 
 
-def _chooser(sampling: Sampling | None, device: torch.device) -> Callable[[torch.Tensor], int]:
-    """The function that chooses a token id from logits (vocabulary,) on this device."""
+def _chooser(prompt: Prompt, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function that chooses a token from logits (vocabulary,) on this device."""
+    sampling: Sampling | None = prompt.options.sampling
     if sampling is None:
-        return lambda logits: int(logits.argmax())
+        return lambda logits: logits.argmax()
     generator = torch.Generator(device).manual_seed(sampling.seed)
 
-    def sample(logits: torch.Tensor) -> int:
+    def sample(logits: torch.Tensor) -> torch.Tensor:
         scaled = logits / sampling.temperature
         if 0 < sampling.top_k < len(scaled):
             scaled[scaled < scaled.topk(sampling.top_k).values[-1]] = -math.inf
-        # NaN would stop a GPU with an assertion that no later call survives. `generate` refuses
-        # the token, whichever is drawn.
+        # NaN would stop a GPU with an assertion that no later call survives. The token is refused
+        # later, whichever is drawn.
         weights = scaled.softmax(-1).nan_to_num_(nan=1.0)
-        return int(torch.multinomial(weights, 1, generator=generator))
+        return torch.multinomial(weights, 1, generator=generator)[0]
 
     return sample
 
@@ -206,6 +273,19 @@ def _restricted(logits: torch.Tensor, ids: list[int]) -> torch.Tensor:
     restricted = torch.full_like(logits, -math.inf)
     restricted[chosen] = logits[chosen]
     return restricted
+
+
+def _not_finite(count: int) -> ModelOutputError:
+    return ModelOutputError(
+        f"the model's output is not finite at token {count} of the answer; if its dtype is "
+        "float16, load it with bfloat16 or float32, else its weights are damaged"
+    )
+
+
+@contextmanager
+def _computing() -> Iterator[None]:
+    with memory_guard("answering"), torch.inference_mode():
+        yield
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sdvlm_core.answer import Asked
 from sdvlm_core.errors import QueryCanceled, QueryError, QueryTimeout
 
 MAX_NEW_TOKENS = 256
@@ -76,3 +77,11 @@ class GenerationOptions(Limits):
     max_new_tokens: int = MAX_NEW_TOKENS
     sampling: Sampling | None = None
     constrained: bool = False
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question, typed or in words, and how it is answered."""
+
+    question: str | Asked
+    options: GenerationOptions = field(default_factory=GenerationOptions)

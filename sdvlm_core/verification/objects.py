@@ -21,7 +21,7 @@ from sdvlm_core.geometry.measure import measure_in
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_core.language.question import check
-from sdvlm_core.model.generation_options import GenerationOptions
+from sdvlm_core.model.generation_options import GenerationOptions, Query
 
 if TYPE_CHECKING:  # imports torch
     from sdvlm_core.session import FrameSession
@@ -63,6 +63,7 @@ class Objects:
     deadline: float | None = None
     cancel: threading.Event | None = None
     _found: dict[str, Measured | str] = field(default_factory=dict)
+    _points: dict[str, tuple[float, float] | str] = field(default_factory=dict)
 
     @property
     def scene(self) -> Scene:
@@ -75,6 +76,7 @@ class Objects:
         Raises:
             NotLocatedError: one of them is not located, or two have the same place.
         """
+        self._ask_points(names)
         found = tuple(self._one(name) for name in names)
         if any(_same_place(a, b) for a, b in combinations(found, 2)):
             both = " and ".join(names)
@@ -96,25 +98,41 @@ class Objects:
         frame = self.scene.frame  # refuses a frame without depth before the model is asked
         if name in self.regions:
             return self._measure(replace(self.regions[name], label=name))
-        if _is_not_in_image(name):
-            raise NotLocatedError(f"{name} is not in the image; ask for CAMERA_DISTANCE")
-        u, v = self._ask_point(name)
-        return self._measure_near(name, pixel_from_fraction(u, v, frame.width, frame.height))
+        point = self._points[name]
+        if isinstance(point, str):
+            raise NotLocatedError(point)
+        return self._measure_near(name, pixel_from_fraction(*point, frame.width, frame.height))
 
-    def _ask_point(self, name: str) -> tuple[float, float]:
-        """The image point that the model answers for an object."""
-        asked = Asked(Quantity.POSITION, (name,))
+    def _ask_points(self, names: Sequence[str]) -> None:
+        """Ask the model, with one batch, where objects without a region are."""
         try:
-            check(asked)
-        except QueryError as error:  # the name is from the text of an answer
-            raise NotLocatedError(f"object not located: {error}") from error
+            self.scene  # noqa: B018 - refuses a frame without depth before the model is asked
+        except (DepthError, IntrinsicsError):
+            return
+        wanted: list[Asked] = []
+        for name in dict.fromkeys(names):
+            if name in self.regions or name in self._points:
+                continue
+            if _is_not_in_image(name):
+                self._points[name] = f"{name} is not in the image; ask for CAMERA_DISTANCE"
+                continue
+            asked = Asked(Quantity.POSITION, (name,))
+            try:
+                check(asked)
+            except QueryError as error:  # the name is from the text of an answer
+                self._points[name] = f"object not located: {error}"
+                continue
+            wanted.append(asked)
         options = GenerationOptions(
             deadline=self.deadline, cancel=self.cancel, max_new_tokens=_MAX_COORDINATE_TOKENS
         )
-        reply = self.session.ask(asked, options)
-        if len(reply.image_points) != 1:
-            raise NotLocatedError(f"object not located: {name}")
-        return reply.image_points[0]
+        replies = self.session.ask_many([Query(asked, options) for asked in wanted])
+        for asked, reply in zip(wanted, replies, strict=True):
+            if isinstance(reply, Exception):
+                raise reply
+            (name,) = asked.objects
+            points = reply.image_points
+            self._points[name] = points[0] if len(points) == 1 else f"object not located: {name}"
 
     def _measure_near(self, name: str, pixel: tuple[float, float]) -> Measured:
         """The object at a pixel from the model, or on a ring around it, the nearest ring first."""

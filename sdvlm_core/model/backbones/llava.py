@@ -6,6 +6,8 @@ Does not know frames, questions, or the source of weights.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneratio
 
 from sdvlm_core.model.confidence import Calibration
 from sdvlm_core.model.depth_encoding import EncodingSettings
-from sdvlm_core.model.generation import prefill
+from sdvlm_core.model.generation import chunks, mask_non_text
 from sdvlm_core.model.generation_options import Limits
 
 
@@ -96,30 +98,101 @@ def prefix_cache(
     image, image_id = features.pooler_output[0], model.config.image_token_id
     cache = DynamicCache(config=model.config.text_config)
     encoded = 0
-
-    def step(chunk: list[int]) -> torch.Tensor:
-        nonlocal encoded
-        start, encoded = encoded, encoded + chunk.count(image_id)
+    for start, end in chunks(len(ids), device):
+        if start:
+            limits.check(f"{start} of {len(ids)} tokens of the prompt")
+        chunk = ids[start:end]
+        first, encoded = encoded, encoded + chunk.count(image_id)
         # transformers takes exactly the features of the placeholders in `input_ids`.
-        features.pooler_output = [image[start:encoded]]
-        logits: torch.Tensor = model(
+        features.pooler_output = [image[first:encoded]]
+        model(
             input_ids=torch.tensor([chunk], device=device),
-            mm_encoder_outputs={"image": features} if encoded > start else None,
+            mm_encoder_outputs={"image": features} if encoded > first else None,
+            position_ids=torch.arange(start, end, device=device)[None],
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-        ).logits
-        return logits
-
-    prefill(step, ids, limits, device)
+        )
     return cache
 
 
-def cut_cache(cache: DynamicCache, length: int) -> None:
-    """Keep the first `length` tokens of a key/value cache; their entries never change."""
-    # Cut each tensor by its own length, because a failed forward pass (for example, out of memory)
-    # has extended only the first layers, and possibly the keys of a layer without its values.
-    for layer in cache.layers:
-        layer.keys = layer.keys[..., :length, :]
-        layer.values = layer.values[..., :length, :]
-        layer.crop(0)  # a sliding window must count its tokens again
+class CachedRows:
+    """Questions that follow one cached prefix, one row each; see `generation.Rows`.
+
+    The prefix is copied and never changed: what a failed pass leaves behind goes with the rows, and
+    layers whose state cannot be cut back (recurrent ones) need no rule of their own. Shorter
+    questions have padding between the prefix and themselves, which no token attends to.
+
+    Args:
+        prefix: the cache of the shared tokens, one row of `length` tokens.
+        vocabulary: number of the tokenizer's words; larger ids are never chosen.
+    """
+
+    def __init__(
+        self,
+        model: DepthEncodedLlava,
+        prefix: DynamicCache,
+        length: int,
+        vocabulary: int,
+        device: torch.device,
+    ) -> None:
+        self._model, self._length = model, length
+        self._vocabulary, self._device = vocabulary, device
+        self._prefix: DynamicCache | None = prefix
+        self._cache: DynamicCache
+        self._mask: torch.Tensor | None = None  # (rows, tokens so far); None = no padding
+        self._next = torch.empty(0)  # (rows,) position of the next token
+
+    def prefill(self, prompts: Sequence[list[int]]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Read the prompts, in parts: the tokens read so far, and the logits after them."""
+        self._cache = copy.deepcopy(self._prefix)
+        self._prefix = None
+        rows, longest = len(prompts), max(map(len, prompts))
+        if rows > 1:
+            self._cache.batch_repeat_interleave(rows)
+        padding = torch.tensor([longest - len(ids) for ids in prompts], device=self._device)
+        padded = [[ids[0]] * (longest - len(ids)) + ids for ids in prompts]
+        ids = torch.tensor(padded, device=self._device)
+        columns = torch.arange(longest, device=self._device)
+        positions = self._length + (columns - padding[:, None]).clamp(min=0)
+        self._next = self._length + longest - padding
+        if any(len(ids) < longest for ids in prompts):
+            read = torch.ones(rows, self._length, dtype=torch.bool, device=self._device)
+            self._mask = torch.cat([read, columns >= padding[:, None]], 1)
+        for start, end in chunks(longest, self._device):
+            mask = None if self._mask is None else self._mask[:, : self._length + end]
+            yield end, self._forward(ids[:, start:end], positions[:, start:end], mask)
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Append one token (rows,) to each row; the logits of the next ones."""
+        if self._mask is not None:
+            self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], 1)
+        positions, self._next = self._next[:, None], self._next + 1
+        return self._forward(tokens[:, None], positions, self._mask)
+
+    def keep(self, rows: list[int]) -> None:
+        """Keep only these rows, in this order."""
+        index = torch.tensor(rows, device=self._device)
+        self._cache.batch_select_indices(index)
+        self._mask = None if self._mask is None else self._mask[index]
+        self._next = self._next[index]
+
+    def _forward(
+        self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        logits: torch.Tensor = self._model(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        image_id = self._model.config.image_token_id
+        return mask_non_text(logits.float().to(self._device), image_id, self._vocabulary)
+
+
+def bytes_per_token(cache: DynamicCache, length: int) -> int:
+    """Memory of one token of one row, from a cache of `length` tokens in one row."""
+    tensors = (one for layer in cache.layers for one in (layer.keys, layer.values))
+    return sum(one.numel() * one.element_size() for one in tensors) // length

@@ -23,9 +23,10 @@ from sdvlm_core.model.constrained import (
     is_complete,
     is_prefix,
 )
-from sdvlm_core.model.generation import Generated, generate
+from sdvlm_core.model.generated import Generated
+from sdvlm_core.model.generation import Prompt, generate
 from sdvlm_core.model.generation_options import GenerationOptions
-from tests.core.model.test_generation import CPU, END, VOCABULARY, ByteTokenizer
+from tests.core.model.scripted import CPU, END, VOCABULARY, ByteTokenizer, ConstantRows
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048}
 LENGTHS = sorted(QUANTITIES - {Quantity.COUNT})
@@ -53,15 +54,14 @@ def answered(seed: int, quantity: Quantity, limit: int = 80) -> str:
     tokenizer = PieceTokenizer()
     generator = torch.Generator().manual_seed(seed)
     generated = Generated(tokenizer)
-    tokens = generate(
-        lambda _: torch.randn(len(tokenizer), generator=generator) * 4,
+    prompt = Prompt(
         [1],
         generated,
         GenerationOptions(max_new_tokens=limit),
-        CPU,
         lambda text: allowed_tokens(text, quantity, tokenizer),
     )
-    for _ in tokens:
+    rows = ConstantRows(lambda: torch.randn(len(tokenizer), generator=generator) * 4)
+    for _ in generate(rows, [prompt], CPU):
         pass
     assert all(0 < p <= 1 for p in generated.probabilities)
     return generated.text
@@ -141,18 +141,14 @@ def test_a_tokenizer_that_cannot_spell_the_form_is_an_error_that_names_the_optio
             return re.sub(r"[{}]", "", super().decode(ids))
 
     tokenizer = Letters()
-    generated = Generated(tokenizer)
+    prompt = Prompt(
+        [1],
+        Generated(tokenizer),
+        GenerationOptions(),
+        lambda text: allowed_tokens(text, Quantity.HEIGHT, tokenizer),
+    )
     with pytest.raises(ModelOutputError, match="constrained"):
-        list(
-            generate(
-                lambda _: torch.zeros(VOCABULARY),
-                [1],
-                generated,
-                GenerationOptions(),
-                CPU,
-                lambda text: allowed_tokens(text, Quantity.HEIGHT, tokenizer),
-            )
-        )
+        list(generate(ConstantRows(lambda: torch.zeros(VOCABULARY)), [prompt], CPU))
 
 
 def test_nano_answers_in_the_form_where_it_is_constrained_and_in_its_own_words_elsewhere():

@@ -1,4 +1,4 @@
-"""The token loop with a scripted model: yielded text, stop conditions, reported values."""
+"""The token loop with a scripted model: text, stop conditions, reported values, many at once."""
 
 from __future__ import annotations
 
@@ -8,52 +8,32 @@ import time
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sdvlm_core.errors import ErrorCode, ModelOutputError, QueryCanceled, QueryTimeout, error_code
 from sdvlm_core.model import generation
-from sdvlm_core.model.generation import (
-    Generated,
-    generate,
-    incremental_text,
-    mask_non_text,
-    prefill,
+from sdvlm_core.model.generated import Generated
+from sdvlm_core.model.generation import chunks, generate, mask_non_text
+from sdvlm_core.model.generation_options import Sampling
+from tests.core.model.scripted import (
+    CPU,
+    VOCABULARY,
+    ConstantRows,
+    ScriptedRows,
+    answers,
+    prompt,
 )
-from sdvlm_core.model.generation_options import GenerationOptions, Limits, Sampling
-
-END, VOCABULARY = 0, 256
-CPU = torch.device("cpu")
-
-
-class ByteTokenizer:
-    """Token id = byte of UTF-8 text; 0 ends the sequence."""
-
-    bos_token_id = None
-    eos_token_id = END
-    unk_token_id = None
-    all_special_ids = (END,)
-
-    def __len__(self) -> int:
-        return VOCABULARY
-
-    def encode(
-        self, text: str, *, add_special_tokens: bool, split_special_tokens: bool = False
-    ) -> list[int]:
-        return list(text.encode())
-
-    def decode(self, ids: list[int], *, skip_special_tokens: bool = False) -> str:
-        return bytes(ids).decode(errors="replace")
-
-
-def _scripted(text: str):
-    """A forward step that continues every prompt with this text, then ends."""
-    ids = iter([*text.encode(), END])
-    return lambda _: torch.nn.functional.one_hot(torch.tensor(next(ids)), VOCABULARY) * 9.0
 
 
 def _parts(text: str, stop: str = "", **options: object) -> tuple[list[str], Generated]:
-    generated = Generated(ByteTokenizer(), stop)
-    tokens = generate(_scripted(text), [1, 2], generated, GenerationOptions(**options), CPU)
-    return list(incremental_text(tokens, generated)), generated
+    asked = prompt(stop, **options)
+    parts = []
+    for _, ended, error in generate(ScriptedRows([text]), [asked], CPU):
+        if error is not None:
+            raise error
+        parts.append(asked.generated.take(complete=ended))
+    return [part for part in parts if part], asked.generated
 
 
 def test_the_joined_parts_are_the_text_without_the_end_token():
@@ -80,17 +60,19 @@ def test_the_stop_text_ends_the_answer_and_a_partial_one_is_emitted_when_it_is_n
 
 def test_the_token_limit_cuts_the_answer():
     assert _parts("0.3 m", max_new_tokens=3)[1].text == "0.3"
+    assert _parts("0.3 m", max_new_tokens=0)[1].text == ""
 
 
 def test_cancel_and_deadline_are_checked_before_every_token():
     cancel = threading.Event()
-    generated = Generated(ByteTokenizer())
-    options = GenerationOptions(cancel=cancel)
-    tokens = generate(_scripted("0.3 m"), [1], generated, options, CPU)
-    next(tokens)
+    steps = generate(ScriptedRows(["0.3 m"]), [prompt(cancel=cancel)], CPU)
+    next(steps)
     cancel.set()
-    with pytest.raises(QueryCanceled, match="after 1 tokens"):
-        next(tokens)
+    _, ended, error = next(steps)
+    assert ended
+    assert isinstance(error, QueryCanceled)
+    assert "after 1 tokens" in str(error)
+    assert list(steps) == []
     with pytest.raises(QueryTimeout, match="after 0 tokens"):
         _parts("0.3 m", deadline=time.monotonic() - 1)
 
@@ -105,37 +87,90 @@ def test_tokens_that_are_not_text_are_never_chosen():
 def test_logits_that_are_not_finite_are_an_error_and_not_an_answer(value, sampling):
     logits = torch.zeros(VOCABULARY)
     logits[5] = value
-    generated = Generated(ByteTokenizer())
-    tokens = generate(lambda _: logits, [1], generated, GenerationOptions(sampling=sampling), CPU)
-    with pytest.raises(ModelOutputError, match="not finite at token 0") as refused:
-        next(tokens)
-    assert error_code(refused.value) is ErrorCode.MODEL_NOT_READY
-    assert generated.token_ids == []
+    asked = prompt(sampling=sampling)
+    ((_, ended, error),) = generate(ConstantRows(lambda: logits), [asked], CPU)
+    assert ended
+    assert isinstance(error, ModelOutputError)
+    assert "not finite at token 0" in str(error)
+    assert error_code(error) is ErrorCode.MODEL_NOT_READY
+    assert asked.generated.token_ids == []
 
 
-@pytest.mark.parametrize("length", [1, 4, 5, 12])
-def test_a_prompt_is_processed_in_chunks_that_join_to_it(monkeypatch, length):
-    monkeypatch.setattr(generation, "_CPU_CHUNK", 4)
-    chunks: list[list[int]] = []
-
-    def step(ids: list[int]) -> torch.Tensor:
-        chunks.append(ids)
-        return torch.tensor(len(chunks))
-
-    assert prefill(step, list(range(length)), Limits(), CPU) == len(chunks)
-    assert [token for chunk in chunks for token in chunk] == list(range(length))
-    assert all(0 < len(chunk) <= 4 for chunk in chunks)
+@given(st.integers(0, 1000))
+def test_a_prompt_is_read_in_chunks_that_join_to_it(length):
+    parts = list(chunks(length, CPU))
+    assert [token for start, end in parts for token in range(start, end)] == list(range(length))
+    assert all(0 < end - start <= 256 for start, end in parts)
 
 
 def test_cancel_and_deadline_are_checked_between_two_chunks_of_a_prompt(monkeypatch):
     monkeypatch.setattr(generation, "_CPU_CHUNK", 4)
     cancel = threading.Event()
 
-    def step(ids: list[int]) -> torch.Tensor:
-        cancel.set()
-        return torch.zeros(VOCABULARY)
+    class Canceling(ScriptedRows):
+        def step(self, tokens):
+            raise AssertionError("the whole prompt was read")
 
-    with pytest.raises(QueryCanceled, match="after 4 of 8 tokens"):
-        prefill(step, [1] * 8, Limits(cancel=cancel), CPU)
-    with pytest.raises(QueryTimeout, match="tokens of the prompt"):
-        prefill(step, [1] * 8, Limits(deadline=time.monotonic() - 1), CPU)
+        def prefill(self, prompts):
+            for part in super().prefill(prompts):
+                cancel.set()
+                yield part
+
+    rows = Canceling(["0.3 m"])
+    ((_, _, error),) = generate(rows, [prompt(length=12, cancel=cancel)], CPU)
+    assert "after 4 of 12 tokens of the prompt" in str(error)
+    assert rows.parts == [4]
+
+
+def test_answers_of_different_lengths_leave_the_batch_when_they_end():
+    texts = ["0.3 m", "yes", "The mug is 10 cm tall."]
+    prompts = [prompt() for _ in texts]
+    rows = ScriptedRows(texts)
+    list(generate(rows, prompts, CPU))
+    assert [one.generated.text for one in prompts] == texts
+    assert rows.passes == [3] * 3 + [2] * 2 + [1] * (len(texts[2]) - 5)
+
+
+@given(st.data())
+def test_an_answer_is_the_same_alone_and_beside_others_that_end_in_any_way(data):
+    texts = data.draw(st.lists(st.text(st.sampled_from("abc .µ"), max_size=12), min_size=1))
+    limits = [data.draw(st.integers(0, 14)) for _ in texts]
+    stops = [data.draw(st.sampled_from(["", "b", "c."])) for _ in texts]
+    canceled = [data.draw(st.booleans()) for _ in texts]
+    event = threading.Event()
+    event.set()
+
+    def asked(n: int):
+        cancel = event if canceled[n] else None
+        return prompt(stops[n], max_new_tokens=limits[n], cancel=cancel)
+
+    together = [asked(n) for n in range(len(texts))]
+    errors = answers(texts, together)
+    for n, text in enumerate(texts):
+        alone = asked(n)
+        (error,) = answers([text], [alone])
+        assert together[n].generated.token_ids == alone.generated.token_ids
+        assert together[n].generated.text == alone.generated.text
+        assert type(errors[n]) is type(error)
+        assert (error is not None) is canceled[n]
+
+
+def test_one_answer_that_is_canceled_or_not_finite_does_not_end_the_others():
+    cancel = threading.Event()
+    prompts = [prompt(), prompt(cancel=cancel), prompt(deadline=time.monotonic() - 1)]
+    steps = generate(ScriptedRows(["0.25 m", "0.50 m", "0.75 m"]), prompts, CPU)
+    errors = {}
+    for index, _, error in steps:
+        cancel.set()
+        errors[index] = error or errors.get(index)
+    assert prompts[0].generated.text == "0.25 m"
+    assert errors[0] is None
+    assert isinstance(errors[1], QueryCanceled)
+    assert isinstance(errors[2], QueryTimeout)
+
+
+def test_sampled_and_greedy_questions_share_a_batch():
+    texts = ["0.25 m", "0.50 m"]
+    prompts = [prompt(sampling=Sampling(top_k=1)), prompt()]
+    assert answers(texts, prompts) == [None, None]
+    assert [one.generated.text for one in prompts] == texts
