@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sdvlm_core import threads
 from sdvlm_core.errors import DepthError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
+from sdvlm_core.model import slots
 from sdvlm_core.model.backbones.clip_image import clip_pixels
 from sdvlm_core.model.backbones.llava import (
     encoding_settings,
@@ -30,6 +32,7 @@ from sdvlm_core.model.generation import (
 )
 from sdvlm_core.model.generation_options import UNLIMITED, GenerationOptions, Limits
 from sdvlm_core.model.prompt import prefix_ids
+from sdvlm_core.model.slots import Slot
 from sdvlm_core.session import FrameSession
 
 if TYPE_CHECKING:
@@ -93,6 +96,7 @@ class SpatialEngine:
         self.checkpoint = checkpoint
         self.estimator = estimator
         self.model_id = checkpoint.model_id
+        self._slot: Slot | None = None
 
     def open(self, frame: RgbdFrame, limits: Limits = UNLIMITED) -> FrameSession:
         """Encode a frame once; the session answers any number of questions about it.
@@ -119,7 +123,40 @@ class SpatialEngine:
             limits.check("decoding the frame")
             frame = self._with_depth(frame)
             cache, length = self._encode(frame, limits)
-        return FrameSession(self.checkpoint, frame, cache, length, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return FrameSession(self.checkpoint, frame, cache, length, seconds, self._slot)
+
+    def capture(self, compiled: bool = False) -> float:
+        """Capture the decode step on a GPU (`model.slots`): a 7B model decodes three times as fast.
+
+        Args:
+            compiled: compile the step first; minutes the first time, kept on disk.
+
+        Returns the seconds that it took; 0 where decoding cannot be captured, as on the CPU.
+        """
+        checkpoint, started = self.checkpoint, time.perf_counter()
+        tokens = grid_cells(checkpoint.model.config) ** 2 + len(
+            prefix_ids(checkpoint.tokenizer, checkpoint.prompt_template, 0, 0)
+        )
+        self._slot = None
+        with memory_guard("capturing the decode step"):
+            slot = slots.made_for(
+                checkpoint.model,
+                checkpoint.device,
+                tokens,
+                len(checkpoint.tokenizer),
+                compiled,
+            )
+            if slot is None:
+                return 0.0
+            slot.capture()
+        self._slot = slot
+        return time.perf_counter() - started
+
+    def use_threads(self, wanted: int = 0) -> int:
+        """Bound the threads of this process for the model (`threads.use`); for its owner only."""
+        device = self.checkpoint.device
+        return threads.use(wanted, self.checkpoint.model.num_parameters(), device.type == "cpu")
 
     def warm_up(self) -> None:
         """Answer once about an empty scene, so that the first real question is not slower."""

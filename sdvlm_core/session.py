@@ -43,9 +43,10 @@ from sdvlm_core.model.backbones.llava import (
 from sdvlm_core.model.checkpoint import Checkpoint
 from sdvlm_core.model.devices import free_bytes
 from sdvlm_core.model.generated import Generated
-from sdvlm_core.model.generation import Prompt, generate
+from sdvlm_core.model.generation import Prompt, Rows, generate
 from sdvlm_core.model.generation_options import GenerationOptions, Query
 from sdvlm_core.model.prompt import answer_limit, check_question, question_ids
+from sdvlm_core.model.slots import Slot, SlotRows
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
@@ -77,12 +78,14 @@ class FrameSession:
         cache: DynamicCache,
         prefix_length: int,
         encode_seconds: float,
+        slot: Slot | None = None,
     ) -> None:
         self.frame = frame
         self._checkpoint = checkpoint
         self._cache = cache
         self._prefix_length = prefix_length
         self._encode_seconds = encode_seconds
+        self._slot = slot
         self._calibration = calibration(checkpoint.model.config)
         self._uses_depth = encoding_settings(checkpoint.model.config).kind != "none"
 
@@ -178,12 +181,15 @@ class FrameSession:
     def next_token_logits(self, question: str) -> torch.Tensor:
         """Logits (vocabulary,) float32 of the first answer token."""
         ids = self._question_ids(check_question(question))
-        with torch.inference_mode():
-            *_, (_, logits) = self._rows().prefill([ids])
+        with torch.inference_mode(), closing(self._rows(1, len(ids))) as rows:
+            *_, (_, logits) = rows.prefill([ids])
         return logits[0]
 
-    def _rows(self) -> CachedRows:
-        checkpoint = self._checkpoint
+    def _rows(self, count: int, tokens: int) -> Rows:
+        """Rows for questions with at most this many tokens, their answers included."""
+        slot, checkpoint = self._slot, self._checkpoint
+        if slot is not None and slot.fits(count, self._prefix_length + tokens):
+            return SlotRows(slot, self._cache, self._prefix_length)
         words = len(checkpoint.tokenizer)
         return CachedRows(
             checkpoint.model, self._cache, self._prefix_length, words, checkpoint.device
@@ -218,9 +224,10 @@ class FrameSession:
         rows = min(len(waiting), max_rows)
         if rows < 2:
             return 1
-        longest = max(
-            len(one.prompt.ids) + one.prompt.options.max_new_tokens for one in waiting[:rows]
-        )
+        longest = max(_tokens(one.prompt) for one in waiting[:rows])
+        slot = self._slot
+        if slot is not None and slot.fits(1, self._prefix_length + longest):
+            return min(rows, slot.max_rows)
         # A growing cache is copied: for a moment a layer has its old and its new tensors.
         tokens = 2 * (self._prefix_length + longest)
         row = tokens * bytes_per_token(self._cache, self._prefix_length)
@@ -232,7 +239,8 @@ class FrameSession:
     ) -> Iterator[tuple[int, str | SpatialAnswer | Exception]]:
         """Decode questions together; see `progress`."""
         prompts = [one.prompt for one in prepared]
-        with closing(generate(self._rows(), prompts, self._checkpoint.device)) as steps:
+        rows = self._rows(len(prompts), max(_tokens(one) for one in prompts))
+        with closing(rows), closing(generate(rows, prompts, self._checkpoint.device)) as steps:
             for row, ended, error in steps:
                 one = prepared[row]
                 if error is not None:
@@ -303,6 +311,11 @@ class FrameSession:
         width, height = self.frame.width, self.frame.height
         found = (point_at(self.frame, *pixel_from_fraction(u, v, width, height)) for u, v in points)
         return tuple(point for point in found if point is not None)
+
+
+def _tokens(prompt: Prompt) -> int:
+    """The most tokens that a question and its answer take."""
+    return len(prompt.ids) + prompt.options.max_new_tokens
 
 
 def _worded(question: str | Asked) -> tuple[str, Asked]:

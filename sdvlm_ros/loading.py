@@ -120,9 +120,16 @@ def load_model(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
             f"depth is estimated by {engine.estimator.name} ({engine.estimator.source}), "
             "not measured"
         )
+    count = engine.use_threads(settings.threads)
+    if settings.captured and (seconds := engine.capture(settings.compile)):
+        compiled = "compiled and " if settings.compile else ""
+        logger.info(f"the decode step is {compiled}captured: {seconds:.1f} s")
+    elif settings.compile:
+        logger.warning("compile has no effect: the decode step is captured on one CUDA device only")
     engine.warm_up()
     logger.info(
-        f"{engine.model_id} loaded in {time.monotonic() - started:.1f} s; settings: "
+        f"{engine.model_id} loaded on {engine.checkpoint.device} in "
+        f"{time.monotonic() - started:.1f} s, {count} CPU threads; settings: "
         + ", ".join(f"{name}={shown(str(value))}" for name, value in asdict(settings).items())
     )
     return engine

@@ -23,6 +23,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
+from sdvlm_core import threads
 from sdvlm_core.camera.settings import DEFAULT_SETTINGS
 from sdvlm_core.errors import ParameterError, shown
 from sdvlm_ros import diagnostics, parameters, process
@@ -326,6 +327,7 @@ def main(args: list[str] | None = None) -> int:
     """Run the node; 0 = help or ended by a signal, 1 = failed, 2 = an invalid parameter."""
     if process.helped(f"{__doc__}\nThe parameters are described in docs/parameters.md.", args):
         return 0
+    threads.wait_passively()
     try:
         return process.run(SpatialQueryNode, args)
     except ParameterError as error:

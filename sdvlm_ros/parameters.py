@@ -49,6 +49,9 @@ class Settings:
     dtype: str
     quantization: str
     attention: str
+    captured: bool
+    compile: bool
+    threads: int
     depth_estimator: str
     allow_download: bool
     autostart: bool
@@ -129,6 +132,23 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     "attention": (
         "auto",
         _fixed("Attention implementation: auto, eager, sdpa or flash_attention_2."),
+    ),
+    "captured": (
+        True,
+        _fixed("On one CUDA device, decode with captured graphs; false = kernel by kernel."),
+    ),
+    "compile": (
+        False,
+        _fixed("Compile the decode step before it is captured: minutes at the first start."),
+    ),
+    "threads": (
+        0,
+        _count(
+            "Threads of the CPU that compute, at most the cores of the process; 0 = one for a "
+            "small model or one on a GPU, all physical cores but one for others.",
+            0,
+            1024,
+        ),
     ),
     "depth_estimator": (
         "",

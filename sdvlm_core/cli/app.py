@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from sdvlm_core import __version__
+from sdvlm_core import __version__, threads
 from sdvlm_core.cli.ask import ask
 from sdvlm_core.cli.bench import bench
 from sdvlm_core.cli.doctor import doctor
@@ -60,4 +60,5 @@ def main() -> None:
     """Entry point of the console script `sdvlm`."""
     # Unwind as SIGINT does, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_SIGTERM_STATUS))
+    threads.wait_passively()
     app()

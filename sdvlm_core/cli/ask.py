@@ -84,6 +84,7 @@ def ask(
     dtype: options.Dtype = "auto",
     quantization: options.Quantization = "none",
     attention: options.Attention = "auto",
+    threads: options.Threads = 0,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every answer against the depth's geometry.")
     ] = False,
@@ -141,6 +142,7 @@ def ask(
             engine = load_engine(
                 LoadOptions(model, device, dtype, quantization, attention, estimate_depth)
             )
+            engine.use_threads(threads)
             outcome = _answer(engine.open(frame), asked, understood, regions, sensor, verify)
         if as_json:
             print_json(_document(outcome))

@@ -28,6 +28,7 @@ from rich.table import Table
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
+from sdvlm_core.threads import usable_cores
 
 _PROBE_TIMEOUT_S = 30.0
 _MIN_DISK_BYTES = 2e9  # a small model and a bag
@@ -107,8 +108,8 @@ def _device() -> Check:
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
         return Check("device", State.OK, f"{name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free")
-    threads = torch.get_num_threads()
-    return Check("device", State.OK, f"CPU, {threads} threads of {os.cpu_count()} cores; no CUDA")
+    cores = f"CPU, {usable_cores()} of {os.cpu_count()} cores may be used"
+    return Check("device", State.OK, f"{cores}; no CUDA")
 
 
 def _model() -> Check:
@@ -117,6 +118,7 @@ def _model() -> Check:
     started = time.perf_counter()
     try:
         engine = load_engine(LoadOptions("nano"))
+        engine.use_threads()
         loaded = time.perf_counter() - started
         session = engine.open(_grey_frame())
         seconds = []

@@ -30,6 +30,14 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ..., balance
 Dtype = Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")]
 Quantization = Annotated[str, typer.Option(help="none, bnb-int8, bnb-nf4 (bitsandbytes).")]
 Attention = Annotated[str, typer.Option(help="auto, eager, sdpa, flash_attention_2.")]
+Threads = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Threads of the CPU; 0 = one for a small model or one on a GPU, all physical cores "
+        "but one for others.",
+    ),
+]
 Boxes = Annotated[
     list[str] | None,
     typer.Option(help="LABEL=x1,y1,x2,y2 in pixels: an object's box; any number of times."),

@@ -234,7 +234,7 @@ def _plan(chosen: ReplayOptions, camera: BagCamera, questions: tuple[PlannedQues
 def _load(chosen: ReplayOptions) -> SpatialEngine:
     from sdvlm_core.engine import LoadOptions, load_engine
 
-    return load_engine(
+    engine = load_engine(
         LoadOptions(
             chosen.model,
             chosen.device,
@@ -244,6 +244,8 @@ def _load(chosen: ReplayOptions) -> SpatialEngine:
             chosen.estimate_depth,
         )
     )
+    engine.use_threads()
+    return engine
 
 
 def _write(

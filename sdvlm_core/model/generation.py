@@ -43,6 +43,9 @@ class Rows(Protocol):
     def keep(self, rows: list[int]) -> None:
         """Keep only these rows, in this order."""
 
+    def close(self) -> None:
+        """The rows are not used any more."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prompt:

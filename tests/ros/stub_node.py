@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Generator, Sequence
 from types import SimpleNamespace
 
 from sdvlm_core.answer import Asked, SpatialAnswer
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.language.question import phrase
-from sdvlm_core.model.generation_options import GenerationOptions
+from sdvlm_core.model.generation_options import Query
 from sdvlm_ros import loading, node
 
 PANIC, RAISE = "panic", "raise"
@@ -30,7 +31,13 @@ class Session:
     def __init__(self, frame: RgbdFrame) -> None:
         self.frame = frame
 
-    def ask(self, question: str | Asked, options: GenerationOptions) -> SpatialAnswer:
+    def progress(
+        self, queries: Sequence[Query], max_rows: int
+    ) -> Generator[tuple[int, SpatialAnswer], None, None]:
+        for index, query in enumerate(queries):
+            yield index, self._answer(query.question)
+
+    def _answer(self, question: str | Asked) -> SpatialAnswer:
         if isinstance(question, Asked):
             return SpatialAnswer(phrase(question), "an answer", question)
         if question == PANIC:

@@ -177,6 +177,9 @@ class CachedRows:
         self._mask = None if self._mask is None else self._mask[index]
         self._next = self._next[index]
 
+    def close(self) -> None:
+        """Nothing is held beyond the rows themselves."""
+
     def _forward(
         self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sdvlm_core.answer import Asked, Measurement, Quantity, SpatialAnswer
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.model.generation_options import GenerationOptions
+from sdvlm_core.model.generation_options import Query
 from tests import blocks
 from tests.blocks import (
     FOCAL,
@@ -61,7 +61,10 @@ class Session:
     places: dict[str, tuple[float, float]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def ask(self, question: Asked, _: GenerationOptions) -> SpatialAnswer:
+    def ask_many(self, queries: Sequence[Query]) -> list[SpatialAnswer]:
+        return [self.answer(query.question) for query in queries]
+
+    def answer(self, question: Asked) -> SpatialAnswer:
         assert question.quantity is Quantity.POSITION
         (name,) = question.objects
         self.asked.append(name)

@@ -38,8 +38,8 @@ def test_an_object_that_is_not_located_is_undecided():
 
 def test_several_image_points_for_one_object_locate_nothing():
     class Unsure(Session):
-        def ask(self, question, options):
-            reply = super().ask(question, options)
+        def answer(self, question):
+            reply = super().answer(question)
             return replace(reply, image_points=reply.image_points * 2)
 
     session = Unsure(room(), {"red chair": middle_of(blocks.RED)})
