@@ -18,7 +18,7 @@ from sdvlm_core import threads
 from sdvlm_core.errors import DepthError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model import slots
-from sdvlm_core.model.backbones.clip_image import clip_pixels
+from sdvlm_core.model.backbones.clip_image import clip_pixels_on
 from sdvlm_core.model.backbones.llava import (
     encoding_settings,
     grid_cells,
@@ -26,7 +26,7 @@ from sdvlm_core.model.backbones.llava import (
 )
 from sdvlm_core.model.checkpoint import NANO, Checkpoint
 from sdvlm_core.model.checkpoint import load as load_checkpoint
-from sdvlm_core.model.depth_encoding import encode, pool
+from sdvlm_core.model.depth_encoding import encode, pool_on
 from sdvlm_core.model.generation import (
     memory_guard,
 )
@@ -48,7 +48,8 @@ class LoadOptions:
 
     Attributes:
         model: `nano`, a model directory, or the name of a downloaded model.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, ... or `balanced`; see `model.devices.resolve`.
+        device: `auto` (the CPU for a small model, else CUDA if available), `cpu`, `cuda`,
+            `cuda:1`, ... or `balanced`; see `model.devices.resolve`.
         dtype: `auto`, `float32`, `float16` or `bfloat16`.
         quantization: `none`, `bnb-int8` or `bnb-nf4`.
         attention: `auto`, `eager`, `sdpa` or `flash_attention_2`.
@@ -194,15 +195,15 @@ class SpatialEngine:
                 f"{self.model_id} answers from depth ({settings.kind} encoding) and this frame has "
                 "none; give a depth image, or a depth estimator"
             )
-        cells = grid_cells(model.config)
-        grid = pool(frame.depth, frame.intrinsics, settings, cells, frame.depth_source)
-        device = self.checkpoint.device
-        return encode(
-            torch.from_numpy(grid.coordinates).to(device),
-            torch.from_numpy(grid.valid).to(device),
+        coordinates, valid = pool_on(
+            self.checkpoint.device,
+            frame.depth,
+            frame.intrinsics,
             settings,
-            model.config.text_config.hidden_size,
-        )[None]
+            grid_cells(model.config),
+            frame.depth_source,
+        )
+        return encode(coordinates, valid, settings, model.config.text_config.hidden_size)[None]
 
     def image_features(self, frame: RgbdFrame) -> BaseModelOutputWithPooling:
         """Projected image features plus depth code: transformers' output object.
@@ -213,9 +214,9 @@ class SpatialEngine:
             DepthError, IntrinsicsError: as `open`.
         """
         model, device = self.checkpoint.model, self.checkpoint.device
-        pixels = torch.from_numpy(clip_pixels(frame.rgb, model.config.vision_config.image_size))
+        pixels = clip_pixels_on(device, frame.rgb, model.config.vision_config.image_size)
         return model.get_image_features(
-            pixels[None].to(device, model.dtype),
+            pixels[None].to(model.dtype),
             depth_code=self.depth_code(frame),
             return_dict=True,
         )

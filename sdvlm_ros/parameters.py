@@ -119,7 +119,8 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     "device": (
         "auto",
         _fixed(
-            "Device of the model: auto (CUDA if available), cpu, cuda, cuda:1, balanced (all GPUs)."
+            "Device of the model: auto (CUDA if available, but the CPU for a model under 200 MB), "
+            "cpu, cuda, cuda:1, balanced (all GPUs)."
         ),
     ),
     "dtype": (

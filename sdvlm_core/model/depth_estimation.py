@@ -83,11 +83,15 @@ def network_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def load_estimator(
-    name: str | Path, device: torch.device, dtype: torch.dtype = torch.float32
+    name: str | Path, device: torch.device, dtype: torch.dtype | None = None
 ) -> DepthEstimator:
     """Load a directory in transformers' layout, or a name that has been downloaded.
 
     `sdvlm convert` makes such a directory from a released Depth-Anything-V2 file.
+
+    Args:
+        dtype: None = float16 on CUDA (the large network: 15 instead of 52 ms on an H200), else
+            float32.
 
     Raises:
         CheckpointError: missing, incomplete, or of another architecture.
@@ -102,6 +106,8 @@ def load_estimator(
     if not isinstance(kind, str) or kind not in kinds:
         given = shown(repr(kind))
         raise CheckpointError(f"{directory} is a {given}, not one of {', '.join(kinds)}")
+    if dtype is None:
+        dtype = torch.float16 if device.type == "cuda" else torch.float32
     model = load_strictly(kinds[kind], directory, dtype=dtype, device_map={"": device})
     source: DepthSource = "estimated_metric"
     if kind == "depth_anything":

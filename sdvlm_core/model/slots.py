@@ -13,9 +13,11 @@ there.
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +33,8 @@ ROW_COUNTS = (1, 4, 8, 16)
 _ROOM, _ROUNDED = 352, 64
 #: Of the free memory, what the buffers may take.
 _MEMORY_SHARE = 0.5
+#: Compiled steps; torch's own default is in /tmp, which a restart of the machine empties.
+_COMPILED = Path("~/.cache/sdvlm/compiled")
 #: Passes before a capture: libraries choose their kernels and allocate in the first ones.
 _WARM_UP_STEPS = 3
 
@@ -111,9 +115,10 @@ class Slot:
         self.tokens, self.max_rows, self.device = tokens, max_rows, device
         self.in_use = False
         self._model, self._vocabulary = model, vocabulary
-        self._language = model.model.language_model
-        if compiled:
-            self._language = torch.compile(self._language, dynamic=False)
+        self._language = self._decoder = model.model.language_model
+        if compiled:  # the step only: every length of a prompt would be compiled anew
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_COMPILED.expanduser()))
+            self._decoder = torch.compile(self._language, dynamic=False)
         config = model.config.text_config
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         channels = getattr(config, "head_dim", None) or (
@@ -157,12 +162,17 @@ class Slot:
         self._prefix, self._prefix_rows = weakref.ref(prefix), rows
 
     def forward(
-        self, ids: torch.Tensor, positions: torch.Tensor, last: torch.Tensor | None = None
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        last: torch.Tensor | None = None,
+        language: Any = None,
     ) -> torch.Tensor:
         """Append tokens (rows, new) at positions; logits (rows, vocabulary) float32.
 
         Args:
             last: (rows,) which of the new tokens the logits follow; None = the last one.
+            language: the language model, compiled or not; None = not.
         """
         rows = len(ids)
         layers = [
@@ -173,7 +183,7 @@ class Slot:
         dtype = self._model.dtype
         mask = torch.zeros(seen.shape, dtype=dtype, device=self.device)
         mask.masked_fill_(~seen, torch.finfo(dtype).min)
-        hidden = self._language(
+        hidden = (language or self._language)(
             inputs_embeds=self._model.get_input_embeddings()(ids),
             position_ids=positions,
             attention_mask=mask,
@@ -204,11 +214,11 @@ class Slot:
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP_STEPS):
-                self.forward(tokens, positions)
+                self.forward(tokens, positions, language=self._decoder)
         torch.cuda.current_stream(self.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            logits = self.forward(tokens, positions)
+            logits = self.forward(tokens, positions, language=self._decoder)
         return _Step(tokens, positions, logits, graph)
 
 

@@ -6,11 +6,18 @@ import resource
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sdvlm_core.model.backbones.clip_image import PADDING_RGB, clip_pixels, square_picture
+from sdvlm_core.model.backbones import clip_image
+from sdvlm_core.model.backbones.clip_image import (
+    PADDING_RGB,
+    clip_pixels,
+    resized_on,
+    square_picture,
+)
 from sdvlm_core.model.image_tokens import SquareCanvas
 from tests.paths import SHARED
 
@@ -47,6 +54,30 @@ def test_resized_rows_then_padding_give_exactly_the_pixels_of_a_padded_square(wi
 def test_large_and_long_frames_give_exactly_the_pixels_of_a_padded_square(width, height):
     rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     np.testing.assert_array_equal(square_picture(rgb, 192), _padded_then_resized(rgb, 192))
+
+
+@given(
+    st.integers(1, 700),
+    st.integers(1, 700),
+    st.sampled_from((16, 56, 192, 336)),
+    st.sampled_from(("noise", "black and white")),
+)
+def test_a_picture_that_is_resized_on_a_device_has_exactly_the_same_pixels(
+    width, height, size, kind
+):
+    rng = np.random.default_rng(width * height)
+    rgb = rng.integers(0, 256, (height, width, 3), np.uint8)
+    if kind != "noise":  # the kernel overshoots at edges
+        rgb = np.where(rgb > 127, np.uint8(255), np.uint8(0))
+    on_device = resized_on(torch.device("cpu"), rgb, size).numpy()
+    np.testing.assert_array_equal(on_device, clip_pixels(rgb, size))
+
+
+def test_a_large_picture_is_resized_on_a_device_in_blocks(monkeypatch):
+    monkeypatch.setattr(clip_image, "_BLOCK_PX", 10_000)
+    rgb = np.random.default_rng(1).integers(0, 256, (300, 500, 3), np.uint8)
+    on_device = resized_on(torch.device("cpu"), rgb, 192).numpy()
+    np.testing.assert_array_equal(on_device, clip_pixels(rgb, 192))
 
 
 @pytest.mark.parametrize("shape", [(1, 30_000, 3), (30_000, 1, 3)])
