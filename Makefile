@@ -107,9 +107,11 @@ docs: setup $(STAMPS)/docs
 bench: setup
 	$(VENV)/bin/python benchmarks/buffering.py
 	$(VENV)/bin/python benchmarks/node_latency.py
+	$(VENV)/bin/python benchmarks/node_together.py
 	$(VENV)/bin/python benchmarks/executor_timer.py
 	$(VENV)/bin/python benchmarks/reading.py
 	$(VENV)/bin/python benchmarks/rectification.py
+	$(VENV)/bin/python benchmarks/gpu_check.py --device cpu
 
 # Writes requirements/lock.txt. torch is excluded, but not what every build of it needs (stdin).
 lock: $(STAMPS)/venv

@@ -113,16 +113,18 @@ def wait_until_active(camera: Camera, node: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def node_and_camera(
-    model: str, program: Sequence[str] = ("-m", "sdvlm_ros.node")
+    model: str, program: Sequence[str] = ("-m", "sdvlm_ros.node"), **parameters: object
 ) -> Iterator[tuple[subprocess.Popen[bytes], Camera]]:
     """An active node in its own process, and its camera; both end with the context.
 
-    `program`: Python arguments that start the node.
+    `program`: Python arguments that start the node; `parameters`: further parameters of the node.
 
     Raises:
         RuntimeError: the node did not become active.
     """
     command = [sys.executable, *program, "--ros-args", "-p", f"model:={model}"]
+    for name, value in parameters.items():
+        command += ["-p", f"{name}:={value}"]
     node = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
     rclpy.init()
     try:
