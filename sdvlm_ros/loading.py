@@ -121,11 +121,8 @@ def load_model(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
             "not measured"
         )
     count = engine.use_threads(settings.threads)
-    if settings.captured and (seconds := engine.capture(settings.compile)):
-        compiled = "compiled and " if settings.compile else ""
-        logger.info(f"the decode step is {compiled}captured: {seconds:.1f} s")
-    elif settings.compile:
-        logger.warning("compile has no effect: the decode step is captured on one CUDA device only")
+    if settings.captured:
+        _capture(engine, settings.compile, logger)
     engine.warm_up()
     logger.info(
         f"{engine.model_id} loaded on {engine.checkpoint.device} in "
@@ -133,6 +130,24 @@ def load_model(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
         + ", ".join(f"{name}={shown(str(value))}" for name, value in asdict(settings).items())
     )
     return engine
+
+
+def _capture(engine: SpatialEngine, compiled: bool, logger: RcutilsLogger) -> None:
+    """Capture the decode step where that is possible; answers are the same without it."""
+    try:
+        seconds = engine.capture(compiled)
+    except (RuntimeError, SdvlmError) as error:  # torch's errors are RuntimeErrors
+        reason = shown(f"{type(error).__name__}: {error}", 500)
+        logger.warning(
+            f"the decode step cannot be captured ({reason}); answers are the same, but slower; set "
+            "captured to false to skip this"
+        )
+        return
+    if seconds:
+        what = "compiled and captured" if compiled else "captured"
+        logger.info(f"the decode step is {what}: {seconds:.1f} s")
+    elif compiled:
+        logger.warning("compile has no effect: the decode step is captured on one CUDA device only")
 
 
 def log_load_error(error: Exception, model: str, logger: RcutilsLogger) -> None:
