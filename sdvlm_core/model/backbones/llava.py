@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration
+from transformers.cache_utils import DynamicLayer
 
 from sdvlm_core.model.confidence import Calibration
 from sdvlm_core.model.depth_encoding import EncodingSettings
@@ -145,7 +146,8 @@ class CachedRows:
 
     def prefill(self, prompts: Sequence[list[int]]) -> Iterator[tuple[int, torch.Tensor]]:
         """Read the prompts, in parts: the tokens read so far, and the logits after them."""
-        self._cache = copy.deepcopy(self._prefix)
+        assert self._prefix is not None
+        self._cache = _copied(self._prefix)
         self._prefix = None
         rows, longest = len(prompts), max(map(len, prompts))
         if rows > 1:
@@ -193,6 +195,17 @@ class CachedRows:
         ).logits[:, -1]
         image_id = self._model.config.image_token_id
         return mask_non_text(logits.float().to(self._device), image_id, self._vocabulary)
+
+
+def _copied(cache: DynamicCache) -> DynamicCache:
+    """A cache that may be extended while the other one stays as it is."""
+    copied = copy.copy(cache)
+    # A growing layer makes new tensors, it changes none; other kinds may write in place.
+    copied.layers = [
+        copy.copy(layer) if type(layer) is DynamicLayer else copy.deepcopy(layer)
+        for layer in cache.layers
+    ]
+    return copied
 
 
 def bytes_per_token(cache: DynamicCache, length: int) -> int:
