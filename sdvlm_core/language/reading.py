@@ -9,6 +9,7 @@ Reads English and the answer forms of MSMU. Does not know frames, models or the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,7 @@ from sdvlm_core.language.verdicts import decides, denies, is_refusal
 MAX_TEXT = 50_000
 #: Two values of one quantity are the same up to this ratio ("1.5 m (4.9 ft)").
 _SAME_RATIO = 1.06
+_LABEL = re.compile(r"\"(?:label|name|object)\"\s?:\s?\"([^\"]{1,100})\"")
 _NUMBERS = frozenset(
     (*SIDES, Quantity.SIZE, Quantity.DISTANCE, Quantity.GAP, Quantity.CAMERA_DISTANCE)
 ) | {Quantity.COUNT, Quantity.DIFFERENCE}
@@ -86,13 +88,20 @@ def read(text: str, asked: Asked) -> Reading:
 
 
 def _of_object(points: Points, asked: Asked) -> tuple[tuple[float, float], ...]:
-    """The points that the text gives to the asked object; all if it names it at none or at all."""
-    if len(points.points) < 2 or len(asked.objects) != 1:
+    """The points that the text gives to the asked object; all if it names it at none or at all.
+
+    Without those whose JSON object has another label.
+    """
+    if len(asked.objects) != 1:
         return points.points
-    name = asked.objects[0].lower()
-    pairs = zip(points.points, points.contexts, strict=True)
-    own = tuple(point for point, context in pairs if name in context.lower())
-    return own or points.points
+    name = asked.objects[0]
+    pairs = [
+        (point, context)
+        for point, context in zip(points.points, points.contexts, strict=True)
+        if (label := _LABEL.search(context)) is None or means(label[1], name)
+    ]
+    own = tuple(point for point, context in pairs if name.lower() in context.lower())
+    return own or tuple(point for point, _ in pairs)
 
 
 def read_each(text: str, asked: Sequence[Asked]) -> tuple[Measurement, ...]:
