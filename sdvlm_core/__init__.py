@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sdvlm_core.errors import SdvlmError
     from sdvlm_core.frame import CameraIntrinsics, Region, RgbdFrame
     from sdvlm_core.geometry.measure import measure
-    from sdvlm_core.model.generation_options import GenerationOptions, Sampling
+    from sdvlm_core.model.generation_options import GenerationOptions, Query, Sampling
     from sdvlm_core.session import FrameSession
 
 __version__ = "0.1.0"
@@ -35,6 +35,7 @@ __all__ = [
     "LoadOptions",
     "Measurement",
     "Quantity",
+    "Query",
     "Region",
     "RgbdFrame",
     "Sampling",
@@ -56,6 +57,7 @@ _MODULES = {
     "LoadOptions": "sdvlm_core.engine",
     "Measurement": "sdvlm_core.answer",
     "Quantity": "sdvlm_core.answer",
+    "Query": "sdvlm_core.model.generation_options",
     "Region": "sdvlm_core.frame",
     "RgbdFrame": "sdvlm_core.frame",
     "Sampling": "sdvlm_core.model.generation_options",
