@@ -123,6 +123,8 @@ class Objects:
                 self._points[name] = f"object not located: {error}"
                 continue
             wanted.append(asked)
+        if not wanted:
+            return
         options = GenerationOptions(
             deadline=self.deadline, cancel=self.cancel, max_new_tokens=_MAX_COORDINATE_TOKENS
         )
