@@ -245,7 +245,7 @@ def training(bench: Bench) -> dict[str, Any]:
     on_gpu = bench.device.type == "cuda"
     checkpoint = bench.engine.checkpoint
     config = Config("x", "x", "x", gradient_checkpointing=on_gpu)
-    trainee = Trainee(replace(checkpoint), config).to(bench.device)
+    trainee = Trainee(checkpoint, config).to(bench.device)
     trainee.train()
     optimizer = torch.optim.AdamW(trainee.groups(config), weight_decay=0.0)
     pictures, turns = (8, 28) if on_gpu else (1, 2)

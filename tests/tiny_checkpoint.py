@@ -5,10 +5,12 @@ from __future__ import annotations
 import string
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedTokenizerFast
 
+from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model.backbones.llava import DepthEncodedLlava
 from sdvlm_core.model.depth_encoding import EncodingSettings
 
@@ -68,3 +70,13 @@ def write_tiny_checkpoint(directory: Path, encoding: str = "xyz", seed: int = 0)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return Path(directory)
+
+
+def noise_frame(seed: int = 0) -> RgbdFrame:
+    """A 64x48 frame of noise with valid depth."""
+    rng = np.random.default_rng(seed)
+    return RgbdFrame(
+        rng.integers(0, 255, (48, 64, 3), dtype=np.uint8),
+        rng.uniform(0.5, 3, (48, 64)).astype(np.float32),
+        CameraIntrinsics(60, 60, 31.5, 23.5, 64, 48),
+    )

@@ -88,9 +88,10 @@ def doubt_of(
 
 def _is_one_of_several(parts: Sequence[Part], at: int) -> bool:
     """Whether a part is "left one", "other one", "taller one"."""
-    *before, last = f"{parts[at - 1].text if at else ''} {parts[at].text}".split()
-    which = last in ("one", "ones") and parts[at].role == "nameless" and before
-    return bool(which) and before[-1] in w.PLACES | w.RELATIVE_WORDS | _ORDERS
+    words = f"{parts[at - 1].text if at else ''} {parts[at].text}".split()
+    if parts[at].role != "nameless" or len(words) < 2 or words[-1] not in ("one", "ones"):
+        return False
+    return words[-2] in w.PLACES | w.RELATIVE_WORDS | _ORDERS
 
 
 def _is_drawn(parts: Sequence[Part], at: int) -> bool:

@@ -108,6 +108,7 @@ def generate(
 
     Raises:
         ModelMemoryError: out of memory; ends all answers.
+        ModelOutputError: the tokenizer cannot spell a constrained answer; ends all answers.
     """
     started = time.perf_counter()
     batch = _Batch(rows, prompts, device)

@@ -14,9 +14,9 @@ from sdvlm_core import session as session_module
 from sdvlm_core.answer import Asked, Quantity, SpatialAnswer
 from sdvlm_core.engine import LoadOptions, SpatialEngine, load, load_engine
 from sdvlm_core.errors import QueryCanceled, QueryError, QueryTimeout
-from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model.generation_options import GenerationOptions, Query, Sampling
 from sdvlm_core.session import FrameSession
+from tests.tiny_checkpoint import noise_frame as frame
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 WORDS = (
@@ -37,15 +37,6 @@ def engine(tmp_path_factory) -> SpatialEngine:
 @pytest.fixture
 def session(engine) -> FrameSession:
     return engine.open(frame())
-
-
-def frame(seed: int = 0) -> RgbdFrame:
-    rng = np.random.default_rng(seed)
-    return RgbdFrame(
-        rng.integers(0, 255, (48, 64, 3), dtype=np.uint8),
-        rng.uniform(0.5, 3, (48, 64)).astype(np.float32),
-        CameraIntrinsics(60, 60, 31.5, 23.5, 64, 48),
-    )
 
 
 def limit(tokens: int, **options: object) -> GenerationOptions:

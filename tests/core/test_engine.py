@@ -22,11 +22,12 @@ from sdvlm_core.errors import (
     QueryError,
     QueryTimeout,
 )
-from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
+from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.confidence import KINDS
 from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 from sdvlm_core.session import FrameSession
+from tests.tiny_checkpoint import noise_frame as _frame
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -38,15 +39,6 @@ def engine(tmp_path_factory):
 
 def _limit(tokens: int) -> GenerationOptions:
     return GenerationOptions(max_new_tokens=tokens)
-
-
-def _frame(seed: int = 0) -> RgbdFrame:
-    rng = np.random.default_rng(seed)
-    return RgbdFrame(
-        rng.integers(0, 255, (48, 64, 3), dtype=np.uint8),
-        rng.uniform(0.5, 3, (48, 64)).astype(np.float32),
-        CameraIntrinsics(60, 60, 31.5, 23.5, 64, 48),
-    )
 
 
 def test_a_second_question_gives_the_logits_of_a_fresh_session(engine):

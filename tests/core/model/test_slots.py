@@ -12,7 +12,8 @@ import torch
 from sdvlm_core.engine import LoadOptions, load_engine
 from sdvlm_core.model.generation_options import GenerationOptions, Query
 from sdvlm_core.model.slots import ROW_COUNTS, Slot, made_for
-from tests.core.test_ask_many import WORDS, assert_same, frame, limit
+from tests.core.test_ask_many import WORDS, assert_same, limit
+from tests.tiny_checkpoint import noise_frame as frame
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 CPU = torch.device("cpu")
