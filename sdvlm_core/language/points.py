@@ -12,33 +12,38 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_N = r"\s{0,4}(\d{1,6}(?:\.\d{1,17})?|\.\d{1,17})"
+#: A number without a sign, in a pattern.
+NUMBER = r"\s{0,4}(\d{1,6}(?:\.\d{1,17})?|\.\d{1,17})"
 _TAG = re.compile(
-    rf"<point\s{{1,4}}x\d?=[\"']?{_N}[\"']?\s{{1,4}}y\d?=[\"']?{_N}[\"']?[^<>]{{0,200}}>"
+    rf"<point\s{{1,4}}x\d?=[\"']?{NUMBER}[\"']?\s{{1,4}}y\d?=[\"']?{NUMBER}[\"']?[^<>]{{0,200}}>"
 )
 _TAG_END = re.compile(r"</points?>")
 _BOX = re.compile(
-    rf"<\|box_start\|>\s{{0,4}}\({_N}\s?,{_N}\s?\)(?:\s?,\s?\({_N}\s?,{_N}\s?\))?\s{{0,4}}<\|box_end\|>"
+    rf"<\|box_start\|>\s{{0,4}}\({NUMBER}\s?,{NUMBER}\s?\)(?:\s?,\s?\({NUMBER}\s?,{NUMBER}\s?\))?\s{{0,4}}<\|box_end\|>"
 )
+#: The keys of boxes in JSON, in a pattern.
+BOX_KEYS = r"bbox_2d|bbox|box_2d|box|bounding[_ ]box"
+#: The label of a JSON object.
+LABEL = re.compile(r"\"(?:label|name|object)\"\s?:\s?\"([^\"]{1,100})\"")
 _KEYED = re.compile(
-    rf"[\"']?(bbox_2d|bbox|box_2d|box|bounding[_ ]box|point_2d)[\"']?\s?[:=]?\s?"
-    rf"\[{_N}\s?,{_N}(?:\s?,{_N}\s?,{_N})?\s?\]",
+    rf"[\"']?({BOX_KEYS}|point_2d)[\"']?\s?[:=]?\s?"
+    rf"\[{NUMBER}\s?,{NUMBER}(?:\s?,{NUMBER}\s?,{NUMBER})?\s?\]",
     re.I,
 )
-_PERCENT = re.compile(rf"[(\[]{_N}\s?%\s?[,;]{_N}\s?%\s?[)\]]")
+_PERCENT = re.compile(rf"[(\[]{NUMBER}\s?%\s?[,;]{NUMBER}\s?%\s?[)\]]")
 _IS = (
     r"[\"']?[- ]?(?:coordinate|position)?\s{0,4}(?:is|[:=\u2248])\s{0,4}"
     r"(?:(?:about|approximately|around) )?"
 )
 _NAMED = re.compile(
-    rf"\bx\b{_IS}{_N}(\s?%)?\s{{0,4}}(?:,|;|and|,\s?and|\n)\s{{0,4}}(?:the )?[\"']?"
-    rf"\by\b{_IS}{_N}(\s?%)?",
+    rf"\bx\b{_IS}{NUMBER}(\s?%)?\s{{0,4}}(?:,|;|and|,\s?and|\n)\s{{0,4}}(?:the )?[\"']?"
+    rf"\by\b{_IS}{NUMBER}(\s?%)?",
     re.I,
 )
-_PAIR = re.compile(rf"(?<![\w\])])[(\[]{_N}\s{{0,4}}[,;]{_N}\s{{0,4}}[)\]]")
+_PAIR = re.compile(rf"(?<![\w\])])[(\[]{NUMBER}\s{{0,4}}[,;]{NUMBER}\s{{0,4}}[)\]]")
 #: Longest JSON object after a point, characters.
 _OBJECT = 500
-_BARE_PAIR = re.compile(rf"\s{{0,4}}{_N}\s{{0,4}},{_N}\s{{0,4}}\.?\s{{0,4}}")
+_BARE_PAIR = re.compile(rf"\s{{0,4}}{NUMBER}\s{{0,4}},{NUMBER}\s{{0,4}}\.?\s{{0,4}}")
 
 
 class Points(NamedTuple):
@@ -72,28 +77,28 @@ def find_points(text: str) -> Points:
         return " " * (match.end() - match.start())  # the places of later points stay
 
     def tag(match: re.Match[str]) -> str:
-        return take(match, _numbers(match), 100.0)
+        return take(match, numbers(match), 100.0)
 
     def box(match: re.Match[str]) -> str:
-        values = _numbers(match)
+        values = numbers(match)
         return take(match, values, 1.0 if max(values) <= 1 else 1000.0)
 
     def keyed(match: re.Match[str]) -> str:
         if match[1].lower() == "box_2d":
-            values = _numbers(match)  # y first
+            values = numbers(match)  # y first
             values[::2], values[1::2] = values[1::2], values[::2]
             return take(match, values, 1.0 if max(values) <= 1 else 1000.0)
         return box(match)
 
     def percent(match: re.Match[str]) -> str:
-        return take(match, _numbers(match), 100.0)
+        return take(match, numbers(match), 100.0)
 
     def named(match: re.Match[str]) -> str:
         values = [float(match[1]), float(match[3])]
         return take(match, values, 100.0 if match[2] and match[4] else 1.0)
 
     def pair(match: re.Match[str]) -> str:
-        return take(match, _numbers(match), 1.0)
+        return take(match, numbers(match), 1.0)
 
     for form, rule in (
         (_TAG, tag),
@@ -109,7 +114,7 @@ def find_points(text: str) -> Points:
     context: dict[tuple[float, float], str] = {}
     end = 0
     for start, stop, u, v in sorted(found):
-        context.setdefault((u, v), _context(whole, end, start, stop))
+        context.setdefault((u, v), around(whole, end, start, stop))
         end = stop
     points = tuple(context)
     if len(points) > 1:  # a corner of the image beside a point explains the scale
@@ -118,8 +123,8 @@ def find_points(text: str) -> Points:
     return Points(points, contexts, _TAG_END.sub(" ", text), state["other"])
 
 
-def _context(text: str, before: int, start: int, stop: int) -> str:
-    """The JSON object around a point, else the text before it."""
+def around(text: str, before: int, start: int, stop: int) -> str:
+    """The JSON object around text[start:stop], else the text from `before` to it."""
     opened = text.rfind("{", before, start)
     closed = text.find("}", stop, stop + _OBJECT)
     if opened >= 0 and closed >= 0 and "}" not in text[opened:start]:
@@ -127,6 +132,7 @@ def _context(text: str, before: int, start: int, stop: int) -> str:
     return text[before:start]
 
 
-def _numbers(match: re.Match[str]) -> list[float]:
+def numbers(match: re.Match[str]) -> list[float]:
+    """The numbers among the groups of a match."""
     groups = [group for group in match.groups() if group is not None]
     return [float(group) for group in groups if group[:1].isdigit() or group[:1] == "."]

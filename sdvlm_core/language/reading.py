@@ -9,7 +9,6 @@ Reads English and the answer forms of MSMU. Does not know frames, models or the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +19,7 @@ from sdvlm_core.language.clauses import find_clauses
 from sdvlm_core.language.doubts import ANOTHER
 from sdvlm_core.language.markup import plain_lines
 from sdvlm_core.language.mentions import means
-from sdvlm_core.language.points import Points, find_points
+from sdvlm_core.language.points import LABEL, Points, find_points
 from sdvlm_core.language.question import parse_each
 from sdvlm_core.language.relations import RELATION_WORDS
 from sdvlm_core.language.statements import Statement, find_statements
@@ -30,7 +29,6 @@ from sdvlm_core.language.verdicts import decides, denies, is_refusal
 MAX_TEXT = 50_000
 #: Two values of one quantity are the same up to this ratio ("1.5 m (4.9 ft)").
 _SAME_RATIO = 1.06
-_LABEL = re.compile(r"\"(?:label|name|object)\"\s?:\s?\"([^\"]{1,100})\"")
 _NUMBERS = frozenset(
     (*SIDES, Quantity.SIZE, Quantity.DISTANCE, Quantity.GAP, Quantity.CAMERA_DISTANCE)
 ) | {Quantity.COUNT, Quantity.DIFFERENCE}
@@ -98,7 +96,7 @@ def _of_object(points: Points, asked: Asked) -> tuple[tuple[float, float], ...]:
     pairs = [
         (point, context)
         for point, context in zip(points.points, points.contexts, strict=True)
-        if (label := _LABEL.search(context)) is None or means(label[1], name)
+        if (label := LABEL.search(context)) is None or means(label[1], name)
     ]
     own = tuple(point for point, context in pairs if name.lower() in context.lower())
     return own or tuple(point for point, _ in pairs)

@@ -51,9 +51,7 @@ class Backbone(ABC):
     stop_tokens: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def prepare(
-        self, rgb: npt.NDArray[np.uint8], device: torch.device
-    ) -> dict[str, torch.Tensor]:
+    def prepare(self, rgb: npt.NDArray[np.uint8], device: torch.device) -> dict[str, torch.Tensor]:
         """(H, W, 3) uint8 -> the arguments of the model's `get_image_features`, on a device."""
 
     @abstractmethod

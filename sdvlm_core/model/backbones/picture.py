@@ -79,9 +79,7 @@ def normalized(picture: torch.Tensor, to: Normalization) -> torch.Tensor:
     return picture.float() * scale - offset
 
 
-def filled(
-    height: int, width: int, colour: Sequence[int], device: torch.device
-) -> torch.Tensor:
+def filled(height: int, width: int, colour: Sequence[int], device: torch.device) -> torch.Tensor:
     """(3, height, width) uint8 of one colour."""
     tensor = torch.tensor(list(colour), dtype=torch.uint8, device=device)
     return tensor[:, None, None].repeat(1, height, width)
