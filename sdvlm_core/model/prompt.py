@@ -74,6 +74,8 @@ TEMPLATES: dict[str, Template] = {
         " ASSISTANT:",
         stop="USER:",
     ),
+    # Mistral-7B-Instruct-v0.2, as LLaVA 1.6 was trained with it.
+    "mistral_instruct": Template("[INST] ", "\n", " [/INST]"),
 }
 
 
