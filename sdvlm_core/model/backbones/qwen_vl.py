@@ -112,14 +112,19 @@ class QwenVL(Backbone):
             rows, columns = math.ceil(height * grow / cell), math.ceil(width * grow / cell)
         return rows, columns
 
+    def picture_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the resized picture; Qwen2.5-VL writes boxes in its pixels."""
+        rows, columns = self.grid(height, width)
+        return rows * self.patch * self.merge, columns * self.patch * self.merge
+
     def prepare(self, rgb: npt.NDArray[np.uint8], device: torch.device) -> dict[str, torch.Tensor]:
         """(H, W, 3) uint8 -> `pixel_values` (patches, values) and `image_grid_thw` (1, 3).
 
         The patches of one token follow one another; a patch is (channel, frame, row, column).
         """
-        rows, columns = self.grid(*rgb.shape[:2])
-        cell, merge, patch = self.patch * self.merge, self.merge, self.patch
-        picture = resized(rgb, rows * cell, columns * cell, self.rule.filter, device)
+        (rows, columns), size = self.grid(*rgb.shape[:2]), self.picture_size(*rgb.shape[:2])
+        merge, patch = self.merge, self.patch
+        picture = resized(rgb, *size, self.rule.filter, device)
         pixels = normalized(picture, self.rule.normalization)
         blocks = pixels.reshape(3, rows, merge, patch, columns, merge, patch)
         patches = blocks.permute(1, 4, 2, 5, 0, 3, 6)[:, :, :, :, :, None]
