@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -144,6 +145,14 @@ def test_image_tokens_see_the_question():
         last.append(out.hidden_states[-1][0, 0])
     assert not torch.allclose(*last, atol=1e-6)
     assert form.attention is ImageAttention.PROMPT
+
+
+def test_lora_adapts_the_layers_of_the_language_model():
+    modules = tiny_model("paligemma").named_modules()
+    linear = {name for name, one in modules if isinstance(one, torch.nn.Linear)}
+    language = {name for name in linear if name.startswith("model.language_model.")}
+    assert {name for name in linear if re.fullmatch(PaliGemma.lora_targets, name)} == language
+    assert "model.multi_modal_projector.linear" in linear
 
 
 @settings(max_examples=100, deadline=None)
