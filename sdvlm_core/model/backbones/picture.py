@@ -25,11 +25,17 @@ _BLOCK_PX = 1 << 22
 
 
 def resized(
-    rgb: npt.NDArray[np.uint8], height: int, width: int, kind: Filter, device: torch.device
+    rgb: npt.NDArray[np.uint8] | torch.Tensor,
+    height: int,
+    width: int,
+    kind: Filter,
+    device: torch.device,
 ) -> torch.Tensor:
-    """(H, W, 3) uint8 -> (3, height, width) uint8 on a device; antialiased."""
+    """Array (H, W, 3) or tensor (3, H, W), uint8 -> (3, height, width) uint8; antialiased."""
     if device.type == "cuda":
         return resized_on(device, rgb, height, width, kind)
+    if isinstance(rgb, torch.Tensor):
+        rgb = rgb.permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(np.ascontiguousarray(rgb))
     for size in ((width, picture.height), (width, height)):
         picture = picture.resize(size, Image.Resampling[kind.upper()])
@@ -37,15 +43,22 @@ def resized(
 
 
 def resized_on(
-    device: torch.device, rgb: npt.NDArray[np.uint8], height: int, width: int, kind: Filter
+    device: torch.device,
+    rgb: npt.NDArray[np.uint8] | torch.Tensor,
+    height: int,
+    width: int,
+    kind: Filter,
 ) -> torch.Tensor:
     """`resized` with the device's matrix products; Pillow's sums are exact in float64 too.
 
     Every row is resized alone, then every column, and rounded between; a side of the wanted length
     is left as it is.
     """
-    rows, columns = rgb.shape[:2]
-    picture = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(2, 0, 1)
+    if isinstance(rgb, torch.Tensor):
+        picture = rgb.to(device)
+    else:
+        picture = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(2, 0, 1)
+    rows, columns = picture.shape[1:]
     if columns != width:
         weights = _weights(columns, width, kind, device).T
         block = max(1, _BLOCK_PX // columns)
