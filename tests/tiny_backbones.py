@@ -148,4 +148,6 @@ def tiny_model(model_type: str, seed: int = 0) -> Any:
     """A model of a family with random weights, for inference."""
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_config(tiny_config(model_type))
+    if model_type == "gemma3":  # the library starts at zero: all image features would be equal
+        torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.1)
     return model.eval().requires_grad_(False)
