@@ -33,16 +33,20 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from safetensors.torch import save_file
-from transformers import CLIPVisionConfig, LlamaConfig, LlamaTokenizer, LlavaConfig
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlamaTokenizer,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
 
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
-from sdvlm_core.model.backbones.llava import DepthEncodedLlava
-from sdvlm_core.model.checkpoint import Checkpoint, load_model
+from sdvlm_core.model.checkpoint import assembled, load_model
 from sdvlm_core.model.depth_encoding import EncodingSettings
 from sdvlm_core.model.devices import QUANTIZATIONS, resolve
 from sdvlm_core.model.generation_options import GenerationOptions
-from sdvlm_core.model.prompt import TEMPLATES
 from sdvlm_core.model.release_layout import padded_rows
 
 WORDS, BLOCK, SHARD, TOKENS = 32000, 1 << 22, 60, 9
@@ -71,7 +75,8 @@ def write_random(config: LlavaConfig, dtype: torch.dtype, directory: Path) -> No
     """A checkpoint with small random weights in shards, made without 7e9 draws."""
     with torch.device("meta"):
         shapes = {
-            name: value.shape for name, value in DepthEncodedLlava(config).state_dict().items()
+            name: value.shape
+            for name, value in LlavaForConditionalGeneration(config).state_dict().items()
         }
     block = 0.02 * torch.randn(BLOCK, generator=torch.Generator().manual_seed(0)).to(dtype)
 
@@ -165,12 +170,11 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def measure(model: DepthEncodedLlava, rounds: int) -> dict[str, float]:
+def measure(model: LlavaForConditionalGeneration, rounds: int) -> dict[str, float]:
     """Encode alternately with and without the code, ask once; times are medians in seconds."""
     console = Console(stderr=True)
     where = model.get_input_embeddings().weight.device
-    form = TEMPLATES["vicuna_v1"]
-    engine = SpatialEngine(Checkpoint("random-7b", model, byte_tokenizer(), form, where))
+    engine = SpatialEngine(assembled("random-7b", model, byte_tokenizer(), where))
     picture = frame()
     kinds = {"without": replace(ENCODING, kind="none"), "with": ENCODING}
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}

@@ -31,14 +31,14 @@ import torch
 from full_size import ENCODING, byte_tokenizer, frame, llava_7b
 from rich.console import Console
 from rich.table import Table
+from transformers import LlavaForConditionalGeneration
 
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.model.backbones.clip_image import clip_pixels, clip_pixels_on
-from sdvlm_core.model.backbones.llava import CachedRows, DepthEncodedLlava, grid_cells
-from sdvlm_core.model.checkpoint import Checkpoint
+from sdvlm_core.model.checkpoint import assembled
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool_on
 from sdvlm_core.model.generation_options import GenerationOptions, Query
-from sdvlm_core.model.prompt import TEMPLATES
+from sdvlm_core.model.rows import CachedRows
 from sdvlm_core.model.slots import SlotRows
 
 ROOT = Path(__file__).parents[1]
@@ -89,12 +89,11 @@ def make(arguments: argparse.Namespace) -> Bench:
     dtype = torch.float16 if on_gpu else torch.float32
     torch.set_default_dtype(dtype)
     with torch.device(device):
-        model = DepthEncodedLlava(config)
+        model = LlavaForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
     model = model.to(device, dtype).eval().requires_grad_(False)
     model.config.depth_encoding = ENCODING.to_mapping()
-    form = TEMPLATES["vicuna_v1"]
-    engine = SpatialEngine(Checkpoint("random-7b", model, byte_tokenizer(), form, device))
+    engine = SpatialEngine(assembled("random-7b", model, byte_tokenizer(), device))
     return Bench(engine, device, 10 if on_gpu else 1, arguments.compile)
 
 
@@ -102,7 +101,8 @@ def opening(bench: Bench) -> dict[str, Any]:
     """The stages of opening a 640x480 frame, and what the depth code adds."""
     engine, model, picture = bench.engine, bench.engine.checkpoint.model, frame()
     assert picture.depth is not None
-    size, cells = model.config.vision_config.image_size, grid_cells(model.config)
+    size = model.config.vision_config.image_size
+    tokens = engine.checkpoint.backbone.token_pixels(picture.height, picture.width)
     pixels = torch.from_numpy(clip_pixels(picture.rgb, size))[None]
     pixels = pixels.to(bench.device, model.dtype)
     with torch.inference_mode():
@@ -110,7 +110,7 @@ def opening(bench: Bench) -> dict[str, Any]:
             "picture_cpu_ms": bench.ms(lambda: clip_pixels(picture.rgb, size)),
             "picture_ms": bench.ms(lambda: clip_pixels_on(bench.device, picture.rgb, size)),
             "pool_ms": bench.ms(
-                lambda: pool_on(bench.device, picture.depth, None, ENCODING, cells)
+                lambda: pool_on(bench.device, picture.depth, None, ENCODING, tokens)
             ),
             "depth_code_ms": bench.ms(lambda: engine.depth_code(picture)),
             "tower_ms": bench.ms(lambda: model.get_image_features(pixels, return_dict=True)),

@@ -34,9 +34,9 @@ def main() -> None:
 
     from sdvlm_core.frame import RgbdFrame, depth_in_metres
     from sdvlm_core.model.backbones.clip_image import square_picture
-    from sdvlm_core.model.backbones.llava import encoding_settings, grid_cells
     from sdvlm_core.model.checkpoint import load
     from sdvlm_core.model.depth_encoding import pool
+    from sdvlm_core.model.own_settings import encoding_settings
     from training.data.conversations import load as read
     from training.finetune.batches import collate
     from training.finetune.config import Config
@@ -54,7 +54,6 @@ def main() -> None:
         )  # fmt: skip
         checkpoint = load("nano", "cpu", "float32")
         settings = encoding_settings(checkpoint.model.config)
-        cells = grid_cells(checkpoint.model.config)
         config = Config("nano", str(data), name, gradient_checkpointing=False, dtype="float32")
         samples, questions = {}, {}
         for turns in ("packed", "single"):
@@ -94,7 +93,8 @@ def main() -> None:
                 assert sample.depth_mm is not None
                 depth = depth_in_metres(sample.depth_mm, 0.001)
                 frame = RgbdFrame(sample.rgb, depth, sample.intrinsics)
-                pool(frame.depth, frame.intrinsics, settings, cells)
+                tokens = checkpoint.backbone.token_pixels(frame.height, frame.width)
+                pool(frame.depth, frame.intrinsics, settings, tokens)
                 square_picture(frame.rgb, side)
                 count += 1
             pooled = min(pooled, (time.perf_counter() - begun) / count)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,28 +18,23 @@ from sdvlm_core import threads
 from sdvlm_core.errors import DepthError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model import slots
-from sdvlm_core.model.backbones.clip_image import clip_pixels_on
-from sdvlm_core.model.backbones.llava import (
-    encoding_settings,
-    grid_cells,
-    prefix_cache,
-)
 from sdvlm_core.model.checkpoint import NANO, Checkpoint
 from sdvlm_core.model.checkpoint import load as load_checkpoint
+from sdvlm_core.model.coded_features import coded_features
 from sdvlm_core.model.depth_encoding import encode, pool_on
-from sdvlm_core.model.generation import (
-    memory_guard,
-)
+from sdvlm_core.model.generation import memory_guard
 from sdvlm_core.model.generation_options import UNLIMITED, GenerationOptions, Limits
+from sdvlm_core.model.own_settings import encoding_settings
+from sdvlm_core.model.prefix import Prefix, read_prefix
 from sdvlm_core.model.prompt import prefix_ids
 from sdvlm_core.model.slots import Slot
 from sdvlm_core.session import FrameSession
 
 if TYPE_CHECKING:
-    from transformers import DynamicCache
-    from transformers.modeling_outputs import BaseModelOutputWithPooling
-
     from sdvlm_core.model.depth_estimation import DepthEstimator
+
+#: Height and width of the largest frames whose answers are decoded in captured steps.
+_LARGEST_CAPTURED = (1080, 1920)
 
 
 @dataclass(frozen=True)
@@ -123,9 +118,9 @@ class SpatialEngine:
         ):
             limits.check("decoding the frame")
             frame = self._with_depth(frame)
-            cache, length = self._encode(frame, limits)
+            prefix = self._encode(frame, limits)
         seconds = time.perf_counter() - started
-        return FrameSession(self.checkpoint, frame, cache, length, seconds, self._slot)
+        return FrameSession(self.checkpoint, frame, prefix, seconds, self._slot)
 
     def capture(self, compiled: bool = False) -> float:
         """Capture the decode step on a GPU (`model.slots`): a 7B model decodes three times as fast.
@@ -135,19 +130,11 @@ class SpatialEngine:
 
         Returns the seconds that it took; 0 where decoding cannot be captured, as on the CPU.
         """
-        checkpoint, started = self.checkpoint, time.perf_counter()
-        tokens = grid_cells(checkpoint.model.config) ** 2 + len(
-            prefix_ids(checkpoint.tokenizer, checkpoint.prompt_template, 0, 0)
-        )
+        started = time.perf_counter()
+        tokens = len(self._prefix_ids(*_LARGEST_CAPTURED))
         self._slot = None
         with memory_guard("capturing the decode step"):
-            slot = slots.made_for(
-                checkpoint.model,
-                checkpoint.device,
-                tokens,
-                len(checkpoint.tokenizer),
-                compiled,
-            )
+            slot = slots.made_for(self.checkpoint, tokens, compiled)
             if slot is None:
                 return 0.0
             slot.capture()
@@ -178,7 +165,7 @@ class SpatialEngine:
         return with_estimated_depth(frame, self.estimator)
 
     def depth_code(self, frame: RgbdFrame) -> torch.Tensor | None:
-        """The depth code (1, tokens, channels) float32 of a frame.
+        """The depth code (tokens, channels) float32 of a frame.
 
         None: the model has no depth encoding, or its encoding is optional and the frame has no
         depth.
@@ -200,36 +187,34 @@ class SpatialEngine:
             frame.depth,
             frame.intrinsics,
             settings,
-            grid_cells(model.config),
+            self.checkpoint.backbone.token_pixels(frame.height, frame.width),
             frame.depth_source,
         )
-        return encode(coordinates, valid, settings, model.config.text_config.hidden_size)[None]
+        return encode(coordinates, valid, settings, model.config.text_config.hidden_size)
 
-    def image_features(self, frame: RgbdFrame) -> BaseModelOutputWithPooling:
-        """Projected image features plus depth code: transformers' output object.
-
-        Its `pooler_output` is a list of one tensor (tokens, channels).
+    def image_features(self, frame: RgbdFrame) -> Any:
+        """The projected image features plus depth code: transformers' output object.
 
         Raises:
             DepthError, IntrinsicsError: as `open`.
         """
-        model, device = self.checkpoint.model, self.checkpoint.device
-        pixels = clip_pixels_on(device, frame.rgb, model.config.vision_config.image_size)
-        return model.get_image_features(
-            pixels[None].to(model.dtype),
-            depth_code=self.depth_code(frame),
-            return_dict=True,
-        )
+        checkpoint = self.checkpoint
+        inputs = checkpoint.backbone.prepare(frame.rgb, checkpoint.device)
+        return coded_features(checkpoint.model, inputs, self.depth_code(frame))
 
-    def _encode(self, frame: RgbdFrame, limits: Limits) -> tuple[DynamicCache, int]:
-        """The key/value cache of the prompt prefix with the image, and its length in tokens."""
-        model = self.checkpoint.model
+    def _encode(self, frame: RgbdFrame, limits: Limits) -> Prefix:
+        """The prompt prefix with the image, read."""
         features = self.image_features(frame)
         limits.check("encoding the image")
-        ids = prefix_ids(
-            self.checkpoint.tokenizer,
-            self.checkpoint.prompt_template,
-            model.config.image_token_id,
-            features.pooler_output[0].shape[0],
+        checkpoint, size = self.checkpoint, (frame.height, frame.width)
+        ids = self._prefix_ids(*size)
+        return read_prefix(checkpoint.model, checkpoint.backbone, ids, features, size, limits)
+
+    def _prefix_ids(self, height: int, width: int) -> list[int]:
+        checkpoint = self.checkpoint
+        return prefix_ids(
+            checkpoint.tokenizer,
+            checkpoint.prompt_template,
+            checkpoint.model.config.image_token_id,
+            checkpoint.backbone.image_pieces(height, width),
         )
-        return prefix_cache(model, ids, features, self.checkpoint.device, limits), len(ids)

@@ -12,7 +12,6 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -30,26 +29,19 @@ from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import QueryError
 from sdvlm_core.frame import RgbdFrame, pixel_from_fraction, point_at
 from sdvlm_core.geometry.scene import open_scene
-from sdvlm_core.language.question import parse, phrase
+from sdvlm_core.language.question import Dialect, parse, phrase
 from sdvlm_core.language.reading import Reading, measured, read
 from sdvlm_core.model import confidence, constrained
-from sdvlm_core.model.backbones.llava import (
-    CachedRows,
-    bytes_per_token,
-    calibration,
-    context_tokens,
-    encoding_settings,
-)
 from sdvlm_core.model.checkpoint import Checkpoint
 from sdvlm_core.model.devices import free_bytes
 from sdvlm_core.model.generated import Generated
 from sdvlm_core.model.generation import Prompt, Rows, generate
 from sdvlm_core.model.generation_options import GenerationOptions, Query
+from sdvlm_core.model.own_settings import calibration, context_tokens, encoding_settings
+from sdvlm_core.model.prefix import Prefix
 from sdvlm_core.model.prompt import answer_limit, check_question, question_ids
+from sdvlm_core.model.rows import CachedRows
 from sdvlm_core.model.slots import Slot, SlotRows
-
-if TYPE_CHECKING:
-    from transformers import DynamicCache
 
 _GREEDY = GenerationOptions()
 #: Questions that are decoded together, at most.
@@ -75,15 +67,13 @@ class FrameSession:
         self,
         checkpoint: Checkpoint,
         frame: RgbdFrame,
-        cache: DynamicCache,
-        prefix_length: int,
+        prefix: Prefix,
         encode_seconds: float,
         slot: Slot | None = None,
     ) -> None:
         self.frame = frame
         self._checkpoint = checkpoint
-        self._cache = cache
-        self._prefix_length = prefix_length
+        self._prefix = prefix
         self._encode_seconds = encode_seconds
         self._slot = slot
         self._calibration = calibration(checkpoint.model.config)
@@ -92,7 +82,19 @@ class FrameSession:
     @property
     def prefix_tokens(self) -> int:
         """Number of tokens that all questions share: the template's opening and the image."""
-        return self._prefix_length
+        return len(self._prefix)
+
+    @property
+    def boxes_form(self) -> str:
+        """How the model writes the place of an object: a form of `language.boxes`."""
+        return self._checkpoint.backbone.boxes
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Width and height of the picture in whose pixels the model writes."""
+        frame = self.frame
+        height, width = self._checkpoint.backbone.picture_size(frame.height, frame.width)
+        return width, height
 
     def ask(self, question: str | Asked, options: GenerationOptions = _GREEDY) -> SpatialAnswer:
         """Answer one question.
@@ -174,9 +176,10 @@ class FrameSession:
             except QueryError as error:
                 yield index, error
         while prepared:
-            rows = self._row_limit(prepared, max_rows)
-            yield from self._together(prepared[:rows])
-            prepared = prepared[rows:]
+            fitting = self._fitting(prepared)
+            taken = fitting[: self._row_limit(fitting, max_rows)]
+            yield from self._together(taken)
+            prepared = [one for one in prepared if one not in taken]
 
     def next_token_logits(self, question: str) -> torch.Tensor:
         """Logits (vocabulary,) float32 of the first answer token."""
@@ -188,12 +191,17 @@ class FrameSession:
     def _rows(self, count: int, tokens: int) -> Rows:
         """Rows for questions with at most this many tokens, their answers included."""
         slot, checkpoint = self._slot, self._checkpoint
-        if slot is not None and slot.fits(count, self._prefix_length + tokens):
-            return SlotRows(slot, self._cache, self._prefix_length)
+        if slot is not None and slot.fits(count, len(self._prefix) + tokens):
+            return SlotRows(slot, self._prefix)
         words = len(checkpoint.tokenizer)
-        return CachedRows(
-            checkpoint.model, self._cache, self._prefix_length, words, checkpoint.device
-        )
+        return CachedRows(checkpoint.model, self._prefix, words, checkpoint.device)
+
+    def _fitting(self, prepared: Sequence[_Prepared]) -> Sequence[_Prepared]:
+        """The questions that may be decoded together with the first one."""
+        if self._prefix.pads:
+            return prepared
+        length = len(prepared[0].prompt.ids)
+        return [one for one in prepared if len(one.prompt.ids) == length]
 
     def _question_ids(self, question: str) -> list[int]:
         checkpoint = self._checkpoint
@@ -203,9 +211,12 @@ class FrameSession:
     def _prepare(self, index: int, query: Query) -> _Prepared:
         """The prompt of a question; raises QueryError."""
         checkpoint, options = self._checkpoint, query.options
-        words, asked = _worded(query.question)
+        words, asked = _worded(query.question, checkpoint.dialect)
         told, allowed = words, None
-        if options.constrained and asked.quantity in constrained.QUANTITIES:
+        wanted = options.constrained
+        if wanted is None:
+            wanted = checkpoint.dialect is Dialect.CHAT
+        if wanted and asked.quantity in constrained.QUANTITIES:
             told = f"{words} {constrained.instruction(asked.quantity)}"
             allowed = partial(
                 constrained.allowed_tokens,
@@ -214,9 +225,10 @@ class FrameSession:
             )
         ids = self._question_ids(told)
         context = context_tokens(checkpoint.model.config)
-        limit = answer_limit(self._prefix_length, len(ids), options.max_new_tokens, context)
+        limit = answer_limit(len(self._prefix), len(ids), options.max_new_tokens, context)
         generated = Generated(checkpoint.tokenizer, checkpoint.prompt_template.stop)
-        prompt = Prompt(ids, generated, replace(options, max_new_tokens=limit), allowed)
+        limited = replace(options, max_new_tokens=limit)
+        prompt = Prompt(ids, generated, limited, checkpoint.ends, allowed)
         return _Prepared(index, words, asked, prompt)
 
     def _row_limit(self, waiting: Sequence[_Prepared], max_rows: int) -> int:
@@ -226,11 +238,10 @@ class FrameSession:
             return 1
         longest = max(_tokens(one.prompt) for one in waiting[:rows])
         slot = self._slot
-        if slot is not None and slot.fits(1, self._prefix_length + longest):
+        if slot is not None and slot.fits(1, len(self._prefix) + longest):
             return min(rows, slot.max_rows)
         # A growing cache is copied: for a moment a layer has its old and its new tensors.
-        tokens = 2 * (self._prefix_length + longest)
-        row = tokens * bytes_per_token(self._cache, self._prefix_length)
+        row = 2 * (len(self._prefix) + longest) * self._prefix.bytes_per_token
         free = free_bytes(self._checkpoint.device)
         return max(1, min(rows, int(_MEMORY_SHARE * free) // row))
 
@@ -318,9 +329,9 @@ def _tokens(prompt: Prompt) -> int:
     return len(prompt.ids) + prompt.options.max_new_tokens
 
 
-def _worded(question: str | Asked) -> tuple[str, Asked]:
+def _worded(question: str | Asked, dialect: Dialect) -> tuple[str, Asked]:
     """The words that the model is asked with, and the typed question."""
     if isinstance(question, Asked):
-        return check_question(phrase(question)), question
+        return check_question(phrase(question, dialect)), question
     words = check_question(question)
     return words, parse(words)

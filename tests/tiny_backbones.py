@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import string
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
+
+from sdvlm_core.files import write_json
+from sdvlm_core.model.checkpoint import Checkpoint, assembled
+from sdvlm_core.model.depth_encoding import EncodingSettings
 
 #: Rows of the embedding, and the ids at its end that all families share here.
 VOCABULARY = 300
@@ -148,6 +155,60 @@ def tiny_model(model_type: str, seed: int = 0) -> Any:
     """A model of a family with random weights, for inference."""
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_config(tiny_config(model_type))
-    if model_type == "gemma3":  # the library starts at zero: all image features would be equal
-        torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.1)
     return model.eval().requires_grad_(False)
+
+
+_CONTROL = (
+    "<pad>", "<bos>", "<eos>", "<unk>", "<|im_start|>", "<|im_end|>", "<|vision_start|>",
+    "<|vision_end|>", "<img>", "</img>", "<fake_token_around_image>", "<global-img>",
+    "<end_of_utterance>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>",
+)  # fmt: skip
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """One token for each printable character and each control token; `<image>` is IMAGE."""
+    words = [*_CONTROL, *string.printable]
+    words += [f"<unused{number}>" for number in range(len(words), IMAGE)] + ["<image>"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[\\s\\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    control = [*_CONTROL, *words[len(_CONTROL) + len(string.printable) :]]
+    tokenizer.add_special_tokens([AddedToken(word, special=True) for word in control])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+    )
+
+
+#: Pictures of few tokens; {} = the published rule, of a picture as small as the tower.
+PREPROCESSORS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(
+        ("qwen2_5_vl", "qwen3_vl", "qwen3_5"),
+        {"size": {"shortest_edge": 3136, "longest_edge": 96 * 96}},
+    ),
+    "internvl": {"max_patches": 4},
+}
+
+
+def tiny_checkpoint(model_type: str, encoding: str = "xyz", seed: int = 0) -> Checkpoint:
+    """A checkpoint in memory; `encoding` is a kind of depth encoding, or `none`."""
+    model = tiny_model(model_type, seed)
+    if encoding != "none":
+        settings = EncodingSettings(kind=encoding, optional=True)  # type: ignore[arg-type]
+        model.config.depth_encoding = settings.to_mapping()
+    preprocessor = PREPROCESSORS.get(model_type)
+    return assembled(model_type, model, tiny_tokenizer(), torch.device("cpu"), preprocessor)
+
+
+def write_tiny_backbone(directory: Path, model_type: str, encoding: str = "xyz") -> Path:
+    """Write a checkpoint as `sdvlm ask --model` loads it; returns the directory."""
+    checkpoint = tiny_checkpoint(model_type, encoding)
+    checkpoint.model.save_pretrained(directory)
+    checkpoint.tokenizer.save_pretrained(directory)
+    if model_type in PREPROCESSORS:
+        write_json(directory / "preprocessor_config.json", PREPROCESSORS[model_type])
+    return directory

@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedTokenizerFast
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
 
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
-from sdvlm_core.model.backbones.llava import DepthEncodedLlava
 from sdvlm_core.model.depth_encoding import EncodingSettings
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
@@ -66,7 +71,7 @@ def write_tiny_checkpoint(directory: Path, encoding: str = "xyz", seed: int = 0)
     config.prompt_template = "raw"
     if encoding != "none":
         config.depth_encoding = EncodingSettings(kind=encoding).to_mapping()  # type: ignore[arg-type]
-    model = DepthEncodedLlava(config)
+    model = LlavaForConditionalGeneration(config)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return Path(directory)

@@ -7,7 +7,7 @@ frames or questions.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +15,18 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import safe_open
-from transformers import AutoTokenizer
+from transformers import AutoModelForImageTextToText, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from sdvlm_core.errors import CheckpointError, library_guard, shown
 from sdvlm_core.files import read_json
+from sdvlm_core.language.question import Dialect
 from sdvlm_core.model import hub
-from sdvlm_core.model.backbones.llava import DepthEncodedLlava, encoding_settings
+from sdvlm_core.model.backbones import backbone_for
+from sdvlm_core.model.backbones.contract import Backbone
 from sdvlm_core.model.devices import Placement, resolve
-from sdvlm_core.model.model_config import read_config
+from sdvlm_core.model.model_config import read_config, read_preprocessor
+from sdvlm_core.model.own_settings import encoding_settings
 from sdvlm_core.model.prompt import Template, Tokenizer, template
 
 NANO = "nano"
@@ -31,9 +34,6 @@ ADAPTER = "adapter_config.json"
 #: Beside an adapter: the `depth_encoding` and `prompt_template` it was trained with.
 ADAPTER_SETTINGS = "sdvlm.json"
 NANO_DIRECTORY = Path(__file__).parents[1] / "assets" / "nano"
-# transformers renames this old key in its own classes only, not in subclasses.
-_OLD_KEYS = {r"^language_model\.lm_head": "lm_head"}
-
 
 #: A model with smaller files is faster on the CPU: nano answers in 14 ms there, in 21 on an H200.
 _SMALL_BYTES = 200_000_000
@@ -56,14 +56,21 @@ class Checkpoint:
 
     Attributes:
         model_id: the name or directory it was loaded by.
+        model: of transformers, for images and text.
+        backbone: how it sees and is asked.
+        dialect: how questions are put.
         device: the device of the input token ids.
+        ends: the ids that end an answer.
     """
 
     model_id: str
-    model: DepthEncodedLlava
+    model: PreTrainedModel
+    backbone: Backbone
     tokenizer: StoredTokenizer
     prompt_template: Template
+    dialect: Dialect
     device: torch.device
+    ends: frozenset[int]
 
 
 @contextmanager
@@ -133,25 +140,21 @@ def _listed(keys: Collection[object]) -> str:
     return shown(", ".join(first), 1000) + more
 
 
-def load_model(directory: Path, placement: Placement) -> DepthEncodedLlava:
+def load_model(directory: Path, placement: Placement) -> PreTrainedModel:
     """The model of a directory in transformers' layout, without adapter or tokenizer.
 
     Raises:
         CheckpointError: another layout or architecture, or as `load_strictly`.
     """
     _refuse_release(directory)
-    with _loading(directory, DepthEncodedLlava.__name__):
+    with _loading(directory, "a model for images and text"):
         config = read_config(directory)
     return load_strictly(
-        DepthEncodedLlava,
-        directory,
-        config=config,
-        key_mapping=_OLD_KEYS,
-        **placement.arguments(),
+        AutoModelForImageTextToText, directory, config=config, **placement.arguments()
     )
 
 
-def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEncodedLlava:
+def _attach(model: PreTrainedModel, directory: Path, merge: bool) -> PreTrainedModel:
     """The model with a PEFT adapter, and the adapter's own settings in the model's config."""
     try:
         from peft import PeftModel, get_peft_model_state_dict
@@ -164,7 +167,7 @@ def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEnco
         raise CheckpointError(f"{directory} is a PEFT adapter without {weights.name}")
     if (directory / ADAPTER_SETTINGS).exists():
         for key, value in read_json(directory / ADAPTER_SETTINGS, CheckpointError).items():
-            if key not in ("depth_encoding", "prompt_template"):
+            if key not in ("depth_encoding", "prompt_template", "dialect"):
                 raise CheckpointError(f"{directory / ADAPTER_SETTINGS} has an unknown key {key!r}")
             setattr(model.config, key, value)
     encoding_settings(model.config)
@@ -174,7 +177,7 @@ def _attach(model: DepthEncodedLlava, directory: Path, merge: bool) -> DepthEnco
             surplus = set(stored.keys()) ^ set(get_peft_model_state_dict(adapted))
     if surplus:
         raise CheckpointError(f"the adapter {directory} does not fit the model: {_listed(surplus)}")
-    result: DepthEncodedLlava = adapted.merge_and_unload() if merge else adapted.get_base_model()
+    result: PreTrainedModel = adapted.merge_and_unload() if merge else adapted.get_base_model()
     return result
 
 
@@ -211,7 +214,8 @@ def load(
         checkpoint = load(base, device, dtype, quantization, attention)
         merge = merge and quantization == "none"
         model = _attach(checkpoint.model, directory, merge).eval().requires_grad_(False)
-        return replace(checkpoint, model_id=name, model=model, prompt_template=_template(model))
+        manners = _manners(model, checkpoint.backbone)
+        return replace(checkpoint, model_id=name, model=model, **manners)
     _refuse_release(directory)
     require_files(directory, "config.json", "tokenizer.json", "*.safetensors")
     if device == "auto" and _stored_bytes(directory) < _SMALL_BYTES:
@@ -221,7 +225,35 @@ def load(
     model_id = NANO if directory == NANO_DIRECTORY else name
     # The device of the input embedding, if the layers are distributed over several GPUs.
     embeddings_device = model.get_input_embeddings().weight.device
-    return Checkpoint(model_id, model, tokenizer, _template(model), embeddings_device)
+    return assembled(model_id, model, tokenizer, embeddings_device, read_preprocessor(directory))
+
+
+def assembled(
+    model_id: str,
+    model: PreTrainedModel,
+    tokenizer: StoredTokenizer,
+    device: torch.device,
+    preprocessor: Mapping[str, Any] | None = None,
+) -> Checkpoint:
+    """The checkpoint of a model in memory.
+
+    Args:
+        device: of the input token ids.
+        preprocessor: the preprocessor_config.json of the model; None = the family's values.
+
+    Raises:
+        CheckpointError: an unknown family, template or dialect, or an impossible value.
+    """
+    backbone = backbone_for(model.config, preprocessor or {})
+    return Checkpoint(
+        model_id=model_id,
+        model=model,
+        backbone=backbone,
+        tokenizer=tokenizer,
+        device=device,
+        ends=_ends(model, tokenizer),
+        **_manners(model, backbone),
+    )
 
 
 def _stored_bytes(directory: Path) -> int:
@@ -233,8 +265,25 @@ def directory_of(name: str) -> Path:
     return NANO_DIRECTORY if name == NANO else hub.find(name)
 
 
-def _template(model: DepthEncodedLlava) -> Template:
-    return template(getattr(model.config, "prompt_template", "vicuna_v1"))
+def _manners(model: PreTrainedModel, backbone: Backbone) -> dict[str, Any]:
+    """Template and dialect: the config's own, or those of the family."""
+    name = getattr(model.config, "dialect", backbone.dialect)
+    try:
+        dialect = Dialect(name)
+    except ValueError as error:
+        known = [one.value for one in Dialect]
+        raise CheckpointError(
+            f"dialect must be one of {known}, got {shown(repr(name), 60)}"
+        ) from error
+    form = template(getattr(model.config, "prompt_template", backbone.template))
+    return {"prompt_template": form, "dialect": dialect}
+
+
+def _ends(model: PreTrainedModel, tokenizer: StoredTokenizer) -> frozenset[int]:
+    """The tokenizer's end of sequence, and what the model's generation_config.json adds."""
+    stored = getattr(model.generation_config, "eos_token_id", None)
+    more = stored if isinstance(stored, list) else [stored]
+    return frozenset((tokenizer.eos_token_id, *(one for one in more if type(one) is int)))
 
 
 def _tokenizer(directory: Path, rows: int) -> StoredTokenizer:

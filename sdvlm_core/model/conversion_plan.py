@@ -195,13 +195,11 @@ def _targets(
     shapes: Shapes, llava: LlavaConfig, words: int, directory: Path
 ) -> tuple[DepthAnythingConfig | None, tuple[_Targets, _Targets]]:
     """The depth network's configuration, and the targets of the LLaVA and of the depth network."""
-    from transformers import DepthAnythingForDepthEstimation
-
-    from sdvlm_core.model.backbones.llava import DepthEncodedLlava
+    from transformers import DepthAnythingForDepthEstimation, LlavaForConditionalGeneration
 
     depth, network, depth_targets = None, {}, {}
     with torch.device("meta"):
-        model = DepthEncodedLlava(llava).state_dict()
+        model = LlavaForConditionalGeneration(llava).state_dict()
         if any(name.startswith(EMBEDDED_DEPTH) for name in shapes):
             depth = release_layout.depth_config(shapes, EMBEDDED_DEPTH)
             network = DepthAnythingForDepthEstimation(depth).state_dict()

@@ -1,12 +1,14 @@
-"""Depth map -> token grid -> sinusoidal code: the Depth Positional Encoding, without parameters.
+"""Depth map -> depth of each image token -> sinusoidal code: the Depth Positional Encoding.
 
-Two steps, both on the model's device. Pooling averages depth, or the back-projected X, Y, Z, over
-the pixels of each image token; invalid pixels do not count, and a cell without a valid pixel is
-marked invalid. Encoding turns a cell's coordinates into sines and cosines, always from float32
-frequencies; the code of an invalid cell is zero. Does not know colours or weights.
+Without parameters, in two steps, both on the model's device. Pooling averages depth, or the
+back-projected X, Y, Z, over the pixels of each image token; invalid pixels do not count, and a
+token without a valid pixel is marked invalid. Encoding turns a token's coordinates into sines and
+cosines, always from float32 frequencies; the code of an invalid token is zero. Does not know
+colours, weights, or which pixels a token shows (`image_tokens`).
 
-    grid = pool(frame.depth, frame.intrinsics, settings, cells=24)
-    code = encode(grid.coordinates, grid.valid, settings, channels=4096)   # (576, 4096)
+    tokens = square_tokens(frame.width, frame.height, cells=24)
+    depth = pool(frame.depth, frame.intrinsics, settings, tokens)
+    code = encode(depth.coordinates, depth.valid, settings, channels=4096)   # (576, 4096)
 
 Sources: SD-VLM (arXiv 2509.17664), equation of the DPE; the kinds `metric` and `xyz`, the masking
 and the `padded` alignment are this project's.
@@ -25,7 +27,7 @@ import numpy.typing as npt
 
 from sdvlm_core.errors import CheckpointError, DepthError, IntrinsicsError
 from sdvlm_core.frame import CameraIntrinsics, DepthSource
-from sdvlm_core.model.image_tokens import padded_windows, truncated_windows
+from sdvlm_core.model.image_tokens import TokenPixels, pixels_of, truncated_boxes
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +58,10 @@ class EncodingSettings:
     Attributes:
         kind: `relative` (the paper: per-image min-max x 100), `metric` (log-depth, absolute),
             `xyz` (back-projected X, Y, Z in metres, one band of channels each), or `none`.
-        alignment: `padded` pools on CLIP's square input canvas; `reference` on the un-padded
-            frame with the released code's windows, overlapping for estimated depth and truncated
-            for a sensor's; a cell of `relative` without a reading then counts as 0.
+        alignment: `padded` pools over what a token shows; `reference` on LLaVA's grid laid over the
+            frame without its padding, with the released code's windows, overlapping for estimated
+            depth and truncated for a sensor's; a cell of `relative` without a reading then counts
+            as 0.
         orientation: for `relative` only. `inverse` grows towards the camera, `direct` away from it;
             `source`, as released, is `inverse` for a relative estimate and `direct` for metres.
         gain: factor on the code before it is added; 1.0 in the paper.
@@ -105,11 +108,11 @@ PARITY = EncodingSettings(kind="relative", alignment="reference", orientation="s
 
 
 @dataclass(frozen=True, eq=False)
-class TokenGrid:
-    """The depth of each of cells x cells image tokens, row-major.
+class TokenDepth:
+    """The depth of each of N image tokens.
 
-    coordinates: (cells^2, K) float32; K = 3 for `xyz` (metres), else 1; 0 where not valid.
-    valid: (cells^2,) bool: the cell has at least one depth reading.
+    coordinates: (N, K) float32; K = 3 for `xyz` (metres), else 1; 0 where not valid.
+    valid: (N,) bool: the token has at least one depth reading.
     """
 
     coordinates: npt.NDArray[np.float32]
@@ -120,14 +123,14 @@ def pool(
     depth: npt.NDArray[np.float32],
     intrinsics: CameraIntrinsics | None,
     settings: EncodingSettings,
-    cells: int,
+    tokens: TokenPixels,
     source: DepthSource = "sensor",
-) -> TokenGrid:
-    """Depth (H, W), NaN = no reading -> the token grid of `cells` x `cells`; see `pool_on`."""
+) -> TokenDepth:
+    """Depth (H, W), NaN = no reading -> the depth of each token; see `pool_on`."""
     import torch
 
-    coordinates, valid = pool_on(torch.device("cpu"), depth, intrinsics, settings, cells, source)
-    return TokenGrid(coordinates.numpy(), valid.numpy())
+    coordinates, valid = pool_on(torch.device("cpu"), depth, intrinsics, settings, tokens, source)
+    return TokenDepth(coordinates.numpy(), valid.numpy())
 
 
 def pool_on(
@@ -135,10 +138,10 @@ def pool_on(
     depth: npt.NDArray[np.float32],
     intrinsics: CameraIntrinsics | None,
     settings: EncodingSettings,
-    cells: int,
+    tokens: TokenPixels,
     source: DepthSource = "sensor",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Depth (H, W), NaN = no reading -> the arrays of `TokenGrid`, computed on a device.
+    """Depth (H, W), NaN = no reading -> the arrays of `TokenDepth`, computed on a device.
 
     Depth is metres; or, if `source` is `estimated_relative` (an RgbdFrame's `depth_source`),
     inverse depth up to scale and shift, which only the kind `relative` accepts.
@@ -168,10 +171,12 @@ def pool_on(
     # Zero means "no reading" from a sensor, but "farthest" in a relative estimate.
     usable = pixels.isfinite() if relative else pixels.isfinite() & (pixels > 0)
     value = _pooled_quantity(pixels, usable, settings, source)
-    rows, columns = _windows(width, height, cells, settings.alignment, device)
+    if settings.alignment == "reference":
+        tokens = _reference_tokens(width, height, len(tokens.row_of))
+    rows, columns, of = _on(tokens, device)
     count = rows @ usable.float() @ columns.T
-    valid = count > 0
-    weight = torch.where(valid, 1 / count, 0)
+    weight = torch.where(count > 0, 1 / count, 0)
+    valid = (count > 0)[of]
     if settings.kind == "xyz":
         assert intrinsics is not None
         with np.errstate(all="ignore"):  # the result is checked
@@ -181,9 +186,9 @@ def pool_on(
         x = banded @ (columns * ray_x).T * weight
         y = (rows * ray_y) @ value @ columns.T * weight
         z = banded @ columns.T * weight
-        coordinates = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+        coordinates = torch.stack([x[of], y[of], z[of]], dim=-1)
     else:
-        mean = rows @ value @ columns.T * weight
+        mean = (rows @ value @ columns.T * weight)[of]
         low: torch.Tensor | float
         scale: torch.Tensor | float
         if settings.kind == "metric":
@@ -192,14 +197,14 @@ def pool_on(
             if settings.alignment == "reference":
                 valid = torch.ones_like(valid)
                 if source != "sensor":
-                    mean = _adaptive_mean(value, cells)
+                    mean = _adaptive_mean(value, math.isqrt(len(mean)))
             low = torch.where(valid, mean, math.inf).min()
             high = torch.where(valid, mean, -math.inf).max()
-            # Flat depth has no relative order: every cell is then "nearest", and finite.
+            # Flat depth has no relative order: every token is then "nearest", and finite.
             scale = torch.where(high > low, SPAN / (high - low), 0)
-        coordinates = torch.where(valid, (mean - low) * scale, 0).reshape(-1, 1)
+        coordinates = torch.where(valid, (mean - low) * scale, 0)[:, None]
     _check(coordinates, usable, pixels, settings, intrinsics)
-    return coordinates, valid.reshape(-1)
+    return coordinates, valid
 
 
 def _check(
@@ -258,16 +263,29 @@ def _pooled_quantity(
 
 
 @lru_cache(maxsize=8)
-def _windows(
-    width: int, height: int, cells: int, alignment: Alignment, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The memberships of `image_tokens` on a device."""
+def _on(
+    tokens: TokenPixels, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """Rows and columns of the tokens on a device, and the index of each token in their product."""
     import torch
 
-    windows = padded_windows if alignment == "padded" else truncated_windows
-    rows, columns = windows(width, height, cells)
     with torch.inference_mode(False):
-        return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
+        rows, columns, row_of, column_of = (
+            torch.from_numpy(array).to(device)
+            for array in (tokens.rows, tokens.columns, tokens.row_of, tokens.column_of)
+        )
+    return rows, columns, (row_of, column_of)
+
+
+@lru_cache(maxsize=8)
+def _reference_tokens(width: int, height: int, count: int) -> TokenPixels:
+    cells = math.isqrt(count)
+    if cells * cells != count:
+        raise CheckpointError(
+            "depth_encoding.alignment 'reference' is for the square token grid of LLaVA; this "
+            f"model has {count} image tokens: use 'padded'"
+        )
+    return pixels_of(truncated_boxes(width, height, cells), width, height)
 
 
 def _adaptive_mean(value: torch.Tensor, cells: int) -> torch.Tensor:
@@ -278,7 +296,7 @@ def _adaptive_mean(value: torch.Tensor, cells: int) -> torch.Tensor:
     """
     import torch
 
-    return torch.nn.functional.adaptive_avg_pool2d(value[None], cells)[0]
+    return torch.nn.functional.adaptive_avg_pool2d(value[None], cells).flatten()
 
 
 def encode(

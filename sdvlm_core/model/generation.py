@@ -55,12 +55,14 @@ class Prompt:
         ids: of the question.
         generated: empty; filled in place.
         options: limits and choice of tokens.
+        ends: the ids that end an answer.
         allowed: the ids that may follow a text; None = any. Probabilities are those among them.
     """
 
     ids: list[int]
     generated: Generated
     options: GenerationOptions
+    ends: frozenset[int]
     allowed: Callable[[str], list[int]] | None = None
 
     @property
@@ -85,7 +87,8 @@ def mask_non_text(logits: torch.Tensor, image_token_id: int, vocabulary: int) ->
 
     These tokens are the image placeholder and the padding of the vocabulary.
     """
-    logits[..., image_token_id] = -math.inf
+    if image_token_id < logits.shape[-1]:
+        logits[..., image_token_id] = -math.inf
     logits[..., vocabulary:] = -math.inf
     return logits
 
@@ -215,7 +218,7 @@ class _Batch:
             if not generated.prefill_s:
                 generated.prefill_s = elapsed_s
             generated.decode_s = elapsed_s - generated.prefill_s
-            if token == generated.tokenizer.eos_token_id:
+            if token in self._prompts[index].ends:
                 yield self._end(index)
                 continue
             generated.append(token, probability)

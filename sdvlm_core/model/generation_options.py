@@ -70,13 +70,13 @@ class GenerationOptions(Limits):
         max_new_tokens: the answer is cut after this many tokens, or at the end of the model's
             context.
         sampling: None = greedy.
-        constrained: a question for one number is answered in a JSON form (`model.constrained`). For
-            chat models; SD-VLM and nano know their own form.
+        constrained: whether a question for one number is answered in a JSON form
+            (`model.constrained`); None = by chat models, as SD-VLM and nano know their own form.
     """
 
     max_new_tokens: int = MAX_NEW_TOKENS
     sampling: Sampling | None = None
-    constrained: bool = False
+    constrained: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""config.json of a model directory -> LlavaConfig, checked before memory is taken.
+"""config.json of a model directory -> transformers' configuration, checked before memory is taken.
 
 A model comes from a stranger. Sizes and counts have bounds, and the architecture may not have many
 more parameters than the weight files hold. Does not load weights, and does not know devices.
@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlavaConfig
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from sdvlm_core.errors import CheckpointError, shown
 from sdvlm_core.files import read_json
 from sdvlm_core.model import weight_files
-from sdvlm_core.model.backbones.llava import DepthEncodedLlava, calibration, encoding_settings
+from sdvlm_core.model.backbones import model_types
+from sdvlm_core.model.own_settings import calibration, encoding_settings
 
 #: Largest size of the JSON files of a model, bytes; a vocabulary of 256,000 words takes 35 MB.
 _MAX_BYTES = {
     "config.json": 1 << 22,
     "generation_config.json": 1 << 22,
+    "preprocessor_config.json": 1 << 22,
+    "processor_config.json": 1 << 22,
     "tokenizer_config.json": 1 << 24,
     "special_tokens_map.json": 1 << 24,
     "tokenizer.json": 1 << 28,
@@ -32,13 +35,22 @@ _BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
         "image_size": (1, 8192),
         "patch_size": (1, 1024),
         "num_hidden_layers": (1, 1000),
+        "depth": (1, 1000),
         "num_attention_heads": (1, 1024),
+        "num_heads": (1, 1024),
         "hidden_size": (1, 1 << 16),
+        "out_hidden_size": (1, 1 << 16),
         "intermediate_size": (1, 1 << 20),
+        "spatial_merge_size": (1, 64),
+        "temporal_patch_size": (1, 64),
+        "num_position_embeddings": (1, 1 << 20),
+        "window_size": (1, 1 << 20),
     },
     "text_config": {
         "num_hidden_layers": (1, 1000),
         "num_attention_heads": (1, 1024),
+        "num_key_value_heads": (1, 1024),
+        "head_dim": (1, 1 << 16),
         "hidden_size": (1, 1 << 16),
         "intermediate_size": (1, 1 << 20),
         "vocab_size": (1, 1 << 22),
@@ -60,7 +72,7 @@ def check_sizes(directory: Path) -> None:
             )
 
 
-def read_config(directory: Path) -> LlavaConfig:
+def read_config(directory: Path) -> Any:
     """The configuration of a model directory.
 
     Raises:
@@ -69,11 +81,12 @@ def read_config(directory: Path) -> LlavaConfig:
     """
     check_sizes(directory)
     stored = read_json(directory / "config.json", CheckpointError)
-    if stored.get("model_type") != "llava":
+    if stored.get("model_type") not in model_types():
         raise CheckpointError(
-            f"{directory} has the model_type {stored.get('model_type')!r}, not 'llava'"
+            f"{directory} has the model_type {shown(repr(stored.get('model_type')), 60)}; "
+            f"supported are {', '.join(model_types())}"
         )
-    config = LlavaConfig.from_pretrained(directory, local_files_only=True)
+    config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     # Reads both now, so that a bad value fails here and not at the first frame.
     encoding_settings(config), calibration(config)
     try:
@@ -84,7 +97,8 @@ def read_config(directory: Path) -> LlavaConfig:
     check_architecture(config, len(shapes))
     held = sum(math.prod(shape) for shape in shapes)
     with torch.device("meta"):
-        wanted = sum(parameter.numel() for parameter in DepthEncodedLlava(config).parameters())
+        model = AutoModelForImageTextToText.from_config(config)
+        wanted = sum(parameter.numel() for parameter in model.parameters())
     if wanted > _MAX_PARAMETER_RATIO * held + _FREE_PARAMETERS:
         raise CheckpointError(
             f"config.json describes {wanted} parameters; the weight files hold {held}"
@@ -92,19 +106,36 @@ def read_config(directory: Path) -> LlavaConfig:
     return config
 
 
-def check_architecture(config: LlavaConfig, tensors: int) -> None:
+def read_preprocessor(directory: Path) -> dict[str, Any]:
+    """How a model's pictures are prepared, as its directory says; {} = it does not.
+
+    Raises:
+        CheckpointError: the file is not a JSON object, or too large.
+    """
+    check_sizes(directory)
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (directory / name).exists():
+            stored = read_json(directory / name, CheckpointError)
+            return dict(stored.get("image_processor", stored))
+    return {}
+
+
+def check_architecture(config: Any, tensors: int) -> None:
     """Raise CheckpointError if a size or a count is impossible, before a module is made.
 
     tensors: number of tensors in the weight files; every layer has at least one.
     """
+    vision, text = config.vision_config, config.text_config
     for part, bounds in _BOUNDS.items():
         for name, (low, high) in bounds.items():
-            value = getattr(getattr(config, part), name, None)
-            _check_integer(f"{part}.{name}", value, low, high)
-    vision, text = config.vision_config, config.text_config
-    _check_integer("vision_config.patch_size", vision.patch_size, 1, vision.image_size)
-    _check_integer("image_token_index", config.image_token_id, 0, text.vocab_size - 1)
-    chosen, depth = config.vision_feature_layer, vision.num_hidden_layers
+            if not hasattr(getattr(config, part), name):
+                continue  # another family's
+            value = getattr(getattr(config, part), name)
+            for one in value if isinstance(value, (list, tuple)) else (value,):
+                _check_integer(f"{part}.{name}", one, low, high)
+    _check_integer("image_token_id", config.image_token_id, 0, text.vocab_size - 1)
+    depth = getattr(vision, "num_hidden_layers", None) or vision.depth
+    chosen = getattr(config, "vision_feature_layer", -1)
     for layer in chosen if isinstance(chosen, (list, tuple)) else (chosen,):
         _check_integer("vision_feature_layer", layer, -depth - 1, depth)
     layers = depth + text.num_hidden_layers

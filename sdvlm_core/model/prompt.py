@@ -42,8 +42,10 @@ class Tokenizer(Protocol):
 class Template:
     """Text before the image, between image and question, and after the question.
 
-    An answer ends at the end-of-sequence token or before `stop`; "" = no such string.
-    `lower_case`: the model was trained on questions in lower case only, and gets them so.
+    `before` and `closing` may hold control tokens; `between` and `after` are plain text, tokenised
+    together with the question. An answer ends at an end token or before `stop`; "" = no such
+    string. `lower_case`: the model was trained on questions in lower case only, and gets them so.
+    `starts_itself`: the prompt begins with `before`, without the beginning-of-sequence token.
     """
 
     before: str
@@ -51,6 +53,8 @@ class Template:
     after: str
     stop: str = ""
     lower_case: bool = False
+    closing: str = ""
+    starts_itself: bool = False
 
     def words(self, question: str) -> str:
         """The question as the model gets it."""
@@ -106,11 +110,24 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def prefix_ids(tokenizer: Tokenizer, form: Template, image_id: int, image_tokens: int) -> list[int]:
-    """Ids that all questions about a frame share: start, opening text, image placeholders."""
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    opening = tokenizer.encode(form.before, add_special_tokens=False) if form.before else []
-    return [*start, *opening, *([image_id] * image_tokens)]
+def prefix_ids(
+    tokenizer: Tokenizer, form: Template, image_id: int, pieces: Sequence[str | int]
+) -> list[int]:
+    """Ids that all questions about a frame share: start, opening text, the image.
+
+    Args:
+        pieces: of the image (`Backbone.image_pieces`): text, and numbers of placeholders.
+    """
+    ids = [] if form.starts_itself or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    text = form.before
+    for piece in pieces:
+        if isinstance(piece, str):
+            text += piece
+            continue
+        ids += tokenizer.encode(text, add_special_tokens=False) if text else []
+        ids += [image_id] * piece
+        text = ""
+    return ids + (tokenizer.encode(text, add_special_tokens=False) if text else [])
 
 
 def question_ids(
@@ -130,7 +147,8 @@ def question_ids(
         control = {*tokenizer.all_special_ids, image_id} - {tokenizer.unk_token_id}
     if not control.isdisjoint(ids):
         raise QueryError(f"the question contains a control token of the model: {shown(question)!r}")
-    return ids
+    closing = tokenizer.encode(form.closing, add_special_tokens=False) if form.closing else []
+    return ids + closing
 
 
 def answer_limit(prefix: int, question: int, wanted: int, context: int | None) -> int:

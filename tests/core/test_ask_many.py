@@ -127,8 +127,9 @@ def test_the_free_memory_bounds_the_rows_of_a_batch(session, monkeypatch):
         return session._row_limit(prepared, 16)
 
     longest = max(len(session._question_ids(words)) for words in WORDS) + 256
-    state = session._cache.layers[0].keys
-    token = 2 * len(session._cache.layers) * state[:, :, 0].numel() * state.element_size()
+    cache = session._prefix.cache
+    state = cache.layers[0].keys
+    token = 2 * len(cache.layers) * state[:, :, 0].numel() * state.element_size()
     row = 2 * (session.prefix_tokens + longest) * token
     assert [rows(2 * n * row) for n in (0, 1, 2.5, 100)] == [1, 1, 2, 5]
 

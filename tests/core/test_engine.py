@@ -53,18 +53,13 @@ def test_a_second_question_gives_the_logits_of_a_fresh_session(engine):
 def test_the_cached_prefix_gives_the_logits_of_one_whole_forward_pass(engine):
     frame, question = _frame(), "How tall is the mug?"
     session = engine.open(frame)
-    from sdvlm_core.model.backbones.clip_image import clip_pixels
     from sdvlm_core.model.prompt import prefix_ids, question_ids
 
     checkpoint = engine.checkpoint
     model, tokenizer = checkpoint.model, checkpoint.tokenizer
     with torch.inference_mode():
-        features = model.get_image_features(
-            torch.from_numpy(clip_pixels(frame.rgb, 56))[None],
-            depth_code=engine.depth_code(frame),
-            return_dict=True,
-        )
-        ids = prefix_ids(tokenizer, checkpoint.prompt_template, model.config.image_token_id, 16)
+        features = engine.image_features(frame)
+        ids = prefix_ids(tokenizer, checkpoint.prompt_template, model.config.image_token_id, [16])
         ids += question_ids(tokenizer, checkpoint.prompt_template, question)
         whole = model(input_ids=torch.tensor([ids]), mm_encoder_outputs={"image": features}).logits[
             0, -1
@@ -281,7 +276,7 @@ def test_a_forward_pass_that_fails_half_way_leaves_the_session_as_it_was(
 ):
     session = engine.open(_frame())
     before = session.next_token_logits("How tall is it?")
-    layers, extended = len(session._cache.layers), []
+    layers, extended = len(session._prefix.cache.layers), []
 
     def greedy(layer: DynamicLayer, keys: torch.Tensor, *values: object, **kw: object) -> object:
         extended.append(layer)

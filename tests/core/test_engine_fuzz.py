@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sdvlm_core.engine import load
 from sdvlm_core.errors import ErrorCode, SdvlmError, error_code
 from sdvlm_core.frame import DEPTH_SOURCES, CameraIntrinsics, RgbdFrame, point_at
-from sdvlm_core.model.depth_encoding import EncodingSettings, encode, pool
+from sdvlm_core.model.depth_encoding import EncodingSettings, encode
 from sdvlm_core.model.generation_options import GenerationOptions
+from tests.square_pooling import pool_square
 
 FOCAL = st.sampled_from((5e-324, 1e-200, 1e-3, 1.0, 60.0, 600.0, 1e9, 1e200, 1.7e308))
 CENTER = st.sampled_from((0.0, -0.5, 31.5, -1e9, 1e9, 1.7e308, -1.7e308))
@@ -82,7 +83,7 @@ def test_a_depth_code_is_finite_or_refused_with_a_code(frame, kind, alignment, o
     def work() -> None:
         if frame.depth is None:
             return
-        grid = pool(frame.depth, frame.intrinsics, chosen, 12, frame.depth_source)
+        grid = pool_square(frame.depth, frame.intrinsics, chosen, 12, frame.depth_source)
         code = encode(torch.from_numpy(grid.coordinates), torch.from_numpy(grid.valid), chosen, 64)
         assert torch.isfinite(code).all()
 

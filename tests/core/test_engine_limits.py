@@ -56,7 +56,7 @@ def test_a_control_token_that_a_caller_types_is_text(tokenizer, typed, name):
     ids = question_ids(tokenizer, form, question, image_id)
     control = {*tokenizer.all_special_ids, image_id} - {tokenizer.unk_token_id}
     assert control.isdisjoint(ids)
-    prompt = prefix_ids(tokenizer, form, image_id, 9) + ids
+    prompt = prefix_ids(tokenizer, form, image_id, [9]) + ids
     assert prompt.count(image_id) == 9
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from sdvlm_core.frame import point_at
-from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from sdvlm_core.model.depth_encoding import EncodingSettings
 from sdvlm_core.model.image_tokens import SquareCanvas
 from tests.fixtures.frames import FRAMES, read, write
 from tests.paths import SHARED
+from tests.square_pooling import pool_square
 
 REAL = tuple(sorted(path.parent for path in (SHARED / "realdata").glob("*/questions.json")))
 needs_real = pytest.mark.skipif(not REAL, reason="../shared/realdata is absent")
@@ -34,7 +35,7 @@ def test_the_generated_frames_are_what_their_generator_writes(tmp_path: Path) ->
 @pytest.mark.parametrize("folder", [*FRAMES, *REAL], ids=lambda folder: folder.name)
 def test_a_frame_reads_and_its_grid_lies_within_its_depth(folder: Path) -> None:
     frame, _ = read(folder)
-    grid = pool(frame.depth, frame.intrinsics, EncodingSettings(kind="xyz"), CELLS)
+    grid = pool_square(frame.depth, frame.intrinsics, EncodingSettings(kind="xyz"), CELLS)
     z = grid.coordinates[grid.valid, 2]
     assert grid.valid.mean() > 0.2
     assert np.nanmin(frame.depth) <= z.min() <= z.max() <= np.nanmax(frame.depth)
@@ -78,7 +79,7 @@ def test_the_point_under_an_object_lies_on_the_object(
 )
 def test_a_cell_of_the_grid_is_the_mean_of_its_own_pixels(folder: Path) -> None:
     frame, _ = read(folder)
-    grid = pool(frame.depth, frame.intrinsics, EncodingSettings(kind="xyz"), CELLS)
+    grid = pool_square(frame.depth, frame.intrinsics, EncodingSettings(kind="xyz"), CELLS)
     canvas = SquareCanvas(frame.width, frame.height)
     row, column = 7, 5
     rows, columns = np.indices(frame.depth.shape)

@@ -26,8 +26,7 @@ import torch
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model import conversion_plan, convert
-from sdvlm_core.model.backbones.llava import grid_cells
-from sdvlm_core.model.checkpoint import Checkpoint, load_model
+from sdvlm_core.model.checkpoint import assembled, load_model
 from sdvlm_core.model.depth_encoding import PARITY, pool
 from sdvlm_core.model.devices import resolve
 from sdvlm_core.model.generation_options import GenerationOptions
@@ -98,11 +97,13 @@ def compare(
     kind = "none" if path == "none" else "relative"
     model.config.depth_encoding = replace(PARITY, kind=kind).to_mapping()
     tokenizer = RecordedIds(case["input_ids"].tolist(), words)
-    form = Template("before", "", "")
-    engine = SpatialEngine(Checkpoint("recorded", model, tokenizer, form, device))
+    checkpoint = replace(
+        assembled("recorded", model, tokenizer, device), prompt_template=Template("before", "", "")
+    )
+    engine = SpatialEngine(checkpoint)
     frame = frame_of(path, case)
-    cells = grid_cells(model.config)
-    image = slice(*(case["input_ids"].tolist().index(IMAGE) + np.array([0, cells * cells])))
+    tokens = checkpoint.backbone.token_pixels(frame.height, frame.width)
+    image = slice(*(case["input_ids"].tolist().index(IMAGE) + np.array([0, len(tokens.row_of)])))
     # Recorded for one path, these follow for the others: embeddings = features + code.
     features = case["est_inputs_embeds"][image] - case["dpe"]
     embeddings = case.get(f"{path}_inputs_embeds")
@@ -114,7 +115,7 @@ def compare(
     code = engine.depth_code(frame)
     if code is not None:
         errors["dpe"] = error(code.cpu(), embeddings[image] - features)
-        grid = pool(frame.depth, None, PARITY, cells, frame.depth_source)
+        grid = pool(frame.depth, None, PARITY, tokens, frame.depth_source)
         errors["grid"] = error(grid.coordinates, case[f"{path}_grid"])
     with embeddings_seen(model) as seen:
         session = engine.open(frame)

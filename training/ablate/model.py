@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import DynamicCache, PreTrainedTokenizerFast
+from transformers import DynamicCache, LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from sdvlm_core.model.backbones.llava import DepthEncodedLlava, encoding_settings, fuse
+from sdvlm_core.model.coded_features import fuse
 from sdvlm_core.model.depth_encoding import encode
+from sdvlm_core.model.own_settings import encoding_settings
 from sdvlm_core.model.prompt import TEMPLATES, question_ids
 from training.ablate.data import RowData
 from training.ablate.rows import WORDS, Row, in_words
@@ -38,7 +39,9 @@ class DepthTokens(nn.Module):
         """Set the frames that indices refer to."""
         self._data = data
 
-    def forward(self, model: DepthEncodedLlava, chosen: npt.NDArray[np.int64]) -> torch.Tensor:
+    def forward(
+        self, model: LlavaForConditionalGeneration, chosen: npt.NDArray[np.int64]
+    ) -> torch.Tensor:
         """Embeddings (B, E, D) of the frames of these indices."""
         data = self._data
         assert data is not None
@@ -64,17 +67,20 @@ class DepthTokens(nn.Module):
         return self.own(code)
 
 
-def new_model(row: Row, vocabulary: int, seed: int) -> DepthEncodedLlava:
+def new_model(row: Row, vocabulary: int, seed: int) -> LlavaForConditionalGeneration:
     """Random weights; without an encoding if the row's depth is in tokens of its own."""
     torch.manual_seed(seed)
     config = nano_config(vocabulary)
     settings = row.encoding.to_mapping()
     config.depth_encoding = settings | ({"kind": "none"} if row.extra else {})
-    return DepthEncodedLlava(config)
+    return LlavaForConditionalGeneration(config)
 
 
 def prefix_of(
-    model: DepthEncodedLlava, data: RowData, extra: nn.Module | None, chosen: npt.NDArray[np.int64]
+    model: LlavaForConditionalGeneration,
+    data: RowData,
+    extra: nn.Module | None,
+    chosen: npt.NDArray[np.int64],
 ) -> torch.Tensor:
     """Embeddings (B, P, D) before every question about frames; `chosen` (B,) are their indices."""
     settings = encoding_settings(model.config)
@@ -96,7 +102,7 @@ def prefix_of(
 
 @torch.inference_mode()
 def answer(
-    model: DepthEncodedLlava,
+    model: LlavaForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     prefix: torch.Tensor,
     questions: list[list[str]],

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model.backbones.clip_image import square_picture
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from sdvlm_core.model.image_tokens import square_tokens
 from training.nano.architecture import CELLS, PICTURE
 
 #: Side of the grid of distances that the row `prompt` writes out.
@@ -131,7 +132,8 @@ def inputs_of(row: Row, frame: RgbdFrame) -> RowInputs:
         source: Literal["sensor", "estimated_relative"] = "sensor"
         if row.estimated:
             depth, source = as_estimated(depth), "estimated_relative"
-        grid = pool(depth, frame.intrinsics, row.encoding, CELLS, source)
+        tokens = square_tokens(frame.width, frame.height, CELLS)
+        grid = pool(depth, frame.intrinsics, row.encoding, tokens, source)
         inputs = RowInputs(grid.coordinates, grid.valid)
     if row.extra == "image":
         inputs = replace(inputs, picture=_depth_picture(depth))
@@ -156,7 +158,8 @@ def _distances(frame: RgbdFrame) -> npt.NDArray[np.float32]:
     if not usable.any():
         return np.full(WORDS * WORDS, np.nan, np.float32)
     # With identity intrinsics the third coordinate is the mean depth for every camera.
-    grid = pool(frame.depth, frame.intrinsics, EncodingSettings(kind="xyz"), WORDS)
+    tokens = square_tokens(frame.width, frame.height, WORDS)
+    grid = pool(frame.depth, frame.intrinsics, EncodingSettings(kind="xyz"), tokens)
     return np.where(grid.valid, grid.coordinates[:, 2], np.nan).astype(np.float32)
 
 

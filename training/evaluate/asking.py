@@ -15,9 +15,9 @@ from typing import Any
 
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.model.backbones.llava import encoding_settings
 from sdvlm_core.model.checkpoint import directory_of, load
 from sdvlm_core.model.depth_estimation import DepthEstimator, load_estimator, with_estimated_depth
+from sdvlm_core.model.own_settings import encoding_settings
 from training.evaluate.controls import Controls, shown
 from training.evaluate.items import BenchmarkError, Picture
 from training.evaluate.predict import answer_all

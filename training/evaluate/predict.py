@@ -23,11 +23,11 @@ from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.language.question import parse
 from sdvlm_core.language.reading import measured, read
 from sdvlm_core.model import confidence
-from sdvlm_core.model.backbones.llava import calibration
 from sdvlm_core.model.confidence import Calibration
 from sdvlm_core.model.generated import truncated
 from sdvlm_core.model.generation import mask_non_text
 from sdvlm_core.model.generation_options import MAX_NEW_TOKENS
+from sdvlm_core.model.own_settings import calibration
 from sdvlm_core.model.prompt import Template, check_question, prefix_ids, question_ids
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate, groupby
 from pathlib import Path
@@ -27,7 +27,6 @@ from sdvlm_core.errors import DepthError
 from sdvlm_core.files import atomic_file, read_json, write_json
 from sdvlm_core.frame import RgbdFrame, depth_in_metres
 from sdvlm_core.model.backbones.clip_image import square_picture
-from sdvlm_core.model.backbones.llava import grid_cells
 from sdvlm_core.model.checkpoint import Checkpoint
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
 from sdvlm_core.model.prompt import Template, prefix_ids, question_ids
@@ -63,7 +62,7 @@ def tokens_of(
     form: Template,
     turns: tuple[tuple[str, str], ...],
     image_id: int,
-    image_tokens: int,
+    image_pieces: Sequence[str | int],
     max_length: int,
 ) -> tuple[list[int], list[int], int]:
     """(ids, labels, number of omitted turns) of a conversation.
@@ -72,7 +71,7 @@ def tokens_of(
     question is tokenised exactly as in `FrameSession.ask`. Each further question follows the
     previous answer, as in LLaVA's template.
     """
-    ids = prefix_ids(tokenizer, form, image_id, image_tokens)
+    ids = prefix_ids(tokenizer, form, image_id, image_pieces)
     labels = [IGNORED] * len(ids)
     opening = f"{form.stop} " if form.stop else form.between
     for number, (question, answer) in enumerate(turns):
@@ -164,16 +163,16 @@ def _rows(
     estimator: Any,
     counts: dict[str, int],
 ) -> Iterator[dict[str, Any]]:
-    model, config = checkpoint.model, checkpoint.model.config
-    cells = grid_cells(config)
-    side = config.vision_config.image_size
+    model, backbone = checkpoint.model, checkpoint.backbone
+    side = model.config.vision_config.image_size
     for number, sample in pictures:
         grid = None
         if how.encoding.kind != "none":
             frame = _frame(sample, number, data, estimator)
             assert frame.depth is not None
             try:
-                grid = pool(frame.depth, frame.intrinsics, how.encoding, cells, frame.depth_source)
+                pixels = backbone.token_pixels(frame.height, frame.width)
+                grid = pool(frame.depth, frame.intrinsics, how.encoding, pixels, frame.depth_source)
             except DepthError:
                 # An image without any depth reading cannot train the use of the depth code.
                 counts["pictures_left_out"] += 1
@@ -186,7 +185,7 @@ def _rows(
                 checkpoint.prompt_template,
                 turns,
                 model.config.image_token_id,
-                cells * cells,
+                backbone.image_pieces(*sample.rgb.shape[:2]),
                 how.max_length,
             )
             counts["turns_left_out"] += lost

@@ -14,9 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from sdvlm_core.files import write_json
-from sdvlm_core.model.backbones.llava import encoding_settings
 from sdvlm_core.model.checkpoint import ADAPTER_SETTINGS, Checkpoint
+from sdvlm_core.model.coded_features import coded_features
 from sdvlm_core.model.depth_encoding import encode
+from sdvlm_core.model.own_settings import encoding_settings
 from training.finetune.config import Config
 from training.finetune.samples import IGNORED
 from training.loop.checkpoints import write_tensors
@@ -72,9 +73,8 @@ class Trainee(nn.Module):
         code = None
         if settings.kind != "none":
             width = base.config.text_config.hidden_size
-            code = encode(batch["coordinates"], batch["valid"], settings, width)
-        pixels = batch["pixels"].to(next(base.model.vision_tower.parameters()).dtype)
-        features = base.get_image_features(pixels, depth_code=code, return_dict=True)
+            code = encode(batch["coordinates"], batch["valid"], settings, width).flatten(0, 1)
+        features = coded_features(base, {"pixel_values": batch["pixels"]}, code)
         hidden = base.model(
             input_ids=batch["ids"],
             attention_mask=batch["mask"],

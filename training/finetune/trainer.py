@@ -20,8 +20,8 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
-from sdvlm_core.model.backbones.llava import encoding_settings
 from sdvlm_core.model.checkpoint import Checkpoint, load
+from sdvlm_core.model.own_settings import encoding_settings
 from training.finetune.batches import batches_of, collate, share_of
 from training.finetune.config import Config
 from training.finetune.samples import IGNORED, Preparation, Samples, prepare

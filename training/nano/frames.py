@@ -27,7 +27,7 @@ from rich.progress import track
 
 from sdvlm_core.model.backbones.clip_image import square_picture
 from sdvlm_core.model.depth_encoding import pool
-from sdvlm_core.model.image_tokens import SquareCanvas
+from sdvlm_core.model.image_tokens import SquareCanvas, square_tokens
 from training.nano.architecture import CELLS, ENCODING, PICTURE
 from training.simulate.catalogue import CATEGORIES, COLOURS
 from training.simulate.frames import SimulatedFrame, read_frames, read_shard, rgbd_frame
@@ -142,7 +142,8 @@ def _grid(frame: SimulatedFrame) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
         return np.zeros((_TOKENS, 3), np.float32), np.zeros(_TOKENS, bool)
     camera = rgbd_frame(frame)
     assert camera.depth is not None
-    grid = pool(camera.depth, frame.intrinsics, ENCODING, CELLS)
+    tokens = square_tokens(camera.width, camera.height, CELLS)
+    grid = pool(camera.depth, frame.intrinsics, ENCODING, tokens)
     return grid.coordinates, grid.valid
 
 

@@ -24,10 +24,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerFast
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from sdvlm_core.model.backbones.llava import DepthEncodedLlava, encoding_settings, fuse
+from sdvlm_core.model.coded_features import fuse
 from sdvlm_core.model.depth_encoding import encode
+from sdvlm_core.model.own_settings import encoding_settings
 from training.nano.architecture import BOS
 from training.nano.batches import KINDS, WIDE, Asks, Batch, make_batch
 from training.nano.frames import TrainingFrames
@@ -125,7 +126,7 @@ class _Forward:
 
 
 def _forward(
-    model: DepthEncodedLlava,
+    model: LlavaForConditionalGeneration,
     readout: _Readout,
     batch: Batch,
     frames: TrainingFrames,
@@ -163,7 +164,7 @@ def _forward(
 
 
 def _losses(
-    model: DepthEncodedLlava,
+    model: LlavaForConditionalGeneration,
     readout: _Readout,
     batch: Batch,
     frames: TrainingFrames,
@@ -277,7 +278,7 @@ def _prefetched(
 
 
 def train_language(
-    model: DepthEncodedLlava,
+    model: LlavaForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     frames: TrainingFrames,
     see: Callable[[npt.NDArray[np.int64]], torch.Tensor],

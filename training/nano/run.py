@@ -19,10 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from transformers import PreTrainedTokenizerFast
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from sdvlm_core.files import atomic_directory
-from sdvlm_core.model.backbones.llava import DepthEncodedLlava
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from training.nano import parallel
 from training.nano.architecture import ENCODING, PROMPT, nano_config
@@ -45,7 +44,7 @@ _WITHOUT_DEPTH = 0.12
 
 def _initial_model(
     base: str, frames: TrainingFrames
-) -> tuple[DepthEncodedLlava, PreTrainedTokenizerFast]:
+) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerFast]:
     """The model to train and its tokenizer: new ones, or those of the model `base`; "" = new."""
     torch.manual_seed(_SEED)
     graphs = zip(frames.graphs[:_CORPUS_FRAMES], frames.pixels.tolist(), strict=False)
@@ -58,11 +57,11 @@ def _initial_model(
         _add_tokens(checkpoint.model, pieces)
         return checkpoint.model.requires_grad_(True), tokenizer
     tokenizer = train_tokenizer(lines)
-    return DepthEncodedLlava(nano_config(len(tokenizer))), tokenizer
+    return LlavaForConditionalGeneration(nano_config(len(tokenizer))), tokenizer
 
 
 @torch.no_grad()
-def _add_tokens(model: DepthEncodedLlava, pieces: list[list[int]]) -> None:
+def _add_tokens(model: LlavaForConditionalGeneration, pieces: list[list[int]]) -> None:
     """A row of the embedding for each new token: the mean of what its text was before."""
     known = model.get_input_embeddings().weight.shape[0]
     model.resize_token_embeddings(known + len(pieces), mean_resizing=False)
@@ -116,7 +115,7 @@ def nano(
 
 
 def _train(
-    model: DepthEncodedLlava,
+    model: LlavaForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     frames: TrainingFrames,
     config: NanoConfig,

@@ -11,15 +11,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-#: (N, 4) float64: x1, y1, x2, y2 of N rectangles in pixels of the original image (pixel i covers
-#: i..i+1); NaN = the token shows no part of it.
-Boxes = npt.NDArray[np.float64]
+from sdvlm_core.model.image_tokens import Boxes as Boxes
+from sdvlm_core.model.image_tokens import TokenPixels, pixels_of
 
 
 class ImageAttention(Enum):
@@ -36,19 +36,20 @@ class Backbone(ABC):
     Class attributes:
         template: its name in `prompt.TEMPLATES`, unless the checkpoint's config has another
             `prompt_template`.
-        dialect: its name in `language.dialects.DIALECTS`: how questions are put, and boxes written.
+        dialect: how questions are put, a value of `language.question.Dialect`, unless the config
+            has another `dialect`.
+        boxes: how the model writes the place of an object, a form of `language.boxes`.
         attention: of the image tokens.
         lora_targets: regular expression of the language model's linear layers.
         projector: names of the modules between image encoder and language model.
-        stop_tokens: tokens that end an answer besides the tokenizer's end of sequence.
     """
 
     template: ClassVar[str]
     dialect: ClassVar[str]
+    boxes: ClassVar[str]
     attention: ClassVar[ImageAttention] = ImageAttention.CAUSAL
     lora_targets: ClassVar[str] = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
     projector: ClassVar[tuple[str, ...]] = ("multi_modal_projector",)
-    stop_tokens: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def prepare(self, rgb: npt.NDArray[np.uint8], device: torch.device) -> dict[str, torch.Tensor]:
@@ -60,6 +61,10 @@ class Backbone(ABC):
 
         In the order of the projected features (`pooler_output`).
         """
+
+    def token_pixels(self, height: int, width: int) -> TokenPixels:
+        """The pixels of `token_boxes`; made once for a size."""
+        return _token_pixels(self, height, width)
 
     @abstractmethod
     def image_pieces(self, height: int, width: int) -> Sequence[str | int]:
@@ -77,3 +82,12 @@ class Backbone(ABC):
             is_image: (T,) whether a token is an image token.
         """
         return torch.arange(len(is_image))[None], len(is_image)
+
+    def picture_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the picture in whose pixels the model writes; only for `pixels`."""
+        return height, width
+
+
+@lru_cache(maxsize=16)
+def _token_pixels(backbone: Backbone, height: int, width: int) -> TokenPixels:
+    return pixels_of(backbone.token_boxes(height, width), width, height)

@@ -91,7 +91,9 @@ class ConstantRows:
 
 
 def prompt(stop: str = "", length: int = 2, **options: object) -> Prompt:
-    return Prompt([1] * length, Generated(ByteTokenizer(), stop), GenerationOptions(**options))
+    tokenizer = ByteTokenizer()
+    ends = frozenset((tokenizer.eos_token_id,))
+    return Prompt([1] * length, Generated(tokenizer, stop), GenerationOptions(**options), ends)
 
 
 def answers(texts: Sequence[str], prompts: Sequence[Prompt]) -> list[Exception | None]:

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
-from sdvlm_core.model.backbones.llava import encoding_settings
 from sdvlm_core.model.checkpoint import load
+from sdvlm_core.model.own_settings import encoding_settings
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 peft = pytest.importorskip("peft", reason="adapters need peft (requirements/train.txt)")

@@ -58,6 +58,7 @@ def answered(seed: int, quantity: Quantity, limit: int = 80) -> str:
         [1],
         generated,
         GenerationOptions(max_new_tokens=limit),
+        frozenset((tokenizer.eos_token_id,)),
         lambda text: allowed_tokens(text, quantity, tokenizer),
     )
     rows = ConstantRows(lambda: torch.randn(len(tokenizer), generator=generator) * 4)
@@ -145,6 +146,7 @@ def test_a_tokenizer_that_cannot_spell_the_form_is_an_error_that_names_the_optio
         [1],
         Generated(tokenizer),
         GenerationOptions(),
+        frozenset((tokenizer.eos_token_id,)),
         lambda text: allowed_tokens(text, Quantity.HEIGHT, tokenizer),
     )
     with pytest.raises(ModelOutputError, match="constrained"):

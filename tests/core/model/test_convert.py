@@ -19,10 +19,10 @@ from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model import conversion_plan, convert
-from sdvlm_core.model.backbones.llava import encoding_settings
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.depth_encoding import PARITY
 from sdvlm_core.model.generation_options import GenerationOptions
+from sdvlm_core.model.own_settings import encoding_settings
 from tests.released_checkpoint import (
     BLOCKS,
     TOWER_NAME,

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from sdvlm_core.errors import CheckpointError, DepthError, IntrinsicsError
 from sdvlm_core.frame import CameraIntrinsics
-from sdvlm_core.model.depth_encoding import MIN_WAVELENGTH_M, PARITY, EncodingSettings, encode, pool
+from sdvlm_core.model.depth_encoding import MIN_WAVELENGTH_M, PARITY, EncodingSettings, encode
 from sdvlm_core.model.image_tokens import SquareCanvas
 from tests.paths import SHARED
+from tests.square_pooling import pool_square
 
 RECORDED = SHARED / "parity"
 XYZ = EncodingSettings(kind="xyz")
@@ -48,7 +49,7 @@ def test_pooling_is_the_mean_over_the_valid_pixels_of_each_cell(width, height, c
     depth[rng.random(depth.shape) < 0.4] = np.nan
     depth[0, 0] = 1.0
     camera = _camera(width, height)
-    grid = pool(depth, camera, XYZ, cells)
+    grid = pool_square(depth, camera, XYZ, cells)
     slow = _pooled_slowly(depth, camera, cells)
     np.testing.assert_allclose(grid.coordinates, slow, atol=2e-5)
     np.testing.assert_array_equal(grid.valid, slow[:, 2] > 0)
@@ -57,7 +58,7 @@ def test_pooling_is_the_mean_over_the_valid_pixels_of_each_cell(width, height, c
 def test_cells_without_a_valid_pixel_get_no_code():
     depth = np.ones((30, 60), np.float32)
     depth[:, :15] = np.nan
-    grid = pool(depth, _camera(60, 30), XYZ, 4)
+    grid = pool_square(depth, _camera(60, 30), XYZ, 4)
     valid = grid.valid.reshape(4, 4)
     assert not valid[0].any()
     assert not valid[3].any()
@@ -71,38 +72,38 @@ def test_cells_without_a_valid_pixel_get_no_code():
 @pytest.mark.parametrize("bad", [0.0, np.nan, np.inf, -1.0])
 def test_depth_without_a_single_reading_is_refused(bad):
     with pytest.raises(DepthError, match="no valid reading"):
-        pool(np.full((8, 8), bad, np.float32), _camera(8, 8), XYZ, 2)
+        pool_square(np.full((8, 8), bad, np.float32), _camera(8, 8), XYZ, 2)
 
 
 def test_xyz_without_intrinsics_is_refused():
     with pytest.raises(IntrinsicsError, match="intrinsics"):
-        pool(np.ones((8, 8), np.float32), None, XYZ, 2)
+        pool_square(np.ones((8, 8), np.float32), None, XYZ, 2)
 
 
 def test_xyz_keeps_scale_and_focal_length_where_relative_loses_both():
     rng = np.random.default_rng(1)
     depth = rng.uniform(0.5, 2, (24, 32)).astype(np.float32)
-    near, far = (pool(d, _camera(32, 24), XYZ, 4) for d in (depth, 2 * depth))
+    near, far = (pool_square(d, _camera(32, 24), XYZ, 4) for d in (depth, 2 * depth))
     np.testing.assert_allclose(far.coordinates, 2 * near.coordinates, rtol=1e-5)
-    wide = pool(depth, _camera(32, 24, focal=150.0), XYZ, 4)
+    wide = pool_square(depth, _camera(32, 24, focal=150.0), XYZ, 4)
     np.testing.assert_allclose(wide.coordinates[:, 0], 2 * near.coordinates[:, 0], rtol=1e-4)
     np.testing.assert_allclose(wide.coordinates[:, 2], near.coordinates[:, 2], rtol=1e-6)
     relative = EncodingSettings(kind="relative")
-    same = [pool(d, None, relative, 4).coordinates for d in (depth, 2 * depth)]
+    same = [pool_square(d, None, relative, 4).coordinates for d in (depth, 2 * depth)]
     np.testing.assert_allclose(same[0], same[1], atol=1e-3)
 
 
 def test_relative_spans_0_to_100_and_its_orientation_reverses_it():
     depth = np.linspace(1, 3, 64, dtype=np.float32).reshape(8, 8)
-    direct = pool(depth, None, EncodingSettings(kind="relative"), 4)
-    inverse = pool(depth, None, EncodingSettings(kind="relative", orientation="inverse"), 4)
+    direct = pool_square(depth, None, EncodingSettings(kind="relative"), 4)
+    inverse = pool_square(depth, None, EncodingSettings(kind="relative", orientation="inverse"), 4)
     assert direct.coordinates.min() == 0
     assert direct.coordinates.max() == pytest.approx(100)
     assert direct.coordinates.argmax() == inverse.coordinates.argmin()
 
 
 def test_flat_depth_gives_a_finite_code():
-    grid = pool(np.full((8, 8), 1.5, np.float32), None, EncodingSettings(kind="relative"), 4)
+    grid = pool_square(np.full((8, 8), 1.5, np.float32), None, EncodingSettings(kind="relative"), 4)
     code = encode(
         torch.from_numpy(grid.coordinates),
         torch.from_numpy(grid.valid),
@@ -115,7 +116,7 @@ def test_flat_depth_gives_a_finite_code():
 def test_metric_is_absolute_and_logarithmic():
     kind = EncodingSettings(kind="metric")
     values = [
-        float(pool(np.full((4, 4), z, np.float32), None, kind, 1).coordinates[0, 0])
+        float(pool_square(np.full((4, 4), z, np.float32), None, kind, 1).coordinates[0, 0])
         for z in (0.1, 1.0, 10.0, 100.0)
     ]
     assert values == pytest.approx([0, 100 / 3, 200 / 3, 100], abs=1e-3)
@@ -152,8 +153,8 @@ def test_an_unknown_key_in_a_config_is_refused():
 def test_recorded_grids_and_code_of_the_official_release_are_reproduced(case):
     recorded = np.load(RECORDED / f"case_{case}.npz")
     depth = np.where(recorded["gt_depth_m"] > 0, recorded["gt_depth_m"], np.nan)
-    sensor = pool(depth.astype(np.float32), None, PARITY, 24)
-    estimate = pool(recorded["inverse_depth"], None, PARITY, 24, "estimated_relative")
+    sensor = pool_square(depth.astype(np.float32), None, PARITY, 24)
+    estimate = pool_square(recorded["inverse_depth"], None, PARITY, 24, "estimated_relative")
     for grid, theirs in ((sensor, recorded["gt_grid"]), (estimate, recorded["est_grid"])):
         assert grid.valid.all()  # as released: a cell without a reading counts as 0 metres
         np.testing.assert_allclose(grid.coordinates.reshape(-1), theirs.reshape(-1), atol=1e-4)
@@ -173,8 +174,8 @@ def test_orientation_sets_the_direction_in_which_the_relative_code_grows(
     alignment, orientation, grows_towards_the_camera
 ):
     settings = EncodingSettings("relative", alignment, orientation)
-    estimate = pool(1 / NEARER_TO_THE_RIGHT, None, settings, 6, "estimated_relative")
-    sensor = pool(NEARER_TO_THE_RIGHT, None, settings, 6)
+    estimate = pool_square(1 / NEARER_TO_THE_RIGHT, None, settings, 6, "estimated_relative")
+    sensor = pool_square(NEARER_TO_THE_RIGHT, None, settings, 6)
     grows = tuple(
         bool((np.diff(grid.coordinates.reshape(6, 6), axis=1) > 0).all())
         for grid in (estimate, sensor)
@@ -188,10 +189,12 @@ def test_orientation_sets_the_direction_in_which_the_relative_code_grows(
 @pytest.mark.parametrize("kind", ["metric", "xyz"])
 def test_a_relative_estimate_is_refused_where_metres_are_needed(kind):
     with pytest.raises(DepthError, match="needs metres"):
-        pool(NEARER_TO_THE_RIGHT, None, EncodingSettings(kind), 6, "estimated_relative")
+        pool_square(NEARER_TO_THE_RIGHT, None, EncodingSettings(kind), 6, "estimated_relative")
 
 
 def test_zero_of_a_relative_estimate_is_the_farthest_not_a_missing_reading():
     estimate = 1 / NEARER_TO_THE_RIGHT - 0.5
-    grid = pool(estimate.astype(np.float32), None, EncodingSettings(), 6, "estimated_relative")
+    grid = pool_square(
+        estimate.astype(np.float32), None, EncodingSettings(), 6, "estimated_relative"
+    )
     assert grid.valid.all()

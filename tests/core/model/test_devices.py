@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 from accelerate import infer_auto_device_map
-from transformers import LlavaConfig
+from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
-from sdvlm_core.model.backbones.llava import DepthEncodedLlava
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.devices import quantization_config, resolve
 from tests.tiny_checkpoint import write_tiny_checkpoint
@@ -87,7 +86,7 @@ def test_only_the_language_model_is_quantized(name):
     model = load("nano", "cpu", quantization=name).model
     whole = load("nano", "cpu", dtype="bfloat16").model
 
-    def kinds(part: str, of: DepthEncodedLlava) -> set[tuple]:
+    def kinds(part: str, of: LlavaForConditionalGeneration) -> set[tuple]:
         return {
             (type(module), type(module.weight), module.weight.dtype)
             for module in of.get_submodule(part).modules()
@@ -122,7 +121,7 @@ def test_attention_that_is_not_installed_is_refused(tiny):
 
 def test_distributing_over_gpus_splits_no_layer():
     with torch.device("meta"):
-        model = DepthEncodedLlava(LlavaConfig())
+        model = LlavaForConditionalGeneration(LlavaConfig())
     size = model.get_memory_footprint()
     devices = infer_auto_device_map(
         model,

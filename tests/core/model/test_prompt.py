@@ -42,12 +42,18 @@ def test_surrounding_space_of_a_question_is_removed():
 @pytest.mark.parametrize("name", sorted(TEMPLATES))
 def test_prefix_and_question_hold_the_whole_prompt_with_the_image_in_its_place(name):
     form = template(name)
-    ids = prefix_ids(_Letters(), form, image_id=-7, image_tokens=3)
+    ids = prefix_ids(_Letters(), form, image_id=-7, pieces=[3])
     ids += question_ids(_Letters(), form, "Why?")
-    text = "".join("#" if i == -7 else chr(i) for i in ids[1:])
-    assert ids[0] == 1
+    started = 0 if form.starts_itself else 1
+    text = "".join("#" if i == -7 else chr(i) for i in ids[started:])
+    assert ids[:started] == [1] * started
     asked = "why?" if form.lower_case else "Why?"
-    assert text == f"{form.before}###{form.between}{asked}{form.after}"
+    assert text == f"{form.before}###{form.between}{asked}{form.after}{form.closing}"
+
+
+def test_the_text_of_an_image_stands_around_its_tokens():
+    ids = prefix_ids(_Letters(), template("raw"), -7, ["<a>", 2, "<b>", 1, "<c>"])
+    assert "".join("#" if i == -7 else chr(i) for i in ids[1:]) == "<a>##<b>#<c>"
 
 
 def test_a_template_in_lower_case_gives_the_same_ids_in_any_case():

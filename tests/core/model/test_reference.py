@@ -16,8 +16,8 @@ import torch
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model import conversion_plan, convert
-from sdvlm_core.model.checkpoint import Checkpoint, load_model
-from sdvlm_core.model.depth_encoding import PARITY, pool
+from sdvlm_core.model.checkpoint import assembled, load_model
+from sdvlm_core.model.depth_encoding import PARITY
 from sdvlm_core.model.devices import resolve
 from sdvlm_core.model.prompt import Template
 from tests.fixtures.frames import FRAMES, read
@@ -31,6 +31,7 @@ from tests.released_checkpoint import (
     released_weights,
     write_released_checkpoint,
 )
+from tests.square_pooling import pool_square
 
 CELLS = 24
 IDS = [1, 17, 41, IMAGE, 11, 23, 8, 97]
@@ -79,7 +80,8 @@ def test_code_embeddings_and_logits_equal_the_official_computation(
     model.config.depth_encoding = replace(PARITY, kind=kind).to_mapping()
     tokenizer = RecordedIds(IDS, WORDS)
     form = Template("before", "", "")
-    engine = SpatialEngine(Checkpoint("released", model, tokenizer, form, torch.device("cpu")))
+    checkpoint = assembled("released", model, tokenizer, torch.device("cpu"))
+    engine = SpatialEngine(replace(checkpoint, prompt_template=form))
     with embeddings_seen(model) as seen:
         next_token = engine.open(frame).next_token_logits("question")
     ours = torch.cat(seen).numpy()
@@ -97,9 +99,9 @@ def test_code_embeddings_and_logits_equal_the_official_computation(
         else:
             grid = reference.sensor_grid(np.nan_to_num(frame.depth), CELLS)
         code = reference.code(grid, words.shape[1])
-        pooled = pool(frame.depth, None, PARITY, CELLS, frame.depth_source)
+        pooled = pool_square(frame.depth, None, PARITY, CELLS, frame.depth_source)
         np.testing.assert_allclose(pooled.coordinates.ravel(), grid.ravel(), atol=TOLERANCE)
-        np.testing.assert_allclose(engine.depth_code(frame)[0], code, atol=TOLERANCE)
+        np.testing.assert_allclose(engine.depth_code(frame), code, atol=TOLERANCE)
         image = image + code
     at = IDS.index(IMAGE)
     theirs = np.vstack([words[IDS[:at]], image, words[IDS[at + 1 :]]])

@@ -22,10 +22,10 @@ pytest.importorskip("training.simulate.renderer", reason="no headless OpenGL her
 
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.errors import DepthError
-from sdvlm_core.model.backbones.llava import encoding_settings
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.depth_encoding import EncodingSettings
 from sdvlm_core.model.generation_options import GenerationOptions
+from sdvlm_core.model.own_settings import encoding_settings
 from tests.paths import ROOT
 from tests.tiny_checkpoint import write_tiny_checkpoint
 from training.build.run import build

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from sdvlm_core.model.backbones.clip_image import clip_pixels, square_picture
-from sdvlm_core.model.backbones.llava import grid_cells
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.prompt import TEMPLATES, prefix_ids, question_ids
 from tests.tiny_checkpoint import write_tiny_checkpoint
@@ -50,9 +49,9 @@ TURNS = (("How tall is it?", "0.25 m."), ("Which one?", "The mug."), ("Why?", "B
 @pytest.mark.parametrize("template", ["raw", "vicuna_v1"])
 def test_only_answers_have_labels_and_a_conversation_begins_as_the_engine_asks(base, template):
     tokenizer, form = load(str(base)).tokenizer, TEMPLATES[template]
-    ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, 16, 5000)
+    ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, [16], 5000)
     assert lost == 0
-    asked = prefix_ids(tokenizer, form, 4, 16) + question_ids(tokenizer, form, TURNS[0][0])
+    asked = prefix_ids(tokenizer, form, 4, [16]) + question_ids(tokenizer, form, TURNS[0][0])
     assert ids[: len(asked)] == asked
     learnt = tokenizer.decode([label for label in labels if label != IGNORED])
     end = tokenizer.eos_token
@@ -62,7 +61,7 @@ def test_only_answers_have_labels_and_a_conversation_begins_as_the_engine_asks(b
 
 def test_turns_that_do_not_fit_are_left_out_whole(base):
     tokenizer, form = load(str(base)).tokenizer, TEMPLATES["raw"]
-    whole = len(tokens_of(tokenizer, form, TURNS, 4, 16, 5000)[0])
+    whole = len(tokens_of(tokenizer, form, TURNS, 4, [16], 5000)[0])
     ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, 16, whole - 1)
     assert lost == 1
     assert (ids, labels, 0) == tokens_of(tokenizer, form, TURNS[:2], 4, 16, 5000)
@@ -98,4 +97,4 @@ def test_rates_rise_then_fall_to_zero():
 
 
 def test_the_grid_of_a_tiny_model_is_what_the_data_was_prepared_for(base):
-    assert grid_cells(load(str(base)).model.config) == 4
+    assert load(str(base)).backbone.image_pieces(48, 64) == [16]
