@@ -7,8 +7,8 @@ torch, torchvision and transformers. Prints one line for each family and size: t
 difference in grey levels, and the share of values that differ. Pictures are noise, the worst case
 of a resampling filter. `prepare` equals Pillow to the bit, or to its roundings; torchvision has
 16-bit weights for 8-bit pictures where Pillow has 32-bit ones, and rounds a few values otherwise.
-Exit status 1 if a value differs by more than two levels, if more than one in a hundred differ, or
-if shapes or whole-number arguments do.
+Exit status 1 if a value differs by more levels, or more values differ, than the case states, or if
+shapes or whole-number arguments differ.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ import torch
 from transformers import AutoConfig
 
 from sdvlm_core.model.backbones.contract import Backbone
+from sdvlm_core.model.backbones.gemma3 import Gemma3
 from sdvlm_core.model.backbones.paligemma import PaliGemma
 from sdvlm_core.model.backbones.qwen_vl import QwenVL
+from sdvlm_core.model.backbones.smolvlm import SmolVlm
 
 #: Height and width.
 SIZES = ((480, 640), (640, 480), (720, 1280), (1080, 1920), (17, 23), (30, 1900), (1201, 77))
@@ -42,6 +44,9 @@ class Case:
         processor: module under transformers.models, and class, of the image processor.
         preprocessor: the published preprocessor_config.json, as far as it differs from the class.
         config: what differs from the config's defaults.
+        levels: the largest difference allowed, grey levels; a second and a third resize widen the
+            roundings of the first.
+        share: the part of the values that may differ.
     """
 
     make: Callable[[Any, Mapping[str, Any]], Backbone]
@@ -49,10 +54,18 @@ class Case:
     processor: tuple[str, str]
     preprocessor: dict[str, Any]
     config: dict[str, Any] = field(default_factory=dict)
+    levels: float = 2.2
+    share: float = 0.01
 
 
 _QWEN = ("qwen2_vl.image_processing_qwen2_vl", "Qwen2VLImageProcessor")
 _SIGLIP = ("siglip.image_processing_siglip", "SiglipImageProcessor")
+_SMOLVLM = ("smolvlm.image_processing_smolvlm", "SmolVLMImageProcessor")
+_GEMMA3 = ("gemma3.image_processing_gemma3", "Gemma3ImageProcessor")
+_GEMMA3_SIZE = {"size": {"height": 896, "width": 896}}
+_GEMMA3_TOWER = {
+    "vision_config": {"model_type": "siglip_vision_model", "image_size": 896, "patch_size": 14}
+}
 CASES = {
     "qwen2_5_vl": Case(
         QwenVL.of,
@@ -78,6 +91,48 @@ CASES = {
         _SIGLIP,
         {"size": {"height": 448, "width": 448}},
         {"vision_config": {"model_type": "siglip_vision_model", "image_size": 448}},
+    ),
+    "smolvlm_384": Case(
+        SmolVlm.of,
+        "smolvlm",
+        _SMOLVLM,
+        {"size": {"longest_edge": 1536}, "max_image_size": {"longest_edge": 384}},
+        {"vision_config": {"image_size": 384, "patch_size": 14}, "scale_factor": 3},
+        levels=3.2,
+        share=0.03,
+    ),
+    "smolvlm_512": Case(
+        SmolVlm.of,
+        "smolvlm",
+        _SMOLVLM,
+        {"size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512}},
+        {"vision_config": {"image_size": 512, "patch_size": 16}, "scale_factor": 4},
+        levels=3.2,
+        share=0.03,
+    ),
+    "idefics3": Case(
+        SmolVlm.of,
+        "idefics3",
+        ("idefics3.image_processing_idefics3", "Idefics3ImageProcessor"),
+        {"size": {"longest_edge": 1820}, "max_image_size": {"longest_edge": 364}},
+        {"vision_config": {"image_size": 364, "patch_size": 14}},
+        levels=3.2,
+        share=0.03,
+    ),
+    "gemma3": Case(Gemma3.of, "gemma3", _GEMMA3, _GEMMA3_SIZE, _GEMMA3_TOWER, share=0.03),
+    "gemma3_crops": Case(
+        Gemma3.of,
+        "gemma3",
+        _GEMMA3,
+        {
+            **_GEMMA3_SIZE,
+            "do_pan_and_scan": True,
+            "pan_and_scan_min_crop_size": 256,
+            "pan_and_scan_max_num_crops": 4,
+            "pan_and_scan_min_ratio_to_activate": 1.2,
+        },
+        _GEMMA3_TOWER,
+        share=0.03,
     ),
 }
 
@@ -110,7 +165,7 @@ def main() -> int:
         for height, width in SIZES:
             rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
             largest, share = difference(CASES[name], rgb)
-            failed |= largest > 2.2 or share > 0.01
+            failed |= largest > CASES[name].levels or share > CASES[name].share
             print(f"{name:18}{width:5}x{height:<5}{largest:8.3f} levels {share:8.2%} differ")
     return int(failed)
 
