@@ -80,6 +80,15 @@ TEMPLATES: dict[str, Template] = {
     ),
     # Mistral-7B-Instruct-v0.2, as LLaVA 1.6 was trained with it.
     "mistral_instruct": Template("[INST] ", "\n", " [/INST]"),
+    # SmolVLM2, SmolVLM and Idefics3; "<|im_start|>" is SmolVLM's beginning of sequence.
+    "smolvlm": Template("User:", "", "", closing="<end_of_utterance>\nAssistant:"),
+    # Gemma 3; a blank line surrounds its image, and the line before it ends `before`.
+    "gemma3": Template(
+        "<start_of_turn>user\n",
+        "\n\n",
+        "",
+        closing="<end_of_turn>\n<start_of_turn>model\n",
+    ),
 }
 
 

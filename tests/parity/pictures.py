@@ -28,7 +28,7 @@ from sdvlm_core.model.backbones.contract import Backbone
 from sdvlm_core.model.backbones.gemma3 import Gemma3
 from sdvlm_core.model.backbones.paligemma import PaliGemma
 from sdvlm_core.model.backbones.qwen_vl import QwenVL
-from sdvlm_core.model.backbones.smolvlm import SmolVlm
+from sdvlm_core.model.backbones.smolvlm import SmolVLM
 
 #: Height and width.
 SIZES = ((480, 640), (640, 480), (720, 1280), (1080, 1920), (17, 23), (30, 1900), (1201, 77))
@@ -93,7 +93,7 @@ CASES = {
         {"vision_config": {"model_type": "siglip_vision_model", "image_size": 448}},
     ),
     "smolvlm_384": Case(
-        SmolVlm.of,
+        SmolVLM.of,
         "smolvlm",
         _SMOLVLM,
         {"size": {"longest_edge": 1536}, "max_image_size": {"longest_edge": 384}},
@@ -102,7 +102,7 @@ CASES = {
         share=0.03,
     ),
     "smolvlm_512": Case(
-        SmolVlm.of,
+        SmolVLM.of,
         "smolvlm",
         _SMOLVLM,
         {"size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512}},
@@ -111,7 +111,7 @@ CASES = {
         share=0.03,
     ),
     "idefics3": Case(
-        SmolVlm.of,
+        SmolVLM.of,
         "idefics3",
         ("idefics3.image_processing_idefics3", "Idefics3ImageProcessor"),
         {"size": {"longest_edge": 1820}, "max_image_size": {"longest_edge": 364}},

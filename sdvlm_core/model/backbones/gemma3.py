@@ -74,7 +74,6 @@ class Gemma3(Backbone):
     dialect: ClassVar[str] = "chat"
     boxes: ClassVar[str] = "thousand_yx"
     attention: ClassVar[ImageAttention] = ImageAttention.IMAGE
-    stop_tokens: ClassVar[tuple[str, ...]] = ("<end_of_turn>",)
 
     side: int
     cell: int

@@ -32,7 +32,7 @@ _TINY = 2.0**-14
 
 
 @dataclass(frozen=True)
-class SmolVlm(Backbone):
+class SmolVLM(Backbone):
     """SmolVLM2 (`smolvlm`) and Idefics3 and SmolVLM (`idefics3`).
 
     Attributes:
@@ -48,7 +48,6 @@ class SmolVlm(Backbone):
     boxes: ClassVar[str] = "fraction"
     lora_targets: ClassVar[str] = r".*text_model.*\.(q|k|v|o|gate|up|down)_proj"
     projector: ClassVar[tuple[str, ...]] = ("connector",)
-    stop_tokens: ClassVar[tuple[str, ...]] = ("<end_of_utterance>",)
 
     edge: int
     tile: int
@@ -57,7 +56,7 @@ class SmolVlm(Backbone):
     rule: PixelRule
 
     @classmethod
-    def of(cls, config: Any, preprocessor: Mapping[str, Any]) -> SmolVlm:
+    def of(cls, config: Any, preprocessor: Mapping[str, Any]) -> SmolVLM:
         """From a model's config and its preprocessor_config.json.
 
         Without `max_image_size` a tile has the tower's size, and without `size` the longer side has

@@ -18,6 +18,7 @@ from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.backbones.contract import ImageAttention
 from sdvlm_core.model.backbones.gemma3 import Gemma3
+from sdvlm_core.model.prompt import prefix_ids, question_ids, template
 from tests.tiny_backbones import tiny_config, tiny_model
 
 CPU = torch.device("cpu")
@@ -221,24 +222,16 @@ def test_pieces_encoded_one_by_one_have_the_ids_of_the_library(height, width, sc
     tokenizer, form = gemma_like_tokenizer(), tiny(**scan)
     images = Gemma3ImageProcessorPil(size={"height": 56, "width": 56})
     processor = Gemma3Processor(images, tokenizer, image_seq_length=4)
-    opening, question = "<bos><start_of_turn>user\n", "How tall is the mug?"
-    closing = "<end_of_turn>\n<start_of_turn>model\n"
+    question, image_id = "How tall is the mug?", tokenizer.image_token_id
+    opening, closing = "<bos><start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n"
     expected = processor(
         images=noise(height, width), text=f"{opening}<start_of_image>{question}{closing}", **scan
     )
-    first, *rest = form.image_pieces(height, width)
-    parts = [opening + first, *rest, f"\n\n{question}", closing]
-    ids = [
-        one
-        for part in parts
-        for one in (
-            tokenizer.encode(part, add_special_tokens=False)
-            if isinstance(part, str)
-            else [tokenizer.image_token_id] * part
-        )
-    ]
+    pieces, words = form.image_pieces(height, width), template(Gemma3.template)
+    ids = prefix_ids(tokenizer, words, image_id, pieces)
+    ids += question_ids(tokenizer, words, question, image_id)
     assert ids == expected["input_ids"][0]
-    is_image = np.array(ids) == tokenizer.image_token_id
+    is_image = np.array(ids) == image_id
     assert is_image.tolist() == [bool(one) for one in expected["token_type_ids"][0]]
     assert is_image.sum() == len(form.token_boxes(height, width))
 

@@ -19,7 +19,8 @@ from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_stri
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.backbones.picture import resized, resized_on
-from sdvlm_core.model.backbones.smolvlm import SmolVlm
+from sdvlm_core.model.backbones.smolvlm import SmolVLM
+from sdvlm_core.model.prompt import prefix_ids, question_ids, template
 from tests.tiny_backbones import tiny_config, tiny_model
 
 CPU = torch.device("cpu")
@@ -38,15 +39,15 @@ def stated(edge: int, tile: int, **more: Any) -> dict[str, Any]:
     return {**sides, **HALF, "resample": 1, **more}
 
 
-def published(name: str) -> SmolVlm:
+def published(name: str) -> SmolVLM:
     size, patch, merge, edge = PUBLISHED[name]
     vision = SimpleNamespace(image_size=size, patch_size=patch)
     config = SimpleNamespace(vision_config=vision, scale_factor=merge)
-    return SmolVlm.of(config, stated(edge, size))
+    return SmolVLM.of(config, stated(edge, size))
 
 
-def tiny(edge: int = 224, tile: int = 56, **more: Any) -> SmolVlm:
-    return SmolVlm.of(tiny_config("smolvlm"), stated(edge, tile, **more))
+def tiny(edge: int = 224, tile: int = 56, **more: Any) -> SmolVLM:
+    return SmolVLM.of(tiny_config("smolvlm"), stated(edge, tile, **more))
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -125,7 +126,7 @@ def test_other_filters_and_sides_equal_those_of_the_library(resample, edge):
     rgb = noise(200, 301)
     preprocessor = stated(edge, 56 if edge < 300 else 364, resample=resample)
     expected = by_library(SmolVLMImageProcessorPil, rgb, **preprocessor)["pixel_values"]
-    form = SmolVlm.of(tiny_config("smolvlm"), preprocessor)
+    form = SmolVLM.of(tiny_config("smolvlm"), preprocessor)
     prepared = form.prepare(rgb, CPU)["pixel_values"]
     torch.testing.assert_close(prepared, expected, rtol=0, atol=1e-6)
 
@@ -142,7 +143,7 @@ def test_a_picture_that_is_resized_again_on_a_device_has_exactly_the_same_pixels
 def test_without_a_preprocessor_the_published_values_hold(name):
     size, patch, merge, _ = PUBLISHED[name]
     vision = SimpleNamespace(image_size=size, patch_size=patch)
-    form = SmolVlm.of(SimpleNamespace(vision_config=vision, scale_factor=merge), {})
+    form = SmolVLM.of(SimpleNamespace(vision_config=vision, scale_factor=merge), {})
     assert form == published(name)
 
 
@@ -153,7 +154,7 @@ def test_a_camera_frame_takes_as_many_tokens_as_published():
     assert len(published("Idefics3-8B").token_boxes(480, 640)) == (5 * 4 + 1) * 169
 
 
-def changed_tokens(model: Any, form: SmolVlm, rgb: np.ndarray, part: tuple) -> list[int]:
+def changed_tokens(model: Any, form: SmolVLM, rgb: np.ndarray, part: tuple) -> list[int]:
     changed = rgb.copy()
     changed[part] = 255 - changed[part]
     before, after = (features_of(model, form.prepare(one, CPU)) for one in (rgb, changed))
@@ -290,13 +291,12 @@ def test_pieces_encoded_one_by_one_have_the_ids_of_the_library(tiles, edge):
     tokenizer = byte_level_tokenizer(tiles)
     images = Idefics3ImageProcessorPil(**stated(edge, 56))
     processor = Idefics3Processor(images, tokenizer, image_seq_len=4)
-    question, closing = "How tall is the mug?", "<end_of_utterance>\nAssistant:"
-    text = f"<|im_start|>User:<image>{question}{closing}"
+    question = "How tall is the mug?"
+    text = f"<|im_start|>User:<image>{question}<end_of_utterance>\nAssistant:"
     whole = processor(images=[noise(300, 500)], text=text)["input_ids"][0]
-    first, *rest = tiny(edge).image_pieces(300, 500)
-    parts = ["<|im_start|>User:" + first, *(joined([one]) for one in rest), question, closing]
-    encoded = [tokenizer.encode(part, add_special_tokens=False) for part in parts]
-    assert [one for ids in encoded for one in ids] == whole
+    form, image_id = template(SmolVLM.template), processor.image_token_id
+    ids = prefix_ids(tokenizer, form, image_id, tiny(edge).image_pieces(300, 500))
+    assert ids + question_ids(tokenizer, form, question, image_id) == whole
 
 
 @settings(max_examples=60, deadline=None)
@@ -304,7 +304,7 @@ def test_pieces_encoded_one_by_one_have_the_ids_of_the_library(tiles, edge):
 def test_tiles_equal_those_of_the_library_for_every_size(height, width, sides):
     rgb = np.broadcast_to(np.uint8(0), (height, width, 3))
     encoded = by_library(SmolVLMImageProcessorPil, rgb, **stated(*sides, resample=2))
-    form = SmolVlm(*sides, 1, 1, tiny().rule)
+    form = SmolVLM(*sides, 1, 1, tiny().rule)
     rows, columns = form.grid(height, width)
     assert encoded["rows"][0][0] == (rows if rows * columns > 1 else 0)
     assert encoded["cols"][0][0] == (columns if rows * columns > 1 else 0)
@@ -372,7 +372,7 @@ def test_an_impossible_config_is_refused_with_its_key(key, value):
     merge = values.pop("scale_factor")
     config = SimpleNamespace(vision_config=SimpleNamespace(**values), scale_factor=merge)
     with pytest.raises(CheckpointError, match=key):
-        SmolVlm.of(config, {})
+        SmolVLM.of(config, {})
 
 
 @pytest.mark.parametrize(
@@ -400,17 +400,17 @@ def test_an_impossible_config_is_refused_with_its_key(key, value):
 def test_an_impossible_preprocessor_is_refused_with_its_key(key, value):
     # The patch is what a tile of 13 pixels is too small for.
     with pytest.raises(CheckpointError, match=f"{key}|patch_size|scale_factor") as caught:
-        SmolVlm.of(tiny_config("smolvlm"), {key: value})
+        SmolVLM.of(tiny_config("smolvlm"), {key: value})
     assert "\n" not in str(caught.value)
 
 
 def test_more_image_tokens_than_any_published_model_has_are_refused():
     vision = SimpleNamespace(image_size=512, patch_size=1)
     with pytest.raises(CheckpointError, match="image tokens"):
-        SmolVlm.of(SimpleNamespace(vision_config=vision, scale_factor=1), {})
+        SmolVLM.of(SimpleNamespace(vision_config=vision, scale_factor=1), {})
 
 
 def test_the_names_of_the_parts_are_those_of_the_model():
     for model_type in ("smolvlm", "idefics3"):
         names = dict(model_of(model_type).model.named_modules())
-        assert all(one in names for one in SmolVlm.projector)
+        assert all(one in names for one in SmolVLM.projector)
