@@ -186,10 +186,10 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 #: Pictures of few tokens; {} = the published rule, of a picture as small as the tower.
 PREPROCESSORS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(
-        ("qwen2_5_vl", "qwen3_vl", "qwen3_5"),
-        {"size": {"shortest_edge": 3136, "longest_edge": 96 * 96}},
-    ),
+    **{
+        name: {"size": {"shortest_edge": 3136, "longest_edge": 96 * 96}}
+        for name in ("qwen2_5_vl", "qwen3_vl", "qwen3_5")
+    },
     "internvl": {"max_patches": 4},
 }
 
