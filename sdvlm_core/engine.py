@@ -15,13 +15,11 @@ import numpy as np
 import torch
 
 from sdvlm_core import threads
-from sdvlm_core.errors import DepthError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model import slots
 from sdvlm_core.model.checkpoint import NANO, Checkpoint
 from sdvlm_core.model.checkpoint import load as load_checkpoint
-from sdvlm_core.model.coded_features import coded_features
-from sdvlm_core.model.depth_encoding import encode, pool_on
+from sdvlm_core.model.frame_features import depth_code, frame_features
 from sdvlm_core.model.generation import memory_guard
 from sdvlm_core.model.generation_options import UNLIMITED, GenerationOptions, Limits
 from sdvlm_core.model.own_settings import encoding_settings
@@ -173,24 +171,8 @@ class SpatialEngine:
         Raises:
             DepthError, IntrinsicsError: as `open`.
         """
-        model = self.checkpoint.model
-        settings = encoding_settings(model.config)
-        if settings.kind == "none" or (settings.optional and frame.depth is None):
-            return None
-        if frame.depth is None:
-            raise DepthError(
-                f"{self.model_id} answers from depth ({settings.kind} encoding) and this frame has "
-                "none; give a depth image, or a depth estimator"
-            )
-        coordinates, valid = pool_on(
-            self.checkpoint.device,
-            frame.depth,
-            frame.intrinsics,
-            settings,
-            self.checkpoint.backbone.token_pixels(frame.height, frame.width),
-            frame.depth_source,
-        )
-        return encode(coordinates, valid, settings, model.config.text_config.hidden_size)
+        checkpoint = self.checkpoint
+        return depth_code(checkpoint.model, checkpoint.backbone, frame, checkpoint.device)
 
     def image_features(self, frame: RgbdFrame) -> Any:
         """The projected image features plus depth code: transformers' output object.
@@ -199,8 +181,7 @@ class SpatialEngine:
             DepthError, IntrinsicsError: as `open`.
         """
         checkpoint = self.checkpoint
-        inputs = checkpoint.backbone.prepare(frame.rgb, checkpoint.device)
-        return coded_features(checkpoint.model, inputs, self.depth_code(frame))
+        return frame_features(checkpoint.model, checkpoint.backbone, frame, checkpoint.device)
 
     def _encode(self, frame: RgbdFrame, limits: Limits) -> Prefix:
         """The prompt prefix with the image, read."""

@@ -35,6 +35,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "info_qos": QOS,
     "sensor": tuple(SENSORS),
     "rectify": RECTIFY,
+    "constrained": ("auto", "always", "never"),
 }
 # Logits divided by a lower temperature overflow.
 MIN_TEMPERATURE = 0.01
@@ -79,17 +80,17 @@ class Settings:
     temperature: float
     top_k: int
     seed: int
-    constrained: bool
+    constrained: str
 
 
 def _fixed(description: str) -> ParameterDescriptor:
     return ParameterDescriptor(description=description, read_only=True)
 
 
-def _choice(name: str, description: str) -> ParameterDescriptor:
+def _choice(name: str, description: str, read_only: bool = True) -> ParameterDescriptor:
     return ParameterDescriptor(
         description=description,
-        read_only=True,
+        read_only=read_only,
         additional_constraints="one of " + ", ".join(CHOICES[name]),
     )
 
@@ -271,10 +272,12 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     ),
     "seed": (0, _count("Seed of the sampling.", 0, 2**31 - 1, read_only=False)),
     "constrained": (
-        False,
-        ParameterDescriptor(
-            description="Answer questions for one number in a JSON form, which needs no reading. "
-            "For chat models; SD-VLM and nano know their own form.",
+        "auto",
+        _choice(
+            "constrained",
+            "Whether questions for one number are answered in a JSON form, which needs no reading: "
+            "auto = by chat models, as SD-VLM and nano know their own form, always, never.",
+            read_only=False,
         ),
     ),
 }
@@ -346,7 +349,11 @@ def read_generation(node: Node) -> GenerationOptions:
         for name in ("max_new_tokens", "temperature", "top_k", "seed", "constrained")
     )
     sampling = Sampling(temperature, top_k, seed) if temperature else None
-    return GenerationOptions(max_new_tokens=limit, sampling=sampling, constrained=constrained)
+    return GenerationOptions(
+        max_new_tokens=limit,
+        sampling=sampling,
+        constrained=None if constrained == "auto" else constrained == "always",
+    )
 
 
 def document() -> str:

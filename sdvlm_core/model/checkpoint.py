@@ -102,11 +102,14 @@ def _refuse_release(directory: Path) -> None:
         )
 
 
-def load_strictly(kind: type[Model], directory: Path, **arguments: Any) -> Model:
+def load_strictly(
+    kind: type[Model], directory: Path, left_out: tuple[str, ...] = (), **arguments: Any
+) -> Model:
     """Load a complete transformers model for inference.
 
     Args:
         kind: the model's class.
+        left_out: weights whose names contain one of these are of a part that is not loaded.
         arguments: further arguments of `from_pretrained`.
 
     Raises:
@@ -127,8 +130,9 @@ def load_strictly(kind: type[Model], directory: Path, **arguments: Any) -> Model
         ("has weights of another shape", report["mismatched_keys"]),
         ("has unknown weights", report["unexpected_keys"]),
     ):
-        if keys:
-            raise CheckpointError(f"{directory} {problem}: {_listed(keys)}")
+        wrong = [key for key in keys if not any(part in str(key) for part in left_out)]
+        if wrong:
+            raise CheckpointError(f"{directory} {problem}: {_listed(wrong)}")
     loaded: Model = model.eval().requires_grad_(False)
     return loaded
 
@@ -151,6 +155,30 @@ def load_model(directory: Path, placement: Placement) -> PreTrainedModel:
         config = read_config(directory)
     return load_strictly(
         AutoModelForImageTextToText, directory, config=config, **placement.arguments()
+    )
+
+
+def load_image_half(directory: Path, placement: Placement) -> PreTrainedModel:
+    """Image encoder and projector of a model directory; its language model stays on the disk.
+
+    The model that is returned has a language model without layers, which answers nothing.
+
+    Raises:
+        CheckpointError: as `load_model`.
+    """
+    _refuse_release(directory)
+    with _loading(directory, "a model for images and text"):
+        config = read_config(directory)
+    text = config.text_config
+    text.num_hidden_layers, text.vocab_size, text.pad_token_id = 0, 1, None
+    if getattr(text, "layer_types", None) is not None:
+        text.layer_types = []
+    return load_strictly(
+        AutoModelForImageTextToText,
+        directory,
+        ("language_model.", "text_model.", "lm_head."),
+        config=config,
+        **placement.arguments(),
     )
 
 

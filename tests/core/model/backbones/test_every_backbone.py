@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from sdvlm_core.answer import Asked, Quantity
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.coded_features import token_features
+from sdvlm_core.model.frame_features import load_encoder
 from sdvlm_core.model.generation_options import GenerationOptions, Query
 from sdvlm_core.model.prompt import prefix_ids, question_ids
 from tests.tiny_backbones import MODEL_TYPES, tiny_checkpoint, write_tiny_backbone
@@ -157,3 +160,33 @@ def test_a_saved_model_answers_as_before(tmp_path, model_type):
     assert loaded.checkpoint.backbone == made.checkpoint.backbone
     one, other = (engine.open(frame).next_token_logits(WORDS[0]) for engine in (loaded, made))
     torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_the_image_half_alone_makes_the_features_of_the_whole_model(tmp_path, model_type):
+    directory = str(write_tiny_backbone(tmp_path / "model", model_type))
+    engine = SpatialEngine(load(directory, "cpu", "float32"))
+    encoder, frame = load_encoder(directory, "cpu", "float32"), a_frame()
+    with torch.inference_mode():
+        whole = engine.image_features(frame)
+    torch.testing.assert_close(
+        token_features(encoder.features(frame)), token_features(whole), atol=0, rtol=0
+    )
+    held = sum(parameter.numel() for parameter in encoder.model.get_decoder().parameters())
+    assert held < engine.checkpoint.model.get_decoder().get_input_embeddings().weight.numel()
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_vl", "smolvlm"])
+def test_a_chat_model_answers_a_question_for_one_number_in_json_by_default(model_type):
+    session = SpatialEngine(tiny_checkpoint(model_type)).open(a_frame())
+    asked = [Asked(Quantity.HEIGHT, ("red mug",)), Asked(Quantity.COUNT, ("mug",))]
+    both = session.ask_many([Query(one) for one in (*asked, "Describe the scene.")])
+    for one, answer in zip(asked, both, strict=False):
+        stated = json.loads(answer.text)
+        unit = {"unit"} if one.quantity is Quantity.HEIGHT else set()
+        assert set(stated) in ({"value"}, {"value", *unit})
+        if stated["value"] is not None and stated.get("unit", "m") == "m":
+            assert answer.measurements[0].value == pytest.approx(stated["value"])
+    assert not both[2].text.startswith('{"value"')
+    free = session.ask(asked[0], replace(FREE, constrained=False))
+    assert not free.text.startswith('{"value"')
