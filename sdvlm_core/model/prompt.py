@@ -80,6 +80,31 @@ TEMPLATES: dict[str, Template] = {
     ),
     # Mistral-7B-Instruct-v0.2, as LLaVA 1.6 was trained with it.
     "mistral_instruct": Template("[INST] ", "\n", " [/INST]"),
+    # Qwen2-VL and Qwen2.5-VL: their chat template adds this system prompt where there is none.
+    "qwen2_vl": Template(
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+        "",
+        "",
+        closing="<|im_end|>\n<|im_start|>assistant\n",
+        starts_itself=True,
+    ),
+    "qwen3_vl": Template(
+        "<|im_start|>user\n",
+        "",
+        "",
+        closing="<|im_end|>\n<|im_start|>assistant\n",
+        starts_itself=True,
+    ),
+    # Qwen3.5 without thinking: the answer follows an empty thought.
+    "qwen3_5": Template(
+        "<|im_start|>user\n",
+        "",
+        "",
+        closing="<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+        starts_itself=True,
+    ),
+    # PaliGemma; "<bos>" follows its image, and a line break ends the question.
+    "paligemma": Template("", "", "\n", starts_itself=True),
     # SmolVLM2, SmolVLM and Idefics3; "<|im_start|>" is SmolVLM's beginning of sequence.
     "smolvlm": Template("User:", "", "", closing="<end_of_utterance>\nAssistant:"),
     # Gemma 3; a blank line surrounds its image, and the line before it ends `before`.

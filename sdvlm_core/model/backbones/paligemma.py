@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from sdvlm_core.errors import CheckpointError, shown
 from sdvlm_core.model.backbones.contract import Backbone, Boxes, ImageAttention
 from sdvlm_core.model.backbones.picture import HALF, normalized, resized
 from sdvlm_core.model.backbones.settings import PixelRule, agreeing, part, pixel_rule, whole
+from sdvlm_core.model.image_tokens import grid_boxes
 
 #: Patches along one side; the largest published model has 64.
 _MAX_CELLS = 128
@@ -43,7 +44,7 @@ class PaliGemma(Backbone):
 
     template = "paligemma"
     dialect = "chat"
-    boxes: ClassVar[str] = "loc"
+    boxes = "loc"
     attention = ImageAttention.PROMPT
 
     @classmethod
@@ -76,10 +77,8 @@ class PaliGemma(Backbone):
         Where the side is no multiple of the patch, the tower does not see the last pixels.
         """
         cells = self.side // self.patch
-        edges = np.arange(cells + 1) * self.patch
-        y, x = edges * height / self.side, edges * width / self.side
-        row, column = np.divmod(np.arange(cells**2), cells)
-        return np.stack([x[column], y[row], x[column + 1], y[row + 1]], 1)
+        seen = cells * self.patch
+        return grid_boxes(cells, cells, 0, 0, width * seen / self.side, height * seen / self.side)
 
     def image_pieces(self, height: int, width: int) -> Sequence[str | int]:
         """The image tokens come first, and the beginning of the sequence follows them."""

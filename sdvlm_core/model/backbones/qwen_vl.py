@@ -25,6 +25,7 @@ from sdvlm_core.errors import CheckpointError, FrameError, shown
 from sdvlm_core.model.backbones.contract import Backbone, Boxes
 from sdvlm_core.model.backbones.picture import CLIP, HALF, Normalization, normalized, resized
 from sdvlm_core.model.backbones.settings import PixelRule, agreeing, part, pixel_rule, whole
+from sdvlm_core.model.image_tokens import grid_boxes
 
 #: The largest ratio of a picture's sides that the library's processor takes.
 MAX_ASPECT = 200
@@ -53,9 +54,8 @@ class QwenVL(Backbone):
 
     template = "qwen3_vl"
     dialect = "chat"
-    boxes: ClassVar[str] = "thousand"
+    boxes = "thousand"
     projector: ClassVar[tuple[str, ...]] = ("visual.merger", "visual.deepstack_merger_list")
-    stop_tokens = ("<|im_end|>", "<|endoftext|>")
 
     @classmethod
     def of(cls, config: Any, preprocessor: Mapping[str, Any]) -> QwenVL:
@@ -138,10 +138,7 @@ class QwenVL(Backbone):
     def token_boxes(self, height: int, width: int) -> Boxes:
         """The blocks of the resized picture, in raster order; they cover the image exactly."""
         rows, columns = self.grid(height, width)
-        y = np.arange(rows + 1) * height / rows
-        x = np.arange(columns + 1) * width / columns
-        row, column = np.divmod(np.arange(rows * columns), columns)
-        return np.stack([x[column], y[row], x[column + 1], y[row + 1]], 1)
+        return grid_boxes(columns, rows, 0, 0, width, height)
 
     def image_pieces(self, height: int, width: int) -> Sequence[str | int]:
         """The image tokens between the marks of a picture."""
@@ -179,7 +176,7 @@ class QwenVL(Backbone):
 
 @dataclass(frozen=True)
 class _Qwen2VL(QwenVL):
-    """Qwen2-VL: the published template has a system prompt."""
+    """Qwen2-VL: no DeepStack."""
 
     template = "qwen2_vl"
     projector = ("visual.merger",)
@@ -189,7 +186,7 @@ class _Qwen2VL(QwenVL):
 class _Qwen25VL(_Qwen2VL):
     """Qwen2.5-VL: boxes are in pixels of the resized picture."""
 
-    boxes: ClassVar[str] = "pixels"
+    boxes = "pixels"
 
 
 @dataclass(frozen=True)

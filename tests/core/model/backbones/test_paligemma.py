@@ -11,12 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.models.paligemma.processing_paligemma import PaliGemmaProcessor
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.backbones.contract import ImageAttention
 from sdvlm_core.model.backbones.paligemma import PaliGemma
-from tests.tiny_backbones import IMAGE, tiny_config, tiny_model
+from sdvlm_core.model.prompt import prefix_ids, question_ids, template
+from tests.tiny_backbones import IMAGE, tiny_config, tiny_model, tiny_tokenizer
 
 CPU = torch.device("cpu")
 #: preprocessor_config.json of paligemma2-3b-pt-224.
@@ -113,6 +115,18 @@ def test_the_prompt_is_image_tokens_then_the_beginning_of_the_sequence():
     model, form = tiny_model("paligemma"), tiny()
     output = model.get_image_features(**form.prepare(noise(30, 40), CPU), return_dict=True)
     assert form.image_pieces(30, 40) == [len(output.pooler_output[0]), "<bos>"]
+
+
+def test_a_prompt_in_parts_has_the_ids_of_the_library():
+    tokenizer, form, question = tiny_tokenizer(), tiny(), "detect red mug"
+    images = SiglipImageProcessorPil(size={"height": 56, "width": 56})
+    images.image_seq_length = 16
+    (image_id,) = tokenizer.encode("<image>", add_special_tokens=False)
+    words, pieces = template(PaliGemma.template), form.image_pieces(30, 40)
+    ids = prefix_ids(tokenizer, words, image_id, pieces)
+    ids += question_ids(tokenizer, words, question, image_id)
+    processor = PaliGemmaProcessor(images, tokenizer)
+    assert [ids] == processor(images=noise(30, 40), text=f"<image>{question}")["input_ids"]
 
 
 def test_positions_are_those_that_the_model_gives_its_language_model():

@@ -11,7 +11,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForImageTextToText
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2Tokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
     Qwen2VLImageProcessorPil,
     smart_resize,
@@ -19,6 +20,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
 
 from sdvlm_core.errors import CheckpointError, FrameError
 from sdvlm_core.model.backbones.qwen_vl import MAX_ASPECT, QwenVL
+from sdvlm_core.model.prompt import prefix_ids, question_ids, template
 from tests.tiny_backbones import IMAGE, tiny_config, tiny_model
 
 CPU = torch.device("cpu")
@@ -356,6 +358,43 @@ def test_a_null_in_the_preprocessor_is_no_value():
 def test_another_model_type_is_refused():
     with pytest.raises(CheckpointError, match="llava"):
         QwenVL.of(tiny_config("llava"), {})
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """Qwen's own splitting and control tokens, with a word for each byte and a few joined ones."""
+    words = sorted(ByteLevel.alphabet())
+    merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("Ċ", "Ċ"), (".", "Ċ")]
+    vocabulary = {word: number for number, word in enumerate([*words, *map("".join, merges)])}
+    names = ("im_start", "vision_start", "vision_end", "image_pad")
+    return Qwen2Tokenizer(
+        vocab=vocabulary,
+        merges=merges,
+        eos_token="<|im_end|>",
+        extra_special_tokens=[f"<|{name}|>" for name in names],
+    )
+
+
+#: A prompt with one image and one question, as the published chat templates write it.
+_USER = "<|im_start|>user\n<|vision_start|>{image}<|vision_end|>{question}<|im_end|>\n"
+_SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+CHATS = {
+    "qwen2_vl": _SYSTEM + _USER + "<|im_start|>assistant\n",
+    "qwen2_5_vl": _SYSTEM + _USER + "<|im_start|>assistant\n",
+    "qwen3_vl": _USER + "<|im_start|>assistant\n",
+    "qwen3_5": _USER + "<|im_start|>assistant\n<think>\n\n</think>\n\n",
+}
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("question", ["How tall is the mug?", " the\n\nthe ", "."])
+def test_a_prompt_in_parts_has_the_ids_of_the_published_chat(model_type, question):
+    tokenizer, form = qwen_tokenizer(), backbone(model_type)
+    (image_id,) = tokenizer.encode("<|image_pad|>")
+    words, pieces = template(form.template), form.image_pieces(100, 200)
+    ids = prefix_ids(tokenizer, words, image_id, pieces)
+    ids += question_ids(tokenizer, words, question, image_id)
+    image = "<|image_pad|>" * len(form.token_boxes(100, 200))
+    assert ids == tokenizer.encode(CHATS[model_type].format(image=image, question=question))
 
 
 def test_each_model_has_its_template_and_its_boxes():
