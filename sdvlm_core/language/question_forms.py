@@ -41,9 +41,9 @@ _NOT_A_NAME = re.compile(
     re.I,
 )
 _MAX_NAME_WORDS = 10
-#: "the picture frame" is an object; these alone are the image or the camera.
+#: "the picture frame" is an object; these alone are the image, the camera or a number.
 _NO_OBJECTS = frozenset(
-    ("image", "picture", "photo", "scene", "camera", "viewer", "you", "me", "us")
+    "image picture photo scene camera viewer you me us two three four five".split()
 )
 
 
@@ -201,6 +201,10 @@ VOCABULARY = {
         r"(?:which|what|who)(?: (?:one|object|item|thing))?"
         r"(?: of (?:them|these|the two|the three))?"
     ),
+    "group": (
+        r"(?:(?:the |these |those )?(?:both|two|three|four|five|these|those)?"
+        r"(?: ?(?:objects|things|items))?[,:] )?"
+    ),
     "stands": (
         r"(?:'s| is| are| stands?| appears?| looks?| seems?)(?: to be)?(?: the)?"
         r"(?: (?:one|object))?(?: (?:located|positioned|placed))?"
@@ -320,7 +324,7 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
         (
             "{which}{stands}{any_more}{to_camera}(?: (?:of|among|between|out of))?[,:]?"
             " (?:is it )?{x}",
-            "(?:between|of|among|out of|comparing) {x},? {which}{stands}{any_more}{to_camera}",
+            "(?:between|of|among|out of|comparing) {group}{x},? {which}{stands}{any_more}{to_camera}",
             "which of {x}{stands}{any_more}{to_camera}",
         ),
     ),
