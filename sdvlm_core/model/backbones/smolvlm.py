@@ -18,7 +18,7 @@ import torch
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.backbones.contract import Backbone, Boxes
-from sdvlm_core.model.backbones.picture import HALF, normalized, resized
+from sdvlm_core.model.backbones.picture import HALF, Normalization, normalized, resized
 from sdvlm_core.model.backbones.settings import PixelRule, part, pixel_rule, whole
 from sdvlm_core.model.backbones.views import View, boxes_of
 
@@ -110,7 +110,7 @@ class SmolVLM(Backbone):
         if len(tiles) > 1:
             complete = resized(picture, self.tile, self.tile, kind, device)
             tiles = torch.cat([tiles, complete[None]])
-        return {"pixel_values": _kept(normalized(tiles, self.rule.normalization))[None]}
+        return {"pixel_values": _normalized(tiles, self.rule.normalization)[None]}
 
     def token_boxes(self, height: int, width: int) -> Boxes:
         """Tiles row by row, then the whole picture; the tokens of each row by row."""
@@ -189,13 +189,16 @@ def _check_counts(rows: int, columns: int, tile_tokens: int) -> None:
         )
 
 
-def _kept(tiles: torch.Tensor) -> torch.Tensor:
-    """(N, 3, S, S) tiles, none of which is all zeros.
+def _normalized(tiles: torch.Tensor, to: Normalization) -> torch.Tensor:
+    """(N, 3, S, S) uint8 -> float32, no tile of which is all zeros.
 
-    The model takes a tile of zeros for padding and drops it, and its tokens would be missing. A
-    grey level can be zero after normalisation (not with the published 0.5: 127.5 is no level); a
-    tile of that colour gets one value that is zero in no floating-point type.
+    The model takes a tile of zeros for padding and drops it: its tokens would be missing. A tile of
+    a colour that is normalised to zero gets one value that is zero in no floating-point type. The
+    published mean of 0.5 is 127.5 and no grey level; then nothing is searched.
     """
-    blank = (tiles.abs() < _TINY).flatten(1).all(1)
-    tiles[:, 0, 0, 0] = torch.where(blank, _TINY, tiles[:, 0, 0, 0])
-    return tiles
+    pixels = normalized(tiles, to)
+    levels = normalized(torch.arange(256, dtype=torch.uint8).expand(3, 1, 256), to)
+    if (levels.abs() < _TINY).any(-1).all():
+        blank = (pixels.abs() < _TINY).flatten(1).all(1)
+        pixels[:, 0, 0, 0] = torch.where(blank, _TINY, pixels[:, 0, 0, 0])
+    return pixels
