@@ -35,7 +35,7 @@ _ARTICLE = re.compile(r"(?:the|an?|this|that|these|those|any|some|your|my|its) "
 _NOT_A_NAME = re.compile(
     r"[,;:?!(){}\[\]<>=|]|\d\s*(?:m|cm|mm|ft|in)\b"
     r"|\b(?:and|or|than|is|are|was|were|be|been|how|what|which|who|whose|where|why|when|if|do|does"
-    r"|did|between|not|versus|vs|compared|respectively|there|it|them|they|he|she|this|that|these"
+    r"|did|would|could|should|will|say|think|you|between|not|versus|vs|compared|respectively|there|it|them|they|he|she|this|that|these"
     r"|those|each|other|both|its|their|sum|ratio|difference"
     r"|centers|centres|surfaces|edges|distance|height|width|length|size|taller|shorter|wider|closer|farther)\b",
     re.I,
@@ -43,7 +43,7 @@ _NOT_A_NAME = re.compile(
 _MAX_NAME_WORDS = 10
 #: "the picture frame" is an object; these alone are the image, the camera or a number.
 _NO_OBJECTS = frozenset(
-    "image picture photo scene camera viewer you me us two three four five".split()
+    ("image", "picture", "photo", "scene", "camera", "viewer", "you", "me", "us", "two", "three")
 )
 
 
@@ -324,7 +324,8 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
         (
             "{which}{stands}{any_more}{to_camera}(?: (?:of|among|between|out of))?[,:]?"
             " (?:is it )?{x}",
-            "(?:between|of|among|out of|comparing) {group}{x},? {which}{stands}{any_more}{to_camera}",
+            "(?:between|of|among|out of|comparing) {group}{x},? "
+            "{which}{stands}{any_more}{to_camera}",
             "which of {x}{stands}{any_more}{to_camera}",
         ),
     ),

@@ -38,6 +38,10 @@ _POLITE = re.compile(
     rf"|{_VIEW},?) ",
     re.I,
 )
+#: A question for an opinion: "How long would you say it is?", "Do you think the mug is ...?"
+_OPINION = r"(?:would|do) you (?:say|think|guess|reckon)(?: that)?(?= )"
+_INSERTED = re.compile(rf"(?<=\S) {_OPINION}", re.I)
+_OPENING = re.compile(rf"^{_OPINION}(?= (?:the|there|an?) )", re.I)
 _TAIL = re.compile(
     r",? (?:please|approximately|roughly|exactly|do you think|would you say|in total|for me"
     r"|(?:in|from|of|within|on) " + _LOOK + rf"|(?:as seen )?{_VIEW})[?.! ]*$",
@@ -109,14 +113,13 @@ _INDIRECT = re.compile(
 )
 
 
-_NO_SUBJECT = frozenset(("is", "are", "apart", "away", "and", *RELATION_WORDS))
+_NO_SUBJECT = frozenset(("is", "are", "apart", "away", "and", "from", *RELATION_WORDS))
 
 
 #: Indirect and tagged questions -> the direct question; each covers the whole text.
 _DIRECT = [
     (re.compile(pattern, re.I), form)
     for pattern, form in (
-        (r"what would you say (is|are) (.+)", r"what \1 \2"),
         (r"(?:if|whether) there (is|are) (.+)", r"\1 there \2"),
         (r"(?:if|whether) (the .+?) (is|are) (.+)", r"\2 \1 \3"),
         (r"(the .+?) (is|are) (.+?),? (?:right|correct|isn't it)", r"\2 \1 \3"),
@@ -194,7 +197,7 @@ def _sign(word: str) -> str:
 
 def _bare(text: str) -> str:
     """The question without politeness, places such as "in the image" and closing marks."""
-    text = text.strip(" ?.!,")
+    text = _OPENING.sub("whether", text.strip(" ?.!,"))
     for _ in range(6):  # "Hello, could you please tell me ..."
         opening = _POLITE.match(text)
         shorter = _TAIL.sub("", text[opening.end() :] if opening else text)
@@ -202,4 +205,4 @@ def _bare(text: str) -> str:
         if shorter == text:
             break
         text = shorter
-    return text
+    return _INSERTED.sub("", text)
