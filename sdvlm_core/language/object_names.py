@@ -16,10 +16,11 @@ from sdvlm_core.errors import QueryError, shown
 _WORD = re.compile(r"[^\W_]+")
 _ARTICLES = frozenset(("a", "an", "the"))
 #: What follows one of these words says where the object is, or what it is a part of.
-_PREPOSITIONS = frozenset(
+PREPOSITIONS = frozenset(
     [
         *("of", "on", "in", "at", "by", "with", "near", "under", "over", "above", "below"),
         *("behind", "beside", "between", "next", "to", "from", "inside", "that", "which", "who"),
+        *("against", "along", "around", "onto", "into", "through", "beneath", "underneath", "than"),
     ]
 )
 
@@ -91,7 +92,7 @@ class _Name:
 @lru_cache(maxsize=2048)  # each name is compared with all labels
 def _parts(name: str) -> _Name:
     words = [word for word in _WORD.findall(name.casefold()) if word not in _ARTICLES]
-    end = next((at for at, word in enumerate(words) if word in _PREPOSITIONS and at), len(words))
+    end = next((at for at, word in enumerate(words) if word in PREPOSITIONS and at), len(words))
     *modifiers, head = words[:end] or [""]
     return _Name(frozenset(modifiers), head, tuple(words[end:]))
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sdvlm_core.answer import Asked, Quantity
+from sdvlm_core.language.object_names import PREPOSITIONS
 from sdvlm_core.language.relations import ASKED_WORDS, RELATION_WORDS
 
 Maker = Callable[[re.Match[str]], tuple[Asked, ...]]
@@ -41,6 +42,8 @@ _NOT_A_NAME = re.compile(
     re.I,
 )
 _MAX_NAME_WORDS = 10
+#: "check the lamp", "whether the lamp": an article inside of a name follows a preposition only.
+_INNER_ARTICLE = re.compile(r"(\S+) (?:the|an?) ", re.I)
 #: "the picture frame" is an object; these alone are the image, the camera or a number.
 _NO_OBJECTS = frozenset(
     ("image", "picture", "photo", "scene", "camera", "viewer", "you", "me", "us", "two", "three")
@@ -56,6 +59,7 @@ def name_of(text: str) -> str:
         not name
         or name.lower() in _NO_OBJECTS
         or _NOT_A_NAME.search(name)
+        or any(one[1].lower() not in PREPOSITIONS for one in _INNER_ARTICLE.finditer(name))
         or len(name.split()) > _MAX_NAME_WORDS
     )
     return "" if known else name
@@ -326,7 +330,7 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
             " (?:is it )?{x}",
             "(?:between|of|among|out of|comparing) {group}{x},? "
             "{which}{stands}{any_more}{to_camera}",
-            "which of {x}{stands}{any_more}{to_camera}",
+            "which(?: one| object)? of {x}{stands}{any_more}{to_camera}",
         ),
     ),
     (_either, ("{be} {x} {looks}{more}{to_camera}",)),

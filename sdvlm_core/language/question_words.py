@@ -28,11 +28,14 @@ _POLITE = re.compile(
     r"(?:(?:please|kindly|hello|hi|hey|now|ok|okay|so)(?: robot| there)?\b[,!]?"
     r"|(?:about|roughly|approximately)(?=,? (?:how|what)\b),?"
     r"|look at " + _LOOK + r"(?:[.,]| and)?|check(?= (?:if|whether)\b)"
-    r"|i need(?= the\b)"
+    r"|i need(?= the\b)|(?:check|report|use|find out|say)(?= the\b)"
     r"|(?:can|could|would|will) you(?: please)?"
     r"(?= (?:please|kindly|tell|give|measure|estimate|determine|find|say|compute|calculate|count"
     r"|state|report|provide|point|locate|show))"
-    r"|(?:tell|show) (?:me|us)|let (?:me|us) know|(?:do|would) you know|i(?:'d| would) like to know"
+    r"|(?:tell|show) (?:me|us),?|let (?:me|us) (?:know|have|see)|what about(?= the\b)"
+    r"|use (?:" + _LOOK + r"|(?:your|the) camera) (?:to|and)|given " + _LOOK + r",?"
+    r"|i(?:'d| would) like(?: you to)?(?= (?:the|estimate|measure)\b)|say(?= (?:which|what|how)\b)"
+    r"|(?:do|would) you know|i(?:'d| would) like to know"
     r"|i (?:want|need|wish) to know|i wonder|what do you think"
     r"|(?:looking|based) (?:at|on) " + _LOOK + r",?|(?:in|from) " + _LOOK + r",?"
     rf"|{_VIEW},?) ",
@@ -43,7 +46,8 @@ _OPINION = r"(?:would|do) you (?:say|think|guess|reckon)(?: that)?(?= )"
 _INSERTED = re.compile(rf"(?<=\S) {_OPINION}", re.I)
 _OPENING = re.compile(rf"^{_OPINION}(?= (?:the|there|an?) )", re.I)
 _TAIL = re.compile(
-    r",? (?:please|approximately|roughly|exactly|do you think|would you say|in total|for me"
+    r",? (?:please|about|approximately|roughly|exactly|if you can|do you think|would you say"
+    r"|in total|for me"
     r"|(?:in|from|of|within|on) " + _LOOK + rf"|(?:as seen )?{_VIEW})[?.! ]*$",
     re.I,
 )
@@ -124,6 +128,19 @@ _DIRECT = [
         (r"(?:if|whether) (the .+?) (is|are) (.+)", r"\2 \1 \3"),
         (r"(the .+?) (is|are) (.+?),? (?:right|correct|isn't it)", r"\2 \1 \3"),
         (r"where (the .+?) (is|are)", r"where \2 \1"),
+        (r"(?:about )?(?:what|how much) (?:is )?(the .+?)(?: is)?", r"what is \1"),
+        (r"how far apart (.+?) are", r"how far apart are \1"),
+        (
+            r"(?:the )?(?:gap|space|room) between (.+?), and how (?:wide|big) is it",
+            r"gap between \1",
+        ),
+        (r"compared (?:with|to) (.+?), (how much \w+er (?:is|are) .+)", r"\2 than \1"),
+        (r"(how much \w+er (?:is|are) .+?),? compared (?:with|to) (.+)", r"\1 than \2"),
+        (r"by how much (the .+?) (is|are) (\w+er) than (.+)", r"how much \3 \2 \1 than \4"),
+        (r"(?:is there )(an? .+?) that (?:you|i|we) can see", r"is there \1"),
+        (r"(is) (an? .+?) to be seen", r"\1 there \2"),
+        (r"how many (.+?) are there to be seen", r"how many \1 are there"),
+        (r"how many (.+?)(?: can| do| could)? (?:you|we|i) (?:can )?see", r"how many \1 are there"),
         (r"how many (.+?) there are", r"how many \1 are there"),
         (r"how far (?:it is|is it) from (.+?) to (.+)", r"how far is \1 from \2"),
         (r"how far (from .+?) (the .+?) (is|are)", r"how far \3 \2 \1"),
@@ -132,7 +149,7 @@ _DIRECT = [
         (r"where in " + _LOOK + r" (is|are) (.+)", r"where \1 \2"),
         (r"find (an? .+)", r"is there \1"),
         (r"(is|are) there (.+?) to be seen", r"\1 there \2"),
-        (r"how many (.+?) does " + _LOOK + " show", r"how many \1 are there"),
+        (r"how many (.+?) does " + _LOOK + " (?:show|have)", r"how many \1 are there"),
         (
             r"(?:(?:what is|measure|estimate|give|find|determine) )?"
             r"the (?:clearance|free space|size of the gap) between (.+)",
