@@ -28,7 +28,7 @@ _POLITE = re.compile(
     r"(?:(?:please|kindly|hello|hi|hey|now|ok|okay|so)(?: robot| there)?\b[,!]?"
     r"|(?:about|roughly|approximately)(?=,? (?:how|what)\b),?"
     r"|look at " + _LOOK + r"(?:[.,]| and)?|check(?= (?:if|whether)\b)"
-    r"|i need(?= the\b)|(?:check|report|use|find out|say)(?= the\b)"
+    r"|i need(?= the\b)|(?:check|report|find out|say)(?= the\b)"
     r"|(?:can|could|would|will) you(?: please)?"
     r"(?= (?:please|kindly|tell|give|measure|estimate|determine|find|say|compute|calculate|count"
     r"|state|report|provide|point|locate|show))"
@@ -102,7 +102,7 @@ def parse_each(words: str) -> tuple[Asked, ...]:
     text, unit = _without_unit(text)
     text = _bare(text)
     text, unit = _without_unit(text) if not unit else (text, unit)
-    text = _direct(_AWAY.sub("farther", text))
+    text = _bare(_direct(_AWAY.sub("farther", text)))
     if any(amount.dimension == "length" for amount in amounts(text)):
         return ()  # "closer than 2 m?" compares with a number
     asked = understood(text)
