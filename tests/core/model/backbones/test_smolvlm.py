@@ -169,10 +169,10 @@ def test_pixels_in_a_box_change_the_tokens_of_the_boxes_alone(model_type, height
     """One token of a tile, and of the whole picture those within the reach of its filters."""
     model, form, rgb = without_attention(model_type), tiny(4 * tile, tile), noise(height, width)
     boxes = form.token_boxes(height, width)
-    rows, columns = form.grid(height, width)
     complete = len(boxes) - form.tile_tokens
-    # The reach of two Lanczos filters in pixels of the original; a third one makes the whole.
-    reach = [6 * max(1, size / (n * tile)) for size, n in ((height, rows), (width, columns))]
+    # Two Lanczos filters reach 3 pixels of the picture fitted to the edge each, here in pixels of
+    # the original; a third one makes the whole.
+    reach = [7 * max(1, max(height, width) / form.edge)] * 2
     wide = [one + 3 * size / tile for one, size in zip(reach, (height, width), strict=True)]
     for token in range(0, complete, 5):
         x1, y1, x2, y2 = boxes[token]
