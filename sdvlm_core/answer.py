@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any
 
 from sdvlm_core.cautions import Caution
+from sdvlm_core.errors import QueryError
 
 
 class Status(IntEnum):
@@ -90,6 +91,32 @@ class Source(IntEnum):
     LANGUAGE = 0
     GEOMETRY = 1
     FUSED = 2
+
+
+class AnswerBy(str, Enum):
+    """Whose numbers an answer has."""
+
+    LANGUAGE = "language"  # the model's
+    GEOMETRY = "geometry"  # those measured from depth, of every question
+    BOTH = "both"  # the model's, and for a question that is to be verified also geometry's
+
+
+def answered_by(setting: AnswerBy, verify: bool) -> AnswerBy:
+    """Whose numbers one answer has, where `setting` holds for all questions.
+
+    Args:
+        verify: the question is to be verified.
+
+    Raises:
+        QueryError: it is, and geometry is switched off: it must not go out unverified.
+    """
+    if setting is AnswerBy.LANGUAGE and verify:
+        raise QueryError(
+            "verify needs geometry, and answer_by is language: set answer_by to both or geometry"
+        )
+    if setting is AnswerBy.BOTH and not verify:
+        return AnswerBy.LANGUAGE
+    return setting
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sdvlm_core.answer import Asked, SpatialAnswer
+from sdvlm_core.answer import AnswerBy, Asked, SpatialAnswer
 from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.language.question import parse
@@ -30,15 +30,17 @@ class QuestionRequest:
 
     Attributes:
         questions: at least one, in words or typed.
-        regions: object locations, for verification.
-        sensor: noise model of the depth camera that verifies the answers; None = no verification.
+        regions: object locations, for the geometry.
+        answer_by: whose numbers the answers have.
+        sensor: noise model of the depth camera.
         generation: how tokens are chosen, and how many.
-        on_checks: called with the measurements that verified an answer.
+        on_checks: called with the measurements of an answer's geometry.
     """
 
     questions: tuple[str | Asked, ...]
     regions: tuple[Region, ...]
-    sensor: str | None
+    answer_by: AnswerBy
+    sensor: str
     generation: GenerationOptions
     on_checks: Callable[[RgbdFrame, Sequence[Check]], None]
 
@@ -155,7 +157,7 @@ class _Progress:
 
     def _verified(self, index: int, answer: SpatialAnswer) -> SpatialAnswer:
         request, session = self.ticket.request, self.session
-        if request.sensor is None:
+        if request.answer_by is AnswerBy.LANGUAGE:
             return answer
         self.ticket.report(Stage.VERIFYING, index, answer.text)
         questions = request.questions
@@ -167,6 +169,7 @@ class _Progress:
             self.ticket.deadline,
             self.ticket.canceled,
             others=[one if isinstance(one, Asked) else parse(one) for one in questions],
+            answer_by=request.answer_by,
         )
         request.on_checks(session.frame, checks)
         return answer

@@ -16,6 +16,7 @@ from builtin_interfaces.msg import Duration, Time
 from rclpy.node import Node
 
 from sdvlm.msg import Asked, Region
+from sdvlm_core.answer import AnswerBy, answered_by
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.camera.pairing import Input
 from sdvlm_core.camera.regions import regions_from_messages
@@ -205,14 +206,16 @@ class Dispatcher:
         arrived = time.monotonic()
         self._active_subscriptions()  # checked first: an inactive node is the most useful reason
         regions = self._regions(request)
-        if regions and not request.verify:
+        by = answered_by(AnswerBy(self._parameter("answer_by")), request.verify)
+        if regions and by is AnswerBy.LANGUAGE:
             raise QueryError(
                 "regions are used for verification only: set verify, or leave the regions out"
             )
         work = QuestionRequest(
             read_questions(words, typed, [region.label for region in regions]),
             regions,
-            self._sensor() if request.verify else None,
+            by,
+            self._sensor(),
             parameters.read_generation(self._node),
             self._visualization.show_checks,
         )

@@ -21,6 +21,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from sdvlm_core.answer import AnswerBy
 from sdvlm_core.camera.settings import RECTIFY, CameraSettings, Rectify
 from sdvlm_core.errors import ParameterError, shown
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
@@ -36,6 +37,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sensor": tuple(SENSORS),
     "rectify": RECTIFY,
     "constrained": ("auto", "always", "never"),
+    "answer_by": tuple(one.value for one in AnswerBy),
 }
 # Logits divided by a lower temperature overflow.
 MIN_TEMPERATURE = 0.01
@@ -81,6 +83,7 @@ class Settings:
     top_k: int
     seed: int
     constrained: str
+    answer_by: str
 
 
 def _fixed(description: str) -> ParameterDescriptor:
@@ -280,6 +283,16 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
             read_only=False,
         ),
     ),
+    "answer_by": (
+        AnswerBy.BOTH.value,
+        _choice(
+            "answer_by",
+            "Whose numbers an answer has: both = the model's, and with verify geometry's beside "
+            "them; geometry = those measured from depth alone, for every question; language = the "
+            "model's alone, and verify is refused.",
+            read_only=False,
+        ),
+    ),
 }
 
 
@@ -349,11 +362,8 @@ def read_generation(node: Node) -> GenerationOptions:
         for name in ("max_new_tokens", "temperature", "top_k", "seed", "constrained")
     )
     sampling = Sampling(temperature, top_k, seed) if temperature else None
-    return GenerationOptions(
-        max_new_tokens=limit,
-        sampling=sampling,
-        constrained=None if constrained == "auto" else constrained == "always",
-    )
+    as_json = None if constrained == "auto" else constrained == "always"
+    return GenerationOptions(max_new_tokens=limit, sampling=sampling, constrained=as_json)
 
 
 def document() -> str:

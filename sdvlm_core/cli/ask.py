@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from sdvlm_core.answer import (
     UNITS,
+    AnswerBy,
     Asked,
     Measurement,
     Quantity,
@@ -26,6 +27,7 @@ from sdvlm_core.answer import (
     SpatialAnswer,
     Status,
     answer_document,
+    answered_by,
 )
 from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.camera.rectification import rectified_regions
@@ -50,10 +52,10 @@ _STATUS_HINTS = {
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The answers, the measurements in the given regions, and the checks of --verify.
+    """The answers, the measurements in the given regions, and the checks of the answers.
 
     `reasons` explain the answers' cautions. `measured` is None without regions, an answer's checks
-    are None without --verify.
+    are None if it is answered by language.
     """
 
     answers: tuple[tuple[SpatialAnswer, tuple[Check, ...] | None], ...]
@@ -86,8 +88,13 @@ def ask(
     attention: options.Attention = "auto",
     threads: options.Threads = 0,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check every answer against the depth's geometry.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="Check every answer against the depth's geometry: the same as --answer-by both.",
+        ),
     ] = False,
+    answer_by: options.NumbersBy = None,
     region: options.Boxes = None,
     point: options.Points = None,
     sensor: options.Sensor = "realsense",
@@ -100,8 +107,9 @@ def ask(
 
     The objects of --region and --point are measured from depth, as `sdvlm measure` does, and
     printed with the answers; with --verify the answers are checked against them, and every label
-    must be the name of an asked object. --json prints the answer, or {"answers": [...]} if there
-    are several questions.
+    must be the name of an asked object. --answer-by geometry gives the measured number alone; the
+    model then only says where an object without a region is. --json prints the answer, or
+    {"answers": [...]} if there are several questions.
 
     Examples:
 
@@ -130,9 +138,10 @@ def ask(
         Quantity.CAMERA_DISTANCE: distance_to,
     }
     with refusals(as_json):
+        by = answered_by(answer_by or AnswerBy.BOTH, verify or answer_by is AnswerBy.BOTH)
         asked = questions.all_questions(question, typed)
         understood = [parse(one) if isinstance(one, str) else one for one in asked]
-        if verify:
+        if by is not AnswerBy.LANGUAGE:
             check_labels([one.label for one in regions], *understood)
         # Keeps prints of libraries out of the JSON on stdout.
         with redirect_stdout(sys.stderr):
@@ -143,7 +152,7 @@ def ask(
                 LoadOptions(model, device, dtype, quantization, attention, estimate_depth)
             )
             engine.use_threads(threads)
-            outcome = _answer(engine.open(frame), asked, understood, regions, sensor, verify)
+            outcome = _answer(engine.open(frame), asked, understood, regions, sensor, by)
         if as_json:
             print_json(_document(outcome))
         else:
@@ -156,12 +165,12 @@ def _answer(
     understood: Sequence[Asked],
     regions: Sequence[Region],
     sensor: str,
-    verify: bool,
+    by: AnswerBy,
 ) -> _Outcome:
     from sdvlm_core.geometry.measure import measure_in
     from sdvlm_core.geometry.scene import open_scene
     from sdvlm_core.model.generation_options import Query
-    from sdvlm_core.verification import verify as verify_answer
+    from sdvlm_core.verification import verify
 
     regions = rectified_regions(session.frame, regions)
     # Measured before the questions, which may take minutes: an invalid region fails at once.
@@ -174,8 +183,10 @@ def _answer(
         if isinstance(answer, Exception):
             raise answer
         checks = None
-        if verify:
-            answer, checks = verify_answer(session, answer, regions, sensor, others=understood)
+        if by is not AnswerBy.LANGUAGE:
+            answer, checks = verify(
+                session, answer, regions, sensor, others=understood, answer_by=by
+            )
         answers.append((answer, checks))
     reasons = session.frame.reasons
     if any(Caution.UP_UNCERTAIN in answer.cautions for answer, _ in answers):
@@ -239,13 +250,16 @@ def _print_answer(answer: SpatialAnswer, with_question: bool) -> None:
     if answer.why_none:
         console.print(f"  [yellow]no number: {escape(answer.why_none)}[/]")
     for point in answer.positions:
+        of = f" of {escape(point.label)}" if point.label else ""
         console.print(
-            f"  position in the camera's frame: {point.x:.3f} {point.y:.3f} {point.z:.3f} m"
+            f"  position{of} in the camera's frame: {point.x:.3f} {point.y:.3f} {point.z:.3f} m"
         )
     spent = answer.timings
+    known = not math.isnan(answer.confidence)
     console.print(
         f"[dim]{escape(answer.model_id)}, encode {spent.encode:.2f} s, "
-        f"generate {spent.prefill + spent.decode:.2f} s, confidence {answer.confidence:.2f}[/]"
+        f"generate {spent.prefill + spent.decode:.2f} s"
+        f"{f', confidence {answer.confidence:.2f}' if known else ''}[/]"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from sdvlm_core.answer import AnswerBy
 from sdvlm_core.camera.settings import DEFAULT_SETTINGS, RECTIFY, CameraSettings
 from sdvlm_core.errors import SdvlmError, shown
 from sdvlm_core.frame import Region
@@ -56,6 +57,15 @@ Up = Annotated[
     ),
 ]
 
+NumbersBy = Annotated[
+    AnswerBy | None,
+    typer.Option(
+        "--answer-by",
+        help="Whose numbers an answer has: language = the model's, geometry = those measured from "
+        "depth, alone, both = the model's, checked against geometry's. The model says where an "
+        "object without a region is. Default: language.",
+    ),
+]
 GravityFrame = Annotated[
     str,
     typer.Option(

@@ -22,11 +22,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from sdvlm_core.answer import AnswerBy
 from sdvlm_core.camera.bag_frames import BagCamera, CameraOptions, open_camera
 from sdvlm_core.camera.bag_transforms import gravity_hint
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import print_json, refusals
+from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
 from sdvlm_core.replay.journal import ANSWERS, open_journal
 from sdvlm_core.replay.outputs import BAG, REPORT, write_outputs
 from sdvlm_core.replay.run import Plan, Summary, describe, run
@@ -59,6 +61,8 @@ class ReplayOptions:
     sync_slop: float
     max_age: float
     limit: int | None
+    answer_by: AnswerBy = AnswerBy.LANGUAGE
+    sensor: str = DEFAULT_SENSOR
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ def replay(
     info: options.Info = None,
     depth_scale: options.DepthScale = None,
     sensor: options.Sensor = "realsense",
+    answer_by: options.NumbersBy = None,
     rectify: options.Rectify = "auto",
     up: options.Up = None,
     gravity_frame: options.GravityFrame = "",
@@ -172,6 +177,8 @@ def replay(
             up=upward,
             gravity_frame=gravity_frame,
         ),
+        answer_by=answer_by or AnswerBy.LANGUAGE,
+        sensor=sensor,
         sync_slop=sync_slop,
         max_age=max_age,
         limit=limit,
@@ -228,6 +235,8 @@ def _plan(chosen: ReplayOptions, camera: BagCamera, questions: tuple[PlannedQues
             "attention": chosen.attention,
             "estimate_depth": chosen.estimate_depth,
         },
+        answer_by=chosen.answer_by,
+        sensor=chosen.sensor,
     )
 
 

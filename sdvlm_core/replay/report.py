@@ -138,7 +138,7 @@ def time_of(entry: Entry) -> float:
 
 def _numbers(answer: Mapping[str, Any]) -> list[tuple[tuple[str, str], float, float | None]]:
     found = [
-        ((m["kind"], " and ".join(m["objects"])), m["value"], m["std_dev"])
+        ((m["kind"], " and ".join(m["objects"]) + _source(m)), m["value"], m["std_dev"])
         for m in answer["measurements"]
         if m["value"] is not None
     ]
@@ -189,7 +189,13 @@ def _number_line(measurement: Mapping[str, Any]) -> str:
     std_dev = measurement["std_dev"]
     spread = "" if std_dev is None else f" \u00b1 {std_dev:.2g}"
     value = f"{measurement['value']:.4g}{spread} {measurement['unit']}".rstrip()
-    return f"{_words(measurement['kind'])}{of}: {value}"
+    return f"{_words(measurement['kind'])}{of}: {value}{_source(measurement)}"
+
+
+def _source(measurement: Mapping[str, Any]) -> str:
+    """Where a number comes from, unless it is the model's."""
+    source = measurement["source"]
+    return "" if source == "LANGUAGE" else f" ({source})"
 
 
 def _words(name: str) -> str:

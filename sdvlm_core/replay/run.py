@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from sdvlm_core import __version__
-from sdvlm_core.answer import Asked, answer_document, asked_document
+from sdvlm_core.answer import AnswerBy, Asked, answer_document, asked_document
 from sdvlm_core.camera.bag_frames import BagCamera, BagFrame, decode, frames
 from sdvlm_core.errors import (
     FrameError,
@@ -28,6 +28,7 @@ from sdvlm_core.errors import (
     error_code,
     shown,
 )
+from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
 from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.replay.journal import Entry, append, parse_entries
 from sdvlm_core.replay.schedule import DueQuestion, PlannedQuestion, after_end, schedule
@@ -52,6 +53,7 @@ class Plan:
     Attributes:
         slop_ns, max_age_ns: as the node's parameters sync_slop and max_age, nanoseconds.
         model: the model and the load options that change its answers.
+        answer_by, sensor: whose numbers the answers have, and the depth camera's noise.
     """
 
     camera: BagCamera
@@ -59,6 +61,8 @@ class Plan:
     slop_ns: int
     max_age_ns: int
     model: dict[str, str | None]
+    answer_by: AnswerBy = AnswerBy.LANGUAGE
+    sensor: str = DEFAULT_SENSOR
 
 
 @dataclass
@@ -122,6 +126,8 @@ def describe(reader: Reader, plan: Plan) -> dict[str, Any]:
         "sync_slop_ns": plan.slop_ns,
         "max_age_ns": plan.max_age_ns,
         "model": plan.model,
+        "answer_by": plan.answer_by.value,
+        "sensor": plan.sensor,
         "version": __version__,
     }
 
@@ -149,7 +155,7 @@ def run(
     summary = Summary()
     start_ns = reader.start_time
     recorded = parse_entries(journal, Path(journal.name))
-    asker = _Asker(engine, stop, plan.camera)
+    asker = _Asker(engine, stop, plan)
     for frame, due_questions in _scheduled_frames(reader, plan):
         for due in due_questions:
             if summary.entries == limit:
@@ -225,10 +231,10 @@ def _planned_entry(
 class _Asker:
     """Asks the engine; keeps the session of the newest frame open for its other questions."""
 
-    def __init__(self, engine: SpatialEngine, stop: threading.Event, camera: BagCamera) -> None:
+    def __init__(self, engine: SpatialEngine, stop: threading.Event, plan: Plan) -> None:
         self._engine = engine
         self._stop = stop
-        self._camera = camera
+        self._plan = plan
         self._opened: tuple[int, FrameSession | Exception] | None = None
 
     def outcome(self, frame: BagFrame | None, due: DueQuestion, question: str | Asked) -> Entry:
@@ -241,6 +247,16 @@ class _Asker:
                 raise StaleFrameError(due.stale_reason)
             session = self._session(frame)
             answer = session.ask(question, GenerationOptions(cancel=self._stop))
+            if self._plan.answer_by is not AnswerBy.LANGUAGE:
+                from sdvlm_core.verification import verify  # slow to import
+
+                answer, _ = verify(
+                    session,
+                    answer,
+                    sensor=self._plan.sensor,
+                    cancel=self._stop,
+                    answer_by=self._plan.answer_by,
+                )
         except QueryCanceled:
             raise
         except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
@@ -266,7 +282,7 @@ class _Asker:
         if self._opened is None or self._opened[0] != frame.index:
             self._opened = None  # free the old cache before the new one is allocated
             try:
-                self._opened = frame.index, self._engine.open(decode(frame, self._camera))
+                self._opened = frame.index, self._engine.open(decode(frame, self._plan.camera))
             except Exception as error:  # noqa: BLE001 - raised for each question about the frame
                 self._opened = frame.index, error
         opened = self._opened[1]

@@ -1,6 +1,7 @@
 """The claims of an answer -> checks, and the answer with what was measured.
 
-A claim is compared only with a measurement of its own kind and objects (`numbers`, `comparisons`).
+`AnswerBy` says whose numbers the answer has: geometry's beside the model's, or alone (`alone`). A
+claim is compared only with a measurement of its own kind and objects (`numbers`, `comparisons`).
 A number is fused with its measurement only if the two agree; after a disagreement both stay. Does
 not know how objects are measured (`geometry`), messages or requests.
 """
@@ -12,14 +13,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sdvlm_core.answer import Asked, Measurement, Quantity, SpatialAnswer, Status
+from sdvlm_core.answer import AnswerBy, Asked, Measurement, Quantity, SpatialAnswer, Status
 from sdvlm_core.cautions import UNFIT
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
 from sdvlm_core.language.object_names import matched_labels, matched_name
+from sdvlm_core.verification.alone import (
+    answered_alone,
+    checks_alone,
+    measure_position,
+    positions,
+)
 from sdvlm_core.verification.check import Check, StatedVerdict, undecided
 from sdvlm_core.verification.comparisons import check_verdict
-from sdvlm_core.verification.numbers import check_number, exchanged, fused
+from sdvlm_core.verification.numbers import (
+    MEASURED,
+    check_number,
+    exchanged,
+    fused,
+    measure_asked,
+)
 from sdvlm_core.verification.objects import Objects
 
 if TYPE_CHECKING:  # imports torch
@@ -34,6 +47,7 @@ def verify(
     deadline: float | None = None,
     cancel: threading.Event | None = None,
     others: Sequence[Asked] = (),
+    answer_by: AnswerBy = AnswerBy.BOTH,
 ) -> tuple[SpatialAnswer, tuple[Check, ...]]:
     """Measure the objects of an answer, and compare what it claims of them.
 
@@ -45,35 +59,54 @@ def verify(
         deadline: as in `FrameSession.ask`.
         cancel: as in `FrameSession.ask`.
         others: all questions of the request, whose objects may have regions too.
+        answer_by: LANGUAGE = nothing is measured.
 
     Returns:
-        The answer with the measurements added, and one check per claim: at least one, which says
-        why nothing is judged. Where a number agrees, a FUSED measurement is added; where a claim is
-        contradicted, the status becomes DISAGREEMENT. In a frame without metric depth or
-        intrinsics every check is undecided.
+        BOTH: the answer with the measurements added, and one check per claim: at least one, which
+        says why nothing is judged. Where a number agrees, a FUSED measurement is added; where a
+        claim is contradicted, the status becomes DISAGREEMENT. A number that the text does not
+        state is measured too, if the objects have regions or get boxes from the model.
+        GEOMETRY: the answer with the measurements in place of the model's values
+        (`alone.answered_alone`), and one undecided check per value.
+        In a frame without metric depth or intrinsics every check is undecided.
 
     Raises:
         QueryError: a region belongs to no object of the question or the answer, or to several; a
             mask is not of the image's size; or the sensor is unknown.
         QueryTimeout, QueryCanceled, ModelMemoryError: from the questions that locate the objects.
     """
+    if answer_by is AnswerBy.LANGUAGE:
+        return answer, ()
     claims = _claims(answer)
     by_name = _regions_by_name(answer.asked, claims, regions, others)
     objects = Objects(session, by_name, sensor, deadline, cancel)
-    checks = tuple(_check(claim, answer, objects) for claim in claims)
-    status, cautions = answer.status, answer.cautions
-    if any(check.agrees is False for check in checks):
-        status = Status.DISAGREEMENT
+    if answer_by is AnswerBy.GEOMETRY:
+        checks = checks_alone(answer, claims, objects)
+        answer = answered_alone(answer, checks)
+    else:
+        checks = tuple(check for claim in claims for check in _checks(claim, answer, objects))
+        answer = _answered_by_both(answer, checks)
     if any(check.objects for check in checks):
         # An answer's measurements have no warnings of their own.
         unfit = [code for one in checks for code in one.warnings if code in UNFIT]
-        cautions = tuple(dict.fromkeys((*cautions, *objects.scene.cautions, *unfit)))
+        cautions = tuple(dict.fromkeys((*answer.cautions, *objects.scene.cautions, *unfit)))
+        answer = replace(answer, cautions=cautions)
+    return answer, checks
+
+
+def _answered_by_both(answer: SpatialAnswer, checks: Sequence[Check]) -> SpatialAnswer:
+    measured, places = _measured(checks), positions(checks)
+    status = answer.status
+    if any(check.agrees is False for check in checks):
+        status = Status.DISAGREEMENT
+    elif status is Status.NO_ANSWER and (measured or places):
+        status = Status.OK
     return replace(
         answer,
-        measurements=(*answer.measurements, *_measured(checks), *_fused(checks)),
+        measurements=(*answer.measurements, *measured, *_fused(checks)),
+        positions=(*answer.positions, *places),
         status=status,
-        cautions=cautions,
-    ), checks
+    )
 
 
 def _claims(answer: SpatialAnswer) -> tuple[Measurement | StatedVerdict, ...]:
@@ -97,13 +130,22 @@ def _asked_name(name: str, asked: Asked) -> str:
     return matched_name(name, asked.objects) or name
 
 
-def _check(claim: Measurement | StatedVerdict, answer: SpatialAnswer, objects: Objects) -> Check:
+def _checks(
+    claim: Measurement | StatedVerdict, answer: SpatialAnswer, objects: Objects
+) -> tuple[Check, ...]:
     if isinstance(claim, Measurement):
-        return check_number(claim, answer.asked, objects)
-    if claim.kind in _NUMERIC:
-        because = f": {answer.why_none}" if answer.why_none else ""
-        return undecided(claim, f"the answer states no {claim.kind.name}{because}")
-    return check_verdict(claim, objects)
+        return (check_number(claim, answer.asked, objects),)
+    kind = claim.kind
+    can_measure = answer.status is not Status.NOT_VISIBLE and objects.have_extents(claim.objects)
+    if kind is Quantity.POSITION and can_measure:
+        return (measure_position(claim.asked, objects),)
+    if kind not in _NUMERIC:
+        return (check_verdict(claim, objects),)
+    because = f": {answer.why_none}" if answer.why_none else ""
+    why = f"the answer states no {kind.name}{because}"
+    if kind is Quantity.COUNT or not can_measure:
+        return (undecided(claim, why),)
+    return measure_asked(claim.asked, objects, why)
 
 
 def _regions_by_name(
@@ -135,9 +177,5 @@ def _fused(checks: Sequence[Check]) -> list[Measurement]:
     ]
 
 
-_NUMERIC = frozenset(
-    [
-        *(Quantity.LENGTH, Quantity.WIDTH, Quantity.HEIGHT, Quantity.SIZE, Quantity.DISTANCE),
-        *(Quantity.GAP, Quantity.CAMERA_DISTANCE, Quantity.COUNT, Quantity.DIFFERENCE),
-    ]
-)
+#: Questions for numbers.
+_NUMERIC = MEASURED | {Quantity.SIZE, Quantity.COUNT}

@@ -13,14 +13,16 @@ from dataclasses import replace
 from sdvlm_core.answer import SIDES, Asked, Measurement, Quantity, Source
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.language.question import OBJECTS, RELATIONS
-from sdvlm_core.verification.check import Check, undecided
+from sdvlm_core.verification.check import Check, StatedVerdict, undecided
 from sdvlm_core.verification.estimates import ONE, Estimate, difference, estimate, of_one
-from sdvlm_core.verification.objects import NotLocatedError, Objects
+from sdvlm_core.verification.objects import NotMeasuredError, Objects
 
 #: Two lengths agree if their ratio is below this: the success rule of MSMU-Bench.
 MAX_RATIO = 1.25
 #: 1 sigma of a length that a model answers without one, as a fraction of it: the rule above.
 _LANGUAGE_STD_DEV_FRACTION = MAX_RATIO - 1
+#: The kinds of numbers that depth can measure.
+MEASURED = ONE | {Quantity.DISTANCE, Quantity.GAP, Quantity.DIFFERENCE}
 #: Of "A is 0.1 m R than B": the quantity of A is the greater one. The other relations are their
 #: opposites.
 GREATER = frozenset(("taller", "wider", "longer", "larger", "farther"))
@@ -29,27 +31,58 @@ GREATER = frozenset(("taller", "wider", "longer", "larger", "farther"))
 def check_number(claim: Measurement, asked: Asked, objects: Objects) -> Check:
     """Compare a claimed number; undecided, with the reason, where geometry cannot judge it."""
     kind = claim.kind
-    if kind not in OBJECTS or kind is Quantity.COUNT:
-        return undecided(claim, f"depth does not measure {kind.name}")
-    if not _was_asked(kind, asked):
+    if kind in MEASURED and not _was_asked(kind, asked):
         reason = f"the answer states {kind.name}, and {asked.quantity.name} was asked for"
         return undecided(claim, reason)
     names = claim.objects or asked.objects
+    try:
+        value, found = _measured(kind, names, asked.relation, objects)
+    except NotMeasuredError as error:
+        return undecided(claim, str(error))
+    return _compared(claim, names, value, found)
+
+
+def measure_asked(asked: Asked, objects: Objects, why: str = "") -> tuple[Check, ...]:
+    """The asked numbers from depth, compared with nothing: one check for each side of a SIZE.
+
+    Args:
+        why: why there is nothing to compare with, for people.
+    """
+    return tuple(
+        _unstated(replace(asked, quantity=kind), objects, why)
+        for kind in (SIDES if asked.quantity is Quantity.SIZE else (asked.quantity,))
+    )
+
+
+def _unstated(asked: Asked, objects: Objects, why: str) -> Check:
+    claim, names = StatedVerdict(asked), asked.objects
+    before = f"{why}; " if why else ""
+    try:
+        value, found = _measured(asked.quantity, names, asked.relation, objects)
+    except NotMeasuredError as error:
+        return undecided(claim, f"{before}{error}")
+    if math.isnan(value.value):
+        return Check(claim, None, None, before + _nothing(value), value.warnings, found)
+    measurement = Measurement(asked.quantity, value.value, value.std_dev, Source.GEOMETRY, names)
+    reason = _unfit(value) if value.unfit else f"geometry measures {_words(value)}"
+    return Check(claim, measurement, None, before + reason, value.warnings, found)
+
+
+def _measured(
+    kind: Quantity, names: Sequence[str], relation: str, objects: Objects
+) -> tuple[Estimate, tuple[Measured, ...]]:
+    """A quantity of named objects; raises NotMeasuredError."""
+    if kind not in MEASURED:
+        raise NotMeasuredError(f"depth does not measure {kind.name}")
     needed = OBJECTS[kind][0]
     if len(names) != needed:
         listed = ", ".join(names) or "none"
-        return undecided(claim, f"{kind.name} is of {needed} objects; the answer names: {listed}")
-    try:
-        found = objects.measured(names)
-    except NotLocatedError as error:
-        return undecided(claim, str(error))
-    if kind is Quantity.DIFFERENCE:
-        value = _difference(asked.relation, found)
-    else:
-        value = estimate(kind, found)
+        raise NotMeasuredError(f"{kind.name} is of {needed} objects; the answer names: {listed}")
+    found = objects.measured(names)
+    value = _difference(relation, found) if kind is Quantity.DIFFERENCE else estimate(kind, found)
     if value is None:
-        return undecided(claim, f"depth does not measure {kind.name} {asked.relation}".rstrip())
-    return _compared(claim, names, value, found)
+        raise NotMeasuredError(f"depth does not measure {kind.name} {relation}".rstrip())
+    return value, found
 
 
 def exchanged(claims: Sequence[Measurement]) -> tuple[Measurement, ...]:
@@ -109,16 +142,23 @@ def _compared(
 ) -> Check:
     """Undecided if the measurement is unfit to act on, or if its interval reaches the limit."""
     if math.isnan(value.value):
-        reason = f"nothing was measured: {value.unfit}"
-        return Check(claim, None, None, reason, value.warnings, found)
+        return Check(claim, None, None, _nothing(value), value.warnings, found)
     measurement = Measurement(claim.kind, value.value, value.std_dev, Source.GEOMETRY, names)
     if value.unfit:
-        reason = f"the measurement is unfit to act on: {value.unfit}"
-        return Check(claim, measurement, None, reason, value.warnings, found)
+        return Check(claim, measurement, None, _unfit(value), value.warnings, found)
     agrees = agreement(claim.value, value.value, value.half_90)
     word = {True: "agrees", False: "disagrees", None: "cannot tell"}[agrees]
-    reason = (
-        f"geometry {word}: {value.value:.3f} m ± {value.std_dev:.3f} m (90 % within "
-        f"{value.half_90:.3f} m), answer {claim.value:.3f} m"
-    )
+    reason = f"geometry {word}: {_words(value)}, answer {claim.value:.3f} m"
     return Check(claim, measurement, agrees, reason, value.warnings, found)
+
+
+def _nothing(value: Estimate) -> str:
+    return f"nothing was measured: {value.unfit}"
+
+
+def _unfit(value: Estimate) -> str:
+    return f"the measurement is unfit to act on: {value.unfit}"
+
+
+def _words(value: Estimate) -> str:
+    return f"{value.value:.3f} m ± {value.std_dev:.3f} m (90 % within {value.half_90:.3f} m)"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.answer import AnswerBy, SpatialAnswer
 from sdvlm_core.engine import LoadOptions, SpatialEngine, load_engine
 from sdvlm_core.errors import ModelMemoryError, QueryCanceled, QueryTimeout
 from sdvlm_core.frame import RgbdFrame
@@ -78,7 +78,8 @@ def ticket(
     request = QuestionRequest(
         questions or QUESTIONS[:1],
         (),
-        None,
+        AnswerBy.LANGUAGE,
+        "simulated",
         GenerationOptions(max_new_tokens=tokens),
         lambda *_: None,
     )

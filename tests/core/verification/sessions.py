@@ -60,6 +60,8 @@ class Session:
     frame: RgbdFrame
     places: dict[str, tuple[float, float]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    boxes_form: str = "fraction"
+    picture_size: tuple[int, int] = SIZE
 
     def ask_many(self, queries: Sequence[Query]) -> list[SpatialAnswer]:
         return [self.answer(query.question) for query in queries]

@@ -254,8 +254,8 @@ def test_a_frame_without_depth_or_intrinsics_is_undecided_with_the_reason(missin
             "the answer states DISTANCE, and GAP was asked for",
         ),
         (
-            SpatialAnswer("?", "", Asked(Quantity.GAP, CHAIRS), why_none="two numbers"),
-            "the answer states no GAP: two numbers",
+            SpatialAnswer("?", "", Asked(Quantity.COUNT, ("chairs",)), why_none="two numbers"),
+            "the answer states no COUNT: two numbers",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

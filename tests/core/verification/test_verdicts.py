@@ -163,7 +163,7 @@ def test_an_undecided_answer_has_nothing_to_judge():
     assert check.reason == "the answer says neither yes nor no"
 
 
-@pytest.mark.parametrize("quantity", [Quantity.EXISTS, Quantity.POSITION, Quantity.FREE])
+@pytest.mark.parametrize("quantity", [Quantity.EXISTS, Quantity.FREE])
 def test_what_depth_does_not_judge_is_undecided_with_the_reason(quantity):
     names = () if quantity is Quantity.FREE else ("red chair",)
     answer = SpatialAnswer("?", "Yes.", Asked(quantity, names), verdict=Verdict.HOLDS)
