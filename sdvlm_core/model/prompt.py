@@ -105,6 +105,17 @@ TEMPLATES: dict[str, Template] = {
     ),
     # PaliGemma; "<bos>" follows its image, and a line break ends the question.
     "paligemma": Template("", "", "\n", starts_itself=True),
+    # LLaVA-OneVision: Qwen2 with the system text of its training.
+    "llava_onevision": Template(
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+        "\n",
+        "",
+        closing="<|im_end|>\n<|im_start|>assistant\n",
+    ),
+    # InternVL3 and 3.5, without a system text as their chat template has it.
+    "internvl": Template(
+        "<|im_start|>user\n", "\n", "", closing="<|im_end|>\n<|im_start|>assistant\n"
+    ),
     # SmolVLM2, SmolVLM and Idefics3; "<|im_start|>" is SmolVLM's beginning of sequence.
     "smolvlm": Template("User:", "", "", closing="<end_of_utterance>\nAssistant:"),
     # Gemma 3; a blank line surrounds its image, and the line before it ends `before`.

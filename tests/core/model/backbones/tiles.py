@@ -47,28 +47,30 @@ def features(model: Any, backbone: Backbone, rgb: npt.NDArray[np.uint8]) -> torc
 
 
 def check_order(
-    model: Any, backbone: Backbone, height: int, width: int, reach: float, step: int = 7
+    model: Any, backbone: Backbone, height: int, width: int, reach: float, core: float = 1.0
 ) -> None:
     """Invert a few pixels: the tokens whose box holds them change, and no token far from them.
 
     Args:
         model: its tower is local.
         reach: how far the resizing carries a pixel, in pixels of the picture.
-        step: between two changed places, pixels.
+        core: the part of a box, around its middle, whose pixels must change the token.
     """
     rgb = smooth_picture(height, width)
     boxes, before = backbone.token_boxes(height, width), features(model, backbone, rgb)
     assert len(boxes) == len(before)
     x1, y1, x2, y2 = boxes.T
+    margin_x, margin_y = (1 - core) / 2 * (x2 - x1), (1 - core) / 2 * (y2 - y1)
     shown = np.zeros(len(boxes), bool)
-    for y in range(0, height, step):
-        for x in range(0, width, step):
+    for y in range(0, height, 7):
+        for x in range(0, width, 7):
             other = rgb.copy()
             place = other[y : y + 2, x : x + 2]
             place[...] = 255 * (place < 128)
             bottom, right = y + place.shape[0], x + place.shape[1]
             changed = (features(model, backbone, other) != before).any(-1).numpy()
-            inside = (x1 <= x) & (y1 <= y) & (right <= x2) & (bottom <= y2)
+            inside = (x1 + margin_x <= x) & (right <= x2 - margin_x)
+            inside &= (y1 + margin_y <= y) & (bottom <= y2 - margin_y)
             near = (x1 < right + reach) & (x - reach < x2)
             near &= (y1 < bottom + reach) & (y - reach < y2)
             assert not (inside & ~changed).any(), f"({x}, {y}) does not reach its token"
