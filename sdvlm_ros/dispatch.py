@@ -206,7 +206,7 @@ class Dispatcher:
         arrived = time.monotonic()
         self._active_subscriptions()  # checked first: an inactive node is the most useful reason
         regions = self._regions(request)
-        by = answered_by(AnswerBy(self._parameter("answer_by")), request.verify)
+        by = answered_by(AnswerBy(self._choice("answer_by")), request.verify)
         if regions and by is AnswerBy.LANGUAGE:
             raise QueryError(
                 "regions are used for verification only: set verify, or leave the regions out"
@@ -215,7 +215,7 @@ class Dispatcher:
             read_questions(words, typed, [region.label for region in regions]),
             regions,
             by,
-            self._sensor(),
+            self._choice("sensor"),
             parameters.read_generation(self._node),
             self._visualization.show_checks,
         )
@@ -235,7 +235,7 @@ class Dispatcher:
         regions = self._regions(request)
         if not regions:
             raise QueryError("no regions to measure")
-        work = RegionRequest(regions, self._sensor(), self._visualization.show)
+        work = RegionRequest(regions, self._choice("sensor"), self._visualization.show)
         if Input.DEPTH in subscriptions.buffer.inputs:
             return self._submit(self._geometry, work, request, arrived)
         return self._submit(self._model, work, request, arrived)
@@ -347,8 +347,8 @@ class Dispatcher:
     def _parameter(self, name: str) -> float:
         return float(self._node.get_parameter(name).value)
 
-    def _sensor(self) -> str:
-        return str(self._node.get_parameter("sensor").value)
+    def _choice(self, name: str) -> str:
+        return str(self._node.get_parameter(name).value)
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,8 +107,10 @@ def read_prefix(
 
 def _part(features: Any, first: int, end: int) -> Any:
     """The features of some image tokens: transformers takes exactly those of the placeholders."""
-    part = copy.copy(features)
-    part.pooler_output = [token_features(features)[first:end]]
+    part, tokens = copy.copy(features), token_features(features)[first:end]
+    # Some families take the features of an image as one tensor, others as a list of images.
+    whole = isinstance(features.pooler_output, torch.Tensor)
+    part.pooler_output = tokens[None] if whole else [tokens]
     deep = getattr(features, "deepstack_features", None)
     if deep is not None:
         part.deepstack_features = [layer[first:end] for layer in deep]
