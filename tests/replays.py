@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from sdvlm_core.answer import Asked, Measurement, Position, Quantity, SpatialAnswer, Timings
+from sdvlm_core.answer import (
+    AnswerBy,
+    Asked,
+    Measurement,
+    Position,
+    Quantity,
+    SpatialAnswer,
+    Timings,
+)
 from sdvlm_core.camera.bag_frames import CameraOptions, open_camera
 from sdvlm_core.camera.bags import open_bag
 from sdvlm_core.language.question import Dialect, phrase
@@ -40,7 +48,12 @@ class PixelEngine:
     def open(self, frame: Any) -> Any:
         self.opened.append(frame.stamp_ns)
         return SimpleNamespace(
-            frame=frame, ask=lambda question, options: self._answer(frame, question)
+            frame=frame,
+            ask=lambda question, options: self._answer(frame, question),
+            # Where an object is: it finds none.
+            ask_many=lambda queries: [SpatialAnswer("", "[]") for _ in queries],
+            boxes_form="thousand",
+            picture_size=(frame.width, frame.height),
         )
 
     def _answer(self, frame: Any, question: str | Asked) -> SpatialAnswer:
@@ -71,12 +84,13 @@ def replay(
     max_age: float = 1.0,
     outputs: bool = False,
     stop: threading.Event | None = None,
+    answer_by: AnswerBy = AnswerBy.LANGUAGE,
 ) -> Summary:
     """As the command `sdvlm replay` does, but with a test engine; `stop` ends it early."""
     with open_bag(bag) as reader:
         chosen = open_camera(reader, camera)
         age_ns = round(max_age * SECOND_NS)
-        plan = Plan(chosen, questions or (HEIGHT,), SLOP_NS, age_ns, {"name": "p"})
+        plan = Plan(chosen, questions or (HEIGHT,), SLOP_NS, age_ns, {"name": "p"}, answer_by)
         with open_journal(out, describe(reader, plan)) as journal:
             summary = run(
                 reader, plan, journal, engine or PixelEngine(), stop or threading.Event(), limit

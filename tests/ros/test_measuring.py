@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import rclpy
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, RegionOfInterest
 from visualization_msgs.msg import MarkerArray
 
@@ -144,6 +146,49 @@ def test_without_regions_the_model_locates_the_object(client, shown):
 def test_regions_without_verify_are_refused(client, shown):
     with pytest.raises(SpatialQueryFailed, match="set verify"):
         client.ask("How tall is it?", regions={"it": RED_BOX}, stamp_ns=shown)
+
+
+@pytest.fixture
+def answer_by(peer: Peer) -> Iterator[Callable[[str], bool]]:
+    """Sets the parameter of the running node; the default again at the end."""
+    caller = peer.node.create_client(SetParameters, "spatial_query/set_parameters")
+
+    def change(value: str) -> bool:
+        parameter = Parameter("answer_by", value=value).to_parameter_msg()
+        future = caller.call_async(SetParameters.Request(parameters=[parameter]))
+        peer.spin_until(future.done, "the parameter")
+        return bool(future.result().results[0].successful)
+
+    assert caller.wait_for_service(PATIENCE_S)
+    yield change
+    assert change("both")
+
+
+def test_the_node_answers_by_geometry_alone_with_and_without_verify(client, shown, answer_by):
+    assert answer_by("geometry")
+    for verify in (False, True):
+        answer = client.ask(
+            "How tall is the red box?",
+            verify=verify,
+            regions={"red box": RED_BOX},
+            stamp_ns=shown,
+        )
+        (number,) = answer.measurements
+        assert number.source == Measurement.GEOMETRY
+        assert number.value == pytest.approx(blocks.RED.sides[2], rel=0.05)
+        assert (answer.status, math.isnan(answer.confidence)) == (SpatialAnswer.OK, True)
+    counted = client.ask("How many chairs are there?", stamp_ns=shown)
+    assert (counted.status, list(counted.measurements)) == (SpatialAnswer.NO_ANSWER, [])
+    assert "COUNT" in counted.why_none
+
+
+def test_a_node_that_answers_by_language_refuses_to_verify(client, shown, answer_by):
+    assert answer_by("language")
+    with pytest.raises(SpatialQueryFailed, match="answer_by is language"):
+        client.ask("How tall is the red box?", verify=True, stamp_ns=shown)
+    answer = client.ask("How tall is the red box?", stamp_ns=shown)
+    assert {one.source for one in answer.measurements} <= {Measurement.LANGUAGE}
+    assert not answer_by("guessing")
 
 
 def test_measured_and_verified_objects_are_published_for_subscribers(peer, client, shown):

@@ -187,6 +187,29 @@ def test_a_region_of_nothing_that_is_asked_is_measured_but_verifies_nothing(
     assert refused.stdout == ""
 
 
+def test_answer_by_says_whose_numbers_an_answer_has(tiny: Path, picture: list[str]) -> None:
+    region = ["--region", "box=20,10,40,30"]
+    arguments = ["ask", "--width-of", "box", *picture, *_on_cpu(tiny), *region]
+
+    def asked(*more: str) -> dict[str, Any]:
+        result = runner.invoke(app, [*arguments, *more, "--json"])
+        assert result.exit_code == 0, result.output
+        return only_json(result.stdout)
+
+    def without_times(document: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in document.items() if key != "timings"}
+
+    assert "checks" not in asked() | asked("--answer-by", "language")
+    assert without_times(asked("--answer-by", "both")) == without_times(asked("--verify"))
+    alone = asked("--answer-by", "geometry")
+    assert {one["source"] for one in alone["measurements"]} <= {"GEOMETRY"}
+    assert (alone["status"] == "OK") is bool(alone["measurements"])
+    assert alone["confidence"] is None
+    refused = runner.invoke(app, [*arguments, "--verify", "--answer-by", "language"])
+    assert (refused.exit_code, "answer_by is language" in refused.stderr) == (1, True)
+    assert runner.invoke(app, [*arguments, "--answer-by", "guess"]).exit_code == 2
+
+
 def test_bench_prints_the_time_of_each_stage_and_the_machine(tiny: Path) -> None:
     arguments = ["bench", *_on_cpu(tiny), "--rounds", "2"]
     result = runner.invoke(app, [*arguments, "--json"])

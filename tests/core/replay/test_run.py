@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sdvlm_core.answer import AnswerBy
 from sdvlm_core.camera.bag_frames import BagCamera
 from sdvlm_core.camera.bag_topics import find_topics
 from sdvlm_core.camera.bags import open_bag
@@ -148,3 +149,14 @@ def test_two_replays_do_not_write_into_one_directory(tmp_path: Path) -> None:
             pytest.raises(ReplayError, match="another sdvlm replay is writing"),
         ):
             replay(bag, tmp_path / "out")
+
+
+def test_a_replay_answered_by_geometry_has_no_number_of_the_model(tmp_path: Path) -> None:
+    bag = bag_of(tmp_path / "bag", 1)
+    replay(bag, tmp_path / "out", answer_by=AnswerBy.GEOMETRY)
+    (entry,) = entries(tmp_path / "out")
+    answer = entry["answer"]
+    assert (answer["status"], answer["measurements"]) == ("NO_ANSWER", [])
+    assert answer["why_none"]
+    with pytest.raises(ReplayError):  # it would not be the same replay
+        replay(bag, tmp_path / "out")
