@@ -113,5 +113,6 @@ def _part(features: Any, first: int, end: int) -> Any:
     part.pooler_output = tokens[None] if whole else [tokens]
     deep = getattr(features, "deepstack_features", None)
     if deep is not None:
-        part.deepstack_features = [layer[first:end] for layer in deep]
+        # Of each layer, a list of images.
+        part.deepstack_features = [[torch.cat(tuple(layer))[first:end]] for layer in deep]
     return part

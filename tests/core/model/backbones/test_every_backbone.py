@@ -13,6 +13,7 @@ import torch
 from sdvlm_core.answer import Asked, Quantity
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
+from sdvlm_core.model import generation
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.coded_features import token_features
 from sdvlm_core.model.frame_features import load_encoder
@@ -73,6 +74,14 @@ def test_a_question_after_the_cached_prefix_has_the_logits_of_one_whole_pass(eng
         text = torch.isfinite(ours)
         assert text.sum() > 200
         torch.testing.assert_close(ours[text], whole[text], atol=1e-5, rtol=1e-5)
+
+
+def test_a_prompt_that_is_read_in_parts_has_the_same_logits(engine, monkeypatch):
+    frame = a_frame()
+    at_once = engine.open(frame).next_token_logits(WORDS[2])
+    monkeypatch.setattr(generation, "_CPU_CHUNK", 4)
+    in_parts = engine.open(frame).next_token_logits(WORDS[2])
+    torch.testing.assert_close(in_parts, at_once, atol=1e-5, rtol=1e-5)
 
 
 def test_sessions_that_take_turns_do_not_change_each_other(engine):
