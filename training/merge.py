@@ -12,7 +12,7 @@ import typer
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.files import atomic_directory
-from sdvlm_core.model.checkpoint import load
+from sdvlm_core.model.checkpoint import load, write_model
 
 
 def merge(
@@ -32,8 +32,7 @@ def merge(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     with atomic_directory(out) as directory:
-        checkpoint.model.save_pretrained(directory)
-        checkpoint.tokenizer.save_pretrained(directory)
+        write_model(checkpoint, directory)
     typer.echo(f"merged: {out}")
 
 

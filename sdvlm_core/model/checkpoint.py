@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -19,20 +19,21 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer, PreTrainedM
 from transformers.utils import logging
 
 from sdvlm_core.errors import CheckpointError, library_guard, shown
-from sdvlm_core.files import read_json
+from sdvlm_core.files import read_json, write_json
 from sdvlm_core.language.question import Dialect
 from sdvlm_core.model import hub
 from sdvlm_core.model.backbones import backbone_for
 from sdvlm_core.model.backbones.contract import Backbone
 from sdvlm_core.model.devices import Placement, resolve
-from sdvlm_core.model.model_config import read_config, read_preprocessor
+from sdvlm_core.model.model_config import PREPROCESSOR, read_config, read_preprocessor
 from sdvlm_core.model.own_settings import encoding_settings
-from sdvlm_core.model.prompt import Template, Tokenizer, template
+from sdvlm_core.model.prompt import Template, Tokenizer, end_id, template
 
 NANO = "nano"
 ADAPTER = "adapter_config.json"
-#: Beside an adapter: the `depth_encoding` and `prompt_template` it was trained with.
+#: Beside an adapter: what it was trained with, of the settings that a config.json has.
 ADAPTER_SETTINGS = "sdvlm.json"
+_ADAPTER_KEYS = ("depth_encoding", "prompt_template", "dialect", "calibration")
 NANO_DIRECTORY = Path(__file__).parents[1] / "assets" / "nano"
 
 #: A model with smaller files is faster on the CPU: nano answers in 14 ms there, in 21 on an H200.
@@ -61,6 +62,7 @@ class Checkpoint:
         dialect: how questions are put.
         device: the device of the input token ids.
         ends: the ids that end an answer.
+        preprocessor: how its pictures are prepared, where its files say it; {} = they do not.
     """
 
     model_id: str
@@ -71,6 +73,7 @@ class Checkpoint:
     dialect: Dialect
     device: torch.device
     ends: frozenset[int]
+    preprocessor: Mapping[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -195,7 +198,7 @@ def _attach(model: PreTrainedModel, directory: Path, merge: bool) -> PreTrainedM
         raise CheckpointError(f"{directory} is a PEFT adapter without {weights.name}")
     if (directory / ADAPTER_SETTINGS).exists():
         for key, value in read_json(directory / ADAPTER_SETTINGS, CheckpointError).items():
-            if key not in ("depth_encoding", "prompt_template", "dialect"):
+            if key not in _ADAPTER_KEYS:
                 raise CheckpointError(f"{directory / ADAPTER_SETTINGS} has an unknown key {key!r}")
             setattr(model.config, key, value)
     encoding_settings(model.config)
@@ -221,9 +224,10 @@ def load(
 
     The directory of a PEFT adapter loads the base model that its adapter_config.json names, with
     the adapter. The adapter is merged into the weights unless `merge` is False or the weights are
-    quantized: rounding would then remove it. Its optional sdvlm.json holds the `depth_encoding`
-    and `prompt_template` it was trained with. The other arguments are those of `devices.resolve`,
-    but the device `auto` is the CPU for a small model.
+    quantized: rounding would then remove it. Its optional sdvlm.json holds the `depth_encoding`,
+    `prompt_template`, `dialect` and `calibration` it was trained with, and a
+    preprocessor_config.json replaces that of the base model. The other arguments are those of
+    `devices.resolve`, but the device `auto` is the CPU for a small model.
 
     Raises:
         CheckpointError: missing, incomplete, of another architecture, not safetensors, or not able
@@ -242,8 +246,8 @@ def load(
         checkpoint = load(base, device, dtype, quantization, attention)
         merge = merge and quantization == "none"
         model = _attach(checkpoint.model, directory, merge).eval().requires_grad_(False)
-        manners = _manners(model, checkpoint.backbone)
-        return replace(checkpoint, model_id=name, model=model, **manners)
+        preprocessor = read_preprocessor(directory) or checkpoint.preprocessor
+        return assembled(name, model, checkpoint.tokenizer, checkpoint.device, preprocessor)
     _refuse_release(directory)
     require_files(directory, "config.json", "tokenizer.json", "*.safetensors")
     if device == "auto" and _stored_bytes(directory) < _SMALL_BYTES:
@@ -273,15 +277,33 @@ def assembled(
         CheckpointError: an unknown family, template or dialect, or an impossible value.
     """
     backbone = backbone_for(model.config, preprocessor or {})
+    form, dialect = _manners(model, backbone)
     return Checkpoint(
         model_id=model_id,
         model=model,
         backbone=backbone,
         tokenizer=tokenizer,
+        prompt_template=form,
+        dialect=dialect,
         device=device,
-        ends=_ends(model, tokenizer),
-        **_manners(model, backbone),
+        ends=_ends(model, tokenizer, form),
+        preprocessor=preprocessor or {},
     )
+
+
+def write_model(
+    checkpoint: Checkpoint, directory: Path, tensors: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write a directory that `load` reads: config, weights, tokenizer, preprocessor.
+
+    Args:
+        tensors: the weights by name; None = those of the model.
+    """
+    model: Any = checkpoint.model
+    model.save_pretrained(directory, state_dict=tensors)
+    checkpoint.tokenizer.save_pretrained(directory)
+    if checkpoint.preprocessor:
+        write_json(directory / PREPROCESSOR, checkpoint.preprocessor, indent=1)
 
 
 def _stored_bytes(directory: Path) -> int:
@@ -293,7 +315,7 @@ def directory_of(name: str) -> Path:
     return NANO_DIRECTORY if name == NANO else hub.find(name)
 
 
-def _manners(model: PreTrainedModel, backbone: Backbone) -> dict[str, Any]:
+def _manners(model: PreTrainedModel, backbone: Backbone) -> tuple[Template, Dialect]:
     """Template and dialect: the config's own, or those of the family."""
     name = getattr(model.config, "dialect", backbone.dialect)
     try:
@@ -303,15 +325,15 @@ def _manners(model: PreTrainedModel, backbone: Backbone) -> dict[str, Any]:
         raise CheckpointError(
             f"dialect must be one of {known}, got {shown(repr(name), 60)}"
         ) from error
-    form = template(getattr(model.config, "prompt_template", backbone.template))
-    return {"prompt_template": form, "dialect": dialect}
+    return template(getattr(model.config, "prompt_template", backbone.template)), dialect
 
 
-def _ends(model: PreTrainedModel, tokenizer: StoredTokenizer) -> frozenset[int]:
-    """The tokenizer's end of sequence, and what the model's generation_config.json adds."""
+def _ends(model: PreTrainedModel, tokenizer: StoredTokenizer, form: Template) -> frozenset[int]:
+    """The tokenizer's end of sequence, and what template and generation_config.json add."""
     stored = getattr(model.generation_config, "eos_token_id", None)
     more = stored if isinstance(stored, list) else [stored]
-    return frozenset((tokenizer.eos_token_id, *(one for one in more if type(one) is int)))
+    known = end_id(tokenizer, form), tokenizer.eos_token_id
+    return frozenset((*known, *(one for one in more if type(one) is int)))
 
 
 def _tokenizer(directory: Path, rows: int) -> StoredTokenizer:

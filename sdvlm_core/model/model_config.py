@@ -19,6 +19,7 @@ from sdvlm_core.model import weight_files
 from sdvlm_core.model.backbones import model_types
 from sdvlm_core.model.own_settings import calibration, encoding_settings
 
+PREPROCESSOR = "preprocessor_config.json"
 #: Largest size of the JSON files of a model, bytes; a vocabulary of 256,000 words takes 35 MB.
 _MAX_BYTES = {
     "config.json": 1 << 22,
@@ -113,7 +114,7 @@ def read_preprocessor(directory: Path) -> dict[str, Any]:
         CheckpointError: the file is not a JSON object, or too large.
     """
     check_sizes(directory)
-    for name in ("preprocessor_config.json", "processor_config.json"):
+    for name in (PREPROCESSOR, "processor_config.json"):
         if (directory / name).exists():
             stored = read_json(directory / name, CheckpointError)
             return dict(stored.get("image_processor", stored))

@@ -28,6 +28,7 @@ class Tokenizer(Protocol):
     eos_token_id: int
     unk_token_id: int | None
     all_special_ids: Sequence[int]
+    all_special_tokens: Sequence[str]
 
     def __len__(self) -> int: ...
 
@@ -46,6 +47,10 @@ class Template:
     together with the question. An answer ends at an end token or before `stop`; "" = no such
     string. `lower_case`: the model was trained on questions in lower case only, and gets them so.
     `starts_itself`: the prompt begins with `before`, without the beginning-of-sequence token.
+
+    For training: `lead` is the text between prompt and answer, `end` the token that ends an answer
+    ("" = the tokenizer's end of sequence), and `again` the text between that token and a further
+    question; it may hold control tokens.
     """
 
     before: str
@@ -55,6 +60,9 @@ class Template:
     lower_case: bool = False
     closing: str = ""
     starts_itself: bool = False
+    lead: str = ""
+    end: str = ""
+    again: str = ""
 
     def words(self, question: str) -> str:
         """The question as the model gets it."""
@@ -67,9 +75,9 @@ class Template:
 
 TEMPLATES: dict[str, Template] = {
     # The prompt of SD-VLM's released evaluation.
-    "raw": Template("", "\n", ""),
+    "raw": Template("", "\n", "", again="\n"),
     # The prompt of nano's training: a small model spends nothing on the case of a question.
-    "raw_lower": Template("", "\n", "", lower_case=True),
+    "raw_lower": Template("", "\n", "", lower_case=True, again="\n"),
     # The prompt of the training of LLaVA-1.5 and SD-VLM.
     "vicuna_v1": Template(
         "A chat between a curious user and an artificial intelligence assistant. The assistant "
@@ -77,9 +85,10 @@ TEMPLATES: dict[str, Template] = {
         "\n",
         " ASSISTANT:",
         stop="USER:",
+        again="USER: ",
     ),
     # Mistral-7B-Instruct-v0.2, as LLaVA 1.6 was trained with it.
-    "mistral_instruct": Template("[INST] ", "\n", " [/INST]"),
+    "mistral_instruct": Template("[INST] ", "\n", " [/INST]", again="[INST] "),
     # Qwen2-VL and Qwen2.5-VL: their chat template adds this system prompt where there is none.
     "qwen2_vl": Template(
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
@@ -87,6 +96,8 @@ TEMPLATES: dict[str, Template] = {
         "",
         closing="<|im_end|>\n<|im_start|>assistant\n",
         starts_itself=True,
+        end="<|im_end|>",
+        again="\n<|im_start|>user\n",
     ),
     "qwen3_vl": Template(
         "<|im_start|>user\n",
@@ -94,6 +105,8 @@ TEMPLATES: dict[str, Template] = {
         "",
         closing="<|im_end|>\n<|im_start|>assistant\n",
         starts_itself=True,
+        end="<|im_end|>",
+        again="\n<|im_start|>user\n",
     ),
     # Qwen3.5 without thinking: the answer follows an empty thought.
     "qwen3_5": Template(
@@ -102,6 +115,8 @@ TEMPLATES: dict[str, Template] = {
         "",
         closing="<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
         starts_itself=True,
+        end="<|im_end|>",
+        again="\n<|im_start|>user\n",
     ),
     # PaliGemma; "<bos>" follows its image, and a line break ends the question.
     "paligemma": Template("", "", "\n", starts_itself=True),
@@ -117,13 +132,23 @@ TEMPLATES: dict[str, Template] = {
         "<|im_start|>user\n", "\n", "", closing="<|im_end|>\n<|im_start|>assistant\n"
     ),
     # SmolVLM2, SmolVLM and Idefics3; "<|im_start|>" is SmolVLM's beginning of sequence.
-    "smolvlm": Template("User:", "", "", closing="<end_of_utterance>\nAssistant:"),
+    "smolvlm": Template(
+        "User:",
+        "",
+        "",
+        closing="<end_of_utterance>\nAssistant:",
+        lead=" ",
+        end="<end_of_utterance>",
+        again="\nUser: ",
+    ),
     # Gemma 3; a blank line surrounds its image, and the line before it ends `before`.
     "gemma3": Template(
         "<start_of_turn>user\n",
         "\n\n",
         "",
         closing="<end_of_turn>\n<start_of_turn>model\n",
+        end="<end_of_turn>",
+        again="\n<start_of_turn>user\n",
     ),
 }
 
@@ -186,7 +211,28 @@ def question_ids(
     Raises:
         QueryError: the tokenizer fails on the question, or makes a control token of its text.
     """
-    text = form.around(question)
+    return _asked(tokenizer, form, form.between, question, image_id)
+
+
+def further_ids(
+    tokenizer: Tokenizer, form: Template, question: str, image_id: int | None = None
+) -> list[int]:
+    """Ids of a question that follows the end token of an answer; else as `question_ids`.
+
+    What stands in `again` after its last control token is one text with the question, as in a
+    conversation that is tokenised whole.
+    """
+    marks = [text for text in tokenizer.all_special_tokens if text in form.again]
+    split = max((form.again.rindex(text) + len(text) for text in marks), default=0)
+    head = form.again[:split]
+    ids = tokenizer.encode(head, add_special_tokens=False) if head else []
+    return ids + _asked(tokenizer, form, form.again[split:], question, image_id)
+
+
+def _asked(
+    tokenizer: Tokenizer, form: Template, opening: str, question: str, image_id: int | None
+) -> list[int]:
+    text = opening + form.words(question) + form.after
     with library_guard(QueryError, f"the tokenizer fails on the question {shown(question)!r}"):
         ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         control = {*tokenizer.all_special_ids, image_id} - {tokenizer.unk_token_id}
@@ -194,6 +240,26 @@ def question_ids(
         raise QueryError(f"the question contains a control token of the model: {shown(question)!r}")
     closing = tokenizer.encode(form.closing, add_special_tokens=False) if form.closing else []
     return ids + closing
+
+
+def reply_ids(tokenizer: Tokenizer, form: Template, answer: str) -> list[int]:
+    """Ids of an answer with its end token, as a model is trained to write them.
+
+    Raises:
+        CheckpointError: the tokenizer lacks the template's end token.
+    """
+    ids = tokenizer.encode(form.lead + answer, add_special_tokens=False)
+    return [*ids, end_id(tokenizer, form)]
+
+
+def end_id(tokenizer: Tokenizer, form: Template) -> int:
+    """The token that ends an answer; raises CheckpointError where the tokenizer lacks it."""
+    if not form.end:
+        return tokenizer.eos_token_id
+    ids = tokenizer.encode(form.end, add_special_tokens=False)
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise CheckpointError(f"the tokenizer lacks the template's end token {form.end!r}")
+    return ids[0]
 
 
 def answer_limit(prefix: int, question: int, wanted: int, context: int | None) -> int:

@@ -1,1 +1,1 @@
-"""Fine-tuning of a LLaVA with a depth code on MSMU-style conversations."""
+"""Fine-tuning of a vision-language model with a depth code on MSMU-style conversations."""

@@ -23,16 +23,21 @@ class Config:
     """The keys of a file of training/configs; a key without a default is required.
 
     Attributes:
-        model: name or directory of the LLaVA to start from (`sdvlm_core.model.checkpoint.load`).
+        model: name or directory of the model to start from (`sdvlm_core.model.checkpoint.load`).
         data: folder or file that `training.data.conversations.load` reads.
         split: part of it (train); "" = all.
-        out: folder for checkpoints, metrics and the adapter.
+        out: folder for checkpoints, metrics and the result.
         encoding: depth encoding, keys of `EncodingSettings`; {} = that of the model.
+        preprocessor: keys that replace those of the model's preprocessor_config.json, such as
+            Qwen's max_pixels; kept with the result.
         estimator: directory of a depth estimator for images without depth; "" = such images
             are refused. It runs once, when the data is prepared.
         turns: the questions about an image are one conversation (packed), or a sample each.
-        lora_rank, lora_alpha, lora_dropout: on the language model's linear layers only.
-        lora_rate, projector_rate: learning rates; the projector is trained in full.
+        lora_rank, lora_alpha, lora_dropout: on the language model's linear layers only. Rank 0 =
+            no adapters: image encoder, projector and language model train in full, and the result
+            is a whole model.
+        lora_rate, projector_rate: learning rates. The projector is trained in full; the first is
+            that of the adapters, or of all the rest where the rank is 0.
         epochs: passes over the data.
         batch: conversations per optimiser step, over all processes.
         micro_batch: conversations per forward pass of one process.
@@ -56,6 +61,7 @@ class Config:
     out: str
     split: str = "train"
     encoding: dict[str, Any] = field(default_factory=dict)
+    preprocessor: dict[str, Any] = field(default_factory=dict)
     estimator: str = ""
     turns: Literal["packed", "single"] = "packed"
     lora_rank: int = 128
@@ -93,9 +99,7 @@ class Config:
         return EncodingSettings.from_mapping(self.encoding) if self.encoding else None
 
 
-_POSITIVE = (
-    "lora_rank", "lora_alpha", "epochs", "batch", "micro_batch", "max_length", "save_every",
-)  # fmt: skip
+_POSITIVE = ("lora_alpha", "epochs", "batch", "micro_batch", "max_length", "save_every")
 #: They leave the gradient as it is, up to the order of sums and the dropout drawn. `steps` and
 #: `epochs` are not among them: the learning rates depend on both.
 _FREE = ("out", "micro_batch", "sharding", "gradient_checkpointing", "save_every")
@@ -141,6 +145,8 @@ def read_config(file: Path) -> Config:
     for key in _POSITIVE:
         if getattr(config, key) < 1:
             raise ValueError(f"{file}: {key} must be at least 1")
+    if config.lora_rank < 0:
+        raise ValueError(f"{file}: lora_rank must be at least 0")
     return config
 
 

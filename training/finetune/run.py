@@ -1,4 +1,4 @@
-"""`python -m training.finetune CONFIG`: fine-tune a LLaVA with depth code on conversations.
+"""`python -m training.finetune CONFIG`: fine-tune a model with depth code on conversations.
 
 On one process, or one process a GPU under `accelerate launch` or `torchrun`. Holds the command
 only; the run is `trainer`.
@@ -25,7 +25,7 @@ def finetune(
         str | None, typer.Option(help="copy, zero2 or fsdp; overrides the file.")
     ] = None,
 ) -> None:
-    """Fine-tune with LoRA; run it again to resume from the latest checkpoint.
+    """Fine-tune with LoRA or in full; run it again to resume from the latest checkpoint.
 
     Examples:
 
@@ -43,6 +43,9 @@ def finetune(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     if int(os.environ.get("RANK", "0")) == 0:
+        if not chosen.lora_rank:
+            typer.echo(f"model: {directory}")
+            return
         typer.echo(f"adapter and projector: {directory}")
         typer.echo(f"merge them into one model: python -m training.merge {directory} MODEL_DIR")
 

@@ -1,8 +1,15 @@
 """Conversations about images -> prepared samples on disk, computed once before training.
 
-A sample has everything that a training step needs: token ids with their labels, the image padded to
-a square, and the depth grid. A step therefore does not tokenise, resize, pool depth or run an
-estimator. Knows templates, grids and files; does not know optimisers.
+A sample has everything that a training step needs: token ids with their labels, the image, and the
+depth of each image token. A step therefore does not tokenise, pool depth or run an estimator.
+
+The image is the frame's own, compressed without loss and stored once for all of its conversations.
+A step resizes it on the model's device (`Backbone.prepare`, the code of the engine). The result
+instead would take up to 20 times the space (tiles in float32, Qwen's patches twice), and rounding
+it to bytes needs the pixel layout of each family. Decoding and resizing 640x480 pixels takes
+{MS} ms of one core, little beside a step of any model this trains.
+
+Knows templates, image tokens and files; does not know optimisers.
 """
 
 from __future__ import annotations
@@ -10,8 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -26,15 +33,15 @@ from rich.progress import track
 from sdvlm_core.errors import DepthError
 from sdvlm_core.files import atomic_file, read_json, write_json
 from sdvlm_core.frame import RgbdFrame, depth_in_metres
-from sdvlm_core.model.backbones.clip_image import square_picture
 from sdvlm_core.model.checkpoint import Checkpoint
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
-from sdvlm_core.model.prompt import Template, prefix_ids, question_ids
+from sdvlm_core.model.prompt import Template, further_ids, prefix_ids, question_ids, reply_ids
 from training.data.conversations import Sample, load
 
 #: Label of a token that has no loss.
 IGNORED = -100
 _PART = 64  # images per file
+_FORMAT = 2  # of the files; part of the digest
 INDEX = "index.json"
 
 
@@ -45,14 +52,14 @@ class Prepared:
     Attributes:
         ids: (T,) token ids.
         labels: (T,) the ids of answers and their end tokens; IGNORED elsewhere.
-        picture: (S, S, 3) uint8 RGB, the square image.
-        coordinates: (cells^2, K) float32 of the depth grid.
-        valid: (cells^2,) whether a cell of the depth grid has depth.
+        rgb: (H, W, 3) uint8, the image.
+        coordinates: (N, K) float32 of the N image tokens (`TokenDepth`).
+        valid: (N,) whether a token has depth; N is 0 without a depth encoding.
     """
 
     ids: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
-    picture: npt.NDArray[np.uint8]
+    rgb: npt.NDArray[np.uint8]
     coordinates: npt.NDArray[np.float32]
     valid: npt.NDArray[np.bool_]
 
@@ -68,19 +75,15 @@ def tokens_of(
     """(ids, labels, number of omitted turns) of a conversation.
 
     The first turn that exceeds `max_length`, and all turns after it, are omitted. The first
-    question is tokenised exactly as in `FrameSession.ask`. Each further question follows the
-    previous answer, as in LLaVA's template.
+    question is tokenised exactly as in `FrameSession.ask`. Each further question follows the end
+    token of the previous answer, as in the model's chat template.
     """
     ids = prefix_ids(tokenizer, form, image_id, image_pieces)
     labels = [IGNORED] * len(ids)
-    opening = f"{form.stop} " if form.stop else form.between
     for number, (question, answer) in enumerate(turns):
-        if number == 0:
-            asked = question_ids(tokenizer, form, question)
-        else:
-            text = opening + form.words(question) + form.after
-            asked = tokenizer.encode(text, add_special_tokens=False)
-        reply = [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
+        ask = further_ids if number else question_ids
+        asked = ask(tokenizer, form, question, image_id)
+        reply = reply_ids(tokenizer, form, answer)
         if len(ids) + len(asked) + len(reply) > max_length:
             return ids, labels, len(turns) - number
         ids += [*asked, *reply]
@@ -101,6 +104,7 @@ class Preparation:
     turns: Literal["packed", "single"]
     max_length: int
     split: str
+    preprocessor: Mapping[str, Any] = field(default_factory=dict)
 
     def digest(self, data: Path) -> str:
         """Digest of the settings and of the data's files (names, sizes)."""
@@ -109,7 +113,7 @@ class Preparation:
         else:
             files = sorted([*data.rglob("*.parquet"), *data.rglob("*.arrow")])
         listed = [[file.name, file.stat().st_size] for file in files]
-        whole = json.dumps([asdict(self), str(data.resolve()), listed, _PART])
+        whole = json.dumps([asdict(self), str(data.resolve()), listed, _PART, _FORMAT])
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
@@ -164,7 +168,6 @@ def _rows(
     counts: dict[str, int],
 ) -> Iterator[dict[str, Any]]:
     model, backbone = checkpoint.model, checkpoint.backbone
-    side = model.config.vision_config.image_size
     for number, sample in pictures:
         grid = None
         if how.encoding.kind != "none":
@@ -177,8 +180,9 @@ def _rows(
                 # An image without any depth reading cannot train the use of the depth code.
                 counts["pictures_left_out"] += 1
                 continue
-        picture = cv2.imencode(".png", square_picture(sample.rgb, side)[..., ::-1])[1].tobytes()
+        picture = _compressed(sample.rgb)
         groups = [sample.turns] if how.turns == "packed" else [(turn,) for turn in sample.turns]
+        first = None  # the sample of this part that has the image
         for turns in groups:
             ids, labels, lost = tokens_of(
                 checkpoint.tokenizer,
@@ -191,13 +195,16 @@ def _rows(
             counts["turns_left_out"] += lost
             if lost == len(turns):
                 continue
+            first = counts["samples"] if first is None else first
+            alone = first == counts["samples"]
             counts["samples"] += 1
             yield {
                 "ids": ids,
                 "labels": labels,
-                "picture": picture,
-                "coordinates": grid.coordinates.tobytes() if grid else b"",
-                "valid": grid.valid.tobytes() if grid else b"",
+                "image_of": first,
+                "picture": picture if alone else b"",
+                "coordinates": grid.coordinates.tobytes() if grid and alone else b"",
+                "valid": grid.valid.tobytes() if grid and alone else b"",
             }
 
 
@@ -215,10 +222,15 @@ def _frame(sample: Sample, number: int, data: Path, estimator: Any) -> RgbdFrame
     return with_estimated_depth(RgbdFrame(sample.rgb, None, sample.intrinsics), estimator)
 
 
+def _compressed(rgb: npt.NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()
+
+
 _SCHEMA = pa.schema(
     [
         ("ids", pa.list_(pa.int32())),
         ("labels", pa.list_(pa.int32())),
+        ("image_of", pa.int32()),  # the row with the image and its depth; rows of one share it
         ("picture", pa.binary()),
         ("coordinates", pa.binary()),
         ("valid", pa.binary()),
@@ -264,15 +276,20 @@ class Samples:
         part = bisect_right(self._starts, number) - 1
         if part not in self._parts:
             self._parts[part] = pa.ipc.open_file(pa.memory_map(str(_path(self._folder, part))))
-        stored = self._parts[part].get_batch(number - self._starts[part]).to_pylist()[0]
-        picture = cv2.imdecode(np.frombuffer(stored["picture"], np.uint8), cv2.IMREAD_COLOR)
+        own = self._row(part, number - self._starts[part])
+        image = self._row(part, own["image_of"])
+        picture = cv2.imdecode(np.frombuffer(image["picture"], np.uint8), cv2.IMREAD_COLOR)
         assert picture is not None, f"sample {number} of {self._folder} is damaged"
-        valid = np.frombuffer(stored["valid"], np.bool_)
-        coordinates = np.frombuffer(stored["coordinates"], np.float32)
+        valid = np.frombuffer(image["valid"], np.bool_)
+        coordinates = np.frombuffer(image["coordinates"], np.float32)
         return Prepared(
-            np.array(stored["ids"], np.int64),
-            np.array(stored["labels"], np.int64),
+            np.array(own["ids"], np.int64),
+            np.array(own["labels"], np.int64),
             np.ascontiguousarray(picture[..., ::-1]),
             coordinates.reshape(len(valid), -1) if len(valid) else np.zeros((0, 1), np.float32),
             valid,
         )
+
+    def _row(self, part: int, row: int) -> dict[str, Any]:
+        stored: dict[str, Any] = self._parts[part].get_batch(row).to_pylist()[0]
+        return stored

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -27,7 +27,8 @@ def shard(trainee: Trainee, accelerator: Accelerator, weights: bool) -> nn.Modul
             the forward pass (ZeRO-2).
     """
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    for layer in trainee.model.get_base_model().model.language_model.layers:
+    decoder: Any = trainee.checkpoint.model.get_decoder()
+    for layer in decoder.layers:
         fully_shard(layer, mesh=mesh, reshard_after_forward=weights)
     fully_shard(trainee, mesh=mesh, reshard_after_forward=weights)
     return trainee

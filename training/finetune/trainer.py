@@ -17,16 +17,17 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
 
-from sdvlm_core.model.checkpoint import Checkpoint, load
+from sdvlm_core.model.backbones.contract import ImageAttention
+from sdvlm_core.model.checkpoint import Checkpoint, assembled, load
 from sdvlm_core.model.own_settings import encoding_settings
-from training.finetune.batches import batches_of, collate, share_of
+from training.finetune.batches import Batch, Collator, batches_of, share_of
 from training.finetune.config import Config
 from training.finetune.samples import IGNORED, Preparation, Samples, prepare
 from training.finetune.sharding import clip, exchanged_gradients, shard, summed
-from training.finetune.trainee import Trainee, save_adapter
+from training.finetune.trainee import Trainee, save_trained
 from training.loop.checkpoints import (
     RunCheckpoints,
     latest,
@@ -39,7 +40,7 @@ from training.loop.schedule import RateSchedule, rate_factor
 from training.loop.steps import Loop
 from training.run_config import check_equal
 
-ADAPTER, METRICS, BOARD = "adapter", "metrics.jsonl", "tensorboard"
+ADAPTER, MODEL, METRICS, BOARD = "adapter", "model", "metrics.jsonl", "tensorboard"
 _PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 #: The other processes wait while the first prepares the data, which takes hours when depth is
 #: estimated; NCCL's own timeout is ten minutes. The launcher notices a dead process.
@@ -50,20 +51,25 @@ def train(config: Config) -> Path:
     """Train as configured, from the latest checkpoint if there is one.
 
     Returns:
-        The adapter's directory.
+        The directory of the adapter, or of the whole model where all of it was trained.
 
     Raises:
-        ValueError: the folder holds a checkpoint of other settings, or too few conversations.
+        ValueError: the folder holds a checkpoint of other settings, too few conversations, or
+            packed turns for a model whose image tokens attend to the question.
         FloatingPointError: a loss or a gradient is not finite; names the file with its batch.
     """
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision=_PRECISION[config.dtype],
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=_TIMEOUT)],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=_TIMEOUT),
+            # Image encoders have layers behind the one whose features are taken.
+            DistributedDataParallelKwargs(find_unused_parameters=not config.lora_rank),
+        ],
     )
     out, process = Path(config.out), accelerator.process_index
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = load(config.model, str(accelerator.device), config.dtype)
+    checkpoint = _checkpoint(config, accelerator)
     how = _preparation(config, checkpoint)
     recipe = config.recipe() | {"samples": how.digest(Path(config.data))}
     found = latest(out)
@@ -88,23 +94,35 @@ def train(config: Config) -> Path:
         active=accelerator.is_main_process,
         board=out / BOARD,
     )
-    pad = checkpoint.tokenizer.pad_token_id or 0
-    step = _Step(model, optimizer, samples, plan, config, accelerator, pad)
+    collate = Collator.of(checkpoint)
+    step = _Step(model, optimizer, samples, plan, config, accelerator, collate)
     model.train()
     Loop(len(plan), config.save_every, rates, checkpoints, logger).run(done, step)
-    tensors = trained_tensors(model)
+    tensors, result = trained_tensors(model), out / (ADAPTER if config.lora_rank else MODEL)
     if accelerator.is_main_process:
-        save_adapter(trainee, tensors, config.model, out / ADAPTER)
+        save_trained(trainee, tensors, config.model, result)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return out / ADAPTER
+    return result
+
+
+def _checkpoint(config: Config, accelerator: Accelerator) -> Checkpoint:
+    """The model to start from, with the configured encoding and preprocessor."""
+    found = load(config.model, str(accelerator.device), config.dtype)
+    settings = config.settings()
+    if settings is not None:
+        found.model.config.depth_encoding = settings.to_mapping()
+    if config.turns == "packed" and found.backbone.attention is ImageAttention.PROMPT:
+        raise ValueError(
+            "turns: packed is impossible for this model: its image tokens attend to the question, "
+            "so that a question would see the answers before it; set turns: single"
+        )
+    preprocessor = {**found.preprocessor, **config.preprocessor}
+    return assembled(found.model_id, found.model, found.tokenizer, found.device, preprocessor)
 
 
 def _preparation(config: Config, checkpoint: Checkpoint) -> Preparation:
-    """How samples are prepared; sets the configured encoding on the model."""
-    settings = config.settings()
-    if settings is not None:
-        checkpoint.model.config.depth_encoding = settings.to_mapping()
+    """How samples are prepared."""
     return Preparation(
         config.model,
         encoding_settings(checkpoint.model.config),
@@ -112,6 +130,7 @@ def _preparation(config: Config, checkpoint: Checkpoint) -> Preparation:
         config.turns,
         config.max_length,
         config.split,
+        checkpoint.preprocessor,
     )
 
 
@@ -160,7 +179,7 @@ def _over_processes(
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """One optimiser step over one batch; `pad` is the id that fills short conversations."""
+    """One optimiser step over one batch."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -168,7 +187,7 @@ class _Step:
     plan: list[list[int]]
     config: Config
     accelerator: Accelerator
-    pad: int
+    collate: Collator
 
     def __call__(self, number: int, factor: float) -> dict[str, float]:
         """Run step `number`; returns its metrics, over all processes."""
@@ -186,7 +205,7 @@ class _Step:
         seconds = round(time.perf_counter() - started, 4)
         return {"loss": loss, "norm": norm, "rate": factor, "tokens": tokens, "seconds": seconds}
 
-    def _batches(self, members: list[int]) -> list[dict[str, torch.Tensor]]:
+    def _batches(self, members: list[int]) -> list[Batch]:
         """This process's forward passes of a step; every process has the same number of them."""
         shares = share_of(
             members,
@@ -197,34 +216,35 @@ class _Step:
         batches = []
         for numbers in shares:
             # Without samples of its own a process still takes part in the collective operations.
-            batch = collate([self.samples[i] for i in numbers or members[:1]], self.pad)
+            batch = self.collate([self.samples[i] for i in numbers or members[:1]])
             if not numbers:
-                batch["labels"].fill_(IGNORED)
+                batch.labels.fill_(IGNORED)
             batches.append(batch)
         return batches
 
-    def _backward(self, batches: list[dict[str, torch.Tensor]]) -> tuple[float, int]:
+    def _backward(self, batches: list[Batch]) -> tuple[float, int]:
         """Accumulate the gradient; returns (mean loss, answer tokens) over all processes."""
         accelerator = self.accelerator
-        own = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
+        own = sum(int((batch.labels[:, 1:] != IGNORED).sum()) for batch in batches)
         tokens = int(summed(torch.tensor(own, device=accelerator.device), accelerator))
         total = torch.zeros((), device=accelerator.device)
         # Processes average their gradients; the sum over all tokens is wanted.
         scale = accelerator.num_processes / max(1, tokens)
         for number, batch in enumerate(batches):
-            on_device = {key: value.to(accelerator.device) for key, value in batch.items()}
             last = number == len(batches) - 1
             with exchanged_gradients(self.model, last, accelerator), accelerator.autocast():
-                loss = self.model(on_device)
+                loss = self.model(batch)
                 accelerator.backward(loss * scale)
             total += loss.detach()
         return summed(total, accelerator) / max(1, tokens), tokens
 
-    def _refuse(
-        self, batches: list[dict[str, torch.Tensor]], members: list[int], reason: str
-    ) -> None:
+    def _refuse(self, batches: list[Batch], members: list[int], reason: str) -> None:
         """Keep the batch in a file and stop before the optimiser step."""
         path = Path(self.config.out) / f"broken-batch-{self.accelerator.process_index}.safetensors"
-        tensors = {f"{at}.{key}": v for at, batch in enumerate(batches) for key, v in batch.items()}
+        tensors = {
+            f"{at}.{key}": value
+            for at, batch in enumerate(batches)
+            for key, value in batch.tensors().items()
+        }
         write_tensors(path, tensors, samples=json.dumps(members))
         raise FloatingPointError(f"{reason}; its batch (samples {members}) is in {path}")

@@ -10,13 +10,14 @@ Does not know models, or the words around an image.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.functional import pad
 
 from sdvlm_core.model.backbones.contract import Boxes
 from sdvlm_core.model.backbones.picture import Normalization, filled, normalized, resized
@@ -81,6 +82,16 @@ class Anyres:
             # transformers reads the sizes on the host.
             "image_sizes": torch.tensor([[height, width]]),
         }
+
+    def batched(self, inputs: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Results of `prepare` together; tiles of zeros, which the model leaves out, fill up."""
+        most = max(one["pixel_values"].shape[1] for one in inputs)
+        tiles = []
+        for one in inputs:
+            missing = most - one["pixel_values"].shape[1]
+            tiles.append(pad(one["pixel_values"], (0, 0, 0, 0, 0, 0, 0, missing)))
+        sizes = torch.cat([one["image_sizes"] for one in inputs])
+        return {"pixel_values": torch.cat(tiles), "image_sizes": sizes}
 
     def tokens(self, height: int, width: int) -> int:
         """Image tokens of a picture."""

@@ -9,7 +9,7 @@ answer is generated.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import ClassVar
@@ -54,6 +54,13 @@ class Backbone(ABC):
     @abstractmethod
     def prepare(self, rgb: npt.NDArray[np.uint8], device: torch.device) -> dict[str, torch.Tensor]:
         """(H, W, 3) uint8 -> the arguments of the model's `get_image_features`, on a device."""
+
+    def batched(self, inputs: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Results of `prepare` -> the arguments of `get_image_features` for all of the images.
+
+        The features of the images then follow one another, in this order.
+        """
+        return {name: torch.cat([one[name] for one in inputs]) for name in inputs[0]}
 
     @abstractmethod
     def token_boxes(self, height: int, width: int) -> Boxes:

@@ -112,6 +112,10 @@ class SmolVLM(Backbone):
             tiles = torch.cat([tiles, complete[None]])
         return {"pixel_values": _normalized(tiles, self.rule.normalization)[None]}
 
+    def batched(self, inputs: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """The tiles of all pictures as those of one: the tower reads each tile alone."""
+        return {"pixel_values": torch.cat([one["pixel_values"] for one in inputs], 1)}
+
     def token_boxes(self, height: int, width: int) -> Boxes:
         """Tiles row by row, then the whole picture; the tokens of each row by row."""
         rows, columns = self.grid(height, width)
