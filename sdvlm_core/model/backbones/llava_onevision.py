@@ -53,6 +53,10 @@ class LlavaOneVision(Backbone):
         """(H, W, 3) uint8 -> `pixel_values` (1, tiles, 3, S, S) and `image_sizes` (1, 2)."""
         return self.anyres.prepare(rgb, device)
 
+    def batched(self, inputs: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """As many tiles for each picture."""
+        return self.anyres.batched(inputs)
+
     def token_boxes(self, height: int, width: int) -> Boxes:
         """What each image token of a picture of this size shows."""
         return self.anyres.token_boxes(height, width)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from sdvlm_core.model.backbones.clip_image import clip_pixels, square_picture
+from sdvlm_core.model.backbones.clip_image import clip_pixels
 from sdvlm_core.model.checkpoint import load
 from sdvlm_core.model.prompt import TEMPLATES, prefix_ids, question_ids
 from tests.tiny_checkpoint import write_tiny_checkpoint
-from training.finetune.batches import batches_of, collate, share_of
+from training.finetune.batches import Collator, batches_of, share_of
 from training.finetune.samples import (
     IGNORED,
     Prepared,
@@ -62,9 +62,9 @@ def test_only_answers_have_labels_and_a_conversation_begins_as_the_engine_asks(b
 def test_turns_that_do_not_fit_are_left_out_whole(base):
     tokenizer, form = load(str(base)).tokenizer, TEMPLATES["raw"]
     whole = len(tokens_of(tokenizer, form, TURNS, 4, [16], 5000)[0])
-    ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, 16, whole - 1)
+    ids, labels, lost = tokens_of(tokenizer, form, TURNS, 4, [16], whole - 1)
     assert lost == 1
-    assert (ids, labels, 0) == tokens_of(tokenizer, form, TURNS[:2], 4, 16, 5000)
+    assert (ids, labels, 0) == tokens_of(tokenizer, form, TURNS[:2], 4, [16], 5000)
 
 
 def test_every_process_gets_its_part_of_the_same_batches():
@@ -81,12 +81,15 @@ def test_every_process_gets_its_part_of_the_same_batches():
     assert spread < 0.5 * np.ptp(lengths)
 
 
-def test_a_prepared_image_equals_the_input_of_the_tower_in_the_engine():
+def test_a_prepared_image_equals_the_input_of_the_tower_in_the_engine(base):
     rgb = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     empty = np.zeros((4, 3), np.float32)
     ids = np.array([1, 2], np.int64)
-    sample = Prepared(ids, ids, square_picture(rgb, 56), empty, np.ones(4, bool))
-    np.testing.assert_array_equal(collate([sample], 0)["pixels"][0].numpy(), clip_pixels(rgb, 56))
+    sample = Prepared(ids, ids, rgb, empty, np.ones(4, bool))
+    checkpoint = load(str(base))
+    pixels = Collator.of(checkpoint)([sample]).images["pixel_values"][0].numpy()
+    side = checkpoint.model.config.vision_config.image_size
+    np.testing.assert_array_equal(pixels, clip_pixels(rgb, side))
 
 
 def test_rates_rise_then_fall_to_zero():
