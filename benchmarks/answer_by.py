@@ -11,8 +11,10 @@ with fewer than 100 visible pixels, and gaps under 10 mm, are left out. `--real`
 of real frames in the same way, with their own boxes. A model's own number (source LANGUAGE) is not
 part of this: the stub has none.
 
-- right: max(a / b, b / a) < 1.25, of all questions; - unfit: no value, or one with a caution that
-  makes it unfit to act on; - right, fit: of the others. - 1 sd: true values within one `std_dev`.
+- right: max(a / b, b / a) < 1.25, of all questions;
+- unfit: no value, or one with a caution that makes it unfit to act on;
+- right, fit: of the others;
+- 1 sd: true values within one `std_dev`, of the fit ones.
 
 Prints a table and one line of JSON.
 """
@@ -83,7 +85,7 @@ def simulated(directory: Path, count: int) -> Iterator[Question]:
     rng = np.random.default_rng(0)
     made = 0
     frames = list(read_frames(directory))
-    for _ in range(-(-count // len(frames))):
+    for _ in range(1 + 2 * count // len(frames)):  # some are left out
         for one in frames:
             things = things_of(one, rng)
             kind = KINDS[made % len(KINDS)]
