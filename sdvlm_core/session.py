@@ -309,7 +309,8 @@ class FrameSession:
             return Status.NOT_VISIBLE
         if not reading.text or reading.why_none:
             return Status.NO_ANSWER
-        return Status.NO_DEPTH if self._uses_depth and self.frame.depth is None else Status.OK
+        sees_depth = self._uses_depth and self.frame.depth is not None
+        return Status.OK if sees_depth else Status.NO_DEPTH
 
     def _confidence(
         self, reading: Reading, measured: tuple[Measurement, ...], generated: Generated

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from sdvlm_core.verification import Check
 
 _STATUS_HINTS = {
-    Status.NO_DEPTH: "answered from the colour image alone; give --depth for a measured answer",
+    Status.NO_DEPTH: "answered from the colour image alone: without --depth, or by a model without "
+    "depth encoding",
     Status.DISAGREEMENT: "the depth image contradicts the answer",
 }
 
