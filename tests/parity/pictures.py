@@ -26,7 +26,11 @@ from transformers import AutoConfig
 
 from sdvlm_core.model.backbones.contract import Backbone
 from sdvlm_core.model.backbones.gemma3 import Gemma3
+from sdvlm_core.model.backbones.internvl import InternVL
+from sdvlm_core.model.backbones.llava_next import LlavaNext
+from sdvlm_core.model.backbones.llava_onevision import LlavaOneVision
 from sdvlm_core.model.backbones.paligemma import PaliGemma
+from sdvlm_core.model.backbones.picture import IMAGENET
 from sdvlm_core.model.backbones.qwen_vl import QwenVL
 from sdvlm_core.model.backbones.smolvlm import SmolVLM
 
@@ -66,7 +70,53 @@ _GEMMA3_SIZE = {"size": {"height": 896, "width": 896}}
 _GEMMA3_TOWER = {
     "vision_config": {"model_type": "siglip_vision_model", "image_size": 896, "patch_size": 14}
 }
+_NEXT = ("llava_next.image_processing_llava_next", "LlavaNextImageProcessor")
+_ONEVISION = ("llava_onevision.image_processing_llava_onevision", "LlavaOnevisionImageProcessor")
+_INTERNVL = ("got_ocr2.image_processing_got_ocr2", "GotOcr2ImageProcessor")
+_NEXT_CANVASES = {
+    "image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+}
+_ONEVISION_CANVASES = {
+    "image_grid_pinpoints": [
+        [384 * rows, 384 * columns] for rows in range(1, 7) for columns in range(1, 7)
+    ]
+}
 CASES = {
+    "llava_next": Case(
+        LlavaNext.of,
+        "llava_next",
+        _NEXT,
+        {
+            **_NEXT_CANVASES,
+            "size": {"shortest_edge": 336},
+            "crop_size": {"height": 336, "width": 336},
+        },
+        _NEXT_CANVASES,
+    ),
+    "llava_onevision": Case(
+        LlavaOneVision.of,
+        "llava_onevision",
+        _ONEVISION,
+        {
+            **_ONEVISION_CANVASES,
+            "size": {"height": 384, "width": 384},
+            "image_mean": [0.5] * 3,
+            "image_std": [0.5] * 3,
+        },
+        _ONEVISION_CANVASES,
+    ),
+    "internvl": Case(
+        InternVL.of,
+        "internvl",
+        _INTERNVL,
+        {
+            "crop_to_patches": True,
+            "max_patches": 12,
+            "size": {"height": 448, "width": 448},
+            "image_mean": list(IMAGENET.mean),
+            "image_std": list(IMAGENET.std),
+        },
+    ),
     "qwen2_5_vl": Case(
         QwenVL.of,
         "qwen2_5_vl",
