@@ -239,6 +239,7 @@ def agreement(bench: Bench) -> dict[str, Any]:
 
 def training(bench: Bench) -> dict[str, Any]:
     """One optimiser step of the LoRA recipe (training.finetune), 28 turns for each picture."""
+    from training.finetune.batches import Batch
     from training.finetune.config import Config
     from training.finetune.trainee import Trainee
 
@@ -255,14 +256,16 @@ def training(bench: Bench) -> dict[str, Any]:
     labels = torch.full_like(ids, -100)
     for turn in range(turns):
         labels[:, 638 + 32 * turn : 648 + 32 * turn] = 7
-    batch = {
-        "ids": ids,
-        "labels": labels,
-        "mask": torch.ones_like(ids),
-        "pixels": torch.randn(pictures, 3, 336, 336, device=bench.device),
-        "coordinates": torch.rand(pictures, 576, 1, device=bench.device) * 100,
-        "valid": torch.ones(pictures, 576, dtype=torch.bool, device=bench.device),
-    }
+    batch = Batch(
+        ids=ids,
+        labels=labels,
+        mask=torch.ones_like(ids),
+        positions=torch.arange(length, device=bench.device).expand(pictures, -1),
+        token_types=None,
+        coordinates=torch.rand(pictures * 576, 1, device=bench.device) * 100,
+        valid=torch.ones(pictures * 576, dtype=torch.bool, device=bench.device),
+        images={"pixel_values": torch.randn(pictures, 3, 336, 336, device=bench.device)},
+    )
 
     def step() -> None:
         with torch.autocast(bench.device.type, torch.bfloat16):

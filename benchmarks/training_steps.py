@@ -33,12 +33,11 @@ def main() -> None:
     import torch
 
     from sdvlm_core.frame import RgbdFrame, depth_in_metres
-    from sdvlm_core.model.backbones.clip_image import square_picture
     from sdvlm_core.model.checkpoint import load
     from sdvlm_core.model.depth_encoding import pool
     from sdvlm_core.model.own_settings import encoding_settings
     from training.data.conversations import load as read
-    from training.finetune.batches import collate
+    from training.finetune.batches import Collator
     from training.finetune.config import Config
     from training.finetune.samples import Preparation, Samples, prepare
     from training.finetune.trainee import Trainee
@@ -61,7 +60,7 @@ def main() -> None:
             samples[turns] = Samples(prepare(data, folder, how, checkpoint))
             chosen = samples[turns]
             questions[turns] = sum(_ends(chosen[i].labels) for i in range(len(chosen)))
-        trainee = Trainee(checkpoint, config)
+        trainee, collate = Trainee(checkpoint, config), Collator.of(checkpoint)
         optimizer = torch.optim.AdamW(trainee.groups(config))
 
         def train(turns: str, batch: int) -> float:
@@ -73,7 +72,7 @@ def main() -> None:
                 for start in range(0, count - batch + 1, batch):
                     members = [chosen[i] for i in range(start, start + batch)]
                     asked += sum(_ends(m.labels) for m in members)
-                    trainee(collate(members, 0)).backward()
+                    trainee(collate(members)).backward()
                     optimizer.step()
                     optimizer.zero_grad()
                 best = min(best, (time.perf_counter() - begun) / asked)
@@ -81,11 +80,11 @@ def main() -> None:
 
         packed, single = train("packed", 4), train("single", 16)
         cached = pooled = float("inf")
-        side = checkpoint.model.config.vision_config.image_size
+        prepare_image = checkpoint.backbone.prepare
         for _ in range(ROUNDS):
             begun = time.perf_counter()
             for number in range(len(samples["packed"])):
-                samples["packed"][number]
+                prepare_image(samples["packed"][number].rgb, checkpoint.device)
             cached = min(cached, (time.perf_counter() - begun) / len(samples["packed"]))
             begun, count = time.perf_counter(), 0
             for sample in read(data):
@@ -95,7 +94,7 @@ def main() -> None:
                 frame = RgbdFrame(sample.rgb, depth, sample.intrinsics)
                 tokens = checkpoint.backbone.token_pixels(frame.height, frame.width)
                 pool(frame.depth, frame.intrinsics, settings, tokens)
-                square_picture(frame.rgb, side)
+                prepare_image(frame.rgb, checkpoint.device)
                 count += 1
             pooled = min(pooled, (time.perf_counter() - begun) / count)
     figures = {

@@ -9,7 +9,7 @@ no state of a recurrent layer, has seen any. Does not know weights or files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,13 @@ def share_of(members: Sequence[int], process: int, processes: int, micro: int) -
     rounds = -(-len(members) // (micro * processes))
     mine = list(members)[process::processes]
     return [mine[at * micro : (at + 1) * micro] for at in range(rounds)]
+
+
+def depth_shown(sample: Prepared, share: float, seed: int, step: int, number: int) -> Prepared:
+    """The sample, or in a `share` of the steps the sample without its depth."""
+    if np.random.default_rng([seed, step, number]).random() >= share:
+        return sample
+    return replace(sample, valid=np.zeros_like(sample.valid))
 
 
 @dataclass(frozen=True)

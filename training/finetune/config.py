@@ -32,6 +32,8 @@ class Config:
             Qwen's max_pixels; kept with the result.
         estimator: directory of a depth estimator for images without depth; "" = such images
             are refused. It runs once, when the data is prepared.
+        without_depth: share of the conversations, drawn in each step, that are shown without depth,
+            so that an `optional` encoding learns to answer without it.
         turns: the questions about an image are one conversation (packed), or a sample each.
         lora_rank, lora_alpha, lora_dropout: on the language model's linear layers only. Rank 0 =
             no adapters: image encoder, projector and language model train in full, and the result
@@ -63,6 +65,7 @@ class Config:
     encoding: dict[str, Any] = field(default_factory=dict)
     preprocessor: dict[str, Any] = field(default_factory=dict)
     estimator: str = ""
+    without_depth: float = 0.0
     turns: Literal["packed", "single"] = "packed"
     lora_rank: int = 128
     lora_alpha: int = 256
@@ -145,6 +148,8 @@ def read_config(file: Path) -> Config:
     for key in _POSITIVE:
         if getattr(config, key) < 1:
             raise ValueError(f"{file}: {key} must be at least 1")
+    if not 0 <= config.without_depth <= 1:
+        raise ValueError(f"{file}: without_depth must be from 0 to 1")
     if config.lora_rank < 0:
         raise ValueError(f"{file}: lora_rank must be at least 0")
     return config

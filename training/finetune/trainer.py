@@ -23,7 +23,7 @@ from torch import nn
 from sdvlm_core.model.backbones.contract import ImageAttention
 from sdvlm_core.model.checkpoint import Checkpoint, assembled, load
 from sdvlm_core.model.own_settings import encoding_settings
-from training.finetune.batches import Batch, Collator, batches_of, share_of
+from training.finetune.batches import Batch, Collator, batches_of, depth_shown, share_of
 from training.finetune.config import Config
 from training.finetune.samples import IGNORED, Preparation, Samples, prepare
 from training.finetune.sharding import clip, exchanged_gradients, shard, summed
@@ -193,7 +193,7 @@ class _Step:
         """Run step `number`; returns its metrics, over all processes."""
         started = time.perf_counter()
         members = self.plan[number]
-        batches = self._batches(members)
+        batches = self._batches(number, members)
         loss, tokens = self._backward(batches)
         norm = clip(self.model, self.config.max_norm, self.accelerator)
         # In float16 gradients overflow now and then: the scaler skips such a step.
@@ -205,7 +205,7 @@ class _Step:
         seconds = round(time.perf_counter() - started, 4)
         return {"loss": loss, "norm": norm, "rate": factor, "tokens": tokens, "seconds": seconds}
 
-    def _batches(self, members: list[int]) -> list[Batch]:
+    def _batches(self, step: int, members: list[int]) -> list[Batch]:
         """This process's forward passes of a step; every process has the same number of them."""
         shares = share_of(
             members,
@@ -216,7 +216,10 @@ class _Step:
         batches = []
         for numbers in shares:
             # Without samples of its own a process still takes part in the collective operations.
-            batch = self.collate([self.samples[i] for i in numbers or members[:1]])
+            share, seed = self.config.without_depth, self.config.seed
+            batch = self.collate(
+                [depth_shown(self.samples[i], share, seed, step, i) for i in numbers or members[:1]]
+            )
             if not numbers:
                 batch.labels.fill_(IGNORED)
             batches.append(batch)

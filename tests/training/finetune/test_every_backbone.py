@@ -11,25 +11,32 @@ import torch
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.language.question import Dialect
+from sdvlm_core.model.backbones import backbone_for
 from sdvlm_core.model.backbones.contract import ImageAttention
 from sdvlm_core.model.checkpoint import Checkpoint, load
-from sdvlm_core.model.depth_encoding import pool
+from sdvlm_core.model.depth_encoding import EncodingSettings, pool
 from sdvlm_core.model.own_settings import encoding_settings
 from sdvlm_core.model.prompt import TEMPLATES, further_ids, prefix_ids, question_ids
+from tests.paths import ROOT
 from tests.tiny_backbones import (
     IMAGE,
     MODEL_TYPES,
     tiny_checkpoint,
+    tiny_config,
     tiny_tokenizer,
     write_tiny_backbone,
 )
-from training.finetune.batches import Collator
-from training.finetune.config import Config
+from training.finetune.batches import Collator, depth_shown
+from training.finetune.config import Config, read_config
 from training.finetune.samples import IGNORED, Prepared, tokens_of
 from training.finetune.trainee import Trainee, save_trained
 from training.finetune.trainer import train
 from training.loop.checkpoints import trained_tensors
 from training.merge import merge
+from training.nano.architecture import ENCODING
+from training.nano.qwen_style import write_untrained
+
+CONFIGS = ROOT / "training" / "configs"
 
 TURNS = (("How tall is it?", "0.25 m."), ("Which one?", "The mug."), ("Why?", "Because."))
 #: Frames of one and of several tiles, with different numbers of tokens.
@@ -279,3 +286,56 @@ def test_packed_turns_are_refused_where_the_image_sees_the_question(tmp_path):
     base = write_tiny_backbone(tmp_path / "base", "paligemma")
     with pytest.raises(ValueError, match=r"turns: packed is impossible.*turns: single"):
         train(replace(LORA, model=str(base), out=str(tmp_path / "out")))
+
+
+# The recipes.
+
+
+def test_the_recipe_for_qwen3_vl_reads_and_bounds_the_image():
+    recipe = read_config(CONFIGS / "qwen3_vl_4b_dpe.yaml")
+    assert recipe.settings() == EncodingSettings("xyz", gain=0.1, optional=True)
+    assert recipe.lora_rate > recipe.projector_rate
+    backbone = backbone_for(tiny_config("qwen3_vl"), recipe.preprocessor)
+    rows, columns = backbone.grid(3000, 4000)
+    cell = backbone.patch * backbone.merge
+    assert rows * columns * cell**2 <= recipe.preprocessor["max_pixels"]
+
+
+@pytest.mark.parametrize("name", ["qwen_style_nano", "qwen_style_nano_nodepth"])
+def test_the_recipes_of_the_small_qwen_differ_in_depth_only(name):
+    recipe, other = (
+        read_config(CONFIGS / f"{name}.yaml"),
+        read_config(CONFIGS / "qwen_style_nano.yaml"),
+    )
+    assert recipe.lora_rank == 0
+    free = {"model": "", "out": "", "without_depth": 0.0}
+    assert replace(recipe, **free) == replace(other, **free)
+
+
+@pytest.mark.parametrize("depth", [True, False])
+def test_a_small_qwen_is_small_and_asks_about_any_frame(tmp_path, depth):
+    encoding = ENCODING if depth else EncodingSettings(kind="none")
+    assert write_untrained(tmp_path / "model", encoding) <= 8_000_000
+    checkpoint = load(str(tmp_path / "model"), "cpu")
+    assert checkpoint.dialect is Dialect.MSMU
+    assert encoding_settings(checkpoint.model.config).kind == ("xyz" if depth else "none")
+    for height, width in ((192, 256), (480, 640), (720, 960)):
+        assert checkpoint.backbone.image_pieces(height, width)[1] == 192
+    session = SpatialEngine(checkpoint).open(frame_of(192, 256))
+    assert session.next_token_logits("How tall is it?").isfinite().sum() > 400
+
+
+def test_depth_is_hidden_from_a_share_of_the_steps(tmp_path):
+    checkpoint = tiny_checkpoint("qwen3_vl")
+    sample = sample_of(checkpoint, *SIZES[0])
+    seen = [depth_shown(sample, 0.25, 0, step, 3).valid.any() for step in range(400)]
+    assert 0.65 < np.mean(seen) < 0.85
+    assert seen == [depth_shown(sample, 0.25, 0, step, 3).valid.any() for step in range(400)]
+    assert depth_shown(sample, 0.0, 0, 1, 3) is sample
+    features = Trainee(checkpoint, LORA).eval()
+    collate, hidden = Collator.of(checkpoint), depth_shown(sample, 1.0, 0, 0, 3)
+    checkpoint.model.config.depth_encoding = None
+    without = features(collate([sample]))
+    checkpoint.model.config.depth_encoding = EncodingSettings("xyz", optional=True).to_mapping()
+    assert features(collate([hidden])).equal(without)
+    assert not features(collate([sample])).equal(without)
