@@ -1,4 +1,4 @@
-"""What a GPU shows: LLaVA-1.5-7B's shape with random weights, step by step, in about six minutes.
+"""What a GPU shows: shapes of LLaVA-1.5-7B and Qwen3-VL-4B with random weights, in eight minutes.
 
     python benchmarks/gpu_check.py                               # on a CUDA machine: 16 GB and more
     python benchmarks/gpu_check.py --compile --parity .gpu/parity
@@ -27,17 +27,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from full_size import ENCODING, byte_tokenizer, frame, llava_7b
 from rich.console import Console
 from rich.table import Table
-from transformers import LlavaForConditionalGeneration
+from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration, Qwen3VLConfig
 
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.model.backbones.clip_image import clip_pixels, clip_pixels_on
 from sdvlm_core.model.checkpoint import assembled
-from sdvlm_core.model.depth_encoding import EncodingSettings, pool_on
+from sdvlm_core.model.depth_encoding import EncodingSettings, pool, pool_on
 from sdvlm_core.model.generation_options import GenerationOptions, Query
+from sdvlm_core.model.own_settings import encoding_settings
 from sdvlm_core.model.rows import CachedRows
 from sdvlm_core.model.slots import SlotRows
 
@@ -86,12 +88,7 @@ def make(arguments: argparse.Namespace) -> Bench:
             | {"num_key_value_heads": 4, "head_dim": 64}
         )
         config.vision_config.num_hidden_layers = 2
-    dtype = torch.float16 if on_gpu else torch.float32
-    torch.set_default_dtype(dtype)
-    with torch.device(device):
-        model = LlavaForConditionalGeneration(config)
-    torch.set_default_dtype(torch.float32)
-    model = model.to(device, dtype).eval().requires_grad_(False)
+    model = _random(LlavaForConditionalGeneration, config, device)
     model.config.depth_encoding = ENCODING.to_mapping()
     engine = SpatialEngine(assembled("random-7b", model, byte_tokenizer(), device))
     return Bench(engine, device, 10 if on_gpu else 1, arguments.compile)
@@ -213,11 +210,9 @@ def agreement(bench: Bench) -> dict[str, Any]:
     assert slot is not None
     session = engine.open(frame())
     prompts = [session._question_ids(words) for words in QUESTIONS[:4]]
-    prefix = session._cache, session.prefix_tokens
-    eager = CachedRows(
-        engine.checkpoint.model, *prefix, len(engine.checkpoint.tokenizer), bench.device
-    )
-    static = SlotRows(slot, *prefix)
+    words = len(engine.checkpoint.tokenizer)
+    eager = CachedRows(engine.checkpoint.model, session._prefix, words, bench.device)
+    static = SlotRows(slot, session._prefix)
     *_, (_, one) = eager.prefill(prompts)
     *_, (_, other) = static.prefill(prompts)
     same = total = 0
@@ -239,33 +234,33 @@ def agreement(bench: Bench) -> dict[str, Any]:
 
 def training(bench: Bench) -> dict[str, Any]:
     """One optimiser step of the LoRA recipe (training.finetune), 28 turns for each picture."""
-    from training.finetune.batches import Batch
+    from training.finetune.batches import Collator
     from training.finetune.config import Config
+    from training.finetune.samples import Prepared, tokens_of
     from training.finetune.trainee import Trainee
 
     on_gpu = bench.device.type == "cuda"
-    checkpoint = bench.engine.checkpoint
+    checkpoint, picture = bench.engine.checkpoint, frame()
     config = Config("x", "x", "x", gradient_checkpointing=on_gpu)
     trainee = Trainee(checkpoint, config).to(bench.device)
     trainee.train()
     optimizer = torch.optim.AdamW(trainee.groups(config), weight_decay=0.0)
     pictures, turns = (8, 28) if on_gpu else (1, 2)
-    length = 576 + 40 + turns * 32
-    ids = torch.randint(5, 200, (pictures, length), device=bench.device)
-    ids[:, 40:616] = checkpoint.model.config.image_token_id
-    labels = torch.full_like(ids, -100)
-    for turn in range(turns):
-        labels[:, 638 + 32 * turn : 648 + 32 * turn] = 7
-    batch = Batch(
-        ids=ids,
-        labels=labels,
-        mask=torch.ones_like(ids),
-        positions=torch.arange(length, device=bench.device).expand(pictures, -1),
-        token_types=None,
-        coordinates=torch.rand(pictures * 576, 1, device=bench.device) * 100,
-        valid=torch.ones(pictures * 576, dtype=torch.bool, device=bench.device),
-        images={"pixel_values": torch.randn(pictures, 3, 336, 336, device=bench.device)},
+    backbone = checkpoint.backbone
+    ids, labels, _ = tokens_of(
+        checkpoint.tokenizer,
+        checkpoint.prompt_template,
+        tuple((QUESTIONS[n % 10], "0.25 m, about.") for n in range(turns)),
+        checkpoint.model.config.image_token_id,
+        backbone.image_pieces(picture.height, picture.width),
+        8192,
     )
+    tokens = backbone.token_pixels(picture.height, picture.width)
+    depth = pool(
+        picture.depth, picture.intrinsics, encoding_settings(checkpoint.model.config), tokens
+    )
+    sample = Prepared(np.array(ids), np.array(labels), picture.rgb, depth.coordinates, depth.valid)
+    batch = Collator.of(checkpoint)([sample] * pictures)
 
     def step() -> None:
         with torch.autocast(bench.device.type, torch.bfloat16):
@@ -276,6 +271,82 @@ def training(bench: Bench) -> dict[str, Any]:
 
     seconds = replace(bench, rounds=min(bench.rounds, 3)).seconds(step)
     return {"lora_step_s": round(seconds, 3), "lora_questions_s": round(pictures * turns / seconds)}
+
+
+def qwen(bench: Bench) -> dict[str, Any]:
+    """Qwen3-VL-4B's shape with an xyz encoding: open, ask, and a LoRA step."""
+    on_gpu = bench.device.type == "cuda"
+    config = qwen3_vl_4b() if on_gpu else tiny_qwen3_vl()
+    model = _random(AutoModelForImageTextToText.from_config, config, bench.device)
+    model.config.depth_encoding = EncodingSettings(kind="xyz").to_mapping()
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    engine = SpatialEngine(assembled("random-qwen3-vl", model, tokenizer, bench.device))
+    mine = replace(bench, engine=engine)
+    found = {"open_ms": mine.ms(lambda: engine.open(frame()))}
+    found["tokens"] = engine.open(frame()).prefix_tokens
+    asked = asking(mine)
+    kept = ("eager_one_ms", "eager_ten_over_one", "captured_token_1_ms", "captured_ten_over_one")
+    found |= {name: asked[name] for name in kept if name in asked}
+    found |= training(mine)
+    return {f"qwen3_vl_4b_{name}": value for name, value in found.items()}
+
+
+def qwen3_vl_4b() -> Qwen3VLConfig:
+    """The published sizes of Qwen3-VL-4B-Instruct."""
+    return _qwen3_vl(
+        vision={
+            "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
+            "out_hidden_size": 2560, "deepstack_visual_indexes": [5, 11, 17],
+        },
+        text={
+            "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
+            "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+            "vocab_size": 151936, "tie_word_embeddings": True,
+        },
+        sections=[24, 20, 20],
+    )  # fmt: skip
+
+
+def tiny_qwen3_vl() -> Qwen3VLConfig:
+    """The same at a size for a CPU."""
+    return _qwen3_vl(
+        vision={
+            "depth": 3, "hidden_size": 64, "intermediate_size": 96, "num_heads": 2,
+            "out_hidden_size": 64, "deepstack_visual_indexes": [0, 1],
+        },
+        text={
+            "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 400,
+        },
+        sections=[4, 2, 2],
+    )  # fmt: skip
+
+
+def _qwen3_vl(vision: dict[str, Any], text: dict[str, Any], sections: list[int]) -> Qwen3VLConfig:
+    rope = {
+        "rope_type": "default", "rope_theta": 5e6, "mrope_section": sections,
+        "mrope_interleaved": True,
+    }  # fmt: skip
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    return Qwen3VLConfig(
+        vision_config=vision,
+        text_config=text | special | {"rope_parameters": rope, "max_position_embeddings": 32768},
+        image_token_id=399,
+        video_token_id=398,
+        vision_start_token_id=397,
+        vision_end_token_id=396,
+    )
+
+
+def _random(make_model: Callable[[Any], Any], config: Any, device: torch.device) -> Any:
+    """A model with random weights on a device, in half precision on a GPU."""
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    torch.set_default_dtype(dtype)
+    with torch.device(device):
+        model = make_model(config)
+    torch.set_default_dtype(torch.float32)
+    return model.to(device, dtype).eval().requires_grad_(False)
 
 
 @torch.inference_mode()
@@ -357,7 +428,7 @@ def main() -> int:
     for section in (
         *(floor, opening, asking, agreement, estimators),
         lambda b: parity(b, arguments.parity),
-        *(tests, training),  # the training changes the model
+        *(tests, training, qwen),  # the training changes the model
     ):
         begun = time.perf_counter()
         name = getattr(section, "__name__", "parity")
