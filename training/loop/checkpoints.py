@@ -111,8 +111,13 @@ _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_p
 
 
 def trained_tensors(model: nn.Module) -> Tensors:
-    """The trainable parameters by name, unsharded, on the CPU; {} except on process 0."""
-    return cast(Tensors, dict(get_model_state_dict(model, options=_FULL)))
+    """The trainable parameters by name, unsharded, on the CPU; {} except on process 0.
+
+    A parameter with two names (tied words of input and output) has the first one.
+    """
+    tensors = cast(Tensors, dict(get_model_state_dict(model, options=_FULL)))
+    once = {name.removeprefix("module.") for name, _ in model.named_parameters()}
+    return {name: value for name, value in tensors.items() if name in once}
 
 
 def latest(out: Path) -> Path | None:

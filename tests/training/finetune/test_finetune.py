@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from sdvlm_core.model.depth_encoding import EncodingSettings
 from sdvlm_core.model.generation_options import GenerationOptions
 from sdvlm_core.model.own_settings import encoding_settings
 from tests.paths import ROOT
+from tests.tiny_backbones import write_tiny_backbone
 from tests.tiny_checkpoint import write_tiny_checkpoint
 from training.build.run import build
 from training.data.conversations import load as read
@@ -218,6 +220,35 @@ def test_the_recipe_of_the_paper_runs_with_its_shape_shrunk(base, data, tmp_path
     assert all(np.isfinite(_losses(tmp_path)))
     model = load(str(tmp_path / "adapter")).model
     assert encoding_settings(model.config).to_mapping()["alignment"] == "reference"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "values"),
+    [
+        ("qwen3_vl", {"preprocessor": {"max_pixels": 4096}, "without_depth": 0.3}),
+        ("paligemma", {"turns": "single"}),
+        ("gemma3", {"lora_rank": 0, "lora_rate": 1e-3}),  # its input and output words are tied
+        ("smolvlm", {"lora_rank": 0, "lora_rate": 1e-3}),
+    ],
+)
+def test_other_families_train_from_data_to_a_result_that_answers(
+    config, frames, tmp_path, model_type, values
+):
+    base = write_tiny_backbone(tmp_path / "base", model_type)
+    file = config(model=str(base), steps=3, save_every=2, **values)
+    train(read_config(file))
+    whole = _losses(tmp_path / "out")
+    assert all(np.isfinite(whole))
+    shutil.rmtree(latest(tmp_path / "out"))
+    result = train(read_config(file))
+    np.testing.assert_allclose(_losses(tmp_path / "out"), whole, atol=1e-6)
+    checkpoint = load(str(result), "cpu")
+    assert checkpoint.preprocessor.get("max_pixels") == values.get("preprocessor", {}).get(
+        "max_pixels"
+    )
+    frame = rgbd_frame(next(iter(read_frames(frames))))
+    session = SpatialEngine(checkpoint).open(frame)
+    assert session.next_token_logits("How tall is it?").isfinite().any()
 
 
 def test_a_non_finite_loss_stops_with_the_batch_kept(config, tmp_path, monkeypatch):
