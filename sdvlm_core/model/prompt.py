@@ -126,10 +126,17 @@ TEMPLATES: dict[str, Template] = {
         "\n",
         "",
         closing="<|im_end|>\n<|im_start|>assistant\n",
+        end="<|im_end|>",
+        again="\n<|im_start|>user\n",
     ),
     # InternVL3 and 3.5, without a system text as their chat template has it.
     "internvl": Template(
-        "<|im_start|>user\n", "\n", "", closing="<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>user\n",
+        "\n",
+        "",
+        closing="<|im_end|>\n<|im_start|>assistant\n",
+        end="<|im_end|>",
+        again="\n<|im_start|>user\n",
     ),
     # SmolVLM2, SmolVLM and Idefics3; "<|im_start|>" is SmolVLM's beginning of sequence.
     "smolvlm": Template(

@@ -260,6 +260,13 @@ def test_further_turns_are_those_of_the_chat_template(name, text):
     assert tokenizer.decode(ids[last:]) == text
 
 
+def test_every_template_has_a_further_turn_and_the_end_that_its_prompt_has():
+    for name, form in TEMPLATES.items():
+        assert bool(form.again) == (name != "paligemma"), name
+        assert form.closing.startswith(form.end), name
+        assert bool(form.end) == bool(form.closing), name
+
+
 def test_text_that_follows_a_control_token_is_one_text_with_the_question():
     class Words:
         """Two characters a token, so that ids show where a text was cut."""

@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import typer
 import yaml
 from accelerate.state import AcceleratorState
 
@@ -34,7 +33,6 @@ from training.build.run import build
 from training.data.conversations import load as read
 from training.finetune import samples
 from training.finetune.config import SHARDING, Config, read_config
-from training.finetune.run import finetune
 from training.finetune.samples import (
     INDEX,
     Preparation,
@@ -400,30 +398,3 @@ def test_relative_depth_for_an_encoding_of_metres_is_refused_by_name(
     with pytest.raises(DepthError, match=f"{kind} encoding needs metres.*anything-v2"):
         prepare(colour_only, tmp_path / "out", how, load(str(base)), estimator)
     assert not estimated
-
-
-# Pieces.
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"rank": 3}, "unknown keys"),
-        ({"batch": "many"}, "batch must be int"),
-        ({"batch": 0}, "batch must be at least 1"),
-        ({"save_every": 0}, "save_every must be at least 1"),
-        ({"dtype": "float16", "sharding": "zero2"}, "float16 needs sharding copy, not zero2"),
-        ({"dtype": "int8"}, "dtype is one of"),
-        ({"encoding": {"kind": "magic"}}, "depth_encoding.kind"),
-        ({"gradient_checkpointing": 1}, "must be bool"),
-    ],
-)
-def test_a_configuration_with_a_mistake_is_refused_by_name(config, change, message):
-    with pytest.raises(ValueError, match=message):
-        read_config(config(**change))
-
-
-def test_float16_is_refused_with_the_option_that_shards(config, capsys):
-    with pytest.raises(typer.Exit):
-        finetune(config(dtype="float16"), sharding="fsdp")
-    assert "float16 needs sharding copy, not fsdp" in capsys.readouterr().err
