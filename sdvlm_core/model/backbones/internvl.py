@@ -51,7 +51,11 @@ class InternVL(Backbone):
 
     @classmethod
     def of(cls, config: Any, preprocessor: Mapping[str, Any]) -> InternVL:
-        """From transformers' InternVLConfig."""
+        """From transformers' InternVLConfig.
+
+        The published files state `crop_to_patches: false`, which transformers' InternVLProcessor
+        overrides: pictures are cut into tiles whatever they state.
+        """
         tile, patch = tile_of(config, preprocessor)
         strategy, ratio = config.vision_feature_select_strategy, config.downsample_ratio
         if strategy != "default":
@@ -65,13 +69,10 @@ class InternVL(Backbone):
         cells = tile // patch // merge
         most = whole("max_patches", _stated(preprocessor, "max_patches", 12), 1, _MAX_TILES)
         least = whole("min_patches", _stated(preprocessor, "min_patches", 1), 1, most)
-        crop = _stated(preprocessor, "crop_to_patches", True)
-        if type(crop) is not bool:
-            raise refused("crop_to_patches", crop, "true or false")
         if (most + 1) * cells**2 > _MAX_TOKENS:
             raise refused("max_patches", most, f"for at most {_MAX_TOKENS} image tokens")
         rule = pixel_rule(preprocessor, "bicubic", IMAGENET)
-        return cls(tile, cells, least if crop else 1, most if crop else 1, rule)
+        return cls(tile, cells, least, most, rule)
 
     def prepare(self, rgb: npt.NDArray[np.uint8], device: torch.device) -> dict[str, torch.Tensor]:
         """(H, W, 3) uint8 -> `pixel_values` (tiles, 3, S, S)."""

@@ -13,6 +13,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.internvl.modeling_internvl import InternVLModel
+from transformers.models.internvl.processing_internvl import InternVLProcessor
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.backbones.internvl import InternVL
@@ -71,10 +72,16 @@ def _differences(size: tuple[int, int], **changed: Any) -> Any:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"max_patches": 1}, {"crop_to_patches": False}, {"min_patches": 5, "max_patches": 6}],
+    [{"max_patches": 1}, {"min_patches": 5, "max_patches": 6}],
 )
 def test_other_limits_of_tiles_are_those_of_the_library(changed: dict[str, Any]) -> None:
     assert _differences((480, 640), **changed).max() < 0.001
+
+
+def test_pictures_are_cut_whatever_the_published_file_states() -> None:
+    # The library's processor does so too: its default comes before the file's value.
+    assert InternVLProcessor.images_kwargs["crop_to_patches"] is True
+    assert InternVL.of(published(), {**PREPROCESSOR, "crop_to_patches": False}) == BACKBONE
 
 
 sides = st.integers(1, 3000)
@@ -172,7 +179,6 @@ def test_an_impossible_value_of_the_config_is_refused(key: str, value: Any) -> N
     [
         *(("max_patches", value) for value in (0, -1, 10**9, "12", 12.0, True)),
         *(("min_patches", value) for value in (0, 13, "1")),
-        ("crop_to_patches", "no"),
         ("size", {"height": 448, "width": 224}),
         ("do_normalize", False),
     ],
