@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sdvlm_core.errors import CheckpointError, DepthError, IntrinsicsError
+from sdvlm_core.errors import CheckpointError, DepthError, IntrinsicsError, shown
 from sdvlm_core.frame import CameraIntrinsics, DepthSource
 from sdvlm_core.model.image_tokens import TokenPixels, pixels_of, truncated_boxes
 
@@ -43,6 +43,8 @@ MIN_DEPTH_M, MAX_DEPTH_M, SPAN = 0.1, 100.0, 100.0
 MIN_WAVELENGTH_M, MAX_WAVELENGTH_M = 0.2, 40.0
 #: Largest coordinate, metres or code units. Sines of larger float32 numbers are noise.
 MAX_COORDINATE = 1e5
+#: Largest factor on the code; the largest float16 is 65504.
+MAX_GAIN = 1e4
 _PAPER_BASE = 10000.0
 _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ("none", "relative", "metric", "xyz"),
@@ -87,8 +89,15 @@ class EncodingSettings:
                 raise CheckpointError(
                     f"depth_encoding.{name} must be one of {choices}, got {getattr(self, name)!r}"
                 )
-        if not (math.isfinite(self.gain) and self.gain > 0):
-            raise CheckpointError(f"depth_encoding.gain must be positive, got {self.gain}")
+        for name in ("normalize_features", "optional"):
+            if type(getattr(self, name)) is not bool:  # the text "false" would count as true
+                given = shown(repr(getattr(self, name)), 60)
+                raise CheckpointError(f"depth_encoding.{name} must be true or false, got {given}")
+        if type(self.gain) not in (int, float) or not 0 < self.gain <= MAX_GAIN:
+            given = shown(repr(self.gain), 60)
+            raise CheckpointError(
+                f"depth_encoding.gain must be a number above 0, up to {MAX_GAIN:g}, got {given}"
+            )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> EncodingSettings:

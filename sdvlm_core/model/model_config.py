@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from sdvlm_core.errors import CheckpointError, shown
 from sdvlm_core.files import read_json
 from sdvlm_core.model import weight_files
-from sdvlm_core.model.backbones import model_types
+from sdvlm_core.model.backbones import model_types, settings
 from sdvlm_core.model.own_settings import calibration, encoding_settings
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -117,7 +117,7 @@ def read_preprocessor(directory: Path) -> dict[str, Any]:
     for name in (PREPROCESSOR, "processor_config.json"):
         if (directory / name).exists():
             stored = read_json(directory / name, CheckpointError)
-            return dict(stored.get("image_processor", stored))
+            return dict(settings.part("image_processor", stored) or stored)
     return {}
 
 
@@ -139,6 +139,9 @@ def check_architecture(config: Any, tensors: int) -> None:
     chosen = getattr(config, "vision_feature_layer", -1)
     for layer in chosen if isinstance(chosen, (list, tuple)) else (chosen,):
         _check_integer("vision_feature_layer", layer, -depth - 1, depth)
+    window = getattr(text, "sliding_window", None)
+    if window is not None:
+        _check_integer("text_config.sliding_window", window, 2, 1 << 30)
     layers = depth + text.num_hidden_layers
     if layers > tensors:
         raise CheckpointError(

@@ -70,7 +70,13 @@ def _edit(directory: Path, key: str, value: Any) -> None:
         ("text_config.hidden_act", "__import__"),
         ("depth_encoding", [1]),
         ("depth_encoding", {"kind": ["xyz"]}),
-        ("depth_encoding", {"kind": "xyz", "gain": "x"}),
+        *(
+            ("depth_encoding", {"kind": "xyz", "gain": gain})
+            for gain in ("x", True, 0, 1e5, 10**400)
+        ),
+        *(("depth_encoding", {key: "false"}) for key in ("optional", "normalize_features")),
+        *(("text_config.sliding_window", value) for value in (-1, 0, 1, "x")),
+        ("vision_feature_select_strategy", "full"),
         ("prompt_template", ["raw"]),
         ("calibration", [1]),
         ("model_type", ["llava"]),
