@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from sdvlm_core import threads
+from sdvlm_core.errors import FrameError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model import slots
 from sdvlm_core.model.checkpoint import NANO, Checkpoint
@@ -22,7 +23,7 @@ from sdvlm_core.model.checkpoint import load as load_checkpoint
 from sdvlm_core.model.frame_features import depth_code, frame_features
 from sdvlm_core.model.generation import memory_guard
 from sdvlm_core.model.generation_options import UNLIMITED, GenerationOptions, Limits
-from sdvlm_core.model.own_settings import encoding_settings
+from sdvlm_core.model.own_settings import context_tokens, encoding_settings
 from sdvlm_core.model.prefix import Prefix, read_prefix
 from sdvlm_core.model.prompt import prefix_ids
 from sdvlm_core.model.slots import Slot
@@ -103,6 +104,7 @@ class SpatialEngine:
                 between two chunks of the prompt's prefix.
 
         Raises:
+            FrameError: the image has a shape, or as many tokens, as the model cannot take.
             DepthError: the model's encoding needs depth and the frame has no usable reading.
             IntrinsicsError: the encoding needs intrinsics and the frame has none, or they give
                 rays that the encoding cannot express.
@@ -185,10 +187,16 @@ class SpatialEngine:
 
     def _encode(self, frame: RgbdFrame, limits: Limits) -> Prefix:
         """The prompt prefix with the image, read."""
-        features = self.image_features(frame)
-        limits.check("encoding the image")
         checkpoint, size = self.checkpoint, (frame.height, frame.width)
         ids = self._prefix_ids(*size)
+        context = context_tokens(checkpoint.model.config)
+        if context is not None and len(ids) >= context:
+            raise FrameError(
+                f"a {frame.width}x{frame.height} frame takes {len(ids)} tokens; the model's "
+                f"context has {context}: give a smaller frame"
+            )
+        features = self.image_features(frame)
+        limits.check("encoding the image")
         return read_prefix(checkpoint.model, checkpoint.backbone, ids, features, size, limits)
 
     def _prefix_ids(self, height: int, width: int) -> list[int]:

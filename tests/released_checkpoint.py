@@ -145,7 +145,7 @@ CONFIG = {
     "intermediate_size": 96,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "max_position_embeddings": 512,
+    "max_position_embeddings": 1024,
     "rms_norm_eps": 1e-5,
     "hidden_act": "silu",
     "bos_token_id": 1,
