@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.depth_encoding import EncodingSettings
 from sdvlm_core.model.own_settings import encoding_settings
 
@@ -29,10 +30,17 @@ def coded_features(
         code: (tokens of all images, channels), in the order of the features; None = none.
 
     Returns transformers' output object, as `forward(mm_encoder_outputs=...)` takes it.
+
+    Raises:
+        CheckpointError: the model makes another number of image tokens than the code has.
     """
     floats = {name: _as(model.dtype, value) for name, value in inputs.items()}
     outputs = model.get_image_features(**floats, return_dict=True)
-    stored = outputs.pooler_output
+    stored, count = outputs.pooler_output, len(token_features(outputs))
+    if code is not None and len(code) != count:
+        raise CheckpointError(
+            f"the model makes {count} image tokens; its config describes {len(code)}"
+        )
     if isinstance(stored, torch.Tensor):
         fused = fuse(stored.flatten(0, -2), code, encoding_settings(model.config))
         outputs.pooler_output = fused.view_as(stored)

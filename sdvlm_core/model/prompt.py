@@ -194,6 +194,9 @@ def prefix_ids(
 
     Args:
         pieces: of the image (`Backbone.image_pieces`): text, and numbers of placeholders.
+
+    Raises:
+        CheckpointError: the image's id is also that of a word of the text.
     """
     ids = [] if form.starts_itself or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     text = form.before
@@ -204,7 +207,13 @@ def prefix_ids(
         ids += tokenizer.encode(text, add_special_tokens=False) if text else []
         ids += [image_id] * piece
         text = ""
-    return ids + (tokenizer.encode(text, add_special_tokens=False) if text else [])
+    ids += tokenizer.encode(text, add_special_tokens=False) if text else []
+    if ids.count(image_id) != sum(piece for piece in pieces if isinstance(piece, int)):
+        raise CheckpointError(
+            f"the image_token_id {image_id} is a word of the prompt too; the tokenizer does not "
+            "fit the model"
+        )
+    return ids
 
 
 def question_ids(

@@ -8,6 +8,7 @@ from typing import Any
 
 from sdvlm_core.errors import CheckpointError, shown
 from sdvlm_core.model.backbones.contract import Backbone
+from sdvlm_core.model.own_settings import encoding_settings
 
 #: model_type -> module of this package, and its class. Imported when a model of it is loaded.
 _FAMILIES = {
@@ -39,12 +40,19 @@ def backbone_for(config: Any, preprocessor: Mapping[str, Any]) -> Backbone:
         preprocessor: its preprocessor_config.json; {} = the published values of the family.
 
     Raises:
-        CheckpointError: no family has this `model_type`, or a value is impossible.
+        CheckpointError: no family has this `model_type`, a value is impossible, or the depth
+            encoding has the alignment of LLaVA's grid and the model another grid.
     """
     if config.model_type not in _FAMILIES:
         raise CheckpointError(
             f"the model_type {shown(repr(config.model_type), 60)} is not supported; known are "
             + ", ".join(model_types())
+        )
+    if config.model_type != "llava" and encoding_settings(config).alignment == "reference":
+        # As many tokens as a square has may be of any shape: the code would be at other places.
+        raise CheckpointError(
+            "depth_encoding.alignment 'reference' is for the token grid of LLaVA-1.5; a "
+            f"{config.model_type} model needs 'padded'"
         )
     module, name = _FAMILIES[config.model_type]
     family: Any = getattr(import_module(f"{__name__}.{module}"), name)

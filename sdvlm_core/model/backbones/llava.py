@@ -17,6 +17,9 @@ import torch
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.backbones.clip_image import clip_pixels_on
 from sdvlm_core.model.backbones.contract import Backbone
+from sdvlm_core.model.backbones.picture import CLIP
+from sdvlm_core.model.backbones.settings import PixelRule, pixel_rule
+from sdvlm_core.model.backbones.tiles import refused
 from sdvlm_core.model.image_tokens import Boxes, padded_boxes
 
 
@@ -38,7 +41,23 @@ class Llava(Backbone):
 
     @classmethod
     def of(cls, config: Any, preprocessor: Mapping[str, Any]) -> Llava:
-        """The backbone of a LlavaConfig; the preprocessor says nothing that the tower does not."""
+        """The backbone of a LlavaConfig.
+
+        The preprocessor's `size` and `crop_size` do not count: it would crop the picture. Its
+        pixels must be CLIP's.
+
+        Raises:
+            CheckpointError: another vision tower, other tokens or pixels, or an impossible size.
+        """
+        tower, strategy = config.vision_config.model_type, config.vision_feature_select_strategy
+        if tower != "clip_vision_model":
+            raise refused("vision_config.model_type", tower, "'clip_vision_model'")
+        if strategy != "default":
+            raise refused("vision_feature_select_strategy", strategy, "'default'")
+        if pixel_rule(preprocessor, "bicubic", CLIP) != PixelRule("bicubic", CLIP):
+            raise CheckpointError(
+                "resample, image_mean and image_std of the preprocessor are not those of CLIP"
+            )
         size, patch = config.vision_config.image_size, config.vision_config.patch_size
         if not 0 < patch <= size:
             raise CheckpointError(
