@@ -139,14 +139,28 @@ def check_architecture(config: Any, tensors: int) -> None:
     chosen = getattr(config, "vision_feature_layer", -1)
     for layer in chosen if isinstance(chosen, (list, tuple)) else (chosen,):
         _check_integer("vision_feature_layer", layer, -depth - 1, depth)
-    window = getattr(text, "sliding_window", None)
-    if window is not None:
-        _check_integer("text_config.sliding_window", window, 2, 1 << 30)
+    _check_window(text)
     layers = depth + text.num_hidden_layers
     if layers > tensors:
         raise CheckpointError(
             f"config.json states {layers} layers; the weight files hold {tensors} tensors"
         )
+
+
+def _check_window(text: Any) -> None:
+    """Raise CheckpointError if the cache would keep fewer tokens than the layers attend to.
+
+    transformers' cache follows these keys for any architecture, also for one without them.
+    """
+    for name in ("sliding_window", "attention_chunk_size"):
+        value = getattr(text, name, None)
+        if value is None:
+            continue
+        _check_integer(f"text_config.{name}", value, 2, 1 << 30)
+        if not hasattr(type(text)(), name):
+            raise CheckpointError(
+                f"config.json: text_config.{name} is {value}; {text.model_type} has no such key"
+            )
 
 
 def _check_integer(name: str, value: Any, low: int, high: int) -> None:

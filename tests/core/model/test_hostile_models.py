@@ -75,7 +75,8 @@ def _edit(directory: Path, key: str, value: Any) -> None:
             for gain in ("x", True, 0, 1e5, 10**400)
         ),
         *(("depth_encoding", {key: "false"}) for key in ("optional", "normalize_features")),
-        *(("text_config.sliding_window", value) for value in (-1, 0, 1, "x")),
+        *(("text_config.sliding_window", value) for value in (-1, 0, 1, "x", 64)),
+        ("text_config.attention_chunk_size", 64),  # the cache of a Llama would drop tokens
         ("vision_feature_select_strategy", "full"),
         ("prompt_template", ["raw"]),
         ("calibration", [1]),

@@ -100,6 +100,21 @@ def test_a_llava_of_another_tower_is_refused() -> None:
         backbone_for(config, {})
 
 
+@pytest.mark.parametrize("model_type", ["gemma3", "llava_onevision"])
+def test_a_window_of_an_architecture_that_has_one_is_taken(tmp_path, model_type: str) -> None:
+    directory = write_tiny_backbone(tmp_path / "model", model_type)
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config["text_config"]["sliding_window"] = 64
+    path.write_text(json.dumps(config))
+    load(str(directory), "cpu")
+    config["text_config"]["sliding_window"] = 1
+    path.write_text(json.dumps(config))
+    if model_type == "gemma3":  # Qwen2 leaves it out, unless it is told to use it
+        with pytest.raises(CheckpointError, match="sliding_window is 1"):
+            load(str(directory), "cpu")
+
+
 def test_a_processor_file_of_another_shape_is_refused(tmp_path) -> None:
     directory = write_tiny_backbone(tmp_path / "model", "gemma3")
     (directory / "processor_config.json").write_text(json.dumps({"image_processor": [5]}))
