@@ -185,6 +185,7 @@ def test_an_impossible_value_of_the_config_is_refused(key: str, value: Any) -> N
         ("do_rescale", "yes"),
         ("do_normalize", 0),
         ("rescale_factor", 1.0),
+        ("rescale_factor", 10**400),
     ],
 )
 def test_an_impossible_value_of_the_preprocessor_is_refused(key: str, value: Any) -> None:
