@@ -66,8 +66,8 @@ def pixel_rule(
         if preprocessor.get(step) not in (None, True):
             raise CheckpointError(f"{step} is {_of(preprocessor[step])}; only true is supported")
     factor = preprocessor.get("rescale_factor")
-    stated = _is_number(factor) and 0 < factor < 1  # integers may be too large for isclose
-    if factor is not None and not (stated and math.isclose(factor, 1 / 255)):
+    # An integer may be too large for a float.
+    if factor is not None and not (type(factor) is float and math.isclose(factor, 1 / 255)):
         raise CheckpointError(f"rescale_factor is {_of(factor)}; only 1/255 is supported")
     resample = preprocessor.get("resample")
     if resample is not None:
