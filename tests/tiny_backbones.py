@@ -6,11 +6,13 @@ import string
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from sdvlm_core.files import write_json
+from sdvlm_core.model.backbones.smolvlm import is_supported
 from sdvlm_core.model.checkpoint import Checkpoint, assembled
 from sdvlm_core.model.depth_encoding import EncodingSettings
 
@@ -145,7 +147,10 @@ _CONFIGS: dict[str, dict[str, Any]] = {
         "eoi_token_index": END,
     },
 }
-MODEL_TYPES = tuple(_CONFIGS)
+MODEL_TYPES = tuple(name for name in _CONFIGS if name != "smolvlm" or is_supported())
+SMOLVLM = pytest.param(
+    "smolvlm", marks=pytest.mark.skipif(not is_supported(), reason="transformers before 5.21")
+)
 
 
 def tiny_config(model_type: str) -> Any:

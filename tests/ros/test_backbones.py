@@ -15,7 +15,7 @@ from tests.ros.peer import Peer, Response, frame
 from tests.tiny_backbones import write_tiny_backbone
 
 
-@pytest.fixture(scope="module", params=["qwen3_vl", "smolvlm"])
+@pytest.fixture(scope="module", params=["qwen3_vl", "internvl"])
 def peer(request, tmp_path_factory) -> Iterator[Peer]:
     model = write_tiny_backbone(tmp_path_factory.mktemp("model") / request.param, request.param)
     context = rclpy.Context()

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+import transformers
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.backbones.contract import Backbone, Boxes
@@ -29,6 +30,15 @@ _MAX_TILE_PX, _MAX_SIDE_TILES, _MAX_TOKENS = 1024, 8, 1 << 15
 _AROUND = "<fake_token_around_image>"
 # Smallest normal number of float16.
 _TINY = 2.0**-14
+#: transformers before takes the image tokens of `smolvlm` in groups of a patch's side only: not
+#: those of SmolVLM2-2.2B, and no part of a prompt.
+_FIRST_VERSION = (5, 21)
+
+
+def is_supported() -> bool:
+    """Whether the installed transformers runs `smolvlm`."""
+    major, minor = transformers.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= _FIRST_VERSION
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,13 @@ class SmolVLM(Backbone):
 
         Raises:
             CheckpointError: an impossible value, stated with its key; a picture without tiles; or
-                more tiles or tokens than any published model has.
+                more tiles or tokens than any published model has; or transformers is too old.
         """
+        if config.model_type == "smolvlm" and not is_supported():
+            raise CheckpointError(
+                "smolvlm needs transformers 5.21, which needs Python 3.11; installed is "
+                f"{transformers.__version__}"
+            )
         vision = config.vision_config
         side = whole("vision_config.image_size", vision.image_size, 1, _MAX_TILE_PX)
         tile = whole(*_longest_edge("max_image_size", preprocessor, side), 1, _MAX_TILE_PX)

@@ -21,6 +21,7 @@ from tests.paths import ROOT
 from tests.tiny_backbones import (
     IMAGE,
     MODEL_TYPES,
+    SMOLVLM,
     tiny_checkpoint,
     tiny_config,
     tiny_tokenizer,
@@ -162,7 +163,7 @@ def test_a_step_changes_adapters_and_projector_and_nothing_else(checkpoint, chec
     assert projector
 
 
-@pytest.mark.parametrize("model_type", ["llava", "qwen3_vl", "internvl", "gemma3", "smolvlm"])
+@pytest.mark.parametrize("model_type", ["llava", "qwen3_vl", "internvl", "gemma3", SMOLVLM])
 def test_an_adapter_loads_and_merges_to_the_trained_model(model_type, tmp_path):
     base = write_tiny_backbone(tmp_path / "base", model_type)
     checkpoint = load(str(base), "cpu")
@@ -183,7 +184,7 @@ def test_an_adapter_loads_and_merges_to_the_trained_model(model_type, tmp_path):
         torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0, msg=name)
 
 
-@pytest.mark.parametrize("model_type", ["llava", "qwen3_vl", "smolvlm", "gemma3"])
+@pytest.mark.parametrize("model_type", ["llava", "qwen3_vl", SMOLVLM, "gemma3"])
 def test_training_in_full_gives_a_whole_model(model_type, tmp_path):
     base = write_tiny_backbone(tmp_path / "base", model_type)
     checkpoint = load(str(base), "cpu")

@@ -226,7 +226,7 @@ def test_the_recipe_of_the_paper_runs_with_its_shape_shrunk(base, data, tmp_path
         ("qwen3_vl", {"preprocessor": {"max_pixels": 4096}, "without_depth": 0.3}),
         ("paligemma", {"turns": "single"}),
         ("gemma3", {"lora_rank": 0, "lora_rate": 1e-3}),  # its input and output words are tied
-        ("smolvlm", {"lora_rank": 0, "lora_rate": 1e-3}),
+        ("internvl", {"lora_rank": 0, "lora_rate": 1e-3}),
     ],
 )
 def test_other_families_train_from_data_to_a_result_that_answers(

@@ -187,7 +187,7 @@ def test_the_image_half_alone_makes_the_features_of_the_whole_model(tmp_path, mo
     assert held < engine.checkpoint.model.get_decoder().get_input_embeddings().weight.numel()
 
 
-@pytest.mark.parametrize("model_type", ["qwen3_vl", "smolvlm"])
+@pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl"])
 def test_a_chat_model_answers_a_question_for_one_number_in_json_by_default(model_type):
     session = SpatialEngine(tiny_checkpoint(model_type)).open(a_frame())
     asked = [Asked(Quantity.HEIGHT, ("red mug",)), Asked(Quantity.COUNT, ("mug",))]

@@ -19,9 +19,11 @@ from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_stri
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.backbones.picture import resized, resized_on
-from sdvlm_core.model.backbones.smolvlm import SmolVLM
+from sdvlm_core.model.backbones.smolvlm import SmolVLM, is_supported
 from sdvlm_core.model.prompt import prefix_ids, question_ids, template
 from tests.tiny_backbones import tiny_config, tiny_model
+
+pytestmark = pytest.mark.skipif(not is_supported(), reason="transformers before 5.21")
 
 CPU = torch.device("cpu")
 HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
@@ -42,7 +44,7 @@ def stated(edge: int, tile: int, **more: Any) -> dict[str, Any]:
 def published(name: str) -> SmolVLM:
     size, patch, merge, edge = PUBLISHED[name]
     vision = SimpleNamespace(image_size=size, patch_size=patch)
-    config = SimpleNamespace(vision_config=vision, scale_factor=merge)
+    config = SimpleNamespace(model_type="smolvlm", vision_config=vision, scale_factor=merge)
     return SmolVLM.of(config, stated(edge, size))
 
 
@@ -143,7 +145,9 @@ def test_a_picture_that_is_resized_again_on_a_device_has_exactly_the_same_pixels
 def test_without_a_preprocessor_the_published_values_hold(name):
     size, patch, merge, _ = PUBLISHED[name]
     vision = SimpleNamespace(image_size=size, patch_size=patch)
-    form = SmolVLM.of(SimpleNamespace(vision_config=vision, scale_factor=merge), {})
+    form = SmolVLM.of(
+        SimpleNamespace(model_type="smolvlm", vision_config=vision, scale_factor=merge), {}
+    )
     assert form == published(name)
 
 
@@ -370,7 +374,9 @@ def test_a_model_has_as_many_features_as_boxes_for_every_size(height, width, sid
 def test_an_impossible_config_is_refused_with_its_key(key, value):
     values = {"image_size": 384, "patch_size": 14, "scale_factor": 3, key: value}
     merge = values.pop("scale_factor")
-    config = SimpleNamespace(vision_config=SimpleNamespace(**values), scale_factor=merge)
+    config = SimpleNamespace(
+        model_type="smolvlm", vision_config=SimpleNamespace(**values), scale_factor=merge
+    )
     with pytest.raises(CheckpointError, match=key):
         SmolVLM.of(config, {})
 
@@ -407,7 +413,7 @@ def test_an_impossible_preprocessor_is_refused_with_its_key(key, value):
 def test_more_image_tokens_than_any_published_model_has_are_refused():
     vision = SimpleNamespace(image_size=512, patch_size=1)
     with pytest.raises(CheckpointError, match="image tokens"):
-        SmolVLM.of(SimpleNamespace(vision_config=vision, scale_factor=1), {})
+        SmolVLM.of(SimpleNamespace(model_type="smolvlm", vision_config=vision, scale_factor=1), {})
 
 
 def test_the_names_of_the_parts_are_those_of_the_model():
