@@ -37,7 +37,12 @@ from sdvlm_core.model.devices import free_bytes
 from sdvlm_core.model.generated import Generated
 from sdvlm_core.model.generation import Prompt, Rows, generate
 from sdvlm_core.model.generation_options import GenerationOptions, Query
-from sdvlm_core.model.own_settings import calibration, context_tokens, encoding_settings
+from sdvlm_core.model.own_settings import (
+    bytes_per_token,
+    calibration,
+    context_tokens,
+    encoding_settings,
+)
 from sdvlm_core.model.prefix import Prefix
 from sdvlm_core.model.prompt import answer_limit, check_question, question_ids
 from sdvlm_core.model.rows import CachedRows
@@ -241,7 +246,7 @@ class FrameSession:
         if slot is not None and slot.fits(1, len(self._prefix) + longest):
             return min(rows, slot.max_rows)
         # A growing cache is copied: for a moment a layer has its old and its new tensors.
-        row = 2 * (len(self._prefix) + longest) * self._prefix.bytes_per_token
+        row = 2 * (len(self._prefix) + longest) * bytes_per_token(self._checkpoint.model)
         free = free_bytes(self._checkpoint.device)
         return max(1, min(rows, int(_MEMORY_SHARE * free) // row))
 

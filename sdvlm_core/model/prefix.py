@@ -53,14 +53,6 @@ class Prefix:
             type(layer) is DynamicLayer for layer in self.cache.layers
         )
 
-    @property
-    def bytes_per_token(self) -> int:
-        """Memory of one token of one question, about."""
-        layers = [] if self.cache is None else self.cache.layers
-        tensors = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
-        sizes = (one.numel() * one.element_size() for one in tensors if one is not None)
-        return max(1, sum(sizes) // len(self.ids))
-
 
 def read_prefix(
     model: Any,

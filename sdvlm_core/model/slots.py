@@ -13,7 +13,6 @@ there.
 
 from __future__ import annotations
 
-import math
 import os
 import weakref
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from sdvlm_core.model.backbones.contract import ImageAttention
 from sdvlm_core.model.checkpoint import Checkpoint
 from sdvlm_core.model.devices import free_bytes
 from sdvlm_core.model.generation import chunks, mask_non_text
+from sdvlm_core.model.own_settings import bytes_per_token, cache_shape
 from sdvlm_core.model.prefix import Prefix
 
 #: Numbers of rows with a graph of their own; a batch takes the next larger one.
@@ -123,7 +123,7 @@ class Slot:
         if compiled:  # the step only: every length of a prompt would be compiled anew
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_COMPILED.expanduser()))
             self._decoder = torch.compile(self._language, dynamic=False)
-        layers, heads, channels = _cache_shape(model)
+        layers, heads, channels = cache_shape(model.config.text_config)
         shape = (2, layers, max_rows, heads, tokens, channels)
         self._buffers = torch.zeros(shape, dtype=model.dtype, device=device)
         self._columns = torch.arange(tokens, device=device)
@@ -244,21 +244,11 @@ def made_for(checkpoint: Checkpoint, prefix_tokens: int, compiled: bool = False)
     if device.type != "cuda" or partial or spread or quantized or not shared:
         return None
     tokens = -(-(prefix_tokens + _ROOM) // _ROUNDED) * _ROUNDED
-    row = 2 * math.prod(_cache_shape(model)) * tokens * model.dtype.itemsize
+    row = bytes_per_token(model) * tokens
     allowed = int(_MEMORY_SHARE * free_bytes(device)) // row
     rows = max((count for count in ROW_COUNTS if count <= allowed), default=0)
     words = len(checkpoint.tokenizer)
     return Slot(model, device, tokens, rows, words, compiled) if rows else None
-
-
-def _cache_shape(model: PreTrainedModel) -> tuple[int, int, int]:
-    """Layers, heads of keys and values, and channels of a head."""
-    config = model.config.text_config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    channels = getattr(config, "head_dim", None) or (
-        config.hidden_size // config.num_attention_heads
-    )
-    return config.num_hidden_layers, heads, channels
 
 
 class SlotRows:
