@@ -78,7 +78,7 @@ class FrameSession:
     ) -> None:
         self.frame = frame
         self._checkpoint = checkpoint
-        self._prefix = prefix
+        self.prefix = prefix
         self._encode_seconds = encode_seconds
         self._slot = slot
         self._calibration = calibration(checkpoint.model.config)
@@ -87,7 +87,7 @@ class FrameSession:
     @property
     def prefix_tokens(self) -> int:
         """Number of tokens that all questions share: the template's opening and the image."""
-        return len(self._prefix)
+        return len(self.prefix)
 
     @property
     def boxes_form(self) -> str:
@@ -196,14 +196,14 @@ class FrameSession:
     def _rows(self, count: int, tokens: int) -> Rows:
         """Rows for questions with at most this many tokens, their answers included."""
         slot, checkpoint = self._slot, self._checkpoint
-        if slot is not None and slot.fits(count, len(self._prefix) + tokens):
-            return SlotRows(slot, self._prefix)
+        if slot is not None and slot.fits(count, len(self.prefix) + tokens):
+            return SlotRows(slot, self.prefix)
         words = len(checkpoint.tokenizer)
-        return CachedRows(checkpoint.model, self._prefix, words, checkpoint.device)
+        return CachedRows(checkpoint.model, self.prefix, words, checkpoint.device)
 
     def _fitting(self, prepared: Sequence[_Prepared]) -> Sequence[_Prepared]:
         """The questions that may be decoded together with the first one."""
-        if self._prefix.pads:
+        if self.prefix.pads:
             return prepared
         length = len(prepared[0].prompt.ids)
         return [one for one in prepared if len(one.prompt.ids) == length]
@@ -230,7 +230,7 @@ class FrameSession:
             )
         ids = self._question_ids(told)
         context = context_tokens(checkpoint.model.config)
-        limit = answer_limit(len(self._prefix), len(ids), options.max_new_tokens, context)
+        limit = answer_limit(len(self.prefix), len(ids), options.max_new_tokens, context)
         generated = Generated(checkpoint.tokenizer, checkpoint.prompt_template.stop)
         limited = replace(options, max_new_tokens=limit)
         prompt = Prompt(ids, generated, limited, checkpoint.ends, allowed)
@@ -243,10 +243,10 @@ class FrameSession:
             return 1
         longest = max(_tokens(one.prompt) for one in waiting[:rows])
         slot = self._slot
-        if slot is not None and slot.fits(1, len(self._prefix) + longest):
+        if slot is not None and slot.fits(1, len(self.prefix) + longest):
             return min(rows, slot.max_rows)
         # A growing cache is copied: for a moment a layer has its old and its new tensors.
-        row = 2 * (len(self._prefix) + longest) * bytes_per_token(self._checkpoint.model)
+        row = 2 * (len(self.prefix) + longest) * bytes_per_token(self._checkpoint.model)
         free = free_bytes(self._checkpoint.device)
         return max(1, min(rows, int(_MEMORY_SHARE * free) // row))
 

@@ -127,7 +127,7 @@ def test_the_free_memory_bounds_the_rows_of_a_batch(session, monkeypatch):
         return session._row_limit(prepared, 16)
 
     longest = max(len(session._question_ids(words)) for words in WORDS) + 256
-    cache = session._prefix.cache
+    cache = session.prefix.cache
     state = cache.layers[0].keys
     token = 2 * len(cache.layers) * state[:, :, 0].numel() * state.element_size()
     row = 2 * (session.prefix_tokens + longest) * token

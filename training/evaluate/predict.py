@@ -1,8 +1,7 @@
-"""Frames with questions -> greedy answers, many decoded together.
+"""Frames with questions -> greedy answers; those about a frame are decoded together.
 
-Every frame's prefix (opening of the template, image tokens, depth code) is prefilled once, and all
-questions of a batch continue it side by side, padded at the left. The tokens are those of
-`FrameSession.ask`, up to the rounding of another order of sums. Knows the engine; does not know
+The words of a benchmark are asked as they are, without a form for the answer. The tokens are those
+of `FrameSession.ask`, up to the rounding of another order of sums. Knows the engine; does not know
 the benchmark.
 """
 
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +23,18 @@ from sdvlm_core.language.question import parse
 from sdvlm_core.language.reading import measured, read
 from sdvlm_core.model import confidence
 from sdvlm_core.model.confidence import Calibration
-from sdvlm_core.model.generated import truncated
-from sdvlm_core.model.generation import mask_non_text
-from sdvlm_core.model.generation_options import MAX_NEW_TOKENS
+from sdvlm_core.model.generated import Generated, truncated
+from sdvlm_core.model.generation import Prompt, generate, mask_non_text
+from sdvlm_core.model.generation_options import MAX_NEW_TOKENS, GenerationOptions
 from sdvlm_core.model.own_settings import calibration
-from sdvlm_core.model.prompt import Template, check_question, prefix_ids, question_ids
+from sdvlm_core.model.prefix import Prefix
+from sdvlm_core.model.prompt import Template, check_question, question_ids
+from sdvlm_core.model.rows import CachedRows
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer, or the `error` that it gave instead. Seconds are the batch's over its size.
+    """A model's answer, or the `error` that it gave instead. Seconds are the frame's by question.
 
     `kind`, `raw` and `confidence` are those of `sdvlm_core.model.confidence`, before and after
     calibration; NaN without an answer.
@@ -59,82 +60,80 @@ class Decoded:
 def answer_all(
     engine: SpatialEngine, asked: Sequence[tuple[RgbdFrame, Sequence[str]]]
 ) -> list[list[Answer]]:
-    """Answer every question about every frame; a refusal is an answer with an error."""
+    """Answer every question about every frame; a refusal is an answer with an error.
+
+    Raises:
+        ModelMemoryError: out of memory.
+    """
+    return [_about(engine, frame, questions) for frame, questions in asked]
+
+
+def _about(engine: SpatialEngine, frame: RgbdFrame, questions: Sequence[str]) -> list[Answer]:
     started = time.perf_counter()
-    answers: list[list[Answer | None]] = [[None] * len(questions) for _, questions in asked]
-    encoded: list[Any] = []
-    rows: list[tuple[int, int, int, list[int]]] = []  # frame, question, index in encoded, ids
-    for at, (frame, questions) in enumerate(asked):
+    try:
+        session = engine.open(frame)
+    except ModelMemoryError:
+        raise
+    except SdvlmError as error:
+        return [_refusal(error) for _ in questions]
+    answers: dict[int, Answer] = {}
+    prompts: dict[int, Prompt] = {}
+    for number, question in enumerate(questions):
         try:
-            features = _encode(engine, frame)
+            prompts[number] = _prompt(engine, question)
         except SdvlmError as error:
-            answers[at] = [_refusal(error) for _ in questions]
-            continue
-        for number, question in enumerate(questions):
-            try:
-                ids = _question(engine, question)
-            except SdvlmError as error:
-                answers[at][number] = _refusal(error)
-            else:
-                rows.append((at, number, len(encoded), ids))
-        encoded.append(features)
-    if rows:
-        try:
-            replies = _decode(engine, encoded, [row[2] for row in rows], [row[3] for row in rows])
-        except torch.OutOfMemoryError as error:
-            raise ModelMemoryError(
-                f"out of memory with {len(rows)} questions together; use a smaller --batch"
-            ) from error
-        each = (time.perf_counter() - started) / len(rows)
-        trust = calibration(engine.checkpoint.model.config)
-        for (at, number, *_), decoded in zip(rows, replies, strict=True):
-            answers[at][number] = _answer(asked[at][1][number], decoded, trust, each)
-    return answers  # type: ignore[return-value]
+            answers[number] = _refusal(error)
+    for together in _decodable(prompts, session.prefix.pads):
+        answers |= _decoded(engine, session.prefix, together)
+    each = (time.perf_counter() - started) / max(1, len(prompts))
+    trust = calibration(engine.checkpoint.model.config)
+    for number, prompt in prompts.items():
+        if number not in answers:
+            answers[number] = _answer(questions[number], prompt.generated, trust, each)
+    return [answers[number] for number in range(len(questions))]
 
 
-def _answer(question: str, decoded: Decoded, trust: Calibration, seconds: float) -> Answer:
-    reading = read(decoded.text, parse(question))
-    found = reading.measurements or measured(question, decoded.text)
+def _decodable(prompts: dict[int, Prompt], pads: bool) -> Iterator[dict[int, Prompt]]:
+    """The prompts that may be decoded together: all, or those of one length."""
+    lengths = {0} if pads else {len(one.ids) for one in prompts.values()}
+    for length in sorted(lengths):
+        found = {n: one for n, one in prompts.items() if pads or len(one.ids) == length}
+        if found:
+            yield found
+
+
+def _decoded(
+    engine: SpatialEngine, prefix: Prefix, prompts: dict[int, Prompt]
+) -> dict[int, Answer]:
+    """Fill in what each prompt generates; the refusals of those that fail."""
+    checkpoint, numbers = engine.checkpoint, list(prompts)
+    rows = CachedRows(checkpoint.model, prefix, len(checkpoint.tokenizer), checkpoint.device)
+    failed = {}
+    for progress in generate(rows, list(prompts.values()), checkpoint.device):
+        if isinstance(progress.error, SdvlmError):
+            failed[numbers[progress.prompt]] = _refusal(progress.error)
+    return failed
+
+
+def _prompt(engine: SpatialEngine, question: str) -> Prompt:
+    checkpoint = engine.checkpoint
+    form, tokenizer = checkpoint.prompt_template, checkpoint.tokenizer
+    ids = question_ids(tokenizer, form, check_question(question))
+    generated = Generated(tokenizer, form.stop)
+    return Prompt(ids, generated, GenerationOptions(), checkpoint.ends)
+
+
+def _answer(question: str, generated: Generated, trust: Calibration, seconds: float) -> Answer:
+    text = generated.text.strip()
+    reading = read(text, parse(question))
+    found = reading.measurements or measured(question, text)
     kind = confidence.kind_of(reading, found)
-    raw = confidence.raw(decoded.pieces, decoded.probabilities)
-    return Answer(decoded.text, seconds, "", kind, raw, trust(kind, raw))
+    raw = confidence.raw(generated.token_texts, generated.probabilities)
+    return Answer(text, seconds, "", kind, raw, trust(kind, raw))
 
 
 def _refusal(error: SdvlmError) -> Answer:
     return Answer("", error=f"{type(error).__name__}: {error}")
-
-
-def _question(engine: SpatialEngine, question: str) -> list[int]:
-    checkpoint = engine.checkpoint
-    return question_ids(checkpoint.tokenizer, checkpoint.prompt_template, check_question(question))
-
-
-@torch.inference_mode()
-def _encode(engine: SpatialEngine, frame: RgbdFrame) -> Any:
-    return engine.image_features(frame)
-
-
-@torch.inference_mode()
-def _decode(
-    engine: SpatialEngine, encoded: list[Any], owner: list[int], ids: list[list[int]]
-) -> list[Decoded]:
-    checkpoint = engine.checkpoint
-    model, device, tokenizer = checkpoint.model, checkpoint.device, checkpoint.tokenizer
-    form = checkpoint.prompt_template
-    features = encoded[0]
-    features.pooler_output = [item for one in encoded for item in one.pooler_output]
-    tokens = features.pooler_output[0].shape[0]
-    prefix = prefix_ids(tokenizer, form, model.config.image_token_id, tokens)
-    cache = DynamicCache(config=model.config.text_config)
-    model(
-        input_ids=torch.tensor([prefix] * len(encoded), device=device),
-        mm_encoder_outputs={"image": features},
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache.batch_select_indices(torch.tensor(owner, device=device))
-    return decode(model, tokenizer, form, cache, len(prefix), ids, device)
 
 
 @torch.inference_mode()

@@ -95,7 +95,7 @@ def evaluate(
         str, typer.Option(help="spatialrgpt: regions drawn into the image, or as text.")
     ] = "drawn",
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Answers written at a time, about.")] = 8,
     judge: Annotated[str, typer.Option(help=", ".join(JUDGES))] = "rules",
     minilm: Annotated[
         Path | None, typer.Option(help="Directory with all-MiniLM-L6-v2, for names.")

@@ -136,7 +136,7 @@ def test_the_last_token_of_a_full_slot_is_decoded(engine):
 def test_the_slot_does_not_keep_a_frame_alive(engine):
     session = with_slot(engine)
     session.ask(WORDS[0], limit(2))
-    slot, cache = session._slot, weakref.ref(session._prefix.cache)
+    slot, cache = session._slot, weakref.ref(session.prefix.cache)
     del session
     gc.collect()
     assert cache() is None
