@@ -113,18 +113,36 @@ class Child:
 
 
 @contextmanager
+def signals_deferred() -> Iterator[None]:
+    """SIGINT and SIGTERM that arrive during the block are handled at its end. Main thread only."""
+    arrived: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {one: signal.signal(one, lambda number, _: arrived.append(number)) for one in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in arrived:
+        signal.raise_signal(number)
+
+
+@contextmanager
 def running(name: str, command: list[str]) -> Iterator[Child]:
     """Run a command during the block; it is stopped when the block ends, also after an error."""
     with tempfile.TemporaryFile() as log:
-        # In a new session Ctrl-C reaches only this process, which stops the children in order.
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        process: subprocess.Popen[bytes] | None = None
         try:
+            # A signal between the start of the child and its name here would leave it running. In a
+            # new session Ctrl-C reaches only this process, which stops the children in order.
+            with signals_deferred():
+                process = subprocess.Popen(
+                    command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
             yield Child(name, process, log)
         finally:
             for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-                if process.poll() is None:
+                if process is not None and process.poll() is None:
                     process.send_signal(stop)
                     try:
                         process.wait(_STOP_TIMEOUT_S)

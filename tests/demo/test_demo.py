@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -93,6 +94,19 @@ def test_any_answer_can_be_drawn_into_the_picture(tmp_path: Path) -> None:
     rows = [make_row(entry, answer="$\\frac{\n" * 50) for entry in ENTRIES]
     write_picture(tmp_path / "picture.png", run.BAG, ENTRIES, rows)
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_signal_while_a_child_starts_is_handled_when_it_can_be_stopped() -> None:
+    done = []
+
+    def start() -> None:
+        with run.signals_deferred():
+            signal.raise_signal(signal.SIGINT)
+            done.append("started")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert done == ["started"]
 
 
 def test_a_child_that_ignores_signals_is_killed_after_the_block(
