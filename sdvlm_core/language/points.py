@@ -36,11 +36,14 @@ _IS = (
     r"(?:(?:about|approximately|around) )?"
 )
 _NAMED = re.compile(
-    rf"\bx\b{_IS}{NUMBER}(\s?%)?\s{{0,4}}(?:,|;|and|,\s?and|\n)\s{{0,4}}(?:the )?[\"']?"
-    rf"\by\b{_IS}{NUMBER}(\s?%)?",
+    rf"\b(?P<first>[xyuv])\b{_IS}{NUMBER}(?P<percent>\s?%)?\s{{0,4}}(?:,|;|and|,\s?and|\n)"
+    rf"\s{{0,4}}(?:the )?[\"']?\b(?P<second>[xyuv])\b{_IS}{NUMBER}(?P<also>\s?%)?",
     re.I,
 )
-_PAIR = re.compile(rf"(?<![\w\])])[(\[]{NUMBER}\s{{0,4}}[,;]{NUMBER}\s{{0,4}}[)\]]")
+#: The letters of the two axes, in the order of the text.
+_AXES = {"xy": 1, "uv": 1, "yx": -1, "vu": -1}
+#: With a separator, or as numpy prints a pair.
+_PAIR = re.compile(rf"(?<![\w\])])[(\[]{NUMBER}(?:\s{{0,4}}[,;]|\s){NUMBER}\s{{0,4}}[)\]]")
 #: Longest JSON object after a point, characters.
 _OBJECT = 500
 _BARE_PAIR = re.compile(rf"\s{{0,4}}{NUMBER}\s{{0,4}},{NUMBER}\s{{0,4}}\.?\s{{0,4}}")
@@ -94,8 +97,11 @@ def find_points(text: str) -> Points:
         return take(match, numbers(match), 100.0)
 
     def named(match: re.Match[str]) -> str:
-        values = [float(match[1]), float(match[3])]
-        return take(match, values, 100.0 if match[2] and match[4] else 1.0)
+        way = _AXES.get((match["first"] + match["second"]).lower())
+        if way is None:  # "x = 0.2, x = 0.4"
+            return match[0]
+        values = [float(match[2]), float(match[5])][::way]
+        return take(match, values, 100.0 if match["percent"] and match["also"] else 1.0)
 
     def pair(match: re.Match[str]) -> str:
         return take(match, numbers(match), 1.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from sdvlm_core.answer import Asked, Quantity, Verdict
@@ -143,6 +144,7 @@ def compare(clauses: Sequence[Clause], text: str, asked: Asked) -> Choice:
     stated = _relations(clauses, asked)
     if asked.which:
         chosen = {name for name in (_winner(one, asked) for one in stated) if name}
+        chosen = chosen or _first_of_all(stated, asked)
         if not stated and said is Verdict.UNDECIDED:
             chosen = _only_named(clauses, asked)
         return Choice(Verdict.UNDECIDED, chosen.pop() if len(chosen) == 1 else "")
@@ -157,6 +159,7 @@ class _Stated(NamedTuple):
     relation: str
     others: tuple[str, ...]  # () = not named
     negated: bool
+    also: tuple[str, ...] = ()  # further subjects: "A and B are taller than C"
 
 
 def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
@@ -199,7 +202,10 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
         other = any(part.role == "name" and not _asked(part, asked) for part in parts[:at])
         if before:
             subject = before[0]
-            found.append(_Stated(before[0], relation, after, negated))
+            also = _joined(parts, [i for i, _ in names if start <= i < at])
+            found.append(
+                _Stated(before[0], relation, after, negated, tuple(before[1:]) if also else ())
+            )
         elif verbs_after and len(after) == 1 and not other:  # "the tallest is the curtain"
             found.append(_Stated(after[0], relation, (), negated))
         elif subject and not other:
@@ -210,6 +216,14 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
             # "Is the mug left of the box?" "It is to the left."
             found.append(_Stated(asked.objects[0], relation, after, negated))
     return found
+
+
+def _joined(parts: Sequence[Part], places: Sequence[int]) -> bool:
+    """Whether the names at these places are one subject: "A and B", "both A and B"."""
+    return len(places) > 1 and all(
+        {part.text for part in parts[one + 1 : other]} <= {"and", ",", "both"}
+        for one, other in pairwise(places)
+    )
 
 
 def _is_apparent(clauses: Sequence[Clause], index: int) -> bool:
@@ -289,6 +303,28 @@ def _winner(stated: _Stated, asked: Asked) -> str:
     if _is_opposite(stated.relation, asked.relation) and len(rest) == 1:
         return rest[0]
     return ""
+
+
+def _first_of_all(stated: Sequence[_Stated], asked: Asked) -> set[str]:
+    """The object that several statements together put before all others; {} = none.
+
+    "The towel is lower than the mirror, and the mirror is lower than the curtain."
+    """
+    ahead: dict[str, set[str]] = {name: set() for name in asked.objects}
+    for one in stated:
+        same = one.relation == asked.relation
+        if one.negated or not (same or _is_opposite(one.relation, asked.relation)):
+            continue
+        for first in (one.first, *one.also):
+            for other in one.others:
+                before, behind = (first, other) if same else (other, first)
+                ahead[before].add(behind)
+    for _ in asked.objects:  # transitive, up to the longest chain
+        for name, behind in ahead.items():
+            ahead[name] = behind.union(*(ahead[other] for other in behind))
+    if any(name in behind for name, behind in ahead.items()):
+        return set()  # a circle
+    return {name for name, behind in ahead.items() if len(behind) == len(ahead) - 1}
 
 
 def _only_named(clauses: Sequence[Clause], asked: Asked) -> set[str]:

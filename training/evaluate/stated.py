@@ -17,10 +17,33 @@ from sdvlm_core.language.reading import read, read_each
 
 _SAID = {Verdict.HOLDS: "yes", Verdict.DOES_NOT_HOLD: "no"}
 _OPENING = re.compile(
-    r"^(?:(?:it|that|this|there|here) is |the answer is |the object (?:there )?is |"
+    r"^(?:(?:it|that|this|there|here)(?: is|'s) |(?:the )?answer(?: is)?:? |"
+    r"(?:the )?(?:object|thing|item|it|position|point|location|place)?"
+    r"(?: (?:there|at|located at|in)"
+    r"(?: (?:the |this |that )?(?:position|point|location|place|coordinates?))?)? {0,3}"
+    r"(?:\([\d., %]{1,20}\))? {0,3}(?:is|belongs to|shows|corresponds to) |"
     r"(?:i|you) (?:can )?(?:see|find) )?(?:the |an? )?",
     re.I,
 )
+_STANDS = r"\b(?:is|are|stands?|hangs?)"
+#: Other words for a comparison, where the question asks for it: asked relations, pattern, words.
+_OTHER_WORDS = [
+    ({"closer", "farther"}, re.compile(r"\bin front of\b", re.I), "closer than"),
+    ({"closer", "farther"}, re.compile(r"\bbehind\b", re.I), "farther than"),
+    ({"higher", "lower"}, re.compile(rf"{_STANDS} above\b", re.I), "is higher than"),
+    ({"higher", "lower"}, re.compile(rf"{_STANDS} below\b", re.I), "is lower than"),
+]
+_LESS = re.compile(r"\bnot (?:quite |nearly )?(?:as|so) (\w{3,6}) as\b", re.I)
+_LESS_THAN = {
+    **dict.fromkeys(("tall", "high"), "shorter than"),
+    "wide": "narrower than",
+    "long": "shorter than",
+    **dict.fromkeys(("large", "big"), "smaller than"),
+    "small": "larger than",
+    **dict.fromkeys(("close", "near"), "farther than"),
+    "far": "closer than",
+}
+_SINGLE = re.compile(r"\ba single\b", re.I)
 #: What follows a name: where the thing is, or what else is said of it.
 _AFTER_NAME = re.compile(
     r"[,.;:!?(]|\b(?:is|are|was|which|that|next to|near|beside|behind|on|in|at|to the|from|under|"
@@ -36,6 +59,8 @@ def numbers(text: str, asked: Sequence[Asked]) -> tuple[float, ...]:
 
     The sides of a size are in the order length, width, height.
     """
+    if len(asked) == 1 and asked[0].quantity is Quantity.COUNT:
+        text = _SINGLE.sub("one", text)
     found = read(text, asked[0]).measurements if len(asked) == 1 else read_each(text, asked)
     objects = [one.objects for one in asked]
 
@@ -64,7 +89,7 @@ def image_point(text: str, asked: Sequence[Asked]) -> tuple[float, float] | None
 def verdict(text: str, asked: Sequence[Asked]) -> str | None:
     """ "yes" or "no", in words or by what the text states; None = undecided."""
     about = asked[0] if asked else Asked()
-    reading = read(text, about)
+    reading = read(_compared(text, about), about)
     if about.quantity is Quantity.EXISTS and reading.absent:
         return "no"
     return _SAID.get(reading.verdict)
@@ -74,11 +99,21 @@ def chosen(text: str, asked: Sequence[Asked]) -> str | None:
     """The asked object that the text, or its conclusion, chooses, in lower case; None = none."""
     if not asked:
         return None
+    text = _compared(text, asked[0])
     conclusion = _CONCLUSION.split(text)[-1]
     for part in dict.fromkeys((text, conclusion)):
         if name := read(part, asked[0]).chosen:
             return name.lower()
     return None
+
+
+def _compared(text: str, asked: Asked) -> str:
+    """The text in the words of its question: what is in front of a thing is closer than it."""
+    text = _LESS.sub(lambda match: _LESS_THAN.get(match[1].lower(), match[0]), text)
+    for relations, pattern, words in _OTHER_WORDS:
+        if asked.relation in relations:
+            text = pattern.sub(words, text)
+    return text
 
 
 def denied(text: str, asked: Sequence[Asked]) -> frozenset[str]:
