@@ -8,7 +8,9 @@ questions.
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -19,11 +21,25 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
-from training.build.annotation import annotate, read_annotation, read_mesh
+from training.build.annotation import annotate
+from training.build.bounded_files import (
+    decode_plane,
+    read_annotation,
+    read_colour,
+    read_depth,
+    read_matrix,
+    read_text,
+)
+from training.build.camera_checks import is_rigid, pinhole, rigid_pose
+from training.build.ply import read_mesh
+from training.build.reasons import Reason
 from training.build.scene import Scene, SceneError, Vector, View, Wanted
 from training.build.sens import read_frames, read_header
 
 SOURCE = "scannet"
+#: axisAlignment turns about the vertical only: the scan is upright already.
+_MAX_TILT_RAD = math.radians(10)
+_MAX_MASK_BYTES = 1 << 26
 
 
 def find(root: Path) -> list[Path]:
@@ -47,14 +63,16 @@ def read_scene(directory: Path) -> Scene:
     segments = read_annotation(directory / f"{name}_vh_clean_2.0.010000.segs.json")
     groups = read_annotation(_aggregation(directory))
     skipped: Counter[str] = Counter()
-    mesh, instances = annotate(vertices, faces, segments, groups, str(directory), skipped)
+    annotated = annotate(vertices, faces, segments, groups, str(directory), skipped)
     if (directory / f"{name}.sens").exists():
         views = partial(_recorded_views, directory, alignment, skipped)
     elif (directory / "color").is_dir():
         views = partial(_exported_views, directory, alignment, skipped)
     else:
-        raise SceneError("no pictures", f"{directory} has neither {name}.sens nor color/")
-    return Scene(name, SOURCE, instances, mesh, views, skipped)
+        raise SceneError(Reason.NO_PICTURES, f"{directory} has neither {name}.sens nor color/")
+    return Scene(
+        name, SOURCE, annotated.instances, annotated.mesh, views, skipped, annotated.unplaced
+    )
 
 
 def _aggregation(directory: Path) -> Path:
@@ -64,15 +82,18 @@ def _aggregation(directory: Path) -> Path:
 
 def _axis_alignment(path: Path) -> Vector:
     """(4, 4) scan -> upright world; the identity if the file gives none."""
-    if not path.exists():
-        raise SceneError("missing file", f"{path} (axisAlignment)")
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path).splitlines():
         key, _, values = line.partition("=")
         if key.strip() == "axisAlignment":
             try:
-                return np.array([float(value) for value in values.split()]).reshape(4, 4)
+                matrix = np.array([float(value) for value in values.split()]).reshape(4, 4)
             except ValueError as error:
-                raise SceneError("damaged file", f"{path}: axisAlignment: {error}") from error
+                raise SceneError(Reason.DAMAGED_FILE, f"{path}: axisAlignment: {error}") from error
+            if not np.isfinite(matrix).all() or not is_rigid(matrix):
+                raise SceneError(Reason.BAD_ALIGNMENT, f"{path}: {values.strip()} is not rigid")
+            if matrix[2, 2] < math.cos(_MAX_TILT_RAD):
+                raise SceneError(Reason.BAD_ALIGNMENT, f"{path}: {values.strip()} tilts the scan")
+            return matrix
     return np.eye(4)
 
 
@@ -80,15 +101,16 @@ def _recorded_views(
     directory: Path, alignment: Vector, skipped: Counter[str], wanted: Wanted
 ) -> Iterator[View]:
     path = directory / f"{directory.name}.sens"
-    masks = _Masks(directory)
 
     def skip(error: SceneError) -> None:
-        skipped[error.reason] += 1
+        skipped[f"view: {error.reason}"] += 1
 
     try:
+        masks = _Masks(directory)
         with path.open("rb") as file:
             header = read_header(file)
-        k = _intrinsics(header.color_intrinsics, header.color_size)
+        k = pinhole(header.color_intrinsics, header.color_size, f"{path}, colour")
+        depth_k = pinhole(header.depth_intrinsics, header.depth_size, f"{path}, depth")
         same_pose = np.allclose(header.depth_to_color, np.eye(4), atol=1e-4)
         for frame in read_frames(path, lambda pose: wanted(alignment @ pose), skip):
             try:
@@ -96,81 +118,93 @@ def _recorded_views(
             except SceneError as error:
                 skip(error)
                 continue
-            depth = None
-            if same_pose:
-                depth = _on_color(frame.depth, header.depth_shift, header.depth_intrinsics, k)
+            depth = _on_color(frame.depth, header.depth_shift, depth_k, k) if same_pose else None
             pose = alignment @ frame.camera_to_world
             yield View(str(frame.index), frame.rgb, depth, k, pose, mask)
     except SceneError as error:
         skip(error)
+    except OSError as error:
+        skip(SceneError(Reason.DAMAGED_FILE, f"{path}: {error}"))
 
 
 def _exported_views(
     directory: Path, alignment: Vector, skipped: Counter[str], wanted: Wanted
 ) -> Iterator[View]:
-    masks = _Masks(directory)
     try:
-        color_matrix = _matrix(directory / "intrinsic" / "intrinsic_color.txt")
-        depth_matrix = _matrix(directory / "intrinsic" / "intrinsic_depth.txt")
+        masks = _Masks(directory)
+        color_matrix = read_matrix(directory / "intrinsic" / "intrinsic_color.txt")
+        depth_matrix = read_matrix(directory / "intrinsic" / "intrinsic_depth.txt")
     except SceneError as error:
-        skipped[error.reason] += 1
+        skipped[f"view: {error.reason}"] += 1
         return
-    files = {path.stem: path for path in (directory / "color").iterdir() if path.stem.isdigit()}
-    for stem in sorted(files, key=int):
+    for index, file in _numbered(directory / "color", skipped):
         try:
-            pose = _matrix(directory / "pose" / f"{stem}.txt")
-            if not np.isfinite(pose).all():
-                raise SceneError("no pose", stem)
-            pose = alignment @ pose
+            pose = _exported_pose(directory / "pose" / f"{file.stem}.txt", alignment)
             if not wanted(pose):
                 continue
-            bgr = cv2.imread(str(files[stem]), cv2.IMREAD_COLOR)
-            if bgr is None:
-                raise SceneError("colour damaged", str(files[stem]))
-            rgb = np.ascontiguousarray(bgr[..., ::-1])
-            k = _intrinsics(color_matrix, (rgb.shape[1], rgb.shape[0]))
-            stored = cv2.imread(str(directory / "depth" / f"{stem}.png"), cv2.IMREAD_UNCHANGED)
-            if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
-                raise SceneError("depth damaged", f"depth/{stem}.png of {directory}")
-            depth = _on_color(stored, 1000.0, depth_matrix, k)
-            yield View(stem, rgb, depth, k, pose, masks.of(int(stem), k))
+            rgb = read_colour(file)
+            k = pinhole(color_matrix, (rgb.shape[1], rgb.shape[0]), f"{file}")
+            stored = _exported_depth(directory / "depth" / f"{file.stem}.png")
+            size = (stored.shape[1], stored.shape[0])
+            depth = _on_color(stored, 1000.0, pinhole(depth_matrix, size, f"depth of {file}"), k)
+            yield View(str(index), rgb, depth, k, pose, masks.of(index, k))
         except SceneError as error:
-            skipped[error.reason] += 1
+            skipped[f"view: {error.reason}"] += 1
 
 
-def _matrix(path: Path) -> Vector:
+def _numbered(folder: Path, skipped: Counter[str]) -> Iterator[tuple[int, Path]]:
+    """(number, file) of the images of a folder, in order; a number that occurs twice is no view."""
+    files: dict[int, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.stem.isascii() and path.stem.isdigit() and len(path.stem) < 10:
+            files.setdefault(int(path.stem), []).append(path)
+    for index in sorted(files):
+        if len(files[index]) > 1:
+            skipped[f"view: {Reason.DUPLICATE_VIEW.value}"] += len(files[index])
+            continue
+        yield index, files[index][0]
+
+
+def _exported_pose(path: Path, alignment: Vector) -> Vector:
+    """camera_to_world (4, 4) of the upright world."""
     try:
-        return np.array(path.read_text(encoding="utf-8").split(), np.float64).reshape(4, 4)
-    except FileNotFoundError as error:
-        raise SceneError("missing file", str(path)) from error
-    except (OSError, ValueError) as error:
-        raise SceneError("damaged file", f"{path}: {error}") from error
+        stored = read_matrix(path)
+    except SceneError as error:
+        raise SceneError(Reason.NO_POSE, str(error)) from error
+    return alignment @ rigid_pose(stored, str(path))
 
 
-def _intrinsics(matrix: Vector, size: tuple[int, int]) -> CameraIntrinsics:
-    return CameraIntrinsics(
-        float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2]), *size
-    )
+def _exported_depth(path: Path) -> npt.NDArray[np.uint16]:
+    try:
+        return read_depth(path)
+    except SceneError as error:
+        raise SceneError(Reason.DEPTH_DAMAGED, str(error)) from error
 
 
 def _on_color(
     depth: npt.NDArray[np.uint16],
     units_per_metre: float,
-    depth_matrix: Vector,
+    depth_k: CameraIntrinsics,
     k: CameraIntrinsics,
 ) -> npt.NDArray[np.uint16]:
     """Depth registered to the colour image, millimetres; both cameras have one pose."""
-    color_matrix = np.array([[k.fx, 0, k.cx], [0, k.fy, k.cy], [0, 0, 1]])
-    registered = cv2.warpPerspective(
-        depth,
-        depth_matrix[:3, :3] @ np.linalg.inv(color_matrix),
-        (k.width, k.height),
-        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-    )
+    try:
+        registered = cv2.warpPerspective(
+            depth,
+            _matrix(depth_k) @ np.linalg.inv(_matrix(k)),
+            (k.width, k.height),
+            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+        )
+    except cv2.error as error:
+        raise SceneError(Reason.DEPTH_DAMAGED, str(error)) from error
     if units_per_metre == 1000.0:
         return np.asarray(registered, np.uint16)
     millimetres = np.round(registered * (1000.0 / units_per_metre))
     return np.where(millimetres > 65535, 0, millimetres).astype(np.uint16)
+
+
+def _matrix(k: CameraIntrinsics) -> Vector:
+    return np.array([[k.fx, 0, k.cx], [0, k.fy, k.cy], [0, 0, 1]])
 
 
 class _Masks:
@@ -180,22 +214,31 @@ class _Masks:
         path = directory / f"{directory.name}_2d-instance-filt.zip"
         try:
             self._zip = zipfile.ZipFile(path) if path.exists() else None
-        except zipfile.BadZipFile as error:
-            raise SceneError("damaged file", f"{path}: {error}") from error
+        # A damaged directory of the archive raises more than BadZipFile.
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise SceneError(Reason.MASK_DAMAGED, f"{path}: {error}") from error
 
     def of(self, index: int, k: CameraIntrinsics) -> npt.NDArray[np.int32] | None:
+        """The mask of an image, (H, W); None if the archive has none."""
         if self._zip is None:
             return None
+        name = f"instance-filt/{index}.png"
         try:
-            info = self._zip.getinfo(f"instance-filt/{index}.png")
-            data = self._zip.read(info) if info.file_size < 1 << 26 else b""
+            info = self._zip.getinfo(name)
+            if info.file_size > _MAX_MASK_BYTES:
+                raise SceneError(Reason.MASK_DAMAGED, f"{name} has {info.file_size} bytes")
+            data = self._zip.read(info)
         except KeyError:
             return None
-        except zipfile.BadZipFile as error:
-            raise SceneError("mask damaged", str(error)) from error
-        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-        if mask is None or mask.ndim != 2:
-            raise SceneError("mask damaged", f"instance-filt/{index}.png")
+        # Encrypted and unknown coding, truncated data.
+        except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
+            raise SceneError(Reason.MASK_DAMAGED, f"{name}: {error}") from error
+        mask = decode_plane(data, Reason.MASK_DAMAGED, name)
+        if abs(mask.shape[1] * k.height - mask.shape[0] * k.width) > 0.02 * k.width * k.height:
+            raise SceneError(
+                Reason.MASK_DAMAGED,
+                f"{name} is {mask.shape[1]}x{mask.shape[0]}, the image {k.width}x{k.height}",
+            )
         if mask.shape != (k.height, k.width):
             mask = cv2.resize(mask, (k.width, k.height), interpolation=cv2.INTER_NEAREST)
         return np.asarray(mask, np.int32)

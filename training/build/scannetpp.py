@@ -18,13 +18,24 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
-from training.build.annotation import annotate, read_annotation, read_mesh
+from training.build.annotation import annotate
+from training.build.bounded_files import read_annotation, read_colour, read_depth
+from training.build.camera_checks import image_size, number, pinhole, rigid_pose
+from training.build.ply import read_mesh
+from training.build.reasons import Reason
 from training.build.scene import Scene, SceneError, Vector, View, Wanted
 
 SOURCE = "scannetpp"
 #: (scene folder, reasons -> skipped views, wanted) -> views of one camera.
 _CameraViews = Callable[[Path, Counter[str], Wanted], Iterator[View]]
-_FISHEYE, _PINHOLE = "OPENCV_FISHEYE", ("PINHOLE", "OPENCV")
+_FISHEYE, _PINHOLE = "OPENCV_FISHEYE", ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV")
+#: Parameters of the camera; nerfstudio allows them in a frame too.
+_OF_CAMERA = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_model")
+_DISTORTION = ("k1", "k2", "k3", "k4")
+#: Other distortion parameters of nerfstudio, which the fisheye model does not have.
+_OTHER_DISTORTION = ("p1", "p2", "k5", "k6")
+#: Largest angle from the optical axis at which a lens is tested, radians.
+_MAX_LENS_ANGLE = 1.5
 
 
 def find(root: Path) -> list[Path]:
@@ -44,7 +55,7 @@ def read_scene(directory: Path) -> Scene:
     segments = read_annotation(scans / "segments.json")
     groups = read_annotation(scans / "segments_anno.json")
     skipped: Counter[str] = Counter()
-    mesh, instances = annotate(vertices, faces, segments, groups, str(directory), skipped)
+    annotated = annotate(vertices, faces, segments, groups, str(directory), skipped)
     cameras = [
         reader
         for file, reader in (
@@ -54,9 +65,17 @@ def read_scene(directory: Path) -> Scene:
         if file.exists()
     ]
     if not cameras:
-        raise SceneError("no pictures", f"{directory} has neither dslr/ nor iphone/ poses")
+        raise SceneError(Reason.NO_PICTURES, f"{directory} has neither dslr/ nor iphone/ poses")
     views = partial(_all_views, directory, tuple(cameras), skipped)
-    return Scene(directory.name, SOURCE, instances, mesh, views, skipped)
+    return Scene(
+        directory.name,
+        SOURCE,
+        annotated.instances,
+        annotated.mesh,
+        views,
+        skipped,
+        annotated.unplaced,
+    )
 
 
 def _all_views(
@@ -66,18 +85,16 @@ def _all_views(
         try:
             yield from camera(directory, skipped, wanted)
         except SceneError as error:
-            skipped[error.reason] += 1
+            skipped[f"view: {error.reason}"] += 1
 
 
-def _from_nerfstudio(matrix: Any) -> Vector:
+def _from_nerfstudio(matrix: Any, name: str) -> Vector:
     """camera_to_world of nerfstudio -> camera_to_world of the mesh and the optical frame.
 
     Inverts nerfstudio's converter: it swaps the first two axes of the world, negates the third,
     and its camera looks along -z with y up.
     """
-    pose = np.array(matrix, np.float64)
-    if pose.shape != (4, 4) or not np.isfinite(pose).all():
-        raise SceneError("no pose", "transform_matrix is not 4 x 4 numbers")
+    pose = rigid_pose(matrix, name)
     pose[2] *= -1
     pose = pose[[1, 0, 2, 3]]
     pose[:3, 1:3] *= -1
@@ -87,63 +104,123 @@ def _from_nerfstudio(matrix: Any) -> Vector:
 def _dslr_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Iterator[View]:
     file = directory / "dslr" / "nerfstudio" / "transforms.json"
     camera = read_annotation(file)
-    try:
-        size = (int(camera["w"]), int(camera["h"]))
-        fx, fy, cx, cy = (float(camera[key]) for key in ("fl_x", "fl_y", "cx", "cy"))
-        model = str(camera["camera_model"])
-        distortion = np.array([float(camera.get(f"k{i}", 0.0)) for i in range(1, 5)])
-        frames = [*camera["frames"], *camera.get("test_frames", [])]
-    except (KeyError, TypeError, ValueError) as error:
-        raise SceneError("damaged file", f"{file}: {error!r}") from error
-    undistort = _Undistorter(
-        model, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), distortion, size
-    )
+    undistort = _lens(camera, file)
     pictures = directory / "dslr" / "resized_images"
-    for frame in sorted(frames, key=lambda entry: str(entry.get("file_path"))):
+    for name, frame in _dslr_frames(camera, file, skipped):
         try:
-            name = Path(str(frame.get("file_path", ""))).name
             if frame.get("is_bad"):
-                raise SceneError("bad view", name)
-            pose = _from_nerfstudio(frame.get("transform_matrix"))
+                raise SceneError(Reason.BAD_VIEW, name)
+            if any(key in frame and frame[key] != camera.get(key) for key in _OF_CAMERA):
+                raise SceneError(Reason.CAMERA_MODEL, f"{name} of {file} has its own camera")
+            pose = _from_nerfstudio(frame.get("transform_matrix"), name)
             if not wanted(pose):
                 continue
-            bgr = cv2.imread(str(pictures / name), cv2.IMREAD_COLOR)
-            if bgr is None:
-                raise SceneError("colour damaged", str(pictures / name))
-            rgb = undistort(np.ascontiguousarray(bgr[..., ::-1]))
+            rgb = undistort(read_colour(pictures / name))
             yield View(f"dslr/{Path(name).stem}", rgb, None, undistort.intrinsics, pose)
         except SceneError as error:
-            skipped[error.reason] += 1
+            skipped[f"view: {error.reason}"] += 1
+
+
+def _dslr_frames(
+    camera: dict[str, Any], file: Path, skipped: Counter[str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """(image file, frame) by name; a file that is listed with two poses is no view."""
+    listed: list[Any] = [camera.get("frames"), camera.get("test_frames", [])]
+    if not all(isinstance(part, list) for part in listed):
+        raise SceneError(Reason.DAMAGED_FILE, f"{file}: frames is missing or no list")
+    named: dict[str, list[dict[str, Any]]] = {}
+    for frame in (entry for part in listed for entry in part):
+        path = frame.get("file_path") if isinstance(frame, dict) else None
+        name = Path(path).name if isinstance(path, str) and "\0" not in path else ""
+        if not name:
+            skipped[f"view: {Reason.DAMAGED_FILE.value}"] += 1
+            continue
+        named.setdefault(Path(name).stem, []).append(frame | {"file_path": name})
+    frames = []
+    for stem in sorted(named):
+        first, *again = named[stem]
+        if any(other != first for other in again):
+            skipped[f"view: {Reason.DUPLICATE_VIEW.value}"] += len(named[stem])
+            continue
+        skipped[f"view: {Reason.DUPLICATE_VIEW.value}"] += len(again)
+        frames.append((str(first["file_path"]), first))
+    return frames
+
+
+def _lens(camera: dict[str, Any], file: Path) -> _Undistorter:
+    """What makes pinhole images of those of the camera."""
+    try:
+        fx, fy, cx, cy = (number(camera[key]) for key in ("fl_x", "fl_y", "cx", "cy"))
+        width, height = camera["w"], camera["h"]
+        model = str(camera["camera_model"])
+        distortion = np.array([number(camera.get(key, 0.0)) for key in _DISTORTION])
+        other = [number(camera.get(key, 0.0)) for key in _OTHER_DISTORTION]
+    except (KeyError, ValueError) as error:
+        raise SceneError(Reason.DAMAGED_FILE, f"{file}: {error!r}") from error
+    supported = model == _FISHEYE or (model in _PINHOLE and not distortion.any())
+    if not supported or any(other):
+        raise SceneError(
+            Reason.CAMERA_MODEL,
+            f"{file}: {model!r} with {[*distortion.tolist(), *other]}; supported are {_FISHEYE} "
+            f"with {', '.join(_DISTORTION)}, and {', '.join(_PINHOLE)} without distortion",
+        )
+    size = image_size(width, height, Reason.BAD_INTRINSICS, str(file))
+    k = pinhole(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), size, str(file))
+    return _Undistorter(k, distortion if model == _FISHEYE else None, str(file))
 
 
 class _Undistorter:
     """Fisheye images -> pinhole images of the same size, without black corners."""
 
-    def __init__(self, model: str, k: Vector, distortion: Vector, size: tuple[int, int]) -> None:
-        if model not in (_FISHEYE, *_PINHOLE) or (model in _PINHOLE and distortion.any()):
-            raise SceneError("camera model", f"{model} with distortion is not supported")
-        self._size = size
+    def __init__(self, k: CameraIntrinsics, distortion: Vector | None, where: str) -> None:
+        """Prepare the maps; `distortion` (4,) of the fisheye model, None = a pinhole camera.
+
+        Raises:
+            SceneError: `bad intrinsics`: this is no lens.
+        """
+        self._size = (k.width, k.height)
         self._maps: tuple[Any, Any] | None = None
-        new = k
-        if model == _FISHEYE:
+        self.intrinsics = k
+        if distortion is None:
+            return
+        if not _is_lens(k, distortion):
+            raise SceneError(
+                Reason.BAD_INTRINSICS, f"{where}: distortion {distortion.tolist()} folds the image"
+            )
+        matrix = np.array([[k.fx, 0, k.cx], [0, k.fy, k.cy], [0, 0, 1]])
+        try:
             new = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(
-                k, distortion, size, np.eye(3), balance=0.0
+                matrix, distortion, self._size, np.eye(3), balance=0.0
             )
             self._maps = cv2.fisheye.initUndistortRectifyMap(
-                k, distortion, np.eye(3), new, size, cv2.CV_16SC2
+                matrix, distortion, np.eye(3), new, self._size, cv2.CV_16SC2
             )
-        self.intrinsics = CameraIntrinsics(
-            float(new[0, 0]), float(new[1, 1]), float(new[0, 2]), float(new[1, 2]), *size
-        )
+        except cv2.error as error:
+            raise SceneError(Reason.BAD_INTRINSICS, f"{where}: {error}") from error
+        self.intrinsics = pinhole(np.asarray(new), self._size, f"{where}, undistorted")
 
     def __call__(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         if (rgb.shape[1], rgb.shape[0]) != self._size:
             raise SceneError(
-                "picture of another size", f"{rgb.shape[1]}x{rgb.shape[0]}, expected {self._size}"
+                Reason.OTHER_SIZE, f"{rgb.shape[1]}x{rgb.shape[0]}, expected {self._size}"
             )
         if self._maps is None:
             return rgb
         return np.asarray(cv2.remap(rgb, *self._maps, interpolation=cv2.INTER_LINEAR))
+
+
+def _is_lens(k: CameraIntrinsics, distortion: Vector) -> bool:
+    """Whether the distance from the image centre grows with the angle, up to the nearest border.
+
+    Fisheye model of OpenCV: r = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8).
+    """
+    theta = np.linspace(0, _MAX_LENS_ANGLE, 300)
+    powers = theta[:, None] ** np.arange(2, 10, 2)
+    radius = theta * (1 + powers @ distortion)
+    border = min(k.width / 2 / k.fx, k.height / 2 / k.fy)
+    growing = np.diff(radius) > 0
+    end = len(growing) if growing.all() else int(np.argmin(growing))
+    return bool(radius[end] >= border)
 
 
 def _iphone_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Iterator[View]:
@@ -151,38 +228,48 @@ def _iphone_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Ite
     frames = read_annotation(folder / "pose_intrinsic_imu.json")
     if not (folder / "rgb").is_dir():
         raise SceneError(
-            "iphone not extracted", f"{folder}/rgb is missing; extract it with the official tools"
+            Reason.NOT_EXTRACTED,
+            f"{folder}/rgb is missing; extract it with the official tools",
         )
     for name in sorted(frames):
         try:
-            pose, k = _iphone_camera(name, frames[name])
+            if name != Path(name).name or "\0" in name:
+                raise SceneError(Reason.DAMAGED_FILE, f"{name!r} is no name of a frame")
             picture = folder / "rgb" / f"{name}.jpg"
-            if not picture.exists() or not wanted(pose):
+            if not picture.exists():
                 continue  # usually only every tenth frame is extracted
-            bgr = cv2.imread(str(picture), cv2.IMREAD_COLOR)
-            if bgr is None:
-                raise SceneError("colour damaged", str(picture))
-            height, width = bgr.shape[:2]
-            depth = cv2.imread(str(folder / "depth" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
-            if depth is not None:
-                if depth.dtype != np.uint16 or depth.ndim != 2:
-                    raise SceneError("depth damaged", f"{folder}/depth/{name}.png")
-                depth = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
-            intrinsics = CameraIntrinsics(
-                float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]), width, height
-            )
-            rgb = np.ascontiguousarray(bgr[..., ::-1])
-            yield View(f"iphone/{name}", rgb, depth, intrinsics, pose)
+            pose, matrix = _iphone_camera(name, frames[name])
+            if not wanted(pose):
+                continue
+            rgb = read_colour(picture)
+            k = pinhole(matrix, (rgb.shape[1], rgb.shape[0]), name)
+            depth = _iphone_depth(folder / "depth" / f"{name}.png", k)
+            yield View(f"iphone/{name}", rgb, depth, k, pose)
         except SceneError as error:
-            skipped[error.reason] += 1
+            skipped[f"view: {error.reason}"] += 1
+
+
+def _iphone_depth(path: Path, k: CameraIntrinsics) -> npt.NDArray[np.uint16] | None:
+    """Depth in the size of the image, millimetres; None = there is no file."""
+    if not path.exists():
+        return None
+    depth = read_depth(path)
+    height, width = depth.shape
+    if abs(width * k.height - height * k.width) > 0.02 * width * k.height:
+        raise SceneError(
+            Reason.DEPTH_DAMAGED, f"{path} is {width}x{height}, the image {k.width}x{k.height}"
+        )
+    return np.asarray(
+        cv2.resize(depth, (k.width, k.height), interpolation=cv2.INTER_NEAREST), np.uint16
+    )
 
 
 def _iphone_camera(name: str, entry: Any) -> tuple[Vector, Vector]:
+    """(camera_to_world (4, 4), intrinsics (3, 3)) of a frame."""
+    if not isinstance(entry, dict):
+        raise SceneError(Reason.DUPLICATE_VIEW, f"{name} has two poses, or none")
     try:
-        pose = np.array(entry["aligned_pose"], np.float64).reshape(4, 4)
         k = np.array(entry["intrinsic"], np.float64).reshape(3, 3)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SceneError("damaged file", f"{name}: {error!r}") from error
-    if not (np.isfinite(pose).all() and np.isfinite(k).all()):
-        raise SceneError("no pose", name)
-    return pose, k
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise SceneError(Reason.BAD_INTRINSICS, f"{name}: {error!r}") from error
+    return rigid_pose(entry.get("aligned_pose"), name), k

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
+from training.build.reasons import Reason
 
 Vector = npt.NDArray[np.float64]
 #: One object of a scene graph, as JSON; the keys are those of `training.build.graph`.
@@ -23,11 +24,11 @@ Entry = dict[str, Any]
 
 
 class SceneError(ValueError):
-    """A scene or view that cannot be used; it is counted under `reason`."""
+    """A scene, view or object that cannot be used; it is counted under the text of its reason."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason.value
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,11 @@ class UprightBox:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One object of a scene: `number` is 1, 2, ..., `label` as annotated, in lower case."""
+    """One object of a scene: `number` is 1, 2, ..., `label` as annotated, in lower case.
+
+    A label of "" marks a surface that is known to be annotated, but not as what: anything that is
+    asked about may be there.
+    """
 
     number: int
     label: str
@@ -101,7 +106,10 @@ class Scene:
         mesh: None if the views have their own objects.
         views: streams the wanted images in order; a view that cannot be read is left out and
             counted in `skipped`.
-        skipped: reason -> views that the reader has left out so far.
+        skipped: `view: REASON` and `object: REASON` -> what the reader has left out so far.
+        unplaced: labels of annotated objects whose place is not known. They may be in any view, so
+            that none of them may be called absent; "" = an object of unknown label, so that nothing
+            may be called absent.
     """
 
     name: str
@@ -110,3 +118,4 @@ class Scene:
     mesh: Mesh | None
     views: Callable[[Wanted], Iterator[View]]
     skipped: Counter[str]
+    unplaced: frozenset[str] = frozenset()

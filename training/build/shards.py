@@ -28,12 +28,14 @@ from training.build.graph import Rasterizer, depth_of, describe
 from training.build.phrasing import STYLES
 from training.build.plan import SOURCES, Task, report_path, shard_path
 from training.build.questions import TYPES, Balance, Question, ask_all, named_view
+from training.build.reasons import Reason
 from training.build.relabel import relabel
 from training.build.report import Report
 from training.build.roles import model_of, usage_of
 from training.build.scene import Entry, Scene, SceneError, View
 from training.build.selection import KeyFrames, categories, select, sharpness
 from training.build.thought import Thought, think
+from training.build.view_truth import check_view
 from training.data.images import Rgb, encode_jpeg, encode_png
 from training.data.schemas import CONVERSATIONS
 from training.data.tables import Row, write_table
@@ -93,7 +95,7 @@ def _scene_rows(
             if last:
                 report.failures.append([str(path), f"{type(error).__name__}: {error}"])
             continue
-        attempt.skipped += Counter({f"view: {reason}": n for reason, n in scene.skipped.items()})
+        attempt.skipped += scene.skipped
         report.add_scene(attempt)
         balance.counts = kept.counts
         return rows
@@ -110,11 +112,19 @@ def _rows(
         if view.objects is None and sharpness(view.rgb) < config.rules.min_sharpness:
             report.skipped["view: blurred"] += 1
             continue
+        try:
+            check_view(view, rasterizer)
+        except SceneError as error:
+            report.skipped[f"view: {error.reason}"] += 1
+            continue
         frames.keep(view.camera_to_world)
         graph = describe(scene, view, rasterizer)
         entries = select(graph, view.rgb, config.rules, report.dropped)
         if "relabel" in models:
             entries = _relabelled(entries, view.rgb, models["relabel"], report)
+        if not any(entry["name"] for entry in entries):  # only denials could be asked
+            report.skipped[f"view: {Reason.NO_NAMED_OBJECT.value}"] += 1
+            continue
         questions = _ask(scene, number, entries, config, balance)
         if not questions:
             report.skipped["view: nothing to ask"] += 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training.build.reasons import Reason
 from training.build.scene import Entry, Instance, Scene, SceneError, UprightBox, View, Wanted
 from training.data.tables import count_rows
 from training.simulate.frames import SimulatedFrame, read_shard, shard_paths
@@ -32,7 +33,7 @@ def _frames(shard: Path) -> list[SimulatedFrame]:
     try:
         return list(read_shard(shard))
     except (OSError, ValueError, KeyError) as error:
-        raise SceneError("damaged file", f"{shard}: {error}") from error
+        raise SceneError(Reason.DAMAGED_FILE, f"{shard}: {error}") from error
 
 
 def read_scene(path: Path) -> Scene:
