@@ -317,8 +317,7 @@ def _first_of_all(stated: Sequence[_Stated], asked: Asked) -> set[str]:
             continue
         for first in (one.first, *one.also):
             for other in one.others:
-                before, behind = (first, other) if same else (other, first)
-                ahead[before].add(behind)
+                ahead[first if same else other].add(other if same else first)
     for _ in asked.objects:  # transitive, up to the longest chain
         for name, behind in ahead.items():
             ahead[name] = behind.union(*(ahead[other] for other in behind))

@@ -34,6 +34,8 @@ class Chat:
 
     `misbehave` is consumed from the front, one entry per request: "429" (with `retry_after`), any
     other status, "stall" (until the client disconnects), "cut" (half a body), or a key of `BROKEN`.
+    `logprobs` are those of the tokens of every answer; `refused` are parameters that it does not
+    accept.
     """
 
     answer: Callable[[str], str]
@@ -43,6 +45,8 @@ class Chat:
     keys: list[str] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     address: str = ""
+    logprobs: list[tuple[str, float]] = field(default_factory=list)
+    refused: tuple[str, ...] = ()
 
     def prompts(self) -> list[str]:
         """The prompt of every request."""
@@ -98,9 +102,17 @@ def _handler(state: Chat) -> type[BaseHTTPRequestHandler]:
                 said = {"error": {"message": f"refused {state.keys[-1]}"}}
                 headers = {"Retry_After": state.retry_after} if fault == "429" else {}
                 return self._send(int(fault), json.dumps(said).encode(), **headers)
+            for name in state.refused:
+                if name in state.bodies[-1]:
+                    said = {"error": {"message": f"unsupported parameter: {name}"}}
+                    return self._send(400, json.dumps(said).encode())
             text = state.answer(_parts(state.bodies[-1])[0])
+            choice = {"message": {"role": "assistant", "content": text}}
+            if state.logprobs:
+                content = [{"token": token, "logprob": value} for token, value in state.logprobs]
+                choice["logprobs"] = {"content": content}
             body = {
-                "choices": [{"message": {"role": "assistant", "content": text}}],
+                "choices": [choice],
                 "usage": {"prompt_tokens": 1000, "completion_tokens": 200},
             }
             return self._send(200, json.dumps(body).encode())
