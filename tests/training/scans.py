@@ -32,7 +32,8 @@ def mesh(world=WORLD) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.concatenate(vertices), np.concatenate(faces), np.concatenate(owner)
 
 
-def _write_ply(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+def write_ply(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+    """A PLY file as ScanNet writes it."""
     header = (
         "ply\nformat binary_little_endian 1.0\n"
         f"element vertex {len(vertices)}\nproperty float x\nproperty float y\nproperty float z\n"
@@ -114,7 +115,7 @@ def write_scannet(
     vertices, faces, owner = mesh(world)
     to_scan = np.linalg.inv(ALIGNMENT)
     scanned = vertices @ to_scan[:3, :3].T + to_scan[:3, 3]
-    _write_ply(folder / f"{name}_vh_clean_2.ply", scanned, faces)
+    write_ply(folder / f"{name}_vh_clean_2.ply", scanned, faces)
     segments, groups = _annotation(owner, world, obb=False)
     (folder / f"{name}_vh_clean_2.0.010000.segs.json").write_text(json.dumps(segments))
     (folder / f"{name}.aggregation.json").write_text(json.dumps(groups))
@@ -155,7 +156,7 @@ def write_scannetpp(root: Path, name: str = "0a1b2c3d4e", poses=POSES, world=WOR
     for part in ("scans", "dslr/nerfstudio", "dslr/resized_images", "iphone/rgb", "iphone/depth"):
         (folder / part).mkdir(parents=True)
     vertices, faces, owner = mesh(world)
-    _write_ply(folder / "scans" / "mesh_aligned_0.05.ply", vertices, faces)
+    write_ply(folder / "scans" / "mesh_aligned_0.05.ply", vertices, faces)
     segments, groups = _annotation(owner, world, obb=True)
     (folder / "scans" / "segments.json").write_text(json.dumps(segments))
     (folder / "scans" / "segments_anno.json").write_text(json.dumps(groups))

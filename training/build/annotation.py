@@ -20,8 +20,8 @@ from training.build.reasons import Reason
 from training.build.scene import Instance, Mesh, SceneError, UprightBox, Vector
 
 _Integers = npt.NDArray[np.int64]
-#: Numbers of objects are stored as int32 in masks.
-_MAX_OBJECT_ID = 2**31 - 2
+#: Masks store numbers of objects in 16 bits.
+_MAX_OBJECT_ID = 65_534
 #: An annotated box is used if each side of it is within this part in metres plus this part of the
 #: side from the vertices of the object.
 _BOX_TOLERANCE = (0.05, 0.1)

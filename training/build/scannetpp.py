@@ -142,7 +142,8 @@ def _dslr_frames(
         if any(other != first for other in again):
             skipped[f"view: {Reason.DUPLICATE_VIEW.value}"] += len(named[stem])
             continue
-        skipped[f"view: {Reason.DUPLICATE_VIEW.value}"] += len(again)
+        if again:
+            skipped[f"view: {Reason.DUPLICATE_VIEW.value}"] += len(again)
         frames.append((str(first["file_path"]), first))
     return frames
 

@@ -28,14 +28,14 @@ _MIN_HITS, _MIN_COVERED = 0.2, 0.4
 _MIN_READINGS = 0.03
 #: A reading agrees within this part in metres plus this part of the depth.
 _TOLERANCE = (0.05, 0.03)
-_MIN_AGREEING = 0.7
+_MIN_AGREEING = 0.8
 #: The same for the median of all differences: noise cancels out, a wrong unit or offset does not.
-_BIAS = (0.02, 0.025)
+_BIAS = (0.015, 0.02)
 #: Depth is displaced if it fits better when moved by at least as many of the compared columns ...
 _MIN_SHIFT, _MAX_SHIFT = 2, 8
 #: ... where "better" is a cost of at most this part, and less by this much at least.
 _BETTER, _BETTER_BY = 0.6, 0.04
-#: Least share of the masked pixels whose surface has the number of the mask.
+#: Least share of the masked pixels of an object whose surface is that object, mean of all objects.
 _MIN_SAME_OBJECT = 0.5
 
 
@@ -112,7 +112,7 @@ def check_depth(measured: Vector, rendered: Vector, name: str) -> None:
             f"{name}: depth differs by {np.median(difference):+.3f} m at a median depth of "
             f"{np.median(surface):.2f} m",
         )
-    shift = _displacement(measured, rendered)
+    shift = _displacement(measured * float(np.median(surface / measured[both])), rendered)
     if shift is not None:
         raise SceneError(
             Reason.DEPTH_DISAGREES,
@@ -147,13 +147,16 @@ def _displacement(measured: Vector, rendered: Vector) -> tuple[int, int] | None:
 
 
 def _check_mask(mask: npt.NDArray[np.int32], owner: npt.NDArray[np.int64], name: str) -> None:
+    """Compare the objects of a mask, each with the same weight: walls must not decide alone."""
     both = (mask > 0) & (owner > 0)
     if not both.any():
         return
-    same = float((mask == owner)[both].mean())
+    same = float(
+        np.mean([(owner[both] == n)[mask[both] == n].mean() for n in np.unique(mask[both])])
+    )
     if same < _MIN_SAME_OBJECT:
         raise SceneError(
             Reason.MASK_DISAGREES,
-            f"{name}: {same:.0%} of the masked pixels show the object of the mask, at least "
+            f"{name}: {same:.0%} of the pixels of a masked object show that object, at least "
             f"{_MIN_SAME_OBJECT:.0%} must",
         )
