@@ -6,6 +6,7 @@ that are not wanted are skipped without reading their images.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -124,6 +125,7 @@ def read_frames(
         SceneError: the header cannot be read.
     """
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         header = read_header(file)
         for index in range(header.frames):
             try:
@@ -137,7 +139,9 @@ def read_frames(
             try:
                 matrix = rigid_pose(np.reshape(pose, (4, 4)), f"frame {index} of {path}")
                 if wanted(matrix):
-                    color, depth = file.read(int(color_bytes)), file.read(int(depth_bytes))
+                    # `read` takes the memory first, so no more than the file has is asked for.
+                    color = file.read(min(int(color_bytes), size))
+                    depth = file.read(min(int(depth_bytes), size))
                     yield SensFrame(index, matrix, _color(header, color), _depth(header, depth))
             except SceneError as error:
                 skip(error)
