@@ -44,10 +44,12 @@ _MAX_MASK_BYTES = 1 << 26
 
 def find(root: Path) -> list[Path]:
     """The scene folders under a ScanNet root (with or without `scans`), by name."""
-    meshes = [*root.glob("*/*_vh_clean_2.ply"), *root.glob("scans/*/*_vh_clean_2.ply")]
-    if not meshes:
-        meshes = [*root.glob("*/*.aggregation.json"), *root.glob("scans/*/*.aggregation.json")]
-    return sorted({path.parent for path in meshes}, key=lambda path: path.name)
+    # Either file: a scene that lacks the other one is counted, not overlooked.
+    kinds = ("*_vh_clean_2.ply", "*.aggregation.json")
+    files = [
+        path for kind in kinds for at in ("*", "scans/*") for path in root.glob(f"{at}/{kind}")
+    ]
+    return sorted({path.parent for path in files}, key=lambda path: path.name)
 
 
 def read_scene(directory: Path) -> Scene:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training.build.camera_checks import rigid_pose
 from training.build.reasons import Reason
 from training.build.scene import Entry, Instance, Scene, SceneError, UprightBox, View, Wanted
 from training.data.tables import count_rows
@@ -37,8 +38,18 @@ def _frames(shard: Path) -> list[SimulatedFrame]:
 
 
 def read_scene(path: Path) -> Scene:
-    """The scene of one frame."""
-    frame = _frames(path.parent)[int(path.name)]
+    """The scene of one frame.
+
+    Raises:
+        SceneError: the shard is damaged, or the frame has no pose or incomplete objects.
+    """
+    try:
+        frame = _frames(path.parent)[int(path.name)]
+        instances = tuple(_instance(item) for item in frame.objects)
+        objects = [_entry(item) for item in frame.objects if item["visible_pixels"]]
+    except (IndexError, KeyError, TypeError, AttributeError) as error:
+        raise SceneError(Reason.DAMAGED_FILE, f"{path}: {error!r}") from error
+    rigid_pose(frame.camera_to_world, str(path))
     skipped: Counter[str] = Counter()
 
     def views(wanted: Wanted) -> Iterator[View]:
@@ -49,11 +60,10 @@ def read_scene(path: Path) -> Scene:
                 frame.depth_mm,
                 frame.intrinsics,
                 frame.camera_to_world,
-                objects=[_entry(item) for item in frame.objects if item["visible_pixels"]],
+                objects=objects,
             )
 
     name = f"{re.sub('[^0-9]', '', path.parent.stem)}_{frame.scene:06d}"
-    instances = tuple(_instance(item) for item in frame.objects)
     return Scene(name, SOURCE, instances, None, views, skipped)
 
 

@@ -14,13 +14,16 @@ import cv2
 import numpy as np
 import pytest
 
+from sdvlm_core.frame import CameraIntrinsics
 from tests.blocks import POSES
 from tests.training import scans
-from training.build import scannet, scannetpp
+from training.build import scannet, scannetpp, simulated
 from training.build.config import BuildConfig
 from training.build.plan import Task
 from training.build.scene import SceneError
 from training.build.shards import write_shard
+from training.simulate.frames import SimulatedFrame, shard_path
+from training.simulate.frames import write_shard as write_frames
 
 NAN, INF = float("nan"), float("inf")
 
@@ -506,3 +509,45 @@ def test_a_good_frame_among_bad_ones_of_an_iphone_gives_its_row(folder):
     assert report.failures == []
     assert report.skipped == expected
     assert report.rows == 1
+
+
+# Simulated frames.
+
+
+def _simulated(**more) -> SimulatedFrame:
+    entry = {
+        "instance": 1, "category": "cup", "colour": "red", "length_m": 0.1, "width_m": 0.1,
+        "height_m": 0.1, "yaw_rad": 0.0, "centre_world_m": [0, 0, 0], "visible_pixels": 9,
+    }  # fmt: skip
+    plane = np.zeros((6, 8), np.uint8)
+    whole = {
+        "scene": 0, "rgb": np.zeros((6, 8, 3), np.uint8), "depth_mm": plane.astype(np.uint16),
+        "instance": plane, "intrinsics": CameraIntrinsics(8, 8, 3.5, 2.5, 8, 6),
+        "camera_to_world": np.eye(4), "objects": [entry],
+    }  # fmt: skip
+    return SimulatedFrame(**(whole | more))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"camera_to_world": np.zeros((4, 4))}, "pose not rigid"),
+        ({"camera_to_world": np.full((4, 4), -INF)}, "no pose"),
+        ({"camera_to_world": np.eye(3)}, "no pose"),
+        ({"objects": [{"instance": 1}]}, "damaged file"),
+        ({"objects": [None]}, "damaged file"),
+    ],
+)
+def test_a_malformed_simulated_frame_is_a_reason(tmp_path, change, reason):
+    write_frames(shard_path(tmp_path, 0), [_simulated(), _simulated(**change)])
+    good, bad = simulated.find(tmp_path)
+    assert len(_views(simulated.read_scene(good))) == 1
+    with pytest.raises(SceneError) as error:
+        simulated.read_scene(bad)
+    assert error.value.reason == reason
+
+
+def test_a_scene_that_lacks_its_mesh_is_counted(folder):
+    (folder / f"{folder.name}_vh_clean_2.ply").unlink()
+    assert scannet.find(folder.parent) == [folder]
+    assert _build(folder, "scannet").skipped == {"scene: missing file": 1}
