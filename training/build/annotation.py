@@ -192,7 +192,7 @@ def _group(entry: Any, ids: _Integers, sizes: _Integers) -> tuple[_Group, Reason
         return _Group(0, "", nowhere, 0, None), Reason.DAMAGED_FILE
     raw = entry.get("label")
     label = " ".join(raw.lower().split()) if isinstance(raw, str) else ""
-    if label in _NO_LABELS or not any(letter.isalpha() for letter in label):
+    if label in _NO_LABELS or len(label) > _MAX_LABEL or not any(map(str.isalpha, label)):
         label = ""
     object_id = entry.get("objectId")
     if isinstance(object_id, bool) or not isinstance(object_id, int):
@@ -207,6 +207,7 @@ def _group(entry: Any, ids: _Integers, sizes: _Integers) -> tuple[_Group, Reason
     return group, None if label else Reason.NO_LABEL
 
 
+_MAX_LABEL = 100
 #: How tools write that there is no label.
 _NO_LABELS = frozenset({"", "null", "none", "nan", "undefined", "n/a", "unlabeled", "unlabelled"})
 

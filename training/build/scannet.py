@@ -111,6 +111,8 @@ def _recorded_views(
         masks = _Masks(directory)
         with path.open("rb") as file:
             header = read_header(file)
+        if header.frames == 0:
+            raise SceneError(Reason.NO_PICTURES, f"{path} has no frames")
         k = pinhole(header.color_intrinsics, header.color_size, f"{path}, colour")
         depth_k = pinhole(header.depth_intrinsics, header.depth_size, f"{path}, depth")
         same_pose = np.allclose(header.depth_to_color, np.eye(4), atol=1e-4)
@@ -160,6 +162,8 @@ def _numbered(folder: Path, skipped: Counter[str]) -> Iterator[tuple[int, Path]]
     for path in sorted(folder.iterdir()):
         if path.stem.isascii() and path.stem.isdigit() and len(path.stem) < 10:
             files.setdefault(int(path.stem), []).append(path)
+    if not files:
+        skipped[f"view: {Reason.NO_PICTURES.value}"] += 1
     for index in sorted(files):
         if len(files[index]) > 1:
             skipped[f"view: {Reason.DUPLICATE_VIEW.value}"] += len(files[index])

@@ -128,6 +128,8 @@ def _dslr_frames(
     listed: list[Any] = [camera.get("frames"), camera.get("test_frames", [])]
     if not all(isinstance(part, list) for part in listed):
         raise SceneError(Reason.DAMAGED_FILE, f"{file}: frames is missing or no list")
+    if not any(listed):
+        raise SceneError(Reason.NO_PICTURES, f"{file} lists no frames")
     named: dict[str, list[dict[str, Any]]] = {}
     for frame in (entry for part in listed for entry in part):
         path = frame.get("file_path") if isinstance(frame, dict) else None
@@ -232,6 +234,8 @@ def _iphone_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Ite
             Reason.NOT_EXTRACTED,
             f"{folder}/rgb is missing; extract it with the official tools",
         )
+    if not any((folder / "rgb").glob("*.jpg")):
+        raise SceneError(Reason.NO_PICTURES, f"{folder}/rgb is empty")
     for name in sorted(frames):
         try:
             if name != Path(name).name or "\0" in name:

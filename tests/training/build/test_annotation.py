@@ -85,7 +85,9 @@ def test_an_annotated_box_that_does_not_fit_the_vertices_is_computed_again(obb):
     assert [box.length, box.width, box.height] == pytest.approx([0.4, 0.3, 0.2])
 
 
-@pytest.mark.parametrize("label", ["", "  ", None, 7, ["chair"], {}, "null", "None", "-", "123"])
+@pytest.mark.parametrize(
+    "label", ["", "  ", None, 7, ["chair"], {}, "null", "None", "-", "123", "x" * 999]
+)
 def test_an_object_without_a_label_is_a_surface_without_a_label(label):
     _, of, skipped = _annotate([CHAIR, _group(1, label, [1])])
     assert of[2].label == ""

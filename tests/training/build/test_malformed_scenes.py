@@ -219,6 +219,7 @@ def _header(frames: int = 1, shift: float = 1000.0, sizes=(640, 480, 320, 240), 
     [
         *[(_header(shift=shift), "view: no depth unit") for shift in (0.0, -1000.0, NAN, INF)],
         (_header(frames=2**63), "view: sens file truncated"),
+        (_header(frames=0), "view: no pictures"),
         (_header(sizes=(2**31, 2**31, 320, 240)), "view: sens file damaged"),
         (_header(sizes=(0, 0, 320, 240)), "view: sens file damaged"),
         (_header(sizes=(640, 480, 60_000, 60_000)), "view: sens file damaged"),
@@ -509,6 +510,24 @@ def test_a_good_frame_among_bad_ones_of_an_iphone_gives_its_row(folder):
     assert report.failures == []
     assert report.skipped == expected
     assert report.rows == 1
+
+
+@pytest.mark.parametrize("folder", ["scannetpp"], indirect=True)
+def test_cameras_without_frames_are_counted(folder):
+    path, camera = _transforms(folder)
+    path.write_text(json.dumps(camera | {"frames": [], "test_frames": []}))
+    for picture in (folder / "iphone/rgb").iterdir():
+        picture.unlink()
+    scene = scannetpp.read_scene(folder)
+    assert _views(scene) == []
+    assert scene.skipped == {"view: no pictures": 2}
+
+
+def test_an_export_without_images_is_counted(folder):
+    (folder / "color/0.jpg").unlink()
+    scene = scannet.read_scene(folder)
+    assert _views(scene) == []
+    assert scene.skipped == {"view: no pictures": 1}
 
 
 # Simulated frames.
