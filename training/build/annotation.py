@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.build.boxes import annotated_box, upright_box
+from training.build.ply import Triangles
 from training.build.reasons import Reason
 from training.build.scene import Instance, Mesh, SceneError, UprightBox, Vector
 
@@ -54,8 +55,7 @@ class _Group:
 
 
 def annotate(
-    vertices: Vector,
-    faces: _Integers,
+    surface: Triangles,
     segments: dict[str, Any],
     groups: dict[str, Any],
     where: str,
@@ -78,6 +78,7 @@ def annotate(
         SceneError: the files are damaged, segments and vertices do not match, or no object has a
             label and a place.
     """
+    vertices, faces = surface.vertices, surface.faces
     index = _segment_indices(segments, len(vertices), where)
     listed = groups.get("segGroups")
     if not isinstance(listed, list):
@@ -107,7 +108,8 @@ def annotate(
     owner = np.where(corners[:, 0] == corners[:, 1], corners[:, 0], 0)
     owner = np.where(corners[:, 0] == corners[:, 2], corners[:, 0], owner)
     owner = np.where(corners[:, 1] == corners[:, 2], corners[:, 1], owner)
-    return Annotated(Mesh(vertices, faces, owner), tuple(instances), frozenset(unplaced))
+    mesh = Mesh(vertices, faces, owner, surface.colours)
+    return Annotated(mesh, tuple(instances), frozenset(unplaced))
 
 
 def _segment_indices(segments: dict[str, Any], expected: int, where: str) -> _Integers:

@@ -47,8 +47,17 @@ class _Element:
     least_bytes: int
 
 
-def read_mesh(path: Path) -> tuple[Vector, npt.NDArray[np.int64]]:
-    """(vertices (V, 3) float64, faces (F, 3)) of a PLY file, in its order; metres.
+@dataclass(frozen=True, eq=False)
+class Triangles:
+    """vertices (V, 3) metres, faces (F, 3), colours (V, 3) uint8 or None, in the file's order."""
+
+    vertices: Vector
+    faces: npt.NDArray[np.int64]
+    colours: npt.NDArray[np.uint8] | None
+
+
+def read_mesh(path: Path) -> Triangles:
+    """The triangles of a PLY file.
 
     Raises:
         SceneError: `missing file`, `damaged file`, `file too large`, or `not in metres`.
@@ -58,11 +67,13 @@ def read_mesh(path: Path) -> tuple[Vector, npt.NDArray[np.int64]]:
         with path.open("rb") as file:
             loaded = trimesh.load_mesh(file, file_type="ply", process=False)
         vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces)
+        coloured = loaded.visual.kind == "vertex"
+        colours = np.array(loaded.visual.vertex_colors[:, :3], np.uint8) if coloured else None
     # trimesh raises any type of error for a file that is not PLY.
     except Exception as error:
         raise SceneError(Reason.DAMAGED_FILE, f"{path}: {error}") from error
     check_mesh(vertices, faces, str(path))
-    return vertices, faces.astype(np.int64)
+    return Triangles(vertices, faces.astype(np.int64), colours)
 
 
 def check_mesh(vertices: Vector, faces: npt.NDArray[np.int64], where: str) -> None:

@@ -49,6 +49,7 @@ class Reason(Enum):
     # Views: image and mesh contradict each other.
     OFF_THE_MESH = "off the mesh"  # the pose sees hardly any surface
     DEPTH_DISAGREES = "depth disagrees with the mesh"
+    COLOUR_DISAGREES = "colour disagrees with the mesh"  # of a view without depth
     MASK_DISAGREES = "mask disagrees with the mesh"
     NO_NAMED_OBJECT = "no named object"  # only denials could be asked
 

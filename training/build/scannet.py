@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -60,12 +61,13 @@ def read_scene(directory: Path) -> Scene:
     """
     name = directory.name
     alignment = _axis_alignment(directory / f"{name}.txt")
-    vertices, faces = read_mesh(directory / f"{name}_vh_clean_2.ply")
-    vertices = vertices @ alignment[:3, :3].T + alignment[:3, 3]
+    scanned = read_mesh(directory / f"{name}_vh_clean_2.ply")
+    vertices = scanned.vertices @ alignment[:3, :3].T + alignment[:3, 3]
+    surface = replace(scanned, vertices=vertices)
     segments = read_annotation(directory / f"{name}_vh_clean_2.0.010000.segs.json")
     groups = read_annotation(_aggregation(directory))
     skipped: Counter[str] = Counter()
-    annotated = annotate(vertices, faces, segments, groups, str(directory), skipped)
+    annotated = annotate(surface, segments, groups, str(directory), skipped)
     if (directory / f"{name}.sens").exists():
         views = partial(_recorded_views, directory, alignment, skipped)
     elif (directory / "color").is_dir():

@@ -51,11 +51,11 @@ def read_scene(directory: Path) -> Scene:
         SceneError: mesh or annotation is missing or damaged, or there are no images.
     """
     scans = directory / "scans"
-    vertices, faces = read_mesh(scans / "mesh_aligned_0.05.ply")
+    surface = read_mesh(scans / "mesh_aligned_0.05.ply")
     segments = read_annotation(scans / "segments.json")
     groups = read_annotation(scans / "segments_anno.json")
     skipped: Counter[str] = Counter()
-    annotated = annotate(vertices, faces, segments, groups, str(directory), skipped)
+    annotated = annotate(surface, segments, groups, str(directory), skipped)
     cameras = [
         reader
         for file, reader in (

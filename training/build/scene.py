@@ -60,11 +60,15 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """vertices (V, 3) float64, faces (F, 3) int, owner (F,) int: instance number, 0 = none."""
+    """vertices (V, 3) float64, faces (F, 3) int, owner (F,) int: instance number, 0 = none.
+
+    colours: (V, 3) uint8 of the vertices, red first; None = the mesh has none.
+    """
 
     vertices: Vector
     faces: npt.NDArray[np.int64]
     owner: npt.NDArray[np.int64]
+    colours: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,7 @@ from training.build.roles import model_of, usage_of
 from training.build.scene import Entry, Scene, SceneError, View
 from training.build.selection import KeyFrames, categories, select, sharpness
 from training.build.thought import Thought, think
-from training.build.view_truth import check_view
+from training.build.view_truth import ViewCheck
 from training.data.images import Rgb, encode_jpeg, encode_png
 from training.data.schemas import CONVERSATIONS
 from training.data.tables import Row, write_table
@@ -107,13 +107,17 @@ def _rows(
 ) -> Iterator[Row]:
     frames = KeyFrames(config.rules)
     models = {name: model_of(role, answers) for name, role in config.roles}
-    rasterizer = Rasterizer(scene.mesh) if scene.mesh is not None else None
+    rasterizer, check = None, None
+    if scene.mesh is not None:
+        rasterizer = Rasterizer(scene.mesh)
+        check = ViewCheck(scene.mesh, rasterizer)
     for number, view in enumerate(scene.views(frames.wanted)):
         if view.objects is None and sharpness(view.rgb) < config.rules.min_sharpness:
             report.skipped["view: blurred"] += 1
             continue
         try:
-            check_view(view, rasterizer)
+            if check is not None:
+                check(view)
         except SceneError as error:
             report.skipped[f"view: {error.reason}"] += 1
             continue

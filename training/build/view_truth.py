@@ -5,8 +5,8 @@ show the same. Sensor depth is compared with depth rendered from the mesh. A wro
 is displaced against colour and a wrong unit of depth are found; sensor noise, missing readings,
 holes of the mesh and single objects that were moved between scan and image are tolerated.
 
-Does not know files. Finds no wrong pose of a view without sensor depth and instance mask, unless it
-sees hardly any surface.
+A view without sensor depth is compared by colour (`colour_truth`), which finds less. Does not know
+files.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
+from training.build.colour_truth import MeshColours
 from training.build.reasons import Reason
-from training.build.scene import SceneError, Vector, View
+from training.build.scene import Mesh, SceneError, Vector, View
 
 #: Images are compared at about this many columns.
 _COLUMNS = 96
@@ -48,29 +49,36 @@ class Caster(Protocol):
         """(instance numbers, depth in metres, NaN = no surface) of every stride-th pixel."""
 
 
-def check_view(view: View, caster: Caster | None) -> None:
-    """Compare a view with the mesh of its scene; without a mesh there is nothing to compare.
+class ViewCheck:
+    """Compares the views of one scene with its mesh."""
 
-    Raises:
-        SceneError: `off the mesh`, `no depth reading`, `depth disagrees with the mesh` or `mask
-            disagrees with the mesh`, with the values.
-    """
-    if caster is None:
-        return
-    k = view.intrinsics
-    stride = max(1, k.width // _COLUMNS)
-    owner, rendered = caster.cast(k, view.camera_to_world, stride)
-    hits = float(np.isfinite(rendered).mean())
-    if hits < _MIN_HITS:
-        raise SceneError(
-            Reason.OFF_THE_MESH,
-            f"{view.name}: {hits:.0%} of the rays hit the mesh, at least {_MIN_HITS:.0%} must",
-        )
-    samples = slice(stride // 2, None, stride)
-    if view.depth_mm is not None:
-        check_depth(view.depth_mm[samples, samples] / 1000.0, rendered, view.name)
-    if view.mask is not None:
-        _check_mask(view.mask[samples, samples], owner, view.name)
+    def __init__(self, mesh: Mesh, caster: Caster) -> None:
+        self._caster = caster
+        self._colours = MeshColours(mesh)
+
+    def __call__(self, view: View) -> None:
+        """Compare a view with the mesh.
+
+        Raises:
+            SceneError: `off the mesh`, `no depth reading`, or that depth, colour or mask disagrees
+                with the mesh, with the values.
+        """
+        k, pose = view.intrinsics, view.camera_to_world
+        stride = max(1, k.width // _COLUMNS)
+        owner, rendered = self._caster.cast(k, pose, stride)
+        hits = float(np.isfinite(rendered).mean())
+        if hits < _MIN_HITS:
+            raise SceneError(
+                Reason.OFF_THE_MESH,
+                f"{view.name}: {hits:.0%} of the rays hit the mesh, at least {_MIN_HITS:.0%} must",
+            )
+        samples = slice(stride // 2, None, stride)
+        if view.depth_mm is None:
+            self._colours.check(view.rgb, rendered, k, pose, stride, view.name)
+        else:
+            check_depth(view.depth_mm[samples, samples] / 1000.0, rendered, view.name)
+        if view.mask is not None:
+            _check_mask(view.mask[samples, samples], owner, view.name)
 
 
 def check_depth(measured: Vector, rendered: Vector, name: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from training.build.annotation import annotate
+from training.build.ply import Triangles
 from training.build.scene import SceneError
 
 SEGMENTS = 4
@@ -28,6 +29,7 @@ def _mesh() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 VERTICES, FACES, SEGMENT = _mesh()
+SURFACE = Triangles(VERTICES, FACES, None)
 
 
 def _group(object_id, label, segments, **more) -> dict:
@@ -37,9 +39,7 @@ def _group(object_id, label, segments, **more) -> dict:
 def _annotate(groups, segments=None):
     skipped: Counter[str] = Counter()
     index = SEGMENT.tolist() if segments is None else segments
-    found = annotate(
-        VERTICES, FACES, {"segIndices": index}, {"segGroups": groups}, "scene", skipped
-    )
+    found = annotate(SURFACE, {"segIndices": index}, {"segGroups": groups}, "scene", skipped)
     return found, {instance.number: instance for instance in found.instances}, skipped
 
 
@@ -146,7 +146,7 @@ def test_the_label_of_an_object_without_a_place_is_kept():
 )
 def test_a_malformed_annotation_is_a_reason(segments, groups, reason):
     with pytest.raises(SceneError) as error:
-        annotate(VERTICES, FACES, segments, {"segGroups": groups}, "scene", Counter())
+        annotate(SURFACE, segments, {"segGroups": groups}, "scene", Counter())
     assert error.value.reason == reason
 
 
@@ -175,7 +175,7 @@ def test_whatever_is_annotated_every_surface_has_one_object_and_every_label_a_pl
     skipped: Counter[str] = Counter()
     try:
         found = annotate(
-            VERTICES, FACES, {"segIndices": SEGMENT.tolist()}, {"segGroups": groups}, "", skipped
+            SURFACE, {"segIndices": SEGMENT.tolist()}, {"segGroups": groups}, "", skipped
         )
     except SceneError as error:
         reason = error.reason

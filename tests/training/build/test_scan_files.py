@@ -77,9 +77,10 @@ def _ply(
 )  # fmt: skip
 def test_every_form_of_ply_gives_the_same_mesh(tmp_path, form):
     (tmp_path / "a.ply").write_bytes(_ply(**form))
-    vertices, faces = read_mesh(tmp_path / "a.ply")
-    assert vertices == pytest.approx(POINTS)
-    assert faces.tolist() == TRIANGLES.tolist()
+    mesh = read_mesh(tmp_path / "a.ply")
+    assert mesh.vertices == pytest.approx(POINTS)
+    assert mesh.faces.tolist() == TRIANGLES.tolist()
+    assert mesh.colours is None
 
 
 @pytest.mark.parametrize(
@@ -159,13 +160,13 @@ def test_a_damaged_ply_gives_triangles_of_its_vertices_or_a_reason(folder, conte
     path = folder / "damaged.ply"
     path.write_bytes(content)
     try:
-        vertices, faces = read_mesh(path)
+        mesh = read_mesh(path)
     except SceneError as error:
         reason = error.reason
     else:
         reason = ""
-        assert np.isfinite(vertices).all()
-        assert 0 <= faces.min() <= faces.max() < len(vertices)
+        assert np.isfinite(mesh.vertices).all()
+        assert 0 <= mesh.faces.min() <= mesh.faces.max() < len(mesh.vertices)
     assert reason in REASONS | {""}
 
 
