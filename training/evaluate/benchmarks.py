@@ -7,7 +7,8 @@ models, nor whether an answer is right.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from training.build.questions import MORE_TYPES, TYPES, Question, ask_all, make_
 from training.build.wordings import HELD_OUT
 from training.data.conversations import Sample, load
 from training.data.images import read_rgb
-from training.data.tables import count_rows, files_of_test_split, read_rows, row_errors
+from training.data.tables import Row, count_rows, files_of_test_split, read_rows, row_errors
 from training.evaluate.items import Benchmark, BenchmarkError, Item, Picture
 from training.evaluate.references import RULES, reference_of, type_of
 from training.evaluate.region_bench import spatialrgpt
@@ -149,26 +150,69 @@ _SPLITS = ("QSpatial_plus", "QSpatial_scannet")
 
 
 def _q_spatial(path: Path) -> Benchmark:
-    """Parquet or Arrow files of the two splits, which their paths name."""
+    """Parquet or Arrow files of the two splits, which their paths name.
+
+    The release of QSpatial_scannet has paths instead of images, which need ScanNet's permission. A
+    split of which no image exists is left out; one of which some exist is asked in part, and the
+    name of its type says of how many questions ("QSpatial_scannet, 83 of 170").
+
+    Raises:
+        BenchmarkError: no file of a split, or no image at all.
+    """
     files = [path] if path.is_file() else [*path.rglob("*.parquet"), *path.rglob("*.arrow")]
     root = path.parent if path.is_file() else path
     split = {f: s for f in sorted(files) for s in _SPLITS if s in str(f.relative_to(root))}
     if not split:
         raise BenchmarkError(f"{path} holds no parquet or Arrow files named after {_SPLITS}")
+    missing: set[tuple[Path, int]] = set()
+    total, found, example = Counter[str](), Counter[str](), ""
+    for file, kind in split.items():
+        for number, row in enumerate(read_rows(file)):
+            total[kind] += 1
+            if _has_image(row, root):
+                found[kind] += 1
+            else:
+                missing.add((file, number))
+                example = example or str(root / str(row["image_path"]))
+    names = {
+        kind: kind if found[kind] == total[kind] else f"{kind}, {found[kind]} of {total[kind]}"
+        for kind in _SPLITS
+        if found[kind]
+    }
+    if not names:
+        raise BenchmarkError(
+            f"{path} has no image of any question; for example {example} is missing"
+        )
 
     def pictures() -> Iterator[Picture]:
         for file, kind in split.items():
             for number, row in enumerate(read_rows(file)):
+                if (file, number) in missing:
+                    continue
                 with row_errors(file, number, BenchmarkError):
-                    unit = str(row["answer_unit"]).strip().lower()
-                    metres = float(row["answer_value"]) * UNITS[unit]
-                    if not 0 < metres < float("inf"):
-                        raise ValueError(f"an answer of {metres} m")
-                    words = f"{row['answer_value']} {unit}"
                     key = f"{kind}/{file.stem}/{number}"
-                    item = Item(key, kind, "factor", str(row["question"]), words, metres)
+                    item = _distance_item(key, names[kind], row)
                     rgb = read_rgb(row.get("image"), str(row.get("image_path") or ""), root)
                 yield Picture(key, RgbdFrame(rgb), (item,))
 
-    present = tuple(kind for kind in _SPLITS if kind in split.values())
-    return Benchmark("q-spatial", present, 0, pictures, count_rows(list(split)))
+    count = count_rows(list(split))
+    size = None if count is None else count - len(missing)
+    return Benchmark("q-spatial", tuple(names.values()), 0, pictures, size)
+
+
+def _has_image(row: Row, root: Path) -> bool:
+    """Whether a row has an image, or a path to a file that exists."""
+    image = row.get("image")
+    stored = image.get("bytes") if isinstance(image, Mapping) else image
+    where = str(row.get("image_path") or "")
+    return stored is not None or not where or (root / where).is_file()
+
+
+def _distance_item(key: str, kind: str, row: Row) -> Item:
+    """A row of Q-Spatial as an item; ValueError or KeyError if its answer is no length."""
+    unit = str(row["answer_unit"]).strip().lower()
+    metres = float(row["answer_value"]) * UNITS[unit]
+    if not 0 < metres < float("inf"):
+        raise ValueError(f"an answer of {metres} m")
+    answer = f"{row['answer_value']} {unit}"
+    return Item(key, kind, "factor", str(row["question"]), answer, metres)

@@ -92,8 +92,8 @@ def item_of(row: Mapping[str, Any]) -> Item:
     )
     if isinstance(reference, list):
         reference = tuple(reference)
-    texts = (str(row[name]) for name in ("key", "type"))
-    return Item(*texts, row["rule"], row["question"], row["answer"], reference, asked)
+    question, answer = str(row["question"]), str(row["answer"])
+    return Item(row["key"], row["type"], row["rule"], question, answer, reference, asked)
 
 
 def frame_of(row: Mapping[str, Any]) -> RgbdFrame:
@@ -107,8 +107,7 @@ def frame_of(row: Mapping[str, Any]) -> RgbdFrame:
         depth = depth_in_metres(decode_plane(row["depth"]), 0.001)
     camera = json.loads(row["intrinsics"])
     intrinsics = CameraIntrinsics(**camera) if camera else None
-    source = row["depth_source"] if depth is not None else "sensor"
-    return RgbdFrame(decode_rgb(row["rgb"]), depth, intrinsics, depth_source=source)
+    return RgbdFrame(decode_rgb(row["rgb"]), depth, intrinsics, depth_source=row["depth_source"])
 
 
 def _item_cells(item: Item) -> dict[str, Any]:

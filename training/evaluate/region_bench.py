@@ -6,6 +6,7 @@ Knows its rows and categories; does not know how answers are judged.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -38,21 +39,27 @@ _QUANTITIES = {
 # In the order in which the script looks: "tall" and "short" before all others.
 _QUALITIES = ("tall/short", "left/right", "below/above", "behind/front", "big/small", "wide/thin")
 _REGION = re.compile(r"Region \[(\d+)\]")
+#: Bytes; the release has some tens of megabytes.
+_MAX_ARRAY = 1 << 29
 _COLOURS = ((220, 40, 40), (40, 90, 220), (30, 150, 60), (200, 130, 0), (140, 40, 170))
 
 
 def spatialrgpt(path: Path, regions: str) -> Benchmark:
-    """A jsonl with a folder of images, or parquet or Arrow with the images inside."""
-    files = (
-        [path] if path.is_file() else sorted([*path.rglob("*.jsonl"), *files_of_test_split(path)])
-    )
+    """The release's JSON array, a jsonl, or parquet or Arrow files with the images inside.
+
+    The release's images are those of Omni3D, apart from its JSON: `file_path` is looked up below
+    the folder of the JSON.
+    """
+    files = [path] if path.is_file() else _files(path)
     if not files:
-        raise BenchmarkError(f"{path} holds no .jsonl, .parquet or .arrow files")
+        raise BenchmarkError(
+            f"{path} holds no SpatialRGPT-Bench*.json, .jsonl, .parquet or .arrow files"
+        )
     root = path.parent if path.is_file() else path
 
     def pictures() -> Iterator[Picture]:
         for file in files:
-            for number, row in enumerate(read_rows(file, refusal=BenchmarkError)):
+            for number, row in enumerate(_rows(file)):
                 with row_errors(file, number, BenchmarkError):
                     row = {key: parse_nested(value) for key, value in row.items()}
                     # Ids repeat; row numbers do not.
@@ -67,8 +74,39 @@ def spatialrgpt(path: Path, regions: str) -> Benchmark:
     return Benchmark("spatialrgpt", types, 0, pictures, count_rows(files))
 
 
+def _files(folder: Path) -> list[Path]:
+    """The annotations in a folder, which may hold other JSON files, as Omni3D's does."""
+    own = sorted([*folder.glob("SpatialRGPT-Bench*.json"), *folder.glob("*.jsonl")])
+    return own or sorted([*folder.rglob("*.jsonl"), *files_of_test_split(folder)])
+
+
+def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of a JSON array, or of any other format."""
+    if file.suffix == ".json" and _starts_an_array(file):
+        if file.stat().st_size > _MAX_ARRAY:
+            raise BenchmarkError(f"{file} has {file.stat().st_size} bytes, at most {_MAX_ARRAY}")
+        try:
+            rows = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise BenchmarkError(f"{file} is no JSON array: {error}") from error
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise BenchmarkError(f"{file}, row {number}: no object but {type(row).__name__}")
+            yield row
+    else:
+        yield from read_rows(file, refusal=BenchmarkError)
+
+
+def _starts_an_array(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(64).lstrip().startswith(b"[")
+
+
 def _region_item(key: str, row: Mapping[str, Any]) -> Item:
-    asked, answer = str(row["text_q"]).strip(), str(row["conversations"][1]["value"]).strip()
+    said = row["conversations"]
+    if len(said) != 2:
+        raise ValueError(f"a conversation of {len(said)} turns; text_q is one question")
+    asked, answer = str(row["text_q"]).strip(), str(said[1]["value"]).strip()
     question = asked.replace("<image>", "").strip()
     category = str(row["qa_info"]["category"])
     if row["qa_info"]["type"] == "qualitative":

@@ -137,16 +137,37 @@ def test_q_spatial_is_read_with_images_in_the_file_or_in_a_folder(tmp_path):
     pq.write_table(
         pa.Table.from_pylist([beside], schema=schema), tmp_path / "QSpatial_scannet-0.parquet"
     )
-    benchmark = open_benchmark("q-spatial", tmp_path)
-    with pytest.raises(BenchmarkError, match=r"scannet-0\.parquet, row 0.*is missing"):
-        list(benchmark.pictures())
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.png").write_bytes(PNG)
+    benchmark = open_benchmark("q-spatial", tmp_path)
     items = [picture.items[0] for picture in benchmark.pictures()]
     assert [(i.type, i.reference) for i in items] == [
         ("QSpatial_plus", 0.12), ("QSpatial_plus", 0.12), ("QSpatial_scannet", 0.2)
     ]  # fmt: skip
     assert benchmark.types == ("QSpatial_plus", "QSpatial_scannet")
+
+
+def test_q_spatial_is_asked_in_part_where_images_are_missing_and_says_so(tmp_path):
+    schema = pa.Table.from_pylist([q_spatial()]).schema
+
+    def write(split, *rows):
+        table = pa.Table.from_pylist(list(rows), schema=schema)
+        pq.write_table(table, tmp_path / f"{split}-00000-of-00001.parquet")
+
+    absent = q_spatial(image=None, image_path="scans/none.png")
+    write("QSpatial_scannet", absent, absent)
+    with pytest.raises(BenchmarkError, match=r"no image of any question.*scans/none\.png"):
+        open_benchmark("q-spatial", tmp_path)
+    write("QSpatial_plus", q_spatial())
+    assert open_benchmark("q-spatial", tmp_path).types == ("QSpatial_plus",)
+    write("QSpatial_scannet", absent, q_spatial(answer_value=3), absent)
+    benchmark = open_benchmark("q-spatial", tmp_path)
+    assert benchmark.types == ("QSpatial_plus", "QSpatial_scannet, 1 of 3")
+    assert benchmark.size == 2
+    items = [picture.items[0] for picture in benchmark.pictures()]
+    assert [(item.type, item.reference) for item in items] == [
+        ("QSpatial_plus", 0.12), ("QSpatial_scannet, 1 of 3", 0.03)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -203,15 +224,20 @@ REGIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("stored", ["jsonl", "parquet"])
+@pytest.mark.parametrize("stored", ["array", "jsonl", "parquet"])
 def test_spatialrgpt_bench_is_read_and_marked_by_its_rules(tmp_path, stored):
     rows = [row for row, *_ in REGIONS]
-    if stored == "jsonl":
+    if stored == "array":  # as released, in a folder that has other JSON
+        rows[0] |= {"rle": [{"size": [60, 80], "counts": "abc"}] * 2, "dataset": "SUNRGBD"}
+        (tmp_path / "SpatialRGPT-Bench_v1.json").write_text(json.dumps(rows))
+        (tmp_path / "SUNRGBD_test.json").write_text('{"images": []}')
+    if stored != "parquet":
         (tmp_path / "pictures").mkdir()
         (tmp_path / "pictures" / "a.png").write_bytes(PNG)
+    if stored == "jsonl":
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (tmp_path / "val_SpatialRGPT-Bench.jsonl").write_text(text)
-    else:  # nested cells as text, as the hub has them
+    if stored == "parquet":  # nested cells as text, as the hub has them
         flat = [
             {k: v if isinstance(v, str) else str(v) for k, v in row.items()} | {"image": IMAGE}
             for row in rows
@@ -250,7 +276,8 @@ def test_regions_are_drawn_or_described_in_text(tmp_path):
         ({"bbox": [[1, 2, 3]]}, "boxes for"),
         ({"qa_info": {"type": "quantitative", "category": "weight"}}, "unknown category 'weight'"),
         ({"qa_info": {"type": "qualitative", "category": "nice_choice"}}, "unknown category"),
-        ({"conversations": []}, "IndexError"),
+        ({"conversations": []}, "a conversation of 0 turns"),
+        ({"conversations": turns(WIDE, "1 m") * 2}, "a conversation of 4 turns"),
         ({"conversations": "[__import__('os')]"}, "ValueError"),
     ],
 )
@@ -260,6 +287,16 @@ def test_a_bad_row_is_refused_with_file_and_row(tmp_path, change, reason):
     text = "".join(json.dumps(row) + "\n" for row in (good, good | change))
     (tmp_path / "rows.jsonl").write_text(text)
     with pytest.raises(BenchmarkError, match=r"rows\.jsonl, row 1.*" + reason):
+        list(open_benchmark("spatialrgpt", tmp_path).pictures())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("[{", "is no JSON array"), ("[3]", "row 0: no object but int"), ("[" * 100_000, "no JSON")],
+)
+def test_a_damaged_json_array_is_refused_with_its_name(tmp_path, text, reason):
+    (tmp_path / "SpatialRGPT-Bench_v1.json").write_text(text)
+    with pytest.raises(BenchmarkError, match=r"SpatialRGPT-Bench_v1\.json.*" + reason):
         list(open_benchmark("spatialrgpt", tmp_path).pictures())
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from sdvlm_core.files import write_text
 from sdvlm_core.model.depth_estimation import load_estimator
 from sdvlm_core.model.devices import resolve_device
-from sdvlm_lmms_eval.functions import CONTROLS, OF_NEXT
 from training.evaluate.benchmarks import NAMES, open_benchmark
 from training.evaluate.flat import write_flat
+from training.lmms_eval_plugin.functions import CONTROLS, OF_NEXT
 
 _NAMES = {"msmu": "msmu", "q-spatial": "qspatial", "spatialrgpt": "spatialrgpt"}
 _TASK = """\
-# Written by sdvlm_lmms_eval.prepare.
+# Written by training.lmms_eval_plugin.
 task: {task}
 tag: sdvlm_{name}_controls
 dataset_path: parquet
@@ -28,10 +28,10 @@ dataset_kwargs:
     test: {table}
 test_split: test
 output_type: generate_until
-{process}doc_to_visual: !function sdvlm_lmms_eval.functions.images
-doc_to_text: !function sdvlm_lmms_eval.functions.words
+{process}doc_to_visual: !function training.lmms_eval_plugin.functions.images
+doc_to_text: !function training.lmms_eval_plugin.functions.words
 doc_to_target: answer
-process_results: !function sdvlm_lmms_eval.functions.marks
+process_results: !function training.lmms_eval_plugin.functions.marks
 generation_kwargs:
   max_new_tokens: 128
   do_sample: false
@@ -44,10 +44,10 @@ lmms_eval_specific_kwargs:
     depth_as: metres
 metric_list:
   - metric: strict
-    aggregation: !function sdvlm_lmms_eval.functions.macro
+    aggregation: !function training.lmms_eval_plugin.functions.macro
     higher_is_better: true
   - metric: official
-    aggregation: !function sdvlm_lmms_eval.functions.macro
+    aggregation: !function training.lmms_eval_plugin.functions.macro
     higher_is_better: true
 metadata:
   - version: 1.0
@@ -59,7 +59,7 @@ def write_tasks(out: Path, name: str, depth_as: str) -> list[str]:
     tasks = []
     for control in CONTROLS:
         task = f"sdvlm_{name}" + ("" if control == "own" else f"_{control}")
-        process = "process_docs: !function sdvlm_lmms_eval.functions.with_next\n"
+        process = "process_docs: !function training.lmms_eval_plugin.functions.with_next\n"
         text = _TASK.format(
             task=task,
             name=name,
@@ -74,7 +74,7 @@ def write_tasks(out: Path, name: str, depth_as: str) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """`python -m sdvlm_lmms_eval.prepare`."""
+    """`python -m training.lmms_eval_plugin`."""
     parser = argparse.ArgumentParser(description="Write the tasks of a benchmark for lmms-eval.")
     parser.add_argument("--benchmark", required=True, help=f"{', '.join(NAMES)}, or a folder.")
     parser.add_argument("--data", type=Path, help="local copy of a named benchmark")

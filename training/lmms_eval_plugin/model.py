@@ -21,7 +21,7 @@ from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from training.evaluate.asking import load_model
 
 
-class Sdvlm(lmms):  # type: ignore[misc]
+class Sdvlm(lmms):
     """A checkpoint of this project.
 
     Args:
