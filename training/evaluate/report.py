@@ -50,6 +50,26 @@ class Published:
         return sum(exact) / len(exact)
 
 
+@dataclass(frozen=True)
+class Other:
+    """A run of another party by its own protocol: the mean over types, percent, and its source."""
+
+    name: str
+    macro: float
+    source: str
+
+
+@cache
+def others() -> tuple[Other, ...]:
+    """Runs of MSMU-Bench by other parties than its authors."""
+    table = yaml.safe_load(_PUBLISHED.read_text(encoding="utf-8"))
+    return tuple(
+        Other(name, macro, group["source"])
+        for group in table["others"]
+        for name, macro in group["rows"].items()
+    )
+
+
 @cache
 def published() -> tuple[Published, ...]:
     """The rows of MSMU-Bench's table."""
@@ -155,7 +175,7 @@ def markdown(
         lines += ["", "Counted as wrong and never dropped:", ""]
         lines += [f"- {number} x {why}" for why, number in summary["failures"].items()]
     if with_published:
-        lines += ["", *published_table(summary, types, name)]
+        lines += ["", *published_table(summary, types, name), "", *others_table()]
     return "\n".join(lines) + "\n"
 
 
@@ -186,3 +206,15 @@ def published_table(summary: dict[str, Any] | None, types: Sequence[str], name: 
             lines.append(f"| {label} | {' | '.join(cells)} | | {part['macro']:.2f} |")
     lines += ["", "(*) no whole number of right answers gives this percentage."]
     return lines
+
+
+def others_table() -> list[str]:
+    """The runs of other parties, each with its source."""
+    lines = [
+        "Other parties' runs, each by its own protocol: not comparable with the rows above, nor",
+        "across sources. The same model differs by 25 points between two of them.",
+        "",
+        "| model | average | source |",
+        "|---|---|---|",
+    ]
+    return lines + [f"| {row.name} | {row.macro:.2f} | {row.source} |" for row in others()]

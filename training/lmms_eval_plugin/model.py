@@ -17,8 +17,15 @@ from lmms_eval.api.model import lmms
 from loguru import logger
 from PIL import Image
 
+from sdvlm_core.answer import SpatialAnswer
+from sdvlm_core.engine import SpatialEngine
+from sdvlm_core.errors import ModelMemoryError, SdvlmError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
-from training.evaluate.asking import load_model
+from sdvlm_core.model.checkpoint import load
+from sdvlm_core.model.generation_options import GenerationOptions, Query
+
+#: The words of a benchmark are asked as they are, without a form for the answer.
+_AS_THEY_ARE = GenerationOptions(constrained=False)
 
 
 class Sdvlm(lmms):
@@ -42,7 +49,7 @@ class Sdvlm(lmms):
         accelerator = Accelerator()
         self.accelerator = accelerator
         self._rank, self._world_size = accelerator.process_index, accelerator.num_processes
-        self._model = load_model(pretrained, None, device or "auto")
+        self._engine = SpatialEngine(load(pretrained, device or "auto"))
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """The answers in the order of the requests; "" where the model refuses."""
@@ -67,11 +74,20 @@ class Sdvlm(lmms):
         return answers
 
     def _answer(self, frame: RgbdFrame, waiting: list[tuple[int, str]], answers: list[str]) -> None:
-        found = self._model.answers(frame, [words for _, words in waiting])
-        for (number, words), answer in zip(waiting, found, strict=True):
-            answers[number] = answer.text
-            if answer.error:
-                logger.warning(f"{words!r}: {answer.error}")
+        queries = [Query(words, _AS_THEY_ARE) for _, words in waiting]
+        try:
+            results = self._engine.open(frame).ask_many(queries)
+        except ModelMemoryError:
+            raise
+        except SdvlmError as error:
+            results = [error] * len(queries)
+        for (number, words), result in zip(waiting, results, strict=True):
+            if isinstance(result, SpatialAnswer):
+                answers[number] = result.text.strip()
+            elif isinstance(result, SdvlmError) and not isinstance(result, ModelMemoryError):
+                logger.warning(f"{words!r}: {result}")
+            else:
+                raise result
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
         """Not supported: a frame's questions do not build on each other."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.build.questions import TYPES
-from training.evaluate.report import markdown, published, summarise, wilson
+from training.evaluate.report import markdown, others, published, summarise, wilson
 
 ROWS = {row.name: row for row in published()}
 
@@ -93,3 +93,13 @@ def test_a_report_has_the_run_and_the_published_rows():
     assert "| nano, official rules | 87.23 |" in text
     assert "- 3 x no answer" in text
     assert "47.62 (*)" in text
+    own, others_part = text.split("Other parties' runs")
+    assert "SpatialLadder" not in own
+    assert "| RoboBrain2.5-8B-NV | 38.34 | re-run by" in others_part
+    assert "| RoboBrain2.5-8B-NV | 64.17 | RoboBrain 2.5's own report" in others_part
+
+
+def test_every_run_of_another_party_names_its_source_and_revision():
+    for row in others():
+        assert "056da59" in row.source or "same commit" in row.source
+        assert 0 < row.macro < 100
