@@ -1,7 +1,8 @@
 """A view of a scene -> its scene graph: visible objects, their visible part, place and size.
 
-Casts rays at the whole mesh, and at each object alone. Knows geometry. Does not know data sets,
-which objects are asked about, or words.
+Casts rays at the whole mesh once, and at each visible object alone: on the object's own vertices
+and faces, through the pixels of its projected box. Knows geometry. Does not know data sets, which
+objects are asked about, or words.
 
 An entry, the same for every source: instance, label, length_m >= width_m, height_m, yaw_rad,
 centre_world_m, centre_camera_m, visible_pixels (of the full-size image), visible_fraction (of the
@@ -11,9 +12,12 @@ visible, box_xyxy and centre_uv of its visible pixels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import trimesh
+from scipy import ndimage
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from sdvlm_core.frame import CameraIntrinsics, fraction_from_pixel
@@ -28,13 +32,31 @@ _BORDER_PX = 1.0
 _Integers = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One object of a mesh: its own vertices (V, 3), and what casts rays at it alone.
+
+    caster: None = it has no surface.
+    """
+
+    vertices: Vector
+    caster: RayMeshIntersector | None
+
+
 class Rasterizer:
-    """Casts rays at the mesh of one scene; built once per scene."""
+    """Casts rays at the mesh of one scene; built once per scene.
+
+    An object's own acceleration structure is built when the object is first seen, and kept. All of
+    them together have the size of that of the whole mesh, because a face has one owner.
+    """
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
         self._whole = _intersector(mesh.vertices, mesh.faces)
-        self._alone: dict[int, RayMeshIntersector] = {}
+        #: Faces in the order of their owners, so that an object's faces are one slice.
+        self._by_owner = np.argsort(mesh.owner, kind="stable")
+        self._owners = mesh.owner[self._by_owner]
+        self._parts: dict[int, _Part] = {}
 
     def cast(
         self, k: CameraIntrinsics, camera_to_world: Vector, stride: int
@@ -63,10 +85,9 @@ class Rasterizer:
         self, number: int, k: CameraIntrinsics, camera_to_world: Vector, stride: int
     ) -> tuple[int, bool]:
         """Pixels that an object covers without occlusion; whether the image border cuts it."""
-        faces = self._mesh.faces[self._mesh.owner == number]
-        corners = self._mesh.vertices[np.unique(faces)]
-        camera = (corners - camera_to_world[:3, 3]) @ camera_to_world[:3, :3]
-        if len(camera) == 0 or (camera[:, 2] < _NEAR_M).any():
+        part = self._part(number)
+        camera = (part.vertices - camera_to_world[:3, 3]) @ camera_to_world[:3, :3]
+        if part.caster is None or (camera[:, 2] < _NEAR_M).any():
             return 0, True
         pixels = k.project(camera)
         low, high = pixels.min(axis=0), pixels.max(axis=0)
@@ -79,11 +100,19 @@ class Rasterizer:
         columns, rows = _grid(k, stride)
         columns = columns[(columns >= low[0] - 1) & (columns <= high[0] + 1)]
         rows = rows[(rows >= low[1] - 1) & (rows <= high[1] + 1)]
-        if number not in self._alone:
-            self._alone[number] = _intersector(self._mesh.vertices, faces)
         rays = _rays(k, *np.meshgrid(columns, rows))
-        covered = self._first(self._alone[number], rays, camera_to_world) >= 0
+        covered = self._first(part.caster, rays, camera_to_world) >= 0
         return int(covered.sum()) * stride**2, bool(cut)
+
+    def _part(self, number: int) -> _Part:
+        if number not in self._parts:
+            first, last = np.searchsorted(self._owners, [number, number + 1])
+            faces = self._mesh.faces[self._by_owner[first:last]]
+            used, own = np.unique(faces, return_inverse=True)
+            vertices = self._mesh.vertices[used]
+            caster = _intersector(vertices, own.reshape(-1, 3)) if len(faces) else None
+            self._parts[number] = _Part(vertices, caster)
+        return self._parts[number]
 
     @staticmethod
     def _first(
@@ -127,26 +156,30 @@ def describe(scene: Scene, view: View, rasterizer: Rasterizer | None) -> list[En
         stride, owner = 1, view.mask.astype(np.int64)
     else:
         owner, _ = rasterizer.cast(k, pose, stride)
+    pixels = np.bincount(owner.ravel())
+    places = ndimage.find_objects(owner)
     return [
-        _entry(instance, owner == instance.number, stride, view, rasterizer)
+        _entry(instance, int(pixels[instance.number]), place, stride, view, rasterizer)
         for instance in scene.instances
-        if (owner == instance.number).any()
+        if instance.number <= len(places) and (place := places[instance.number - 1]) is not None
     ]
 
 
 def _entry(
     instance: Instance,
-    mask: npt.NDArray[np.bool_],
+    pixels: int,
+    place: tuple[slice, slice],
     stride: int,
     view: View,
     rasterizer: Rasterizer,
 ) -> Entry:
+    """The entry of an object with `pixels` visible grid pixels within `place` (rows, columns)."""
     k, pose, box = view.intrinsics, view.camera_to_world, instance.box
-    visible = int(mask.sum()) * stride**2
+    visible = pixels * stride**2
     alone, truncated = rasterizer.alone(instance.number, k, pose, stride)
-    rows, columns = np.where(mask.any(axis=1))[0], np.where(mask.any(axis=0))[0]
-    x1, x2 = int(columns[0]) * stride, min(k.width, (int(columns[-1]) + 1) * stride)
-    y1, y2 = int(rows[0]) * stride, min(k.height, (int(rows[-1]) + 1) * stride)
+    rows, columns = place
+    x1, x2 = columns.start * stride, min(k.width, columns.stop * stride)
+    y1, y2 = rows.start * stride, min(k.height, rows.stop * stride)
     return {
         "instance": instance.number,
         "label": instance.label,
