@@ -39,7 +39,8 @@ def main() -> None:
     from training.data.conversations import load as read
     from training.finetune.batches import Collator
     from training.finetune.config import Config
-    from training.finetune.samples import Preparation, Samples, prepare
+    from training.finetune.prepare import Preparation, prepare
+    from training.finetune.samples import Samples
     from training.finetune.trainee import Trainee
 
     torch.set_num_threads(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,8 +104,11 @@ def parse_yaml(text: str) -> Any:
 
 
 def temporary_path(path: Path) -> Path:
-    """The name beside `path` under which this process writes it: `.NAME.PID.tmp`."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A new name beside `path` to write it under: `.NAME.PID-RANDOM.tmp`.
+
+    Random, because processes of several machines or containers may have one number and one folder.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def remove_temporary_files(directory: Path) -> None:

@@ -9,12 +9,21 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 
-def spawned_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of new interpreters: threads and GL contexts do not survive a fork."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+def spawned_pool(
+    workers: int, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> ProcessPoolExecutor:
+    """A pool of new interpreters: threads and GL contexts do not survive a fork.
+
+    Args:
+        start: called with `arguments` in each of them before its first task.
+    """
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, start, arguments)
 
 
 def terminate_workers(pool: ProcessPoolExecutor) -> None:

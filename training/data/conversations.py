@@ -20,9 +20,11 @@ import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
 from training.data.images import Rgb, decode_plane, decode_rgb
-from training.data.tables import Row, parse_text, read_rows, row_errors, table_files
+from training.data.sources import DataFile, SourceError, files_of
+from training.data.tables import Row, parse_text, read_rows, row_errors
 
 _SPLITS = ("train", "val", "test")
+_SUFFIXES = (".parquet", ".arrow")
 _CHANNELS = {"RGB": 3, "RGBA": 4, "L": 1}
 
 
@@ -38,6 +40,7 @@ class Sample:
         intrinsics: None = unknown.
         scene_graph: entries of `training.build.graph`; () = none.
         thoughts: (question, reasoning that ends in the answer); only accepted ones.
+        encoded: the file (JPEG, PNG) that `rgb` was decoded from; b"" = it was none.
     """
 
     rgb: Rgb
@@ -47,51 +50,68 @@ class Sample:
     intrinsics: CameraIntrinsics | None = None
     scene_graph: tuple[dict[str, Any], ...] = ()
     thoughts: tuple[tuple[str, str], ...] = ()
+    encoded: bytes = b""
 
 
-def load(path: Path, split: str = "") -> Iterator[Sample]:
+def load(place: str | Path, split: str = "") -> Iterator[Sample]:
     """Samples of a folder or file, one at a time.
 
     Args:
-        path: a .parquet or .arrow file, or a folder that holds such files at any depth.
-        split: only files whose name, or the name of a folder between `path` and the file, contains
+        place: a .parquet or .arrow file, or a folder that holds such files at any depth; a local
+            path, or a URL (`training.data.sources`).
+        split: only files whose name, or the name of a folder between `place` and the file, contains
             it (train, test); "" = all files.
 
     Raises:
         ValueError: no file to read, or a row of unknown form; names the file and the row.
     """
-    files = [path] if path.is_file() else table_files(path)
-    files = [file for file in files if _of_split(file, path, split)]
-    if not files:
-        hint = f" of split {split} (use the split '' to read all files)" if split else ""
-        raise ValueError(f"{path} holds no .parquet or .arrow files{hint}")
-    for file in files:
+    for file in split_files(place, split):
         for number, row in enumerate(read_rows(file)):
             with row_errors(file, number):
-                sample = _sample(row)
+                sample = sample_of(row)
             yield sample
 
 
-def _of_split(file: Path, path: Path, split: str) -> bool:
-    """Whether the innermost name that contains a split contains this one.
+def split_files(place: str | Path, split: str) -> list[DataFile]:
+    """The files that `load` reads, in its order.
 
-    The innermost, because msmu_train may hold test files. `path` itself does not count, because it
-    may hold every split.
+    Raises:
+        SourceError: there are none, or the place cannot be read.
     """
-    parts = file.relative_to(path).parts or (file.name,)
-    named = [part for part in parts if any(name in part for name in (*_SPLITS, split))]
+    files = [file for file in files_of(place, _SUFFIXES) if _of_split(file.name, split)]
+    if not files:
+        hint = f" of split {split} (use the split '' to read all files)" if split else ""
+        raise SourceError(f"{place} holds no .parquet or .arrow files{hint}")
+    return files
+
+
+def _of_split(name: str, split: str) -> bool:
+    """Whether the innermost part of a file's name that contains a split contains this one.
+
+    The innermost, because msmu_train may hold test files. The place itself does not count, because
+    it may hold every split.
+    """
+    named = [part for part in name.split("/") if any(one in part for one in (*_SPLITS, split))]
     return bool(named) and split in named[-1]
 
 
-def _sample(row: Row) -> Sample:
+def sample_of(row: Row) -> Sample:
+    """The sample of one row of any known form.
+
+    Raises:
+        KeyError, ValueError, TypeError: a row of unknown form, or a damaged image.
+    """
     turns = _turns(row["conversations"])
     kinds = row.get("type") or ()
     types = tuple([kinds] * len(turns) if isinstance(kinds, str) else kinds)
     if "image_base64" in row:
-        return Sample(_from_base64(row), turns, types)
-    rgb = decode_rgb(row["image"])
+        rgb, encoded = _from_base64(row)
+        return Sample(rgb, turns, types, encoded=encoded)
+    image = row["image"]
+    rgb = decode_rgb(image)
+    encoded = image if isinstance(image, bytes) else image["bytes"]
     if "scene_graph" not in row:
-        return Sample(rgb, turns, types)
+        return Sample(rgb, turns, types, encoded=encoded)
     depth = row.get("depth")
     return Sample(
         rgb,
@@ -101,6 +121,7 @@ def _sample(row: Row) -> Sample:
         CameraIntrinsics.from_mapping(row["intrinsics"]),
         tuple(json.loads(row["scene_graph"])),
         tuple((item["question"], item["text"]) for item in row["thoughts"] if item["accepted"]),
+        encoded,
     )
 
 
@@ -123,13 +144,17 @@ def _turns(stored: Any) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _from_base64(row: Row) -> Rgb:
-    """A base64 image: an encoded file, or raw pixels described by image_size and image_mode."""
+def _from_base64(row: Row) -> tuple[Rgb, bytes]:
+    """A base64 image: an encoded file, or raw pixels described by image_size and image_mode.
+
+    Returns:
+        The pixels, and the encoded file; b"" for raw pixels.
+    """
     data = base64.b64decode(row["image_base64"], validate=True)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is not None:
-        return np.ascontiguousarray(image[..., ::-1])
+        return np.ascontiguousarray(image[..., ::-1]), data
     width, height = (int(side) for side in row["image_size"])
     channels = _CHANNELS[row["image_mode"]]
     pixels = np.frombuffer(data, np.uint8).reshape(height, width, channels)
-    return np.ascontiguousarray(np.repeat(pixels, 3, 2) if channels == 1 else pixels[..., :3])
+    return np.ascontiguousarray(np.repeat(pixels, 3, 2) if channels == 1 else pixels[..., :3]), b""

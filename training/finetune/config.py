@@ -24,7 +24,8 @@ class Config:
 
     Attributes:
         model: name or directory of the model to start from (`sdvlm_core.model.checkpoint.load`).
-        data: folder or file that `training.data.conversations.load` reads.
+        data: folder or file that `training.data.conversations.load` reads, or its URL; a run is
+            resumed wherever the same data is.
         split: part of it (train); "" = all.
         out: folder for checkpoints, metrics and the result.
         encoding: depth encoding, keys of `EncodingSettings`; {} = that of the model.
@@ -105,7 +106,7 @@ class Config:
 _POSITIVE = ("lora_alpha", "epochs", "batch", "micro_batch", "max_length", "save_every")
 #: They leave the gradient as it is, up to the order of sums and the dropout drawn. `steps` and
 #: `epochs` are not among them: the learning rates depend on both.
-_FREE = ("out", "micro_batch", "sharding", "gradient_checkpointing", "save_every")
+_FREE = ("data", "out", "micro_batch", "sharding", "gradient_checkpointing", "save_every")
 
 
 def sharding_of(value: str) -> Sharding:

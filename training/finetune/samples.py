@@ -1,47 +1,39 @@
-"""Conversations about images -> prepared samples on disk, computed once before training.
+"""Prepared samples on disk: their form, and reading them by number.
 
 A sample has everything that a training step needs: token ids with their labels, the image, and the
 depth of each image token. A step therefore does not tokenise, pool depth or run an estimator.
 
-The image is the frame's own, compressed without loss and stored once for all of its conversations.
-A step resizes it on the model's device (`Backbone.prepare`, the code of the engine). The result
-instead would take up to 20 times the space (tiles in float32, Qwen's patches twice), and rounding
-it to bytes needs the pixel layout of each family. For nano decoding and resizing 640x480 pixels is
-1 % of a step on one core (docs/training.md); for a large model a GPU resizes.
+The image is the data's own file (JPEG or PNG), stored once for all of its conversations, so that
+nothing is lost and little space is taken. A step decodes it and resizes it on the model's device
+(`Backbone.prepare`, the code of the engine). The result instead would take up to 20 times the space
+(tiles in float32, Qwen's patches twice), and rounding it to bytes needs the pixel layout of each
+family. For nano decoding and resizing 640x480 pixels is 1 % of a step on one core
+(docs/training.md); for a large model a GPU resizes.
 
-Knows templates, image tokens and files; does not know optimisers.
+Knows templates and files; does not know data sets (`prepare`) or optimisers.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import accumulate, groupby
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from rich.console import Console
-from rich.progress import track
 
-from sdvlm_core.errors import DepthError
-from sdvlm_core.files import atomic_file, read_json, write_json
-from sdvlm_core.frame import RgbdFrame, depth_in_metres
-from sdvlm_core.model.checkpoint import Checkpoint
-from sdvlm_core.model.depth_encoding import EncodingSettings, pool
+from sdvlm_core.files import atomic_file, read_json
 from sdvlm_core.model.prompt import Template, further_ids, prefix_ids, question_ids, reply_ids
-from training.data.conversations import Sample, load
 
 #: Label of a token that has no loss.
 IGNORED = -100
-_PART = 64  # images per file
-_FORMAT = 2  # of the files; part of the digest
+#: In the folder of a prepared data set; written last.
 INDEX = "index.json"
 
 
@@ -91,141 +83,6 @@ def tokens_of(
     return ids, labels, 0
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """The settings of a preparation.
-
-    The digest of the settings and of the data is part of the folder name.
-    """
-
-    model: str
-    encoding: EncodingSettings
-    estimator: str
-    turns: Literal["packed", "single"]
-    max_length: int
-    split: str
-    preprocessor: Mapping[str, Any] = field(default_factory=dict)
-
-    def digest(self, data: Path) -> str:
-        """Digest of the settings and of the data's files (names, sizes)."""
-        if data.is_file():
-            files = [data]
-        else:
-            files = sorted([*data.rglob("*.parquet"), *data.rglob("*.arrow")])
-        listed = [[file.name, file.stat().st_size] for file in files]
-        whole = json.dumps([asdict(self), str(data.resolve()), listed, _PART, _FORMAT])
-        return hashlib.sha256(whole.encode()).hexdigest()[:16]
-
-
-def prepare(
-    data: Path, out: Path, how: Preparation, checkpoint: Checkpoint, estimator: Any = None
-) -> Path:
-    """Write the samples of a data set under `out`, unless they exist; return their folder.
-
-    Each file has the samples of 64 images and is written atomically. An interrupted preparation
-    therefore resumes after the last complete file.
-
-    Raises:
-        DepthError: an image has no depth and there is no estimator (the message has the number of
-            the image), or the encoding needs metric depth and the estimator is relative.
-        ValueError: the data has no conversation to train on.
-    """
-    folder = out / f"samples-{how.digest(data)}"
-    if (folder / INDEX).exists():
-        return folder
-    metres = how.encoding.kind in ("metric", "xyz")
-    if metres and estimator is not None and estimator.source == "estimated_relative":
-        raise DepthError(
-            f"{how.encoding.kind} encoding needs metres, but the estimator {how.estimator} gives "
-            "relative depth: set a metric estimator or the relative encoding"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    total = {"samples": 0, "turns_left_out": 0, "pictures_left_out": 0}
-    lengths: list[list[int]] = []
-    pictures = track(enumerate(load(data, how.split)), "preparing", console=Console(stderr=True))
-    for part, members in groupby(pictures, lambda numbered: numbered[0] // _PART):
-        path = _path(folder, part)
-        if not path.exists():
-            counts = dict.fromkeys(total, 0)
-            rows = list(_rows(members, data, how, checkpoint, estimator, counts))
-            _write(path, rows, counts)
-        with pa.memory_map(str(path)) as source:
-            stored = json.loads(pa.ipc.open_file(source).schema.metadata[_SUMMARY])
-        lengths.append(stored["lengths"])
-        total = {key: total[key] + stored[key] for key in total}
-    if not total["samples"]:
-        raise ValueError(f"{data} has no conversation to train on: {total}")
-    write_json(folder / INDEX, {"how": asdict(how), **total, "lengths": lengths}, indent=None)
-    return folder
-
-
-def _rows(
-    pictures: Iterable[tuple[int, Sample]],
-    data: Path,
-    how: Preparation,
-    checkpoint: Checkpoint,
-    estimator: Any,
-    counts: dict[str, int],
-) -> Iterator[dict[str, Any]]:
-    model, backbone = checkpoint.model, checkpoint.backbone
-    for number, sample in pictures:
-        grid = None
-        if how.encoding.kind != "none":
-            frame = _frame(sample, number, data, estimator)
-            assert frame.depth is not None
-            try:
-                pixels = backbone.token_pixels(frame.height, frame.width)
-                grid = pool(frame.depth, frame.intrinsics, how.encoding, pixels, frame.depth_source)
-            except DepthError:
-                # An image without any depth reading cannot train the use of the depth code.
-                counts["pictures_left_out"] += 1
-                continue
-        picture = _compressed(sample.rgb)
-        groups = [sample.turns] if how.turns == "packed" else [(turn,) for turn in sample.turns]
-        first = None  # the sample of this part that has the image
-        for turns in groups:
-            ids, labels, lost = tokens_of(
-                checkpoint.tokenizer,
-                checkpoint.prompt_template,
-                turns,
-                model.config.image_token_id,
-                backbone.image_pieces(*sample.rgb.shape[:2]),
-                how.max_length,
-            )
-            counts["turns_left_out"] += lost
-            if lost == len(turns):
-                continue
-            first = counts["samples"] if first is None else first
-            alone = first == counts["samples"]
-            counts["samples"] += 1
-            yield {
-                "ids": ids,
-                "labels": labels,
-                "image_of": first,
-                "picture": picture if alone else b"",
-                "coordinates": grid.coordinates.tobytes() if grid and alone else b"",
-                "valid": grid.valid.tobytes() if grid and alone else b"",
-            }
-
-
-def _frame(sample: Sample, number: int, data: Path, estimator: Any) -> RgbdFrame:
-    if sample.depth_mm is not None:
-        depth = depth_in_metres(sample.depth_mm, 0.001)
-        return RgbdFrame(sample.rgb, depth, sample.intrinsics)
-    if estimator is None:
-        raise DepthError(
-            f"image {number} of {data} has no depth (the released MSMU has none): set the key "
-            "`estimator` to the directory of a depth estimator"
-        )
-    from sdvlm_core.model.depth_estimation import with_estimated_depth
-
-    return with_estimated_depth(RgbdFrame(sample.rgb, None, sample.intrinsics), estimator)
-
-
-def _compressed(rgb: npt.NDArray[np.uint8]) -> bytes:
-    return cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()
-
-
 _SCHEMA = pa.schema(
     [
         ("ids", pa.list_(pa.int32())),
@@ -238,15 +95,17 @@ _SCHEMA = pa.schema(
 )
 
 
-#: Metadata key of a file, for its counts and the length of each sample. Stored as "told".
+#: Metadata key of a piece, for its counts and the length of each sample. Stored as "told".
 _SUMMARY = b"told"
 
 
-def _path(folder: Path, part: int) -> Path:
-    return folder / f"part-{part:06d}.arrow"
+def write_piece(path: Path, rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:
+    """Write the samples of some images in one step.
 
-
-def _write(path: Path, rows: list[dict[str, Any]], counts: dict[str, int]) -> None:
+    Args:
+        rows: with the keys of the schema; image_of is a number of a row of this piece.
+        counts: kept with them (`summary_of`).
+    """
     summary = {**counts, "lengths": [len(row["ids"]) for row in rows]}
     schema = _SCHEMA.with_metadata({_SUMMARY: json.dumps(summary)})
     with (
@@ -258,8 +117,19 @@ def _write(path: Path, rows: list[dict[str, Any]], counts: dict[str, int]) -> No
             writer.write_batch(pa.RecordBatch.from_pylist([row], schema=schema))
 
 
+def summary_of(path: Path) -> dict[str, Any]:
+    """The counts of a piece, and `lengths`: the tokens of each sample."""
+    with pa.memory_map(str(path)) as source:
+        stored = pa.ipc.open_file(source).schema.metadata[_SUMMARY]
+    return cast("dict[str, Any]", json.loads(stored))
+
+
 class Samples:
-    """Prepared samples by number; the files are memory-mapped, so only used samples are read."""
+    """Prepared samples by number; the files are memory-mapped, so only used samples are read.
+
+    Args:
+        folder: what `prepare.prepare` returns.
+    """
 
     def __init__(self, folder: Path) -> None:
         document = read_json(folder / INDEX)
@@ -267,6 +137,7 @@ class Samples:
         self.lengths = [length for part in parts for length in part]
         self._starts = [0, *accumulate(map(len, parts))]
         self._folder = folder
+        self._paths = [folder.parent / name for name in document["pieces"]]
         self._parts: dict[int, Any] = {}
 
     def __len__(self) -> int:
@@ -275,7 +146,7 @@ class Samples:
     def __getitem__(self, number: int) -> Prepared:
         part = bisect_right(self._starts, number) - 1
         if part not in self._parts:
-            self._parts[part] = pa.ipc.open_file(pa.memory_map(str(_path(self._folder, part))))
+            self._parts[part] = pa.ipc.open_file(pa.memory_map(str(self._paths[part])))
         own = self._row(part, number - self._starts[part])
         image = self._row(part, own["image_of"])
         picture = cv2.imdecode(np.frombuffer(image["picture"], np.uint8), cv2.IMREAD_COLOR)

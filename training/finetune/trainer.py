@@ -25,7 +25,8 @@ from sdvlm_core.model.checkpoint import Checkpoint, assembled, load
 from sdvlm_core.model.own_settings import encoding_settings
 from training.finetune.batches import Batch, Collator, batches_of, depth_shown, share_of
 from training.finetune.config import Config
-from training.finetune.samples import IGNORED, Preparation, Samples, prepare
+from training.finetune.prepare import Preparation, prepare, prepared_folder
+from training.finetune.samples import IGNORED, INDEX, Samples
 from training.finetune.sharding import clip, exchanged_gradients, shard, summed
 from training.finetune.trainee import Trainee, save_trained
 from training.loop.checkpoints import (
@@ -42,7 +43,7 @@ from training.run_config import check_equal
 
 ADAPTER, MODEL, METRICS, BOARD = "adapter", "model", "metrics.jsonl", "tensorboard"
 _PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
-#: The other processes wait while the first prepares the data, which takes hours when depth is
+#: Processes wait for each other after the data is prepared, which takes hours when depth is
 #: estimated; NCCL's own timeout is ten minutes. The launcher notices a dead process.
 _TIMEOUT = timedelta(hours=48)
 
@@ -71,7 +72,7 @@ def train(config: Config) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = _checkpoint(config, accelerator)
     how = _preparation(config, checkpoint)
-    recipe = config.recipe() | {"samples": how.digest(Path(config.data))}
+    recipe = config.recipe() | {"samples": how.digest(config.data, out)}
     found = latest(out)
     if found is not None:
         check_equal(found, recipe_of(found), recipe)
@@ -137,14 +138,15 @@ def _preparation(config: Config, checkpoint: Checkpoint) -> Preparation:
 def _samples(
     config: Config, how: Preparation, checkpoint: Checkpoint, accelerator: Accelerator
 ) -> Samples:
-    """The samples, made by the first process while the others wait."""
-    estimator = None
-    with accelerator.main_process_first():
-        if config.estimator and accelerator.is_main_process:
-            from sdvlm_core.model.depth_estimation import load_estimator
+    """The samples, made by all processes: those with one folder share the work."""
+    estimator, out = None, Path(config.out)
+    made = (prepared_folder(out, how.digest(config.data, out)) / INDEX).exists()
+    if config.estimator and not made:
+        from sdvlm_core.model.depth_estimation import load_estimator
 
-            estimator = load_estimator(config.estimator, accelerator.device)
-        folder = prepare(Path(config.data), Path(config.out), how, checkpoint, estimator)
+        estimator = load_estimator(config.estimator, accelerator.device)
+    folder = prepare(config.data, out, how, checkpoint, estimator)
+    accelerator.wait_for_everyone()
     return Samples(folder)
 
 

@@ -31,14 +31,10 @@ from tests.tiny_backbones import write_tiny_backbone
 from tests.tiny_checkpoint import write_tiny_checkpoint
 from training.build.run import build
 from training.data.conversations import load as read
-from training.finetune import samples
+from training.finetune import prepare as preparation
 from training.finetune.config import SHARDING, Config, read_config
-from training.finetune.samples import (
-    INDEX,
-    Preparation,
-    Samples,
-    prepare,
-)
+from training.finetune.prepare import Preparation, prepare
+from training.finetune.samples import INDEX, Samples
 from training.finetune.trainer import train
 from training.loop.checkpoints import latest
 from training.merge import merge
@@ -364,7 +360,7 @@ def test_an_interrupted_preparation_resumes_after_the_last_complete_file(
     base, colour_only, tmp_path, estimated, monkeypatch, turns
 ):
     """And gives the files and counts of an uninterrupted one."""
-    monkeypatch.setattr(samples, "_PART", 5)
+    monkeypatch.setattr(preparation, "_PIECE_IMAGES", 5)
     checkpoint = load(str(base))
     pictures = list(read(colour_only))
     how = Preparation(
@@ -382,8 +378,12 @@ def test_an_interrupted_preparation_resumes_after_the_last_complete_file(
     del estimator.dies_at
     again = prepare(colour_only, tmp_path / "again", how, checkpoint, estimator)
     assert len(estimated) == len(pictures) - 10, "two files of five pictures were whole"
-    for file in sorted(whole.iterdir()):
-        assert (again / file.name).read_bytes() == file.read_bytes()
+    theirs = sorted((tmp_path / "whole").glob("*/*.arrow"))
+    assert len(theirs) == -(-len(pictures) // 5)
+    for file in [whole / INDEX, *theirs]:
+        same = tmp_path / "again" / file.relative_to(tmp_path / "whole")
+        assert same.read_bytes() == file.read_bytes()
+    assert not [*(tmp_path / "again").rglob(".*")]
     ours, theirs = Samples(again), Samples(whole)
     assert len(ours) == len(theirs) == json.loads((whole / INDEX).read_text())["samples"]
     assert [len(ours[i].ids) for i in range(len(ours))] == theirs.lengths
