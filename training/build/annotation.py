@@ -82,7 +82,7 @@ def annotate(
     index = _segment_indices(segments, len(vertices), where)
     listed = groups.get("segGroups")
     if not isinstance(listed, list):
-        raise SceneError(Reason.DAMAGED_FILE, f"{where}: segGroups is missing or no list")
+        raise SceneError(Reason.ANNOTATION_DAMAGED, f"{where}: segGroups is missing or no list")
     ids, of_vertex, sizes = np.unique(index, return_inverse=True, return_counts=True)
     found, unplaced = _groups(listed, ids, sizes, skipped)
     winner = _winners(found, len(ids))
@@ -117,7 +117,7 @@ def _segment_indices(segments: dict[str, Any], expected: int, where: str) -> _In
     index = _integers(segments.get("segIndices"))
     if index is None:
         raise SceneError(
-            Reason.DAMAGED_FILE, f"{where}: segIndices is missing or no list of whole numbers"
+            Reason.ANNOTATION_DAMAGED, f"{where}: segIndices is missing or no list of whole numbers"
         )
     if len(index) != expected:
         raise SceneError(
@@ -191,7 +191,7 @@ def _group(entry: Any, ids: _Integers, sizes: _Integers) -> tuple[_Group, Reason
     """
     nowhere = np.zeros(0, np.int64)
     if not isinstance(entry, dict):
-        return _Group(0, "", nowhere, 0, None), Reason.DAMAGED_FILE
+        return _Group(0, "", nowhere, 0, None), Reason.ANNOTATION_DAMAGED
     raw = entry.get("label")
     label = " ".join(raw.lower().split()) if isinstance(raw, str) else ""
     if label in _NO_LABELS or len(label) > _MAX_LABEL or not any(map(str.isalpha, label)):
@@ -201,7 +201,7 @@ def _group(entry: Any, ids: _Integers, sizes: _Integers) -> tuple[_Group, Reason
         object_id = -1
     segments = _integers(entry.get("segments"))
     if not 0 <= object_id <= _MAX_OBJECT_ID or segments is None:
-        return _Group(0, label, nowhere, 0, None), Reason.DAMAGED_FILE
+        return _Group(0, label, nowhere, 0, None), Reason.ANNOTATION_DAMAGED
     present = np.flatnonzero(np.isin(ids, segments))
     if len(present) == 0:
         return _Group(0, label, nowhere, 0, None), Reason.NO_VERTICES

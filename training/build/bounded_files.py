@@ -28,11 +28,11 @@ _MAX_IMAGE_BYTES = 1 << 28
 _LIMITS = CameraSettings(max_pixels=MAX_PIXELS)
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
+def read_bytes(path: Path, limit: int, damaged: Reason) -> bytes:
     """The content of a file of at most `limit` bytes.
 
     Raises:
-        SceneError: `missing file`, `file too large`, or `damaged file` if it cannot be read.
+        SceneError: `missing file`, `file too large`, or `damaged` if it cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -40,32 +40,31 @@ def read_bytes(path: Path, limit: int) -> bytes:
     except FileNotFoundError as error:
         raise SceneError(Reason.MISSING_FILE, str(path)) from error
     except (OSError, ValueError) as error:
-        raise SceneError(Reason.DAMAGED_FILE, f"{path}: {error}") from error
+        raise SceneError(damaged, f"{path}: {error}") from error
     if len(data) > limit:
         raise SceneError(Reason.FILE_TOO_LARGE, f"{path} has more than {limit} bytes")
     return data
 
 
 def read_text(path: Path) -> str:
-    """A short text; bytes that are not UTF-8 are replaced."""
-    return read_bytes(path, _MAX_TEXT_BYTES).decode("utf-8", errors="replace")
+    """A short text about a camera; bytes that are not UTF-8 are replaced."""
+    data = read_bytes(path, _MAX_TEXT_BYTES, Reason.CAMERA_DAMAGED)
+    return data.decode("utf-8", errors="replace")
 
 
-def read_annotation(path: Path) -> dict[str, Any]:
+def read_object(path: Path, damaged: Reason) -> dict[str, Any]:
     """A JSON file which holds one object; a key with two different values has the value None.
 
     Raises:
-        SceneError: `missing file`, `file too large` or `damaged file`; names it.
+        SceneError: `missing file`, `file too large` or `damaged`; names it.
     """
-    data = read_bytes(path, _MAX_JSON_BYTES)
+    data = read_bytes(path, _MAX_JSON_BYTES, damaged)
     try:
         values = json.loads(data.decode("utf-8"), object_pairs_hook=_without_contradictions)
     except (ValueError, RecursionError) as error:
-        raise SceneError(Reason.DAMAGED_FILE, f"{path}: {error}") from error
+        raise SceneError(damaged, f"{path}: {error}") from error
     if not isinstance(values, dict):
-        raise SceneError(
-            Reason.DAMAGED_FILE, f"{path} must hold one object, found {type(values).__name__}"
-        )
+        raise SceneError(damaged, f"{path} must hold one object, found {type(values).__name__}")
     return values
 
 
@@ -82,13 +81,13 @@ def read_matrix(path: Path) -> Vector:
     """(4, 4) numbers as text, perhaps infinite.
 
     Raises:
-        SceneError: `missing file`, `file too large` or `damaged file`.
+        SceneError: `missing file`, `file too large` or `camera file damaged`.
     """
     words = read_text(path).split()
     try:
         return np.array(words, np.float64).reshape(4, 4)
     except (ValueError, OverflowError) as error:
-        raise SceneError(Reason.DAMAGED_FILE, f"{path}: {error}") from error
+        raise SceneError(Reason.CAMERA_DAMAGED, f"{path}: {error}") from error
 
 
 def decode_colour(data: bytes, name: str) -> npt.NDArray[np.uint8]:
@@ -132,7 +131,7 @@ def read_colour(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         SceneError: `colour damaged`, or that the file is missing.
     """
-    return decode_colour(read_bytes(path, _MAX_IMAGE_BYTES), str(path))
+    return decode_colour(read_bytes(path, _MAX_IMAGE_BYTES, Reason.COLOUR_DAMAGED), str(path))
 
 
 def read_depth(path: Path) -> npt.NDArray[np.uint16]:
@@ -141,7 +140,8 @@ def read_depth(path: Path) -> npt.NDArray[np.uint16]:
     Raises:
         SceneError: `depth damaged`, or that the file is missing.
     """
-    plane = decode_plane(read_bytes(path, _MAX_IMAGE_BYTES), Reason.DEPTH_DAMAGED, str(path))
+    data = read_bytes(path, _MAX_IMAGE_BYTES, Reason.DEPTH_DAMAGED)
+    plane = decode_plane(data, Reason.DEPTH_DAMAGED, str(path))
     if plane.dtype != np.uint16:
         raise SceneError(Reason.DEPTH_DAMAGED, f"{path} has {plane.dtype}, expected uint16")
     return plane

@@ -60,7 +60,7 @@ def read_mesh(path: Path) -> Triangles:
     """The triangles of a PLY file.
 
     Raises:
-        SceneError: `missing file`, `damaged file`, `file too large`, or `not in metres`.
+        SceneError: `missing file`, `mesh damaged`, `file too large`, or `not in metres`.
     """
     _check_header(path)
     try:
@@ -71,7 +71,7 @@ def read_mesh(path: Path) -> Triangles:
         colours = np.array(loaded.visual.vertex_colors[:, :3], np.uint8) if coloured else None
     # trimesh raises any type of error for a file that is not PLY.
     except Exception as error:
-        raise SceneError(Reason.DAMAGED_FILE, f"{path}: {error}") from error
+        raise SceneError(Reason.MESH_DAMAGED, f"{path}: {error}") from error
     check_mesh(vertices, faces, str(path))
     return Triangles(vertices, faces.astype(np.int64), colours)
 
@@ -79,12 +79,12 @@ def read_mesh(path: Path) -> Triangles:
 def check_mesh(vertices: Vector, faces: npt.NDArray[np.int64], where: str) -> None:
     """Raise SceneError unless these are triangles of a place in metres."""
     if vertices.ndim != 2 or vertices.shape[1:] != (3,) or faces.shape[1:] != (3,):
-        raise SceneError(Reason.DAMAGED_FILE, f"{where} holds no triangles in space")
+        raise SceneError(Reason.MESH_DAMAGED, f"{where} holds no triangles in space")
     if len(vertices) == 0 or len(faces) == 0 or not np.isfinite(vertices).all():
-        raise SceneError(Reason.DAMAGED_FILE, f"{where} has no triangles, or non-finite vertices")
+        raise SceneError(Reason.MESH_DAMAGED, f"{where} has no triangles, or non-finite vertices")
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise SceneError(
-            Reason.DAMAGED_FILE,
+            Reason.MESH_DAMAGED,
             f"{where}: triangles name vertices {faces.min()} to {faces.max()} of {len(vertices)}",
         )
     low, high = np.quantile(vertices, (_STRAYS, 1 - _STRAYS), axis=0)
@@ -105,14 +105,14 @@ def _check_header(path: Path) -> None:
     except FileNotFoundError as error:
         raise SceneError(Reason.MISSING_FILE, str(path)) from error
     except OSError as error:
-        raise SceneError(Reason.DAMAGED_FILE, f"{path}: {error}") from error
+        raise SceneError(Reason.MESH_DAMAGED, f"{path}: {error}") from error
     head, end, _ = start.partition(b"end_header")
     if not start.startswith(b"ply") or not end:
-        raise SceneError(Reason.DAMAGED_FILE, f"{path} has no PLY header")
+        raise SceneError(Reason.MESH_DAMAGED, f"{path} has no PLY header")
     try:
         coding, elements = _parse(head.decode("ascii"))
     except (ValueError, KeyError, IndexError) as error:
-        raise SceneError(Reason.DAMAGED_FILE, f"{path}: PLY header: {error}") from error
+        raise SceneError(Reason.MESH_DAMAGED, f"{path}: PLY header: {error}") from error
     for element in elements:
         if element.count > _MAX_ELEMENTS:
             raise SceneError(
@@ -123,7 +123,7 @@ def _check_header(path: Path) -> None:
     least = sum(e.count * (2 if coding == "ascii" else e.least_bytes) for e in elements)
     if least > size:
         raise SceneError(
-            Reason.DAMAGED_FILE, f"{path} has {size} bytes, its header states {least} at least"
+            Reason.MESH_DAMAGED, f"{path} has {size} bytes, its header states {least} at least"
         )
 
 

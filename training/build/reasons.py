@@ -14,7 +14,10 @@ class Reason(Enum):
 
     # Files, at any level.
     MISSING_FILE = "missing file"
-    DAMAGED_FILE = "damaged file"
+    DAMAGED_FILE = "damaged file"  # of none of the kinds below
+    MESH_DAMAGED = "mesh damaged"
+    ANNOTATION_DAMAGED = "annotation damaged"  # segments, and objects of segments
+    CAMERA_DAMAGED = "camera file damaged"  # poses and intrinsics, or an entry of them
     FILE_TOO_LARGE = "file too large"
     NO_PICTURES = "no pictures"
 

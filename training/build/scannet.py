@@ -25,10 +25,10 @@ from sdvlm_core.frame import CameraIntrinsics
 from training.build.annotation import annotate
 from training.build.bounded_files import (
     decode_plane,
-    read_annotation,
     read_colour,
     read_depth,
     read_matrix,
+    read_object,
     read_text,
 )
 from training.build.camera_checks import is_rigid, pinhole, rigid_pose
@@ -64,8 +64,10 @@ def read_scene(directory: Path) -> Scene:
     scanned = read_mesh(directory / f"{name}_vh_clean_2.ply")
     vertices = scanned.vertices @ alignment[:3, :3].T + alignment[:3, 3]
     surface = replace(scanned, vertices=vertices)
-    segments = read_annotation(directory / f"{name}_vh_clean_2.0.010000.segs.json")
-    groups = read_annotation(_aggregation(directory))
+    segments = read_object(
+        directory / f"{name}_vh_clean_2.0.010000.segs.json", Reason.ANNOTATION_DAMAGED
+    )
+    groups = read_object(_aggregation(directory), Reason.ANNOTATION_DAMAGED)
     skipped: Counter[str] = Counter()
     annotated = annotate(surface, segments, groups, str(directory), skipped)
     if (directory / f"{name}.sens").exists():
@@ -92,7 +94,7 @@ def _axis_alignment(path: Path) -> Vector:
             try:
                 matrix = np.array([float(value) for value in values.split()]).reshape(4, 4)
             except ValueError as error:
-                raise SceneError(Reason.DAMAGED_FILE, f"{path}: axisAlignment: {error}") from error
+                raise SceneError(Reason.BAD_ALIGNMENT, f"{path}: {error}") from error
             if not np.isfinite(matrix).all() or not is_rigid(matrix):
                 raise SceneError(Reason.BAD_ALIGNMENT, f"{path}: {values.strip()} is not rigid")
             if matrix[2, 2] < math.cos(_MAX_TILT_RAD):
@@ -130,7 +132,7 @@ def _recorded_views(
     except SceneError as error:
         skip(error)
     except OSError as error:
-        skip(SceneError(Reason.DAMAGED_FILE, f"{path}: {error}"))
+        skip(SceneError(Reason.SENS_DAMAGED, f"{path}: {error}"))
 
 
 def _exported_views(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from sdvlm_core.frame import CameraIntrinsics
 from training.build.annotation import annotate
-from training.build.bounded_files import read_annotation, read_colour, read_depth
+from training.build.bounded_files import read_colour, read_depth, read_object
 from training.build.camera_checks import image_size, number, pinhole, rigid_pose
 from training.build.ply import read_mesh
 from training.build.reasons import Reason
@@ -52,8 +52,8 @@ def read_scene(directory: Path) -> Scene:
     """
     scans = directory / "scans"
     surface = read_mesh(scans / "mesh_aligned_0.05.ply")
-    segments = read_annotation(scans / "segments.json")
-    groups = read_annotation(scans / "segments_anno.json")
+    segments = read_object(scans / "segments.json", Reason.ANNOTATION_DAMAGED)
+    groups = read_object(scans / "segments_anno.json", Reason.ANNOTATION_DAMAGED)
     skipped: Counter[str] = Counter()
     annotated = annotate(surface, segments, groups, str(directory), skipped)
     cameras = [
@@ -103,7 +103,7 @@ def _from_nerfstudio(matrix: Any, name: str) -> Vector:
 
 def _dslr_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Iterator[View]:
     file = directory / "dslr" / "nerfstudio" / "transforms.json"
-    camera = read_annotation(file)
+    camera = read_object(file, Reason.CAMERA_DAMAGED)
     undistort = _lens(camera, file)
     pictures = directory / "dslr" / "resized_images"
     for name, frame in _dslr_frames(camera, file, skipped):
@@ -127,7 +127,7 @@ def _dslr_frames(
     """(image file, frame) by name; a file that is listed with two poses is no view."""
     listed: list[Any] = [camera.get("frames"), camera.get("test_frames", [])]
     if not all(isinstance(part, list) for part in listed):
-        raise SceneError(Reason.DAMAGED_FILE, f"{file}: frames is missing or no list")
+        raise SceneError(Reason.CAMERA_DAMAGED, f"{file}: frames is missing or no list")
     if not any(listed):
         raise SceneError(Reason.NO_PICTURES, f"{file} lists no frames")
     named: dict[str, list[dict[str, Any]]] = {}
@@ -135,7 +135,7 @@ def _dslr_frames(
         path = frame.get("file_path") if isinstance(frame, dict) else None
         name = Path(path).name if isinstance(path, str) and "\0" not in path else ""
         if not name:
-            skipped[f"view: {Reason.DAMAGED_FILE.value}"] += 1
+            skipped[f"view: {Reason.CAMERA_DAMAGED.value}"] += 1
             continue
         named.setdefault(Path(name).stem, []).append(frame | {"file_path": name})
     frames = []
@@ -159,7 +159,7 @@ def _lens(camera: dict[str, Any], file: Path) -> _Undistorter:
         distortion = np.array([number(camera.get(key, 0.0)) for key in _DISTORTION])
         other = [number(camera.get(key, 0.0)) for key in _OTHER_DISTORTION]
     except (KeyError, ValueError) as error:
-        raise SceneError(Reason.DAMAGED_FILE, f"{file}: {error!r}") from error
+        raise SceneError(Reason.CAMERA_DAMAGED, f"{file}: {error!r}") from error
     supported = model == _FISHEYE or (model in _PINHOLE and not distortion.any())
     if not supported or any(other):
         raise SceneError(
@@ -228,7 +228,7 @@ def _is_lens(k: CameraIntrinsics, distortion: Vector) -> bool:
 
 def _iphone_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Iterator[View]:
     folder = directory / "iphone"
-    frames = read_annotation(folder / "pose_intrinsic_imu.json")
+    frames = read_object(folder / "pose_intrinsic_imu.json", Reason.CAMERA_DAMAGED)
     if not (folder / "rgb").is_dir():
         raise SceneError(
             Reason.NOT_EXTRACTED,
@@ -239,7 +239,7 @@ def _iphone_views(directory: Path, skipped: Counter[str], wanted: Wanted) -> Ite
     for name in sorted(frames):
         try:
             if name != Path(name).name or "\0" in name:
-                raise SceneError(Reason.DAMAGED_FILE, f"{name!r} is no name of a frame")
+                raise SceneError(Reason.CAMERA_DAMAGED, f"{name!r} is no name of a frame")
             picture = folder / "rgb" / f"{name}.jpg"
             if not picture.exists():
                 continue  # usually only every tenth frame is extracted

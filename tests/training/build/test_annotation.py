@@ -121,7 +121,7 @@ def test_the_label_of_an_object_without_a_place_is_kept():
     assert found.unplaced == {"desk", "bed", "sofa", "shelf", ""}
     assert {instance.label for instance in of.values()} == {"chair", "box", "bag"}
     assert skipped == {
-        "object: no vertices": 1, "object: damaged file": 3,
+        "object: no vertices": 1, "object: annotation damaged": 3,
         "object: covered by other objects": 1,
     }  # fmt: skip
 
@@ -131,15 +131,15 @@ def test_the_label_of_an_object_without_a_place_is_kept():
     [
         ({"segIndices": [0] * 5}, [CHAIR], "segments do not fit"),
         ({"segIndices": []}, [CHAIR], "segments do not fit"),
-        ({}, [CHAIR], "damaged file"),
-        ({"segIndices": None}, [CHAIR], "damaged file"),
-        ({"segIndices": [0.5] * len(VERTICES)}, [CHAIR], "damaged file"),
-        ({"segIndices": ["0"] * len(VERTICES)}, [CHAIR], "damaged file"),
-        ({"segIndices": [True] * len(VERTICES)}, [CHAIR], "damaged file"),
-        ({"segIndices": [[0]] * len(VERTICES)}, [CHAIR], "damaged file"),
-        ({"segIndices": [10**30] * len(VERTICES)}, [CHAIR], "damaged file"),
-        ({"segIndices": SEGMENT.tolist()}, None, "damaged file"),
-        ({"segIndices": SEGMENT.tolist()}, {"0": CHAIR}, "damaged file"),
+        ({}, [CHAIR], "annotation damaged"),
+        ({"segIndices": None}, [CHAIR], "annotation damaged"),
+        ({"segIndices": [0.5] * len(VERTICES)}, [CHAIR], "annotation damaged"),
+        ({"segIndices": ["0"] * len(VERTICES)}, [CHAIR], "annotation damaged"),
+        ({"segIndices": [True] * len(VERTICES)}, [CHAIR], "annotation damaged"),
+        ({"segIndices": [[0]] * len(VERTICES)}, [CHAIR], "annotation damaged"),
+        ({"segIndices": [10**30] * len(VERTICES)}, [CHAIR], "annotation damaged"),
+        ({"segIndices": SEGMENT.tolist()}, None, "annotation damaged"),
+        ({"segIndices": SEGMENT.tolist()}, {"0": CHAIR}, "annotation damaged"),
         ({"segIndices": SEGMENT.tolist()}, [], "no objects"),
         ({"segIndices": SEGMENT.tolist()}, [_group(0, None, [0])], "no objects"),
     ],

@@ -223,9 +223,12 @@ def _report(folder: Path, out: Path):
     ("damage", "reason"),
     [
         (lambda f: (f / f"{f.name}_vh_clean_2.ply").unlink(), "scene: missing file"),
-        (lambda f: (f / f"{f.name}_vh_clean_2.ply").write_bytes(b"ply\n"), "scene: damaged file"),
-        (lambda f: (f / f"{f.name}.aggregation.json").write_text("{"), "scene: damaged file"),
-        (lambda f: (f / f"{f.name}.aggregation.json").write_text("[]"), "scene: damaged file"),
+        (lambda f: (f / f"{f.name}_vh_clean_2.ply").write_bytes(b"ply\n"), "scene: mesh damaged"),
+        (lambda f: (f / f"{f.name}.aggregation.json").write_text("{"), "scene: annotation damaged"),
+        (
+            lambda f: (f / f"{f.name}.aggregation.json").write_text("[]"),
+            "scene: annotation damaged",
+        ),
         (lambda f: (f / f"{f.name}.sens").unlink(), "scene: no pictures"),
         (
             lambda f: (f / f"{f.name}.sens").write_bytes(b"\3\0\0\0" + bytes(99)),

@@ -184,7 +184,7 @@ def test_unreadable_intrinsics_are_counted(folder, text):
     (folder / "intrinsic" / "intrinsic_color.txt").write_text(text)
     scene = scannet.read_scene(folder)
     assert _views(scene) == []
-    assert scene.skipped == {"view: damaged file": 1}
+    assert scene.skipped == {"view: camera file damaged": 1}
 
 
 def test_a_view_with_nothing_to_name_gives_no_row(folder):
@@ -312,8 +312,8 @@ _TURN = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
         (_alignment(*[-1, *_TURN[1:]]), "bad alignment"),
         (_alignment(*[1000 * v for v in _TURN]), "bad alignment"),
         (_alignment(1, 0, 0, 0, 0, 0, -1, 0, 0, 1, 0, 0, 0, 0, 0, 1), "bad alignment"),
-        (_alignment(1, 2, 3), "damaged file"),
-        (_alignment(*["x"] * 16), "damaged file"),
+        (_alignment(1, 2, 3), "bad alignment"),
+        (_alignment(*["x"] * 16), "bad alignment"),
     ],
 )
 def test_an_alignment_that_is_no_turn_about_the_vertical_is_a_reason(folder, text, reason):
@@ -344,10 +344,10 @@ def _to_aggregation(text: str):
         (_to_segments(7), "segments do not fit"),
         (_to_segments(0), "segments do not fit"),
         (_to_aggregation('{"segGroups": []}'), "no objects"),
-        (_to_aggregation('{"segGroups": null}'), "damaged file"),
-        (_to_aggregation('{"segGroups": [], "segGroups": [1]}'), "damaged file"),
-        (_to_aggregation("[" * 100_000), "damaged file"),
-        (_to_aggregation("\xff"), "damaged file"),
+        (_to_aggregation('{"segGroups": null}'), "annotation damaged"),
+        (_to_aggregation('{"segGroups": [], "segGroups": [1]}'), "annotation damaged"),
+        (_to_aggregation("[" * 100_000), "annotation damaged"),
+        (_to_aggregation("\xff"), "annotation damaged"),
         (lambda f: shutil.rmtree(f / "color"), "no pictures"),
     ],
 )
@@ -387,7 +387,7 @@ def _transforms(folder: Path) -> tuple[Path, dict]:
 
 
 _CHANGES = {
-    "damaged file": [
+    "camera file damaged": [
         {"fl_x": None}, {"fl_x": "380"}, {"frames": 7}, {"frames": None},
         {"frames": {}}, {"test_frames": "x"}, {"k1": "a"}, {"cx": True},
         {"fl_y": NAN}, {"fl_y": INF}, {"fl_x": 10**400},
@@ -430,7 +430,7 @@ def test_a_camera_file_without_a_key_is_counted(folder, key):
     path.write_text(json.dumps(camera))
     scene = scannetpp.read_scene(folder)
     assert _views(scene) == []
-    assert scene.skipped == {"view: damaged file": 1}
+    assert scene.skipped == {"view: camera file damaged": 1}
 
 
 @pytest.mark.parametrize("folder", ["scannetpp"], indirect=True)
@@ -460,12 +460,12 @@ def test_a_good_frame_among_bad_ones_of_a_dslr_is_read_once(folder):
         bad("camera model", fl_x=200.0),
         bad("bad view", is_bad=True),
         bad("missing file") | {"file_path": "nowhere.JPG"},
-        bad("damaged file") | {"file_path": None},
-        bad("damaged file") | {"file_path": "\0"},
+        bad("camera file damaged") | {"file_path": None},
+        bad("camera file damaged") | {"file_path": "\0"},
         two, two | {"transform_matrix": np.eye(4).tolist()},
     ]  # fmt: skip
     camera["frames"] += [None, "x", 3]
-    expected["view: damaged file"] += 3
+    expected["view: camera file damaged"] += 3
     camera["test_frames"] = []
     path.write_text(json.dumps(camera))
     scene = scannetpp.read_scene(folder)

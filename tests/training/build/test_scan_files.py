@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.training import scans
-from training.build.bounded_files import read_annotation, read_colour, read_depth, read_matrix
+from training.build.bounded_files import read_colour, read_depth, read_matrix, read_object
 from training.build.camera_checks import pinhole, rigid_pose
 from training.build.ply import read_mesh
 from training.build.reasons import Reason
@@ -38,6 +38,10 @@ def _reason(read, *arguments) -> str:
     except SceneError as error:
         return error.reason
     return ""
+
+
+def _read_json(path: Path) -> dict:
+    return read_object(path, Reason.ANNOTATION_DAMAGED)
 
 
 # PLY.
@@ -86,33 +90,33 @@ def test_every_form_of_ply_gives_the_same_mesh(tmp_path, form):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (_ply(order=">"), "damaged file"),
-        (_ply(stated="binary_big_endian"), "damaged file"),
-        (_ply(stated="binary_middle_endian"), "damaged file"),
-        (_ply(real="int"), "damaged file"),
-        (_ply(index="float"), "damaged file"),
-        (_ply(count="float"), "damaged file"),
-        (_ply(vertices=10**6), "damaged file"),
+        (_ply(order=">"), "mesh damaged"),
+        (_ply(stated="binary_big_endian"), "mesh damaged"),
+        (_ply(stated="binary_middle_endian"), "mesh damaged"),
+        (_ply(real="int"), "mesh damaged"),
+        (_ply(index="float"), "mesh damaged"),
+        (_ply(count="float"), "mesh damaged"),
+        (_ply(vertices=10**6), "mesh damaged"),
         (_ply(vertices=10**12), "file too large"),
         (_ply(faces=2**63), "file too large"),
-        (_ply(faces=10**6), "damaged file"),
-        (_ply(vertices=-5), "damaged file"),
-        (_ply(vertices="many"), "damaged file"),
-        (_ply(stated="ascii", faces=10**7), "damaged file"),
-        (_ply(triangles=TRIANGLES + 3), "damaged file"),
-        (_ply(triangles=TRIANGLES - 1), "damaged file"),
-        (_ply(triangles=TRIANGLES[:0]), "damaged file"),
-        (_ply(POINTS * np.nan), "damaged file"),
-        (_ply(np.where(POINTS == 4, np.inf, POINTS)), "damaged file"),
+        (_ply(faces=10**6), "mesh damaged"),
+        (_ply(vertices=-5), "mesh damaged"),
+        (_ply(vertices="many"), "mesh damaged"),
+        (_ply(stated="ascii", faces=10**7), "mesh damaged"),
+        (_ply(triangles=TRIANGLES + 3), "mesh damaged"),
+        (_ply(triangles=TRIANGLES - 1), "mesh damaged"),
+        (_ply(triangles=TRIANGLES[:0]), "mesh damaged"),
+        (_ply(POINTS * np.nan), "mesh damaged"),
+        (_ply(np.where(POINTS == 4, np.inf, POINTS)), "mesh damaged"),
         (_ply(POINTS * 1000), "not in metres"),
         (_ply(POINTS * 100), "not in metres"),
         (_ply(POINTS / 1000), "not in metres"),
-        (_ply()[:-1], "damaged file"),
-        (b"", "damaged file"),
-        (b"ply\n" * 50_000, "damaged file"),
-        (b"ply\nformat ascii 1.0\nend_header\n", "damaged file"),
-        (b"ply\nproperty float x\nend_header\n", "damaged file"),
-        (b"solid stl\n", "damaged file"),
+        (_ply()[:-1], "mesh damaged"),
+        (b"", "mesh damaged"),
+        (b"ply\n" * 50_000, "mesh damaged"),
+        (b"ply\nformat ascii 1.0\nend_header\n", "mesh damaged"),
+        (b"ply\nproperty float x\nend_header\n", "mesh damaged"),
+        (b"solid stl\n", "mesh damaged"),
     ],
 )
 def test_a_malformed_ply_is_a_reason(tmp_path, content, reason):
@@ -121,8 +125,8 @@ def test_a_malformed_ply_is_a_reason(tmp_path, content, reason):
 
 
 def test_a_folder_in_place_of_a_file_is_a_reason(tmp_path):
-    for read in (read_mesh, read_annotation, read_matrix, read_colour, read_depth):
-        assert _reason(read, tmp_path) == "damaged file"
+    for read in (read_mesh, _read_json, read_matrix, read_colour, read_depth):
+        assert "damaged" in _reason(read, tmp_path)
         assert _reason(read, tmp_path / "nowhere") == "missing file"
 
 
@@ -134,7 +138,7 @@ def test_counts_without_content_take_no_memory(tmp_path):
     (tmp_path / "a.sens").write_bytes(sens)
     tracemalloc.start()
     try:
-        assert _reason(read_mesh, tmp_path / "a.ply") == "damaged file"
+        assert _reason(read_mesh, tmp_path / "a.ply") == "mesh damaged"
         assert list(read_frames(tmp_path / "a.sens", lambda pose: True, lambda error: None)) == []
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
@@ -211,14 +215,14 @@ def test_a_damaged_recording_gives_frames_of_its_sizes_or_reasons(folder, conten
 def test_whatever_a_file_holds_it_is_read_or_a_reason(folder, content):
     path = folder / "any"
     path.write_bytes(content)
-    for read in (read_annotation, read_matrix, read_colour, read_depth, read_mesh):
+    for read in (_read_json, read_matrix, read_colour, read_depth, read_mesh):
         assert _reason(read, path) in REASONS | {""}
 
 
 def test_a_key_with_two_values_has_none(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"a": 1, "b": {"c": 1, "c": 2}, "a": 1, "d": [1], "d": [2]}')
-    assert read_annotation(path) == {"a": 1, "b": {"c": None}, "d": None}
+    assert _read_json(path) == {"a": 1, "b": {"c": None}, "d": None}
 
 
 def test_a_file_above_the_limit_is_not_read(tmp_path):
@@ -226,16 +230,16 @@ def test_a_file_above_the_limit_is_not_read(tmp_path):
     with path.open("wb") as file:
         file.truncate(1 << 33)  # sparse
     assert _reason(read_matrix, path) == "file too large"
-    assert _reason(read_annotation, path) == "file too large"
+    assert _reason(_read_json, path) == "file too large"
     assert _reason(read_depth, path) == "file too large"
 
 
 def test_deeply_nested_json_is_a_reason(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"a": ' * 50_000)
-    assert _reason(read_annotation, path) == "damaged file"
+    assert _reason(_read_json, path) == "annotation damaged"
     path.write_text(json.dumps([1]))
-    assert _reason(read_annotation, path) == "damaged file"
+    assert _reason(_read_json, path) == "annotation damaged"
 
 
 # Cameras.
