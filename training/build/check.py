@@ -2,7 +2,8 @@
 
 Independent of the generator: it parses the text of a turn with its own expressions and
 `sdvlm_core.language.reading`, finds the objects in the row's scene graph, and computes the right
-answer. Imports neither `questions` nor `phrasing`.
+answer. What a label names, and what may be denied or counted, it derives from its own table
+(`check_labels.yaml`). Imports neither `questions` nor `phrasing`, nor the builder's labels.
 """
 
 from __future__ import annotations
@@ -21,44 +22,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from sdvlm_core.answer import Asked, Quantity, Verdict
 from sdvlm_core.language.amounts import Amount, amounts
-from sdvlm_core.language.question import parse
-from sdvlm_core.language.reading import read
+from training.build.check_existence import count, existence
+from training.build.check_graph import Graph, Mismatch
+from training.build.check_labels import Entry
 from training.data.tables import read_rows
 
-Entry = dict[str, Any]
 _COORDINATE = re.compile(r"\((\d\.?\d*),(\d\.?\d*)\)")
 _COLUMNS = ("conversations", "type", "scene_graph", "source", "scene")
 _MAX_PRINTED = 12  # mismatches
-
-
-class Mismatch(ValueError):
-    """A turn whose answer does not follow from the scene graph; the message gives the reason."""
-
-
-class Graph:
-    """The scene graph of a row, with its objects by name."""
-
-    def __init__(self, entries: list[Entry]) -> None:
-        self.entries = entries
-        self.named = {entry["name"]: entry for entry in entries if entry["name"]}
-        if len(self.named) != sum(bool(entry["name"]) for entry in entries):
-            raise Mismatch("two objects have the same name")
-        longest = sorted(self.named, key=len, reverse=True)
-        alternatives = "|".join(re.escape(name) for name in longest) or "(?!)"
-        self._pattern = re.compile(rf"\b(?:{alternatives})\b")
-
-    def mentions(self, text: str) -> list[str]:
-        """The names in a text, in order."""
-        return self._pattern.findall(text)
-
-    def objects(self, text: str, count: int) -> list[Entry]:
-        """Exactly `count` objects named in a text, in order."""
-        names = self.mentions(text)
-        if len(names) != count:
-            raise Mismatch(f"the text names {names}, expected {count} objects")
-        return [self.named[name] for name in names]
 
 
 def _sides(entry: Entry) -> list[float]:
@@ -97,47 +69,6 @@ def _measure(text: str) -> str:
 
 def _values(what: str, entry: Entry) -> list[float]:
     return _sides(entry) if what == "size" else [entry[f"{what}_m"]]
-
-
-_VISIBLE = re.compile(r"(?:is there|can you see) an? ([a-z ]+?)(?: in the image)?\?")
-
-
-def _existence(question: str, answer: str, graph: Graph) -> None:
-    visible = {word for e in graph.entries for word in (e["category"], e["label"], e["name"])}
-    seen = _VISIBLE.fullmatch(question.lower())
-    if seen is not None:
-        says = read(answer, parse(question)).verdict is Verdict.HOLDS
-        if says is not (seen.group(1) in visible):
-            state = "visible" if seen.group(1) in visible else "absent"
-            raise Mismatch(f"{seen.group(1)} is {state}")
-        return
-    asked = parse(question).objects
-    if not asked:  # "the picture" may be the image: the question is not understood
-        if not read(answer, Asked()).absent:
-            raise Mismatch("the answer does not state that an object is absent")
-        return
-    absent = [name for name in asked if name not in visible]
-    denied = [name for name in asked if read(answer, Asked(Quantity.EXISTS, (name,))).absent]
-    if not absent:
-        raise Mismatch(f"all of {asked} are visible")
-    if not set(absent) <= set(denied):
-        raise Mismatch(f"the answer denies {denied}, expected {absent}")
-
-
-def _count(question: str, answer: str, graph: Graph) -> None:
-    words = question.lower()
-    asked = []
-    for category in {entry["category"] for entry in graph.entries} - {""}:
-        stem = re.sub(r"(f|fe|use|y)$", "", category)  # shelves, knives, mice
-        if re.search(rf"(?<![a-z]){re.escape(stem)}[a-z]*", words):
-            asked.append(category)
-    if not asked:
-        raise Mismatch("no category of the scene graph is asked about")
-    category = max(asked, key=len)
-    stated = int(re.findall(r"\d+", answer)[0])
-    expected = sum(entry["category"] == category for entry in graph.entries)
-    if stated != expected:
-        raise Mismatch(f"the text states {stated}, expected {expected} x {category}")
 
 
 def _scale(question: str, answer: str, graph: Graph) -> None:
@@ -235,8 +166,8 @@ def _refer(question: str, answer: str, graph: Graph) -> None:
 
 
 _CHECKS = {
-    "existence": _existence,
-    "count": _count,
+    "existence": existence,
+    "count": count,
     "scale_estimation": _scale,
     "grounding": _grounding,
     "relative_position": _relative,
@@ -248,8 +179,12 @@ _CHECKS = {
 
 def check_row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(type, reason why it is wrong, or "") of every turn of a row."""
-    graph = Graph(json.loads(row["scene_graph"]))
     turns = row["conversations"]
+    try:
+        graph = Graph(json.loads(row["scene_graph"]))
+    except Mismatch as error:
+        yield from ((kind, f"{row['source']}/{row['scene']}: {error}") for kind in row["type"])
+        return
     if len(turns) != 2 * len(row["type"]) or not turns[0]["value"].startswith("<image>"):
         raise Mismatch("the numbers of turns and types differ, or the image marker is missing")
     for kind, human, model in zip(row["type"], turns[::2], turns[1::2], strict=True):

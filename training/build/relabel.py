@@ -17,6 +17,7 @@ import numpy as np
 
 from sdvlm_core.language.amounts import amounts
 from training.build.endpoint import Ask, EndpointError, read_object
+from training.build.labels import meaning
 from training.build.scene import Entry
 from training.data.images import Rgb
 
@@ -93,7 +94,7 @@ def _unfit(name: str, entry: Entry, others: Sequence[Entry]) -> str:
         return "nothing added"
     if not any(name.endswith(f" {kind}") for kind in kinds):
         return "another thing"
-    if any(_taken(name, other) for other in others):
+    if any(_taken(name, other) or _among(entry, other) for other in others):
         return "taken"
     return ""
 
@@ -103,6 +104,11 @@ def _taken(name: str, other: Entry) -> bool:
     if other["name"] and _same(name, other["name"]):
         return True
     return any(text == name or text.endswith(f" {name}") for text in _descriptions(other))
+
+
+def _among(entry: Entry, other: Entry) -> bool:
+    """Whether the other one is several objects of this category: any name may fit one of them."""
+    return meaning(other["label"]).several == entry["category"]
 
 
 def _descriptions(entry: Entry) -> Iterator[str]:

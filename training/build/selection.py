@@ -10,17 +10,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import yaml
 
+from training.build.labels import UNLABELLED, meaning
+from training.build.labels import categories as categories
 from training.build.scene import Entry, Vector
-
-CATEGORIES = Path(__file__).with_name("categories.yaml")
 
 
 @dataclass(frozen=True)
@@ -72,34 +69,6 @@ def sharpness(rgb: npt.NDArray[np.uint8]) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_64F).var())
 
 
-@cache
-def _vocabulary() -> tuple[dict[str, str], dict[str, str]]:
-    """(name -> category, name -> reason for excluding it) of categories.yaml."""
-    stored = yaml.safe_load(CATEGORIES.read_text(encoding="utf-8"))
-    included = {name: kind for kind, names in stored["categories"].items() for name in names}
-    excluded = {name: reason for reason, names in stored["never"].items() for name in names}
-    return included, excluded
-
-
-def categories() -> tuple[str, ...]:
-    """Every category that is asked about."""
-    return tuple(sorted(set(_vocabulary()[0].values())))
-
-
-@cache
-def category_of(label: str) -> str | None:
-    """The category of a label, or of its last words; None = not asked about."""
-    included, excluded = _vocabulary()
-    words = label.split()
-    for start in range(len(words)):
-        name = " ".join(words[start:])
-        if name in included:
-            return included[name]
-        if name in excluded:
-            return None
-    return None
-
-
 def select(
     objects: list[Entry], rgb: npt.NDArray[np.uint8], rules: Rules, dropped: Counter[str]
 ) -> list[Entry]:
@@ -109,10 +78,11 @@ def select(
     may make the name of another object ambiguous. `dropped` counts the reasons.
 
     The name is the label if it fits no other visible object; else colour and label if all objects
-    that it fits have another clear colour; else there is none.
+    that it fits have another clear colour; else there is none. The entry of unlabelled surfaces
+    (`labels_unlabelled`) stays as it is, for the rule of absence.
     """
     known = [
-        entry | {"category": category_of(entry["label"]) or "", "colour": _colour(entry, rgb)}
+        entry | {"category": meaning(entry["label"]).category, "colour": _colour(entry, rgb)}
         for entry in objects
     ]
     named = []
@@ -121,7 +91,8 @@ def select(
         name = "" if unnamed else _name(entry, known)
         if not name:
             unnamed = unnamed or "ambiguous"
-            dropped[unnamed] += 1
+            if unnamed != UNLABELLED:
+                dropped[unnamed] += 1
         named.append(entry | {"name": name, "unnamed": unnamed})
     return named
 
@@ -129,8 +100,8 @@ def select(
 def _unfit(entry: Entry, rules: Rules) -> str:
     """The reason for not asking about an object; "" = none."""
     if not entry["category"]:
-        reason = _vocabulary()[1].get(entry["label"], "unlisted")
-        return f"category: {reason}"
+        reason = meaning(entry["label"]).reason
+        return reason if reason == UNLABELLED else f"category: {reason}"
     if entry["visible_pixels"] < rules.min_pixels:
         return "small"
     if entry["truncated"]:
@@ -146,15 +117,22 @@ def _name(entry: Entry, visible: list[Entry]) -> str:
     if not rivals:
         return str(entry["label"])
     colour = entry["colour"]
-    if colour and all(rival["colour"] not in ("", colour) for rival in rivals):
+    if colour and all(_colour_if_single(rival) not in ("", colour) for rival in rivals):
         return f"{colour} {entry['label']}"
     return ""
 
 
+def _colour_if_single(entry: Entry) -> str:
+    """The colour of an object; "" of several, whose colours may differ."""
+    return "" if meaning(entry["label"]).several else str(entry["colour"])
+
+
 def _mistakable(one: Entry, other: Entry) -> bool:
-    """Whether the label of one fits the other too, as "chair" fits an "office chair"."""
+    """Whether the label of one fits the other too, as "chair" an "office chair" or "chairs"."""
     a, b = one["label"], other["label"]
     if a == b or a.endswith(f" {b}") or b.endswith(f" {a}"):
+        return True
+    if meaning(b).several == one["category"]:
         return True
     same = one["category"] == other["category"] != ""
     return same and one["category"] in (a, b)
@@ -182,6 +160,8 @@ def _colour(entry: Entry, rgb: npt.NDArray[np.uint8]) -> str:
     """The colour of most pixels in the middle of an object; "" without a clear majority."""
     if entry.get("colour"):
         return str(entry["colour"])
+    if not entry["label"]:
+        return ""
     x1, y1, x2, y2 = entry["box_xyxy"]
     dx, dy = (x2 - x1) // 4, (y2 - y1) // 4
     patch = rgb[y1 + dy : y2 - dy, x1 + dx : x2 - dx]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.build.boxes import upright_box
-from training.build.selection import Rules, category_of, select
+from training.build.selection import Rules, select
 
 
 @given(
@@ -28,15 +28,6 @@ def test_the_upright_box_around_a_rotated_box_is_that_box(sides, yaw, centre, se
     length, width = sorted(sides[:2], reverse=True)
     assert (box.length, box.width, box.height) == pytest.approx((length, width, sides[2]), abs=1e-6)
     np.testing.assert_allclose(box.centre, centre, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("label", "category"),
-    [("office chair", "chair"), ("trash can", "trash can"), ("wall", None), ("gizmo", None),
-     ("kitchen cabinet", "cabinet"), ("shower wall", None), ("coffee table", "table")],
-)  # fmt: skip
-def test_a_label_belongs_to_the_category_that_it_ends_in(label, category):
-    assert category_of(label) == category
 
 
 def _entry(label: str, colour: str, **more) -> dict:
@@ -75,3 +66,25 @@ def test_a_name_is_the_label_unless_it_fits_another_object():
 def test_an_occluded_object_still_makes_a_name_ambiguous():
     hidden = _entry("chair", "red", visible_fraction=0.1)
     assert _names(_entry("chair", "red"), hidden) == ["", ""]
+
+
+def test_several_chairs_in_one_annotation_make_the_name_of_each_chair_ambiguous():
+    pile = _entry("stack of chairs", "blue")
+    assert _names(_entry("chair", "red"), pile) == ["", ""]
+    assert _names(_entry("office chair", "red"), _entry("chairs", "blue")) == ["", ""]
+    assert _names(_entry("lamp", "red"), pile) == ["lamp", ""]
+
+
+def test_objects_without_a_category_keep_their_reason():
+    dropped: Counter[str] = Counter()
+    labels = ("wall", "chairs", "seat", "gizmo", "")
+    entries = [_entry(label, "red") for label in labels]
+    found = select(entries, np.zeros((8, 8, 3), np.uint8), Rules(), dropped)
+    assert [entry["unnamed"] for entry in found] == [
+        "category: part of the building",
+        "category: several",
+        "category: vague",
+        "category: unmapped",
+        "unlabelled",
+    ]
+    assert dropped == {entry["unnamed"]: 1 for entry in found[:-1]}

@@ -50,7 +50,8 @@ def existence(view: View, rng: Rng, style: Style) -> Question | None:
     ask = pick(rng, style.ask["there"])
     if rng.random() < 0.5:
         absent = _absent_name(view, rng, style)
-        assert absent is not None
+        if absent is None:  # nothing is known to be absent
+            return None
         question = ask.format(a_name=with_article(absent))
         asked = (Asked(Quantity.EXISTS, (absent,)),)
         return Question("existence", question, "No.", "no", (absent,), (0,), asked)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sdvlm_core.answer import Quantity
+from training.build.labels_absence import absent, countable
 from training.build.phrasing import Rng, Style
 from training.build.questions.question import Number
 from training.build.scene import Entry
@@ -69,9 +70,17 @@ def make_view(
 
 
 def named_view(objects: list[Entry], min_pixels: int, categories: Sequence[str]) -> View:
-    """The view of entries from `selection.select`; entries without a name are only counted."""
+    """The view of entries from `selection.select`; entries without a name are only counted.
+
+    Only what `labels_absence` allows is counted, or denied.
+    """
     named = [(item["name"], item) for item in objects if item["name"]]
-    return View(objects, named, _counts(objects, min_pixels), (), categories)
+    counts = {
+        category: number
+        for category, number in _counts(objects, min_pixels).items()
+        if countable(objects, category)
+    }
+    return View(objects, named, counts, (), absent(objects, categories))
 
 
 def _counts(objects: list[Entry], min_pixels: float) -> dict[str, int]:
