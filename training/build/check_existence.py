@@ -77,8 +77,8 @@ def count(question: str, answer: str, graph: Graph) -> None:
     Raises:
         Mismatch: another number, or one that the scene graph does not prove.
     """
-    words = words_of(re.sub(r"[^a-z ]", " ", question.lower()))
-    asked = [thing for thing in things() if _within(words_of(thing), words)]
+    words = re.sub(r"[^a-z ]", " ", question.lower()).split()
+    asked = [thing for thing in things() if _in_plural(words_of(thing), words)]
     if not asked:
         raise Mismatch("no known thing is asked about")
     thing = max(asked, key=len)
@@ -94,6 +94,10 @@ def count(question: str, answer: str, graph: Graph) -> None:
         raise Mismatch(f"{thing}: more of them may be in view: {shown}")
 
 
-def _within(phrase: tuple[str, ...], words: tuple[str, ...]) -> bool:
+def _in_plural(phrase: tuple[str, ...], words: list[str]) -> bool:
+    """Whether the plural of a phrase is among the words: "this picture" is not what is counted."""
     size = len(phrase)
-    return any(words[at : at + size] == phrase for at in range(len(words) - size + 1))
+    return any(
+        words_of(" ".join(words[at : at + size])) == phrase and words[at + size - 1] != phrase[-1]
+        for at in range(len(words) - size + 1)
+    )

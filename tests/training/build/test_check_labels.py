@@ -81,7 +81,8 @@ TALL, NO_SOFA = "How tall is the sofa?", "There is no sofa in the image."
     "label", ["couch", "sofas", "sofa chair", "armchair", "bench", "seat", "gizmo", "object", ""]
 )
 def test_a_denial_beside_what_may_be_one_is_a_mismatch(label):
-    assert "may be in view" in _reason("existence", TALL, NO_SOFA, _entry(label))
+    reason = _reason("existence", TALL, NO_SOFA, _entry(label))
+    assert "may be in view" in reason or "are visible" in reason
 
 
 def test_a_denial_that_the_scene_graph_proves_is_right_in_any_colour():
@@ -102,7 +103,7 @@ def test_books_in_the_plural_are_no_absent_book():
 
 def test_a_number_beside_a_group_or_something_unknown_is_a_mismatch():
     chairs = [_entry("chair"), _entry("office chair"), _entry("wall")]
-    asked = "How many chairs are there in the image?"
+    asked = "Can you count the chairs in this picture?"
     assert _reason("count", asked, "2.", *chairs) == ""
     assert "expected 2" in _reason("count", asked, "3.", *chairs)
     for label in ("chairs", "stack of chairs", "stool", "gizmo", ""):
