@@ -87,15 +87,15 @@ def test_a_killed_camera_is_reported_and_answers_resume_after_its_restart(peer: 
     try:
         for _ in range(2):
             counted.append(ask_until(peer, answered))
-            camera.kill()
-            camera.wait()
+            camera.send_signal(signal.SIGUSR1)
+            assert camera.wait(PATIENCE_S) == -signal.SIGKILL
             counted.append(ask_until(peer, refused))
             assert set(counted[-1]) <= {"NONE", "STALE_IMAGE"}
             camera = subprocess.Popen(command, cwd=ROOT)
         counted.append(ask_until(peer, answered))
     finally:
-        camera.kill()
-        camera.wait()
+        camera.send_signal(signal.SIGUSR1)
+        camera.wait(PATIENCE_S)
     print("killed and restarted:", *map(dict, counted))
     still_serves(peer)
 
