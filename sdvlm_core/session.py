@@ -216,13 +216,13 @@ class FrameSession:
     def _prepare(self, index: int, query: Query) -> _Prepared:
         """The prompt of a question; raises QueryError."""
         checkpoint, options = self._checkpoint, query.options
-        words, asked = _worded(query.question, checkpoint.dialect)
-        told, allowed = words, None
+        words, told, asked = _worded(query.question, checkpoint.dialect)
+        allowed = None
         wanted = options.constrained
         if wanted is None:
             wanted = checkpoint.dialect is Dialect.CHAT
         if wanted and asked.quantity in constrained.QUANTITIES:
-            told = f"{words} {constrained.instruction(asked.quantity)}"
+            told = f"{told} {constrained.instruction(asked.quantity)}"
             allowed = partial(
                 constrained.allowed_tokens,
                 quantity=asked.quantity,
@@ -335,9 +335,17 @@ def _tokens(prompt: Prompt) -> int:
     return len(prompt.ids) + prompt.options.max_new_tokens
 
 
-def _worded(question: str | Asked, dialect: Dialect) -> tuple[str, Asked]:
-    """The words that the model is asked with, and the typed question."""
+def _worded(question: str | Asked, dialect: Dialect) -> tuple[str, str, Asked]:
+    """The question in words, the words that the model is asked with, and the typed question.
+
+    They differ for a small model that knows the templates of its training better than any other
+    words: a question that is understood is put to it in its template.
+    """
     if isinstance(question, Asked):
-        return check_question(phrase(question, dialect)), question
+        words = check_question(phrase(question, dialect))
+        return words, words, question
     words = check_question(question)
-    return words, parse(words)
+    asked = parse(words)
+    if dialect is Dialect.TEMPLATES and asked.quantity is not Quantity.FREE:
+        return words, check_question(phrase(asked, dialect)), asked
+    return words, words, asked

@@ -50,7 +50,8 @@ OBJECTS: dict[Quantity, tuple[int, int]] = {
 class Dialect(str, Enum):
     """How a model wants to be asked, and writes its answers."""
 
-    MSMU = "msmu"  # the templates of the data set: SD-VLM and nano
+    MSMU = "msmu"  # a typed question in the templates of the data set: SD-VLM
+    TEMPLATES = "templates"  # so is a question in words that `parse` understands: nano
     CHAT = "chat"  # plain English
 
 
@@ -147,7 +148,7 @@ _FORM = {
     Quantity.COUNT: "Answer with one number.",
     Quantity.EXISTS: "Answer with yes or no.",
 }
-_UNIT_WORDS = {"in": "inches"}
+_UNIT_WORDS = {"in": "inches", "ft": "feet"}
 
 
 def phrase(asked: Asked, dialect: Dialect = Dialect.MSMU) -> str:
@@ -163,7 +164,7 @@ def phrase(asked: Asked, dialect: Dialect = Dialect.MSMU) -> str:
     if asked.reference:
         fact = asked.reference[0].upper() + asked.reference[1:]
         body = f"{fact}, {body[0].lower()}{body[1:]}"
-    if dialect is Dialect.MSMU:
+    if dialect is not Dialect.CHAT:
         return body
     if asked.quantity is Quantity.COMPARISON:
         form = "Answer with its name." if asked.which else _FORM[Quantity.EXISTS]

@@ -52,9 +52,12 @@ _TAIL = re.compile(
     re.I,
 )
 _INSTRUCTION = re.compile(
-    r"(?<=[?.!]) (?:answer|give|reply|respond|use|state|write|return|output|only|just)\b[^?]*$",
+    r"(?<=[?.!]) (?:please |kindly )?"
+    r"(?:answer|give|reply|respond|use|state|write|return|output|only|just)\b[^?]*$",
     re.I,
 )
+#: A second sentence: it may change what is asked, and no name goes on after it.
+_SENTENCE_END = re.compile(r"[?.!] ")
 _UNIT_WORDS = "|".join(
     sorted((re.escape(word) for word in UNITS if word.isascii() and word.isalpha()), key=len)[::-1]
 )
@@ -63,6 +66,7 @@ _UNIT = re.compile(
     rf"| [(\[](?:in )?({_UNIT_WORDS})[)\]])(?=[?.!, ]*$|,)",
     re.I,
 )
+_UNIT_OF_ANSWER = re.compile(rf"\b(?:in|using|use|or|and) (?:units of )?({_UNIT_WORDS})\b", re.I)
 _HOW_MANY_UNITS = re.compile(
     rf"^how many ({_UNIT_WORDS}) (?=(?:tall|high|wide|broad|long|far|apart|away|taller|shorter"
     r"|wider|narrower|longer|closer|farther|further|is|are|from)\b)",
@@ -97,14 +101,19 @@ def parse_each(words: str) -> tuple[Asked, ...]:
         return ()
     if text.isupper():
         text = text.lower()
-    text, reference = _without_fact(_INSTRUCTION.sub("", text))
+    text, told = _without_instruction(text)
+    text, reference = _without_fact(text)
     reference = _THE.sub(lambda match: match[0].lower(), reference)
     text, unit = _without_unit(text)
     text = _bare(text)
     text, unit = _without_unit(text) if not unit else (text, unit)
+    units = {unit, told} - {""}
+    unit = units.pop() if len(units) == 1 else ""  # "in feet? Answer in inches." is in neither
     text = _bare(_direct(_AWAY.sub("farther", text)))
     if any(amount.dimension == "length" for amount in amounts(text)):
         return ()  # "closer than 2 m?" compares with a number
+    if _SENTENCE_END.search(text):
+        return ()
     asked = understood(text)
     return tuple(replace(one, unit=unit, reference=reference) for one in asked)
 
@@ -186,6 +195,15 @@ def _without_fact(text: str) -> tuple[str, str]:
         return text, ""
     fact = _GIVEN.match(text[: cut.start()].strip(" ,.;"))
     return text[cut.end() :], fact[1] if fact else ""
+
+
+def _without_instruction(text: str) -> tuple[str, str]:
+    """The question without how to answer ("Answer in cm."), and the sign of the unit in it."""
+    match = _INSTRUCTION.search(text)
+    if match is None:
+        return text, ""
+    units = {_sign(unit) for unit in _UNIT_OF_ANSWER.findall(match[0])}
+    return text[: match.start()], units.pop() if len(units) == 1 else ""
 
 
 def _without_unit(text: str) -> tuple[str, str]:
