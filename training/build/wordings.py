@@ -22,6 +22,11 @@ REFUSAL = "I cannot answer that."
 
 #: A complete sentence is drawn this many times as often as a noun phrase in one of the frames.
 _WHOLE_WEIGHT = 3
+#: Share of the questions of the training in the first sentence of their kind: nano is asked a
+#: question that is understood in that template (`Dialect.TEMPLATES`), other words as they are.
+_TEMPLATE_SHARE = 0.6
+#: "Which is the tallest" is put as "Which one is taller", the template of "compare several".
+_OTHER_TEMPLATE = {"which of three"}
 
 _ANSWER = {
     **METRIC.answer,
@@ -90,8 +95,14 @@ def _read(name: str) -> dict[str, Any]:
     return found
 
 
-def _asked(part: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Kind of question -> its phrasings."""
+def _mostly_first(options: tuple[str, ...], share: float) -> tuple[str, ...]:
+    """The options, the first one so often that it is drawn with this share or a larger one."""
+    count = max(1, round(share / (1 - share) * (len(options) - 1)))
+    return (*options[:1] * count, *options[1:])
+
+
+def _asked(part: Mapping[str, Any], template_share: float) -> dict[str, tuple[str, ...]]:
+    """Kind of question -> its phrasings, the template of the kind with its share."""
     whole, nouns = part["whole"], part["nouns"]
     ask = {}
     for kind, sentences in whole.items():
@@ -102,16 +113,18 @@ def _asked(part: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         ask[kind] = tuple(
             template.replace("{word}", word) for template in whole["which"] for word in words
         )
+    for kind in ask.keys() - _OTHER_TEMPLATE if template_share else ():
+        ask[kind] = _mostly_first(ask[kind], template_share)
     ask["compare two"], ask["compare three"] = ask["which"], ask["which of three"]
     return ask
 
 
-def _style(name: str, lower: float, upper: float) -> Style:
+def _style(name: str, lower: float, upper: float, template_share: float) -> Style:
     part, outside = _read("wordings.yaml")[name], _read("outside.yaml")[name]
     return replace(
         METRIC,
         name=f"nano {name.replace('_', ' ')}",
-        ask=_asked(part),
+        ask=_asked(part, template_share),
         answer=_ANSWER,
         more=_MORE,
         most=_MOST,
@@ -129,8 +142,8 @@ def _style(name: str, lower: float, upper: float) -> Style:
 
 
 # The prompt of nano is in lower case: the case of a question makes no difference in training.
-TRAINED = _style("trained", 0.0, 0.0)
-HELD_OUT = _style("held_out", 0.15, 0.05)
+TRAINED = _style("trained", 0.0, 0.0, _TEMPLATE_SHARE)
+HELD_OUT = _style("held_out", 0.15, 0.05, 0.0)
 
 
 def with_unit(rng: Rng, beyond: Beyond, question: str, unit: str) -> str:

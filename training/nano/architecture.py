@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdvlm_core.language.question import Dialect
 from sdvlm_core.model.depth_encoding import EncodingSettings
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ PICTURE, CELLS = 192, 12
 ENCODING = EncodingSettings(kind="xyz", gain=1.0, normalize_features=True, optional=True)
 #: The prompt template of nano, a name of `sdvlm_core.model.prompt.TEMPLATES`.
 PROMPT = "raw_lower"
+#: nano knows few words: a question that is understood is put to it in the template of its kind.
+DIALECT = Dialect.TEMPLATES.value
 #: Ids of the special tokens, which the tokenizer puts first.
 PAD, BOS, EOS, IMAGE = range(4)
 
@@ -59,5 +62,5 @@ def nano_config(vocabulary: int) -> LlavaConfig:
         tie_word_embeddings=True,
     )
     config.depth_encoding = ENCODING.to_mapping()
-    config.prompt_template = PROMPT
+    config.prompt_template, config.dialect = PROMPT, DIALECT
     return config

@@ -45,7 +45,7 @@ SHORT = Asks(
 #: nano's questions, more of the types that are hardest to learn.
 WIDE = Asks(
     TRAINED,
-    dict.fromkeys(KINDS, 1) | {"existence": 3, "scale_estimation": 2, "gap": 2},
+    dict.fromkeys(KINDS, 1) | {"existence": 3, "scale_estimation": 2, "gap": 4, "count": 2},
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 #: Loss weight of a digit by its place after the first significant one: late digits are noise.

@@ -24,7 +24,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 from sdvlm_core.files import atomic_directory
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from training.nano import parallel
-from training.nano.architecture import ENCODING, PROMPT, nano_config
+from training.nano.architecture import DIALECT, ENCODING, PROMPT, nano_config
 from training.nano.batches import WIDE
 from training.nano.config import NanoConfig, read_config
 from training.nano.frames import TrainingFrames, load
@@ -53,6 +53,7 @@ def _initial_model(
         checkpoint = load_checkpoint(base, "cpu", "float32")
         checkpoint.model.config.calibration = None  # fitted to the weights before training
         checkpoint.model.config.prompt_template = PROMPT
+        checkpoint.model.config.dialect = DIALECT
         tokenizer, pieces = extended(checkpoint.tokenizer, lines)
         _add_tokens(checkpoint.model, pieces)
         return checkpoint.model.requires_grad_(True), tokenizer

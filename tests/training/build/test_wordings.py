@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sdvlm_core.answer import Asked, Quantity
-from sdvlm_core.language.question import RELATIONS, parse_each, phrase
+from sdvlm_core.language.question import RELATIONS, Dialect, parse, parse_each, phrase
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from sdvlm_core.model.prompt import TEMPLATES
 from tests.training.build.test_questions import PIXELS, scene_graph
@@ -161,3 +161,28 @@ def test_nano_s_tokenizer_spells_every_question_and_answer():
                 ids = tokenizer.encode(text, add_special_tokens=False)
                 assert tokenizer.decode(ids) == text
                 assert tokenizer.unk_token_id not in ids
+
+
+def test_most_questions_are_trained_in_the_template_that_an_understood_question_is_put_in():
+    """But "Which is the tallest", whose template is that of "compare several"."""
+    filled = {
+        "name": "red mug", "a": "red mug", "b": "blue box", "c": "lamp", "a_name": "a red mug",
+        "at": "(0.31, 0.62)", "things": "mugs", "relation": "to the left of", "word": "taller",
+        "fact": "The height of the lamp is 0.3 m", "what": "height", "given": "height", "va": "1 m",
+    }  # fmt: skip
+    understood = set()
+    for kind, templates in TRAINED.ask.items():
+        question = templates[0].format(**filled)
+        asked = parse(question)
+        if kind in ("which of three", "compare three") or asked.quantity is Quantity.FREE:
+            continue
+        understood.add(kind)
+        assert phrase(asked, Dialect.TEMPLATES) == question
+        assert templates.count(templates[0]) >= 0.5 * len(templates)
+    assert len(understood) >= 20
+    assert TRAINED.ask.keys() - understood <= {
+        "object",
+        "refer three",
+        "which of three",
+        "compare three",
+    }
