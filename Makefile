@@ -1,4 +1,4 @@
-# setup · demo · test · test-lowest · test-wheel · soak · lint · docs · bench · lock · clean
+# setup · demo · test · test-lowest · test-wheel · test-lmms-eval · soak · lint · docs · bench · lock · clean
 # Needs CPython 3.10 to 3.13, a C++ compiler and make. ROS 2 comes from PyPI wheels into .venv; on a
 # robot use colcon instead (README).
 
@@ -20,7 +20,7 @@ FIND_PYTHON = for python in $(PYTHONS); do \
 	done; \
 	[ -n "$$python" ] || { echo "make $@: CPython 3.10 to 3.13 is missing (or name one: make $@ PYTHON=/path/to/python3)" >&2; exit 1; }
 
-.PHONY: setup demo test test-lowest test-wheel soak lint docs bench lock clean
+.PHONY: setup demo test test-lowest test-wheel test-lmms-eval soak lint docs bench lock clean
 
 setup: $(STAMPS)/interfaces $(STAMPS)/checkout
 
@@ -83,6 +83,18 @@ test-wheel: setup
 	build/wheel/venv/bin/$(PIP_INSTALL) pip==$(PIP_VERSION)
 	build/wheel/venv/bin/$(PIP_INSTALL) build/wheel/sdvlm_python-*.whl
 	cd build/wheel; venv/bin/python -I ../../tests/packaging/check_installation.py
+
+# Runs lmms-eval from the package index with our plugin, on nano and generated frames, in an
+# environment of its own (about 7 GB); its scores must be those of training.evaluate. Without a
+# package index it is skipped. lmms-eval 0.7.3 imports filelock._api, which filelock 4 has not.
+test-lmms-eval: setup
+	rm -rf build/lmms; $(VENV)/bin/python -m venv build/lmms/venv
+	{ build/lmms/venv/bin/$(PIP_INSTALL) pip==$(PIP_VERSION) && \
+	  build/lmms/venv/bin/$(PIP_INSTALL) "$$(grep '^torch==' requirements/core.txt)" lmms-eval==0.7.3 \
+	    "filelock<4" -r requirements/core.txt -r requirements/train.txt; } || \
+	  { echo "make $@: skipped: lmms-eval cannot be installed here" >&2; exit 0; }; \
+	build/lmms/venv/bin/$(PIP_INSTALL) --no-deps --editable . ./training/lmms_eval_plugin; \
+	PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 build/lmms/venv/bin/python tests/training/lmms_eval_plugin/check_lmms_eval.py
 
 # Minutes of questions against a camera's stream: finds leaks and growing latency. Then malformed
 # messages and requests: finds crashes, hangs and errors without a reason.

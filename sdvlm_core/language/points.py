@@ -32,11 +32,11 @@ _KEYED = re.compile(
 )
 _PERCENT = re.compile(rf"[(\[]{NUMBER}\s?%\s?[,;]{NUMBER}\s?%\s?[)\]]")
 _IS = (
-    r"[\"']?[- ]?(?:coordinate|position)?\s{0,4}(?:is|[:=\u2248])\s{0,4}"
+    r"[\"']?[- ]?(?:coordinate|position)?\s{0,4}(?:is|[:=\u2248])?\s{0,4}"
     r"(?:(?:about|approximately|around) )?"
 )
 _NAMED = re.compile(
-    rf"\b(?P<first>[xyuv])\b{_IS}{NUMBER}(?P<percent>\s?%)?\s{{0,4}}(?:,|;|and|,\s?and|\n)"
+    rf"\b(?P<first>[xyuv])\b{_IS}{NUMBER}(?P<percent>\s?%)?\s{{0,4}}(?:,|;|and|,\s?and|\n|\s)"
     rf"\s{{0,4}}(?:the )?[\"']?\b(?P<second>[xyuv])\b{_IS}{NUMBER}(?P<also>\s?%)?",
     re.I,
 )

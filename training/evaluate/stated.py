@@ -7,6 +7,7 @@ guessed from its place, no name from its order. Does not know types, files or sc
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -14,10 +15,13 @@ from sdvlm_core.answer import SIDES, Asked, Measurement, Quantity, Verdict
 from sdvlm_core.language.amounts import amounts
 from sdvlm_core.language.question import parse_each
 from sdvlm_core.language.reading import read, read_each
+from sdvlm_core.language.relations import RELATION_WORDS, RELATIONS
+from training.evaluate import other_words
 
 _SAID = {Verdict.HOLDS: "yes", Verdict.DOES_NOT_HOLD: "no"}
 _OPENING = re.compile(
-    r"^(?:(?:it|that|this|there|here)(?: is|'s) |(?:the )?answer(?: is)?:? |"
+    r"^(?:at \([\d., %]{1,20}\),? )?"
+    r"(?:(?:it|that|this|there|here)(?: is|'s) |(?:the )?answer(?: is)?:? |"
     r"(?:the )?(?:object|thing|item|it|position|point|location|place)?"
     r"(?: (?:there|at|located at|in)"
     r"(?: (?:the |this |that )?(?:position|point|location|place|coordinates?))?)? {0,3}"
@@ -25,33 +29,17 @@ _OPENING = re.compile(
     r"(?:i|you) (?:can )?(?:see|find) )?(?:the |an? )?",
     re.I,
 )
-_STANDS = r"\b(?:is|are|stands?|hangs?)"
-#: Other words for a comparison, where the question asks for it: asked relations, pattern, words.
-_OTHER_WORDS = [
-    ({"closer", "farther"}, re.compile(r"\bin front of\b", re.I), "closer than"),
-    ({"closer", "farther"}, re.compile(r"\bbehind\b", re.I), "farther than"),
-    ({"higher", "lower"}, re.compile(rf"{_STANDS} above\b", re.I), "is higher than"),
-    ({"higher", "lower"}, re.compile(rf"{_STANDS} below\b", re.I), "is lower than"),
-]
-_LESS = re.compile(r"\bnot (?:quite |nearly )?(?:as|so) (\w{3,6}) as\b", re.I)
-_LESS_THAN = {
-    **dict.fromkeys(("tall", "high"), "shorter than"),
-    "wide": "narrower than",
-    "long": "shorter than",
-    **dict.fromkeys(("large", "big"), "smaller than"),
-    "small": "larger than",
-    **dict.fromkeys(("close", "near"), "farther than"),
-    "far": "closer than",
-}
-_SINGLE = re.compile(r"\ba single\b", re.I)
 #: What follows a name: where the thing is, or what else is said of it.
 _AFTER_NAME = re.compile(
-    r"[,.;:!?(]|\b(?:is|are|was|which|that|next to|near|beside|behind|on|in|at|to the|from|under|"
-    r"above|below|but|and|not|with)\b"
+    r"[,.;:!?(]|\b(?:is|are|was|were|which|that|next to|near|beside|behind|on|in|at|to the|from|"
+    r"under|above|below|but|and|not|with)\b"
 )
 _CONCLUSION = re.compile(r"\b(?:so|thus|therefore|hence),? ", re.I)
 _REGION = re.compile(r"\bregion \[(\d{1,2})\]", re.I)
 _NEGATED = re.compile(r"\b(?:not|no|isn't|never|neither|nothing)\b")
+#: Relations of the largest and of the smallest value.
+_MOST = frozenset(("taller", "wider", "longer", "larger", "farther"))
+_LEAST = frozenset(("shorter", "narrower", "smaller", "closer"))
 
 
 def numbers(text: str, asked: Sequence[Asked]) -> tuple[float, ...]:
@@ -60,7 +48,9 @@ def numbers(text: str, asked: Sequence[Asked]) -> tuple[float, ...]:
     The sides of a size are in the order length, width, height.
     """
     if len(asked) == 1 and asked[0].quantity is Quantity.COUNT:
-        text = _SINGLE.sub("one", text)
+        text = other_words.of_counts(text)
+    if len(asked) == 1 and asked[0].quantity is Quantity.SIZE:
+        text = other_words.of_sizes(text)
     found = read(text, asked[0]).measurements if len(asked) == 1 else read_each(text, asked)
     objects = [one.objects for one in asked]
 
@@ -89,7 +79,7 @@ def image_point(text: str, asked: Sequence[Asked]) -> tuple[float, float] | None
 def verdict(text: str, asked: Sequence[Asked]) -> str | None:
     """ "yes" or "no", in words or by what the text states; None = undecided."""
     about = asked[0] if asked else Asked()
-    reading = read(_compared(text, about), about)
+    reading = read(other_words.of_comparisons(text, about.relation), about)
     if about.quantity is Quantity.EXISTS and reading.absent:
         return "no"
     return _SAID.get(reading.verdict)
@@ -99,26 +89,37 @@ def chosen(text: str, asked: Sequence[Asked]) -> str | None:
     """The asked object that the text, or its conclusion, chooses, in lower case; None = none."""
     if not asked:
         return None
-    text = _compared(text, asked[0])
+    text = other_words.of_comparisons(text, asked[0].relation)
     conclusion = _CONCLUSION.split(text)[-1]
     for part in dict.fromkeys((text, conclusion)):
         if name := read(part, asked[0]).chosen:
             return name.lower()
-    return None
+    return _by_values(text, asked[0])
 
 
-def _compared(text: str, asked: Asked) -> str:
-    """The text in the words of its question: what is in front of a thing is closer than it."""
-    text = _LESS.sub(lambda match: _LESS_THAN.get(match[1].lower(), match[0]), text)
-    for relations, pattern, words in _OTHER_WORDS:
-        if asked.relation in relations:
-            text = pattern.sub(words, text)
-    return text
+def _by_values(text: str, asked: Asked) -> str | None:
+    """The object that is chosen by the values that a text gives of all of them; None = none."""
+    relation = RELATION_WORDS.get(asked.relation, asked.relation)
+    quantity = RELATIONS.get(relation, Quantity.FREE)
+    if quantity in (Quantity.FREE, Quantity.POSITION) or not asked.which:
+        return None
+    values: dict[str, float] = {}
+    for name in asked.objects:
+        found = read(text, Asked(quantity, (name,))).measurements
+        if len(found) != (3 if quantity is Quantity.SIZE else 1):
+            return None
+        values[name.lower()] = math.prod(one.value for one in found)
+    best = (max if relation in _MOST else min)(values.values())
+    chosen = [name for name, value in values.items() if value == best]
+    return chosen[0] if len(chosen) == 1 and relation in _MOST | _LEAST else None
 
 
 def denied(text: str, asked: Sequence[Asked]) -> frozenset[str]:
     """The asked objects of which the text says that they are not there."""
     names = {name for one in asked for name in one.objects}
+    if len(names) == 1 and other_words.denies_it(text):
+        return frozenset(name.lower() for name in names)
+    text = other_words.of_denials(text)
     return frozenset(
         name.lower() for name in names if read(text, Asked(Quantity.EXISTS, (name,))).absent
     )
