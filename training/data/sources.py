@@ -98,7 +98,7 @@ def is_url(place: str | Path) -> bool:
 def files_of(place: str | Path, suffixes: tuple[str, ...]) -> list[DataFile]:
     """The files with one of `suffixes` in a folder at any depth, by name; of a file, that file.
 
-    A file that is named itself may have any suffix.
+    A local file that is named itself may have any suffix.
 
     Raises:
         SourceError: the place does not exist, its protocol is unknown or its package absent, or the
@@ -111,21 +111,23 @@ def files_of(place: str | Path, suffixes: tuple[str, ...]) -> list[DataFile]:
     if url.startswith("file://"):
         return _local_files(Path(root), suffixes)
     try:
-        if system.isfile(root):
+        # The page that lists a folder is a file for HTTP: the suffix decides first.
+        if PurePosixPath(root).suffix in suffixes and system.isfile(root):
             return [_file(url, PurePosixPath(root).name, system.info(root))]
-        found = system.find(root, detail=True)
-    except OSError as error:
-        raise SourceError(f"cannot list {url}: {error}") from error
+        found = {path: system.info(path) for path in system.find(root) if _fits(path, suffixes)}
+    # The clients of the stores raise errors of any type.
+    except Exception as error:
+        raise SourceError(f"cannot list {url}: {type(error).__name__}: {error}") from error
+    start = str(system._strip_protocol(root))
     files = []
     for path, info in found.items():
-        if PurePosixPath(path).suffix in suffixes:
-            below = str(system._strip_protocol(path)).removeprefix(
-                str(system._strip_protocol(root))
-            )
-            if info.get("size") is None:
-                info = system.info(path)
-            files.append(_file(system.unstrip_protocol(path), below.lstrip("/"), info))
+        name = str(system._strip_protocol(path)).removeprefix(start).lstrip("/")
+        files.append(_file(system.unstrip_protocol(path), name, info))
     return sorted(files, key=lambda file: file.name)
+
+
+def _fits(path: str, suffixes: tuple[str, ...]) -> bool:
+    return PurePosixPath(path).suffix in suffixes
 
 
 def _local_files(path: Path, suffixes: tuple[str, ...]) -> list[DataFile]:
@@ -145,7 +147,7 @@ def _local_files(path: Path, suffixes: tuple[str, ...]) -> list[DataFile]:
 
 
 def _file(url: str, name: str, info: dict[str, Any]) -> DataFile:
-    keys = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "blob_id")
+    keys = ("ETag", "Last-Modified", "LastModified", "blob_id", "created")
     stamp = " ".join(f"{key}={info[key]}" for key in keys if info.get(key) is not None)
     return DataFile(url, name, int(info["size"] or 0), stamp)
 

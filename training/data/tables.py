@@ -115,8 +115,11 @@ def read_rows(
     if file.suffix == ".parquet":
         with _opened(file) as stored, pq.ParquetFile(stored) as table:
             groups, skipped = _groups_from(table.metadata, start)
-            batches = table.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns)
-            yield from _rows_of(batches, start - skipped)
+            # One group at a time: a list of groups would be read ahead.
+            for group in groups:
+                batches = table.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns)
+                yield from _rows_of(batches, start - skipped)
+                skipped = start
     elif file.suffix == ".arrow":
         with _arrow_source(file) as source:
             yield from _rows_of(_arrow_batches(source), start)
