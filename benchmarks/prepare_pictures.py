@@ -28,31 +28,41 @@ from training.data.tables import write_table
 from training.finetune.prepare import Preparation, prepare
 
 WIDTH, HEIGHT, TURNS = 1296, 968, 28
+_PICTURES = 40
 
 
-def _rows(count: int) -> Iterator[list[dict[str, Any]]]:
+def _pictures() -> list[tuple[bytes, bytes]]:
+    """Colour and depth files; rows repeat them, which saves the time of making more."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (90, 120, 3), dtype=np.uint8)
     texture = cv2.resize(coarse, (2 * WIDTH, 2 * HEIGHT), interpolation=cv2.INTER_CUBIC)
     noise = rng.integers(-12, 12, texture.shape)
     texture = np.clip(texture + noise, 0, 255).astype(np.uint8)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    k = {"fx": 1170.0, "fy": 1170.0, "cx": 648.0, "cy": 484.0, "width": WIDTH, "height": HEIGHT}
-    for number in range(count):
+    found = []
+    for number in range(_PICTURES):
         row, column = int(rng.integers(HEIGHT)), int(rng.integers(WIDTH))
         rgb = texture[row : row + HEIGHT, column : column + WIDTH]
         depth = (1500 + number + x // 3 + y // 2).astype(np.uint16)
+        found.append((encode_jpeg(rgb, 95), encode_png(depth)))
+    return found
+
+
+def _rows(numbers: range, pictures: list[tuple[bytes, bytes]]) -> Iterator[list[dict[str, Any]]]:
+    k = {"fx": 1170.0, "fy": 1170.0, "cx": 648.0, "cy": 484.0, "width": WIDTH, "height": HEIGHT}
+    for number in numbers:
+        jpeg, png = pictures[number % _PICTURES]
         turns = []
         for turn in range(TURNS):
             question = f"What is the distance between chair {turn} and the black table?"
             turns.append({"from": "human", "value": question})
-            turns.append({"from": "gpt", "value": f"The distance is 1.{turn:02} m."})
+            turns.append({"from": "gpt", "value": f"The distance is {number % 7}.{turn:02} m."})
         yield [
             {
-                "image": {"bytes": encode_jpeg(rgb, 95), "path": f"{number}.jpg"},
+                "image": {"bytes": jpeg, "path": f"{number}.jpg"},
                 "conversations": turns,
                 "type": ["absolute_distance"] * TURNS,
-                "depth": {"bytes": encode_png(depth), "path": f"{number}.png"},
+                "depth": {"bytes": png, "path": f"{number}.png"},
                 "intrinsics": k,
                 "camera_to_world": np.eye(4).ravel().tolist(),
                 "scene_graph": "[]",
@@ -83,10 +93,11 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        half = options.pictures // 2
+        half, pictures = options.pictures // 2, _pictures()
         (folder / "data").mkdir()
         for file in range(2):
-            write_table(folder / f"data/train-{file}.parquet", _rows(half), CONVERSATIONS, "none")
+            rows = _rows(range(file * half, (file + 1) * half), pictures)
+            write_table(folder / f"data/train-{file}.parquet", rows, CONVERSATIONS, "none")
         checkpoint = load("nano")
         for turns, processes in (("packed", 1), ("packed", 2), ("single", 2)):
             settings = encoding_settings(checkpoint.model.config)

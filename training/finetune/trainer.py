@@ -31,11 +31,11 @@ from training.finetune.sharding import clip, exchanged_gradients, shard, summed
 from training.finetune.trainee import Trainee, save_trained
 from training.loop.checkpoints import (
     RunCheckpoints,
-    latest,
     recipe_of,
     trained_tensors,
     write_tensors,
 )
+from training.loop.machines import shared_latest
 from training.loop.metrics import MetricsLogger, non_finite
 from training.loop.schedule import RateSchedule, rate_factor
 from training.loop.steps import Loop
@@ -73,7 +73,7 @@ def train(config: Config) -> Path:
     checkpoint = _checkpoint(config, accelerator)
     how = _preparation(config, checkpoint)
     recipe = config.recipe() | {"samples": how.digest(config.data, out)}
-    found = latest(out)
+    found = shared_latest(out, accelerator.device)
     if found is not None:
         check_equal(found, recipe_of(found), recipe)
     samples = _samples(config, how, checkpoint, accelerator)
