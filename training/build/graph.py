@@ -7,12 +7,14 @@ objects are asked about, or words.
 An entry, the same for every source: instance, label, length_m >= width_m, height_m, yaw_rad,
 centre_world_m, centre_camera_m, visible_pixels (of the full-size image), visible_fraction (of the
 pixels that it would cover without occlusion), truncated (the image border cuts it), and, if it is
-visible, box_xyxy and centre_uv of its visible pixels.
+visible, box_xyxy and centre_uv of its visible pixels, and centre_on_object (`shows`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,8 @@ from training.build.scene import Entry, Instance, Mesh, Scene, Vector, View
 _MAX_RAY_COLUMNS = 648
 _NEAR_M = 0.05
 _BORDER_PX = 1.0
+#: Half of the last decimal of a written coordinate.
+_HALF_STEP = 0.005
 
 
 _Integers = npt.NDArray[np.int64]
@@ -159,7 +163,7 @@ def describe(scene: Scene, view: View, rasterizer: Rasterizer | None) -> list[En
     pixels = np.bincount(owner.ravel())
     places = ndimage.find_objects(owner)
     return [
-        _entry(instance, int(pixels[instance.number]), place, stride, view, rasterizer)
+        _entry(instance, int(pixels[instance.number]), place, owner, stride, view, rasterizer)
         for instance in scene.instances
         if instance.number <= len(places) and (place := places[instance.number - 1]) is not None
     ]
@@ -169,6 +173,7 @@ def _entry(
     instance: Instance,
     pixels: int,
     place: tuple[slice, slice],
+    owner: _Integers,
     stride: int,
     view: View,
     rasterizer: Rasterizer,
@@ -178,6 +183,7 @@ def _entry(
     visible = pixels * stride**2
     alone, truncated = rasterizer.alone(instance.number, k, pose, stride)
     rows, columns = place
+    middle = (columns.start + columns.stop - 1) // 2, (rows.start + rows.stop - 1) // 2
     x1, x2 = columns.start * stride, min(k.width, columns.stop * stride)
     y1, y2 = rows.start * stride, min(k.height, rows.stop * stride)
     return {
@@ -197,7 +203,23 @@ def _entry(
         "centre_uv": [
             *fraction_from_pixel((x1 + x2 - 1) / 2, (y1 + y2 - 1) / 2, k.width, k.height)
         ],
+        "centre_on_object": shows(owner, instance.number, *middle),
     }
+
+
+def shows(owner: npt.NDArray[Any], number: int, column: int, row: int) -> bool:
+    """Whether a place of an image shows an object, and not what is before or beside it.
+
+    Coordinates are written with two decimals, so all pixels that are as near count.
+
+    Args:
+        owner: (rows, columns) instance number of each pixel.
+    """
+    down, across = (math.ceil(_HALF_STEP * size) for size in owner.shape)
+    around = owner[
+        max(0, row - down) : row + down + 1, max(0, column - across) : column + across + 1
+    ]
+    return bool((around == number).all())
 
 
 def depth_of(view: View, rasterizer: Rasterizer | None) -> npt.NDArray[np.uint16] | None:

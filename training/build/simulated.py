@@ -9,8 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from training.build.camera_checks import rigid_pose
+from training.build.graph import shows
 from training.build.reasons import Reason
 from training.build.scene import Entry, Instance, Scene, SceneError, UprightBox, View, Wanted
 from training.data.tables import count_rows
@@ -46,7 +48,7 @@ def read_scene(path: Path) -> Scene:
     try:
         frame = _frames(path.parent)[int(path.name)]
         instances = tuple(_instance(item) for item in frame.objects)
-        objects = [_entry(item) for item in frame.objects if item["visible_pixels"]]
+        objects = [_entry(item, frame.instance) for item in frame.objects if item["visible_pixels"]]
     except (IndexError, KeyError, TypeError, AttributeError) as error:
         raise SceneError(Reason.DAMAGED_FILE, f"{path}: {error!r}") from error
     rigid_pose(frame.camera_to_world, str(path))
@@ -67,9 +69,12 @@ def read_scene(path: Path) -> Scene:
     return Scene(name, SOURCE, instances, None, views, skipped)
 
 
-def _entry(item: Entry) -> Entry:
-    """The simulator's entry, with its category as the label."""
-    return {**item, "label": item["category"]}
+def _entry(item: Entry, instance: npt.NDArray[np.uint8]) -> Entry:
+    """The simulator's entry, with its category as the label, and whether its centre shows it."""
+    rows, columns = instance.shape
+    u, v = item["centre_uv"]
+    on_object = shows(instance, item["instance"], int(u * columns), int(v * rows))
+    return {**item, "label": item["category"], "centre_on_object": on_object}
 
 
 def _instance(item: Entry) -> Instance:

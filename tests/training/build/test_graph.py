@@ -13,7 +13,7 @@ import pytest
 from sdvlm_core.frame import CameraIntrinsics
 from tests import blocks
 from tests.training import scans
-from training.build.graph import Rasterizer
+from training.build.graph import Rasterizer, shows
 from training.build.scene import Mesh
 
 K = CameraIntrinsics(500.0, 502.0, 319.5, 239.5, 640, 480)
@@ -69,3 +69,15 @@ def test_other_objects_far_away_do_not_change_what_an_object_covers(rasterizer):
     for number in range(1, len(blocks.WORLD) + 1):
         expected = rasterizer.alone(number, small, blocks.POSES[0], 2)
         assert larger.alone(number, small, blocks.POSES[0], 2) == expected
+
+
+def test_a_place_shows_an_object_if_all_pixels_of_the_same_coordinates_do():
+    """A coordinate of two decimals is the same within half a percent of the image."""
+    owner = np.zeros((100, 200), int)
+    owner[40:60, 90:110] = 7
+    assert shows(owner, 7, 100, 50)
+    assert shows(owner, 7, 91, 41)
+    assert not shows(owner, 7, 90, 50)  # the column beside it is not the object
+    assert not shows(owner, 7, 0, 0)
+    owner[50, 100] = 8  # a thin thing before the middle
+    assert not shows(owner, 7, 100, 50)

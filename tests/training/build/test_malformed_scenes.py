@@ -537,6 +537,7 @@ def _simulated(**more) -> SimulatedFrame:
     entry = {
         "instance": 1, "category": "cup", "colour": "red", "length_m": 0.1, "width_m": 0.1,
         "height_m": 0.1, "yaw_rad": 0.0, "centre_world_m": [0, 0, 0], "visible_pixels": 9,
+        "centre_uv": [0.5, 0.5],
     }  # fmt: skip
     plane = np.zeros((6, 8), np.uint8)
     whole = {
