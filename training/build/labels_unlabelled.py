@@ -69,6 +69,29 @@ def unlabelled(
     }
 
 
+def surface_depth(
+    rendered_m: Vector, sensor_mm: npt.NDArray[np.uint16] | None, stride: int
+) -> Vector:
+    """The depth of every `stride`-th pixel: of the mesh, and where it has a hole of the sensor.
+
+    Args:
+        rendered_m: (rows, columns) metres, NaN = no surface, as `graph.Rasterizer.cast` returns it.
+        sensor_mm: (height, width) millimetres, 0 = no reading; None = there is no sensor.
+
+    Raises:
+        ValueError: the two do not show the same image.
+    """
+    if sensor_mm is None:
+        return rendered_m
+    sensed = sensor_mm[stride // 2 :: stride, stride // 2 :: stride] / 1000.0
+    if sensed.shape != rendered_m.shape:
+        raise ValueError(
+            f"every {stride}th pixel of a {sensor_mm.shape} depth image is {sensed.shape}, "
+            f"expected {rendered_m.shape}"
+        )
+    return np.where(np.isfinite(rendered_m), rendered_m, np.where(sensed > 0, sensed, np.nan))
+
+
 def _disc_m(mask: npt.NDArray[np.bool_], metres_per_cell: Vector) -> float:
     """Diameter of the largest disc within a mask, metres; the image border does not bound it."""
     if not mask.any():

@@ -7,7 +7,7 @@ import pytest
 
 from sdvlm_core.frame import CameraIntrinsics
 from tests.blocks import looking
-from training.build.labels_unlabelled import unlabelled
+from training.build.labels_unlabelled import surface_depth, unlabelled
 
 K = CameraIntrinsics(200.0, 200.0, 160.0, 120.0, 320, 240)
 LEVEL = looking((0.0, 0.0, 1.0), (0.0, 3.0, 1.0))
@@ -55,3 +55,13 @@ def test_where_nothing_is_seen_nothing_is_said():
 def test_owner_and_depth_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(3, 2\)"):
         unlabelled(np.zeros((2, 3), int), np.ones((3, 2)), K, 1, LEVEL, 0.0)
+
+
+def test_the_sensor_tells_what_the_mesh_has_a_hole_at():
+    rendered = np.array([[1.0, np.nan], [np.nan, 2.0]])
+    sensor = np.zeros((4, 4), np.uint16)
+    sensor[1, 1], sensor[1, 3] = 5000, 3000
+    np.testing.assert_equal(surface_depth(rendered, sensor, 2), [[1.0, 3.0], [np.nan, 2.0]])
+    assert surface_depth(rendered, None, 2) is rendered
+    with pytest.raises(ValueError, match="expected"):
+        surface_depth(rendered, sensor, 1)
