@@ -25,6 +25,7 @@ from sdvlm_core.files import sha256
 from training.build.config import BuildConfig
 from training.build.endpoint import Ask
 from training.build.graph import Rasterizer, depth_of, describe
+from training.build.labels_absence import absent
 from training.build.phrasing import STYLES
 from training.build.plan import SOURCES, Task, report_path, shard_path
 from training.build.questions import TYPES, Balance, Question, ask_all, named_view
@@ -164,7 +165,9 @@ def _ask(
         else config.per_type + min(config.per_type, (highest - asked[kind]) // 4)
         for kind in TYPES
     }
-    view = named_view(entries, config.rules.min_pixels, categories())
+    # What the scene has at an unknown place may be in view.
+    hidden: list[Entry] = [{"label": label} for label in sorted(scene.unplaced)]
+    view = named_view(entries, config.rules.min_pixels, absent(hidden, categories()))
     questions = ask_all(view, rng, wanted, style=STYLES[config.style], balance=balance)
     return [questions[i] for i in rng.permutation(len(questions))]
 

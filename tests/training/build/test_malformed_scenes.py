@@ -19,7 +19,10 @@ from tests.blocks import POSES
 from tests.training import scans
 from training.build import scannet, scannetpp, simulated
 from training.build.config import BuildConfig
+from training.build.labels import categories
+from training.build.labels_absence import absent
 from training.build.plan import Task
+from training.build.questions import named_view
 from training.build.scene import SceneError
 from training.build.shards import write_shard
 from training.simulate.frames import SimulatedFrame, shard_path
@@ -571,3 +574,17 @@ def test_a_scene_that_lacks_its_mesh_is_counted(folder):
     (folder / f"{folder.name}_vh_clean_2.ply").unlink()
     assert scannet.find(folder.parent) == [folder]
     assert _build(folder, "scannet").skipped == {"scene: missing file": 1}
+
+
+def test_nothing_is_counted_or_denied_that_the_scene_has_at_an_unknown_place():
+    """A label without vertices may be in any view."""
+    entry = {"name": "", "category": "chair", "label": "chair", "visible_pixels": 900}
+    unknown = [{"label": "desk"}, {"label": "armchair"}]
+    sure = named_view([entry], 50, absent([], categories()))
+    unsure = named_view([entry], 50, absent(unknown, categories()))
+    assert sure.counts == {"chair": 1}
+    assert unsure.counts == {}
+    assert {"desk", "table", "tv"} <= set(sure.categories)
+    assert not {"desk", "table", "chair", "stool"} & set(unsure.categories)
+    assert "tv" in unsure.categories
+    assert not named_view([entry], 50, absent([{"label": ""}], categories())).categories

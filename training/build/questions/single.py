@@ -139,6 +139,8 @@ def grounding(view: View, rng: Rng, style: Style) -> Question | None:
         question = fill(rng, style.ask["coordinate"], name=name)
         answer = fill(rng, style.answer["coordinate"], at=at)
     else:
+        if not item.get("centre_on_object", True):
+            return None  # something before it, or beside it, is there
         # Another object at the same coordinate would be a right answer too.
         if any(other is not item and coordinate_text(other) == at for _, other in view.named):
             return None

@@ -72,13 +72,13 @@ def make_view(
 def named_view(objects: list[Entry], min_pixels: int, categories: Sequence[str]) -> View:
     """The view of entries from `selection.select`; entries without a name are only counted.
 
-    Only what `labels_absence` allows is counted, or denied.
+    Only what `labels_absence` allows is counted, or denied, and only of these categories.
     """
     named = [(item["name"], item) for item in objects if item["name"]]
     counts = {
         category: number
         for category, number in _counts(objects, min_pixels).items()
-        if countable(objects, category)
+        if category in categories and countable(objects, category)
     }
     return View(objects, named, counts, (), absent(objects, categories))
 
