@@ -1,33 +1,40 @@
 """Images of a benchmark, changed by the controls -> one row per answer.
 
 Knows the order of the steps: depth is estimated if an estimator is given, then changed by a
-control, then encoded once for all questions of an image. Does not know scores or the files of rows.
+control, then encoded once for all questions of an image. A `Model` is a function; which model it
+asks, `load_model` decides. Does not know scores or the files of rows.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model.checkpoint import directory_of, load
 from sdvlm_core.model.depth_estimation import DepthEstimator, load_estimator, with_estimated_depth
 from sdvlm_core.model.own_settings import encoding_settings
 from training.evaluate.controls import Controls, shown
-from training.evaluate.items import BenchmarkError, Picture
-from training.evaluate.predict import answer_all
+from training.evaluate.items import BenchmarkError, Item, Picture
+from training.evaluate.predict import Answer, AnswerFrame, answers_of
+from training.evaluate.sharding import WHOLE, Shard
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """The engine that answers, and the inputs it needs."""
+    """What answers, and the inputs it needs.
 
-    engine: SpatialEngine
+    Attributes:
+        answers: a frame and the questions about it -> an answer to each.
+        estimator: for frames without depth; None = they stay without.
+        needs_depth, needs_intrinsics: whether a frame without them is refused.
+    """
+
+    answers: AnswerFrame
     estimator: DepthEstimator | None
     needs_depth: bool
     needs_intrinsics: bool
@@ -73,18 +80,21 @@ def digest(model: str) -> str:
     return whole.hexdigest()
 
 
-def load_model(model: str, estimator: Path | None) -> Model:
+def load_model(model: str, estimator: Path | None, device: str = "auto") -> Model:
     """A checkpoint and, if its directory is given, a depth network, both on one device.
 
+    Args:
+        device: as `sdvlm_core.model.devices.resolve_device` reads it.
+
     Raises:
-        CheckpointError: one of them cannot be loaded.
+        CheckpointError: one of them cannot be loaded, or the device does not exist.
     """
-    checkpoint = load(model)
+    checkpoint = load(model, device)
     network = None
     if estimator is not None:
         network = load_estimator(estimator, checkpoint.device)
     kind = encoding_settings(checkpoint.model.config).kind
-    return Model(SpatialEngine(checkpoint), network, kind != "none", kind == "xyz")
+    return Model(answers_of(checkpoint), network, kind != "none", kind == "xyz")
 
 
 def _with_next(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Picture]]:
@@ -100,63 +110,56 @@ def _with_next(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Picture]]
         yield before, first
 
 
-def _batches(
-    views: Iterable[tuple[Picture, RgbdFrame]], batch: int
-) -> Iterator[list[tuple[Picture, RgbdFrame]]]:
-    """Groups of whole images with at least `batch` questions together."""
-    waiting: list[tuple[Picture, RgbdFrame]] = []
-    for picture, frame in views:
-        waiting.append((picture, frame))
-        if sum(len(picture.items) for picture, _ in waiting) >= batch:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
-
-
 def _number(value: float) -> float | None:
     """A number for JSON, which has no NaN."""
     return None if math.isnan(value) else round(value, 5)
 
 
 def answered(
-    pictures: Iterable[Picture], model: Model, controls: Controls, done: set[str], batch: int
+    pictures: Iterable[Picture],
+    open_model: Callable[[], Model],
+    controls: Controls,
+    done: set[str],
+    shard: Shard = WHOLE,
 ) -> Iterator[dict[str, Any]]:
-    """One row per item whose key is not in `done`, in order; yielded batch by batch.
+    """One row per item of the shard's images whose key is not in `done`, in order.
+
+    Args:
+        open_model: called for every image with a question that is left; not if there is none.
 
     Raises:
         BenchmarkError, DepthError, IntrinsicsError: an image lacks an input of the model or of the
             controls. A refusal by the model is a row with the reason under `failed`.
     """
     needs_other = "shuffled" in (controls.frames, controls.depth)
+    # Numbered over the whole benchmark: a control does to an image the same in every shard.
+    for number, (picture, other) in enumerate(_with_next(pictures)):
+        left = [item for item in picture.items if item.key not in done]
+        if not left or not shard.holds(number):
+            continue
+        model = open_model()
+        frame = model.seen(picture, controls)
+        behind = model.seen(other, controls) if needs_other else frame
+        frame = shown(frame, behind, controls, number)
+        # All questions of the image, as in an uninterrupted run: its answers are then the same.
+        answers = model.answers(frame, [item.question for item in picture.items])
+        for item, answer in zip(picture.items, answers, strict=True):
+            if item in left:
+                yield _row(picture, item, frame, answer)
 
-    def views() -> Iterator[tuple[Picture, RgbdFrame]]:
-        for number, (picture, other) in enumerate(_with_next(pictures)):
-            if all(item.key in done for item in picture.items):
-                continue
-            frame = model.seen(picture, controls)
-            behind = model.seen(other, controls) if needs_other else frame
-            yield picture, shown(frame, behind, controls, number)
 
-    for together in _batches(views(), batch):
-        asked = [(frame, [item.question for item in p.items]) for p, frame in together]
-        replies = answer_all(model.engine, asked)
-        for (picture, frame), answers in zip(together, replies, strict=True):
-            for item, answer in zip(picture.items, answers, strict=True):
-                row = {
-                    "key": item.key,
-                    "frame": picture.key,
-                    "type": item.type,
-                    "question": item.question,
-                    "answer": answer.text,
-                    "expected": item.answer,
-                    "depth_source": frame.depth_source if frame.depth is not None else "",
-                    "seconds": round(answer.seconds, 4),
-                    "kind": answer.kind,
-                    "raw_confidence": _number(answer.raw),
-                    "confidence": _number(answer.confidence),
-                }
-                if answer.error:
-                    row["failed"] = answer.error
-                if item.key not in done:
-                    yield row
+def _row(picture: Picture, item: Item, frame: RgbdFrame, answer: Answer) -> dict[str, Any]:
+    row = {
+        "key": item.key,
+        "frame": picture.key,
+        "type": item.type,
+        "question": item.question,
+        "answer": answer.text,
+        "expected": item.answer,
+        "depth_source": frame.depth_source if frame.depth is not None else "",
+        "seconds": round(answer.seconds, 4),
+        "kind": answer.kind,
+        "raw_confidence": _number(answer.raw),
+        "confidence": _number(answer.confidence),
+    }
+    return row | ({"failed": answer.error} if answer.error else {})

@@ -1,7 +1,8 @@
 """One evaluation: ask a model the questions of a benchmark, judge and score the answers, report.
 
-Images are streamed (`benchmarks`), changed by the controls (`controls`) and answered in batches.
-Each answer is one JSON line, so that an interrupted run resumes. Then every answer is judged
+Images are streamed (`benchmarks`), changed by the controls (`controls`) and answered by one process,
+or a share by each of several (`sharding`). Each answer is one JSON line, so that an interrupted
+run resumes. Then every answer is judged
 (`judges`) and scored twice, by the official and by the strict rules (`official`, `score`). A second
 run with another judge uses the stored answers. Does not know the command line.
 """
@@ -14,9 +15,10 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -35,15 +37,16 @@ from training.evaluate.outputs import (
     REPORT,
     SCORES,
     Row,
+    part_name,
+    parts,
     recorded,
+    recorded_parts,
     write_lines,
 )
 from training.evaluate.reliability import plot, refusals, reliability
 from training.evaluate.report import markdown, summarise
 from training.evaluate.score import strict
-
-if TYPE_CHECKING:
-    from training.evaluate.asking import Model
+from training.evaluate.sharding import WHOLE, Shard
 
 #: Exceptions of `evaluate` that are not defects of the program.
 EVALUATION_ERRORS = (SdvlmError, JudgeError, BenchmarkError, OSError)
@@ -61,7 +64,6 @@ class Asking:
         estimator: directory of a depth network for frames without depth.
         regions: how spatialrgpt shows its regions, "drawn" or "text".
         limit: maximum number of frames.
-        batch: questions answered together.
 
     Raises:
         ValueError: a control or `regions` has an unknown value.
@@ -76,7 +78,6 @@ class Asking:
     estimator: Path | None = None
     regions: str = "drawn"
     limit: int | None = None
-    batch: int = 8
 
     def __post_init__(self) -> None:
         self.controls()
@@ -120,8 +121,13 @@ class Judging:
     )
 
 
-def evaluate(asking: Asking, judging: Judging, out: Path) -> dict[str, Any]:
+def evaluate(asking: Asking, judging: Judging, out: Path, device: str = "auto") -> dict[str, Any]:
     """Run the evaluation, write its files to `out`, and return the summary (scores.json).
+
+    Answers that shares have written to `out` are taken over; what they left out is asked.
+
+    Args:
+        device: where the model runs; results do not depend on it, up to rounding.
 
     Raises:
         OtherSettingsError: `out` holds the answers of another run.
@@ -130,16 +136,9 @@ def evaluate(asking: Asking, judging: Judging, out: Path) -> dict[str, Any]:
     """
     out.mkdir(parents=True, exist_ok=True)
     source = open_benchmark(asking.benchmark, asking.data, asking.regions)
-    # Imported late: it takes seconds, and a bad benchmark is refused before.
-    from training.evaluate.asking import digest, load_model
-
-    settings = asking.settings() | {
-        "weights": digest(asking.model),
-        "asks": _benchmark_digest(Path(asking.benchmark)),
-    }
-    rows = recorded(out / ANSWERS, settings)
-    model = load_model(asking.model, asking.estimator)
-    rows, items = _answer(source, settings, rows, model, asking, out)
+    settings = _settings(asking)
+    rows, items = _answer(source, settings, asking, out, WHOLE, device)
+    rows = _merged(settings, rows, items, out)
     judged, failures = _judge(rows, items, judging)
     summary = {
         **summarise(judged, source.types, source.divisor, more=source.more),
@@ -164,6 +163,29 @@ def evaluate(asking: Asking, judging: Judging, out: Path) -> dict[str, Any]:
     return summary
 
 
+def answer_share(asking: Asking, out: Path, shard: Shard, device: str = "auto") -> Path:
+    """Answer one share of the benchmark; returns its file, which `evaluate` takes over.
+
+    Raises:
+        OtherSettingsError, SdvlmError, BenchmarkError, OSError: as `evaluate`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    source = open_benchmark(asking.benchmark, asking.data, asking.regions)
+    _answer(source, _settings(asking), asking, out, shard, device)
+    return out / part_name(shard.number, shard.count)
+
+
+def _settings(asking: Asking) -> dict[str, Any]:
+    """The first line of a file of answers."""
+    # Imported late: it takes seconds, and a bad benchmark is refused before.
+    from training.evaluate.asking import digest
+
+    return asking.settings() | {
+        "weights": digest(asking.model),
+        "asks": _benchmark_digest(Path(asking.benchmark)),
+    }
+
+
 def _benchmark_digest(benchmark: Path) -> str:
     """sha256 of the JSON files of a local folder; "" if it has none."""
     files = sorted(benchmark.glob("*.json"))
@@ -174,13 +196,13 @@ def _benchmark_digest(benchmark: Path) -> str:
 def _answer(
     source: Benchmark,
     settings: dict[str, Any],
-    rows: list[Row],
-    model: Model,
     asking: Asking,
     out: Path,
+    shard: Shard,
+    device: str,
 ) -> tuple[list[Row], dict[str, Item]]:
-    """Every answer, those of an earlier run first, and the items by key."""
-    from training.evaluate.asking import answered
+    """Every answer of earlier runs and of this share, and the benchmark's items by key."""
+    from training.evaluate.asking import answered, load_model
 
     items: dict[str, Item] = {}
     limit = asking.limit
@@ -194,16 +216,30 @@ def _answer(
             items.update((item.key, item) for item in picture.items)
             yield picture
 
-    done = {row["key"] for row in rows}
+    rows = recorded_parts(out, settings)
+    own = out / part_name(shard.number, shard.count)
     # Removes an incomplete last line before more are appended.
-    write_lines(out / ANSWERS, [settings, *rows])
-    with (out / ANSWERS).open("a", encoding="utf-8") as log:
-        for row in answered(pictures(), model, asking.controls(), done, asking.batch):
+    write_lines(own, [settings, *recorded(own, settings)])
+    # Where nothing is left to ask, no model is loaded.
+    model = cache(lambda: load_model(asking.model, asking.estimator, device))
+    with own.open("a", encoding="utf-8") as log:
+        done = {row["key"] for row in rows}
+        for row in answered(pictures(), model, asking.controls(), done, shard):
             rows.append(row)
             log.write(json.dumps(row) + "\n")
             log.flush()
     if not items:
         raise BenchmarkError(f"{settings['benchmark']} has no questions")
+    return rows, items
+
+
+def _merged(
+    settings: dict[str, Any],
+    rows: list[Row],
+    items: dict[str, Item],
+    out: Path,
+) -> list[Row]:
+    """All answers in the order of the benchmark, in one file; the files of shares are removed."""
     unknown = [row["key"] for row in rows if row["key"] not in items]
     if unknown:
         raise BenchmarkError(
@@ -211,7 +247,11 @@ def _answer(
             f"{unknown[:3]}; choose another --out"
         )
     order = {key: number for number, key in enumerate(items)}
-    return sorted(rows, key=lambda row: order[row["key"]]), items
+    ordered = sorted(rows, key=lambda row: order[row["key"]])
+    write_lines(out / ANSWERS, [settings, *ordered])
+    for part in parts(out):
+        part.unlink()
+    return ordered
 
 
 def _judge(

@@ -1,8 +1,9 @@
 """The output folder of an evaluation: names of its files, and its answers, which it resumes.
 
-OUT holds answers.jsonl (the settings, then a line per answer), judged.jsonl (the same with
-judgement and marks), judgements/ (a chat judge's replies), scores.json, report.md and
-reliability.png. Does not know models, judges or marks.
+OUT holds answers.jsonl (the settings, then a line per answer), answers-I-of-N.jsonl (the same of a
+share, until the shares are complete), judged.jsonl (answers with judgement and marks), judgements/
+(a chat judge's replies), scores.json, report.md and reliability.png. Does not know models, judges
+or marks.
 """
 
 from __future__ import annotations
@@ -45,6 +46,27 @@ def recorded(path: Path, settings: Mapping[str, Any]) -> list[Row]:
             f"{path} holds the answers of another run, different in {', '.join(differing)} "
             f"({head}); choose another --out"
         )
+    return list({row["key"]: row for row in rows}.values())
+
+
+def part_name(number: int, count: int) -> str:
+    """The file of one share of the answers; `ANSWERS` where there is one share only."""
+    return f"answers-{number}-of-{count}.jsonl" if count > 1 else ANSWERS
+
+
+def parts(out: Path) -> list[Path]:
+    """The files with the answers of shares."""
+    return sorted(out.glob("answers-*-of-*.jsonl"))
+
+
+def recorded_parts(out: Path, settings: Mapping[str, Any]) -> list[Row]:
+    """The answers of all files in a folder, each once.
+
+    Raises:
+        OtherSettingsError: as `recorded`.
+    """
+    files = [out / ANSWERS, *parts(out)]
+    rows = [row for file in files for row in recorded(file, settings)]
     return list({row["key"]: row for row in rows}.values())
 
 

@@ -1,35 +1,35 @@
-"""Frames with questions -> greedy answers; those about a frame are decoded together.
+"""Frames with questions -> greedy answers; those about a frame are decoded together (`ask_many`).
 
-The words of a benchmark are asked as they are, without a form for the answer. The tokens are those
-of `FrameSession.ask`, up to the rounding of another order of sums. Knows the engine; does not know
-the benchmark.
+The words of a benchmark are asked as they are, without a form for the answer. Knows the engine and
+the calibration of its answers; does not know the benchmark.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
+from sdvlm_core.answer import SpatialAnswer
 from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.errors import ModelMemoryError, SdvlmError
 from sdvlm_core.frame import RgbdFrame
-from sdvlm_core.language.question import parse
-from sdvlm_core.language.reading import measured, read
+from sdvlm_core.language.reading import read
 from sdvlm_core.model import confidence
+from sdvlm_core.model.checkpoint import Checkpoint
 from sdvlm_core.model.confidence import Calibration
-from sdvlm_core.model.generated import Generated, truncated
-from sdvlm_core.model.generation import Prompt, generate, mask_non_text
-from sdvlm_core.model.generation_options import MAX_NEW_TOKENS, GenerationOptions
+from sdvlm_core.model.generated import truncated
+from sdvlm_core.model.generation import mask_non_text
+from sdvlm_core.model.generation_options import MAX_NEW_TOKENS, GenerationOptions, Query
 from sdvlm_core.model.own_settings import calibration
-from sdvlm_core.model.prefix import Prefix
-from sdvlm_core.model.prompt import Template, check_question, question_ids
-from sdvlm_core.model.rows import CachedRows
+from sdvlm_core.model.prompt import Template
+
+_AS_THEY_ARE = GenerationOptions(constrained=False)
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class Answer:
     confidence: float = math.nan
 
 
+#: A frame and the questions about it -> an answer to each, in order. A refusal is an answer with an
+#: error; ModelMemoryError is raised.
+AnswerFrame = Callable[[RgbdFrame, Sequence[str]], list[Answer]]
+
+
 @dataclass(frozen=True)
 class Decoded:
     """The text of an answer, the text of each token, and the probability of each token."""
@@ -57,79 +62,38 @@ class Decoded:
     probabilities: list[float]
 
 
-def answer_all(
-    engine: SpatialEngine, asked: Sequence[tuple[RgbdFrame, Sequence[str]]]
-) -> list[list[Answer]]:
-    """Answer every question about every frame; a refusal is an answer with an error.
+def answers_of(checkpoint: Checkpoint) -> AnswerFrame:
+    """The `AnswerFrame` of a checkpoint, which must not be used for anything else afterwards.
 
-    Raises:
-        ModelMemoryError: out of memory.
+    Its calibration is taken out of its config: rows have the confidence before and after.
     """
-    return [_about(engine, frame, questions) for frame, questions in asked]
+    trust = calibration(checkpoint.model.config)
+    checkpoint.model.config.calibration = None
+    engine = SpatialEngine(checkpoint)
 
-
-def _about(engine: SpatialEngine, frame: RgbdFrame, questions: Sequence[str]) -> list[Answer]:
-    started = time.perf_counter()
-    try:
-        session = engine.open(frame)
-    except ModelMemoryError:
-        raise
-    except SdvlmError as error:
-        return [_refusal(error) for _ in questions]
-    answers: dict[int, Answer] = {}
-    prompts: dict[int, Prompt] = {}
-    for number, question in enumerate(questions):
+    def answers(frame: RgbdFrame, questions: Sequence[str]) -> list[Answer]:
+        started = time.perf_counter()
+        queries = [Query(question, _AS_THEY_ARE) for question in questions]
         try:
-            prompts[number] = _prompt(engine, question)
+            results = engine.open(frame).ask_many(queries)
+        except ModelMemoryError:
+            raise
         except SdvlmError as error:
-            answers[number] = _refusal(error)
-    for together in _decodable(prompts, session.prefix.pads):
-        answers |= _decoded(engine, session.prefix, together)
-    each = (time.perf_counter() - started) / max(1, len(prompts))
-    trust = calibration(engine.checkpoint.model.config)
-    for number, prompt in prompts.items():
-        if number not in answers:
-            answers[number] = _answer(questions[number], prompt.generated, trust, each)
-    return [answers[number] for number in range(len(questions))]
+            return [_refusal(error) for _ in questions]
+        each = (time.perf_counter() - started) / max(1, len(questions))
+        return [_answer(result, trust, each) for result in results]
+
+    return answers
 
 
-def _decodable(prompts: dict[int, Prompt], pads: bool) -> Iterator[dict[int, Prompt]]:
-    """The prompts that may be decoded together: all, or those of one length."""
-    lengths = {0} if pads else {len(one.ids) for one in prompts.values()}
-    for length in sorted(lengths):
-        found = {n: one for n, one in prompts.items() if pads or len(one.ids) == length}
-        if found:
-            yield found
-
-
-def _decoded(
-    engine: SpatialEngine, prefix: Prefix, prompts: dict[int, Prompt]
-) -> dict[int, Answer]:
-    """Fill in what each prompt generates; the refusals of those that fail."""
-    checkpoint, numbers = engine.checkpoint, list(prompts)
-    rows = CachedRows(checkpoint.model, prefix, len(checkpoint.tokenizer), checkpoint.device)
-    failed = {}
-    for progress in generate(rows, list(prompts.values()), checkpoint.device):
-        if isinstance(progress.error, SdvlmError):
-            failed[numbers[progress.prompt]] = _refusal(progress.error)
-    return failed
-
-
-def _prompt(engine: SpatialEngine, question: str) -> Prompt:
-    checkpoint = engine.checkpoint
-    form, tokenizer = checkpoint.prompt_template, checkpoint.tokenizer
-    ids = question_ids(tokenizer, form, check_question(question))
-    generated = Generated(tokenizer, form.stop)
-    return Prompt(ids, generated, GenerationOptions(), checkpoint.ends)
-
-
-def _answer(question: str, generated: Generated, trust: Calibration, seconds: float) -> Answer:
-    text = generated.text.strip()
-    reading = read(text, parse(question))
-    found = reading.measurements or measured(question, text)
-    kind = confidence.kind_of(reading, found)
-    raw = confidence.raw(generated.token_texts, generated.probabilities)
-    return Answer(text, seconds, "", kind, raw, trust(kind, raw))
+def _answer(result: SpatialAnswer | Exception, trust: Calibration, seconds: float) -> Answer:
+    if isinstance(result, ModelMemoryError) or not isinstance(result, (SpatialAnswer, SdvlmError)):
+        raise result
+    if isinstance(result, SdvlmError):
+        return _refusal(result)
+    kind = confidence.kind_of(read(result.text, result.asked), result.measurements)
+    raw = result.confidence
+    return Answer(result.text, seconds, "", kind, raw, trust(kind, raw))
 
 
 def _refusal(error: SdvlmError) -> Answer:

@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from training.evaluate.benchmarks import NAMES
-from training.evaluate.evaluation import EVALUATION_ERRORS, Asking, Judging
+from training.evaluate.evaluation import EVALUATION_ERRORS, Asking, Judging, answer_share
 from training.evaluate.evaluation import evaluate as run_evaluation
 from training.evaluate.judges import Embedding, chat_judge, rules_judge
 from training.evaluate.outputs import JUDGEMENTS, OtherSettingsError
 from training.evaluate.rows import RowError, judge_rows
+from training.evaluate.sharding import Shard, launched, parse_shard
 
 JUDGES = ("rules", "minilm", "openai")
 
@@ -95,7 +96,13 @@ def evaluate(
         str, typer.Option(help="spatialrgpt: regions drawn into the image, or as text.")
     ] = "drawn",
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of frames.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Answers written at a time, about.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    shard: Annotated[
+        str,
+        typer.Option(
+            help="I/N: only answer the I-th of N shares; run once more without it to merge."
+        ),
+    ] = "",
     judge: Annotated[str, typer.Option(help=", ".join(JUDGES))] = "rules",
     minilm: Annotated[
         Path | None, typer.Option(help="Directory with all-MiniLM-L6-v2, for names.")
@@ -108,7 +115,12 @@ def evaluate(
 ) -> None:
     """Score a model on a benchmark, or given answers; the last line on stdout is one JSON object.
 
+    Run it again to resume. Under torchrun every process answers a share, on its own GPU.
+
     Examples: python -m training.evaluate --model nano --benchmark runs/sim7 --out runs/sim7-nano
+
+    torchrun --standalone --nproc-per-node 8 -m training.evaluate --model DIR --benchmark msmu
+    --data MSMU/test.parquet --out runs/msmu --depth none
 
     python -m training.evaluate --score rows.jsonl
     """
@@ -121,8 +133,9 @@ def evaluate(
         raise typer.BadParameter("give --benchmark and --out, or --score ROWS.jsonl")
     try:
         asking = Asking(
-            model, benchmark, data, frames, depth, intrinsics, estimator, regions, limit, batch
+            model, benchmark, data, frames, depth, intrinsics, estimator, regions, limit
         )
+        share = parse_shard(shard)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     _check_judge(judge, minilm, judge_url, judge_model)
@@ -134,14 +147,35 @@ def evaluate(
             Embedding(minilm) if minilm is not None else None,
             {"name": judge, "model": judge_model, "minilm": str(minilm) if minilm else None},
         )
-        summary = run_evaluation(asking, judging, out)
+        summary = _run(asking, judging, out, device, share)
     except OtherSettingsError as error:
         raise typer.BadParameter(str(error)) from error
     except EVALUATION_ERRORS as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    _print_table(summary)
-    sys.stdout.write(json.dumps(summary) + "\n")
+    if summary is not None:
+        _print_table(summary)
+        sys.stdout.write(json.dumps(summary) + "\n")
+
+
+def _run(
+    asking: Asking, judging: Judging, out: Path, device: str, share: Shard
+) -> dict[str, Any] | None:
+    """The summary; None in a process that only answers a share."""
+    started = launched()
+    if not started.is_whole and share.is_whole:
+        # Imported here: torch takes seconds, and --score needs none.
+        from training.loop import parallel
+
+        parallel.join_processes()
+        answer_share(asking, out, started, str(parallel.own_device(device)))
+        parallel.barrier()
+        return run_evaluation(asking, judging, out, device) if started.number == 1 else None
+    if share.is_whole:
+        return run_evaluation(asking, judging, out, device)
+    file = answer_share(asking, out, share, device)
+    typer.echo(f"answered: {file}; run the command without --shard to merge the shares", err=True)
+    return None
 
 
 def _score(path: Path) -> None:

@@ -29,12 +29,12 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 from sdvlm_core.model.coded_features import fuse
 from sdvlm_core.model.depth_encoding import encode
 from sdvlm_core.model.own_settings import encoding_settings
+from training.loop.parallel import rank_and_world
 from training.nano.architecture import BOS
 from training.nano.batches import KINDS, WIDE, Asks, Batch, make_batch
 from training.nano.frames import TrainingFrames
 from training.nano.muon import split
 from training.nano.packed import Packed, packed_forward
-from training.nano.parallel import rank_and_world
 from training.nano.stage import WARMUP, Stage, scheduled_frames, train_stage
 from training.nano.vocabulary import word_id
 from training.simulate.catalogue import CATEGORIES, COLOURS

@@ -23,7 +23,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from sdvlm_core.files import atomic_directory
 from sdvlm_core.model.checkpoint import load as load_checkpoint
-from training.nano import parallel
+from training.loop import parallel
 from training.nano.architecture import DIALECT, ENCODING, PROMPT, nano_config
 from training.nano.batches import WIDE
 from training.nano.config import NanoConfig, read_config

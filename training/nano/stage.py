@@ -17,10 +17,10 @@ from torch import nn
 
 from training.loop.checkpoints import StageCheckpoint
 from training.loop.metrics import Averages, MetricsLogger, non_finite
+from training.loop.parallel import average_gradients, rank_and_world
 from training.loop.schedule import RateSchedule, rate_factor
 from training.loop.steps import Loop
 from training.nano.muon import optimizers_of
-from training.nano.parallel import average_gradients, rank_and_world
 
 SAVE_EVERY = 250
 WARMUP = 100

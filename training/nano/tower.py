@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModel
 
 from sdvlm_core.model.backbones.clip_image import CLIP_MEAN, CLIP_STD
+from training.loop.parallel import rank_and_world
 from training.nano.architecture import CELLS
 from training.nano.frames import TrainingFrames
 from training.nano.muon import split
-from training.nano.parallel import rank_and_world
 from training.nano.stage import Stage, scheduled_frames, train_stage
 from training.simulate.catalogue import CATEGORIES, COLOURS
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -17,12 +20,13 @@ from sdvlm_core.engine import SpatialEngine
 from sdvlm_core.errors import DepthError, IntrinsicsError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame, depth_in_metres
 from sdvlm_core.model.checkpoint import NANO_DIRECTORY, load
+from tests.paths import ROOT
 from tests.tiny_checkpoint import write_tiny_checkpoint
 from tests.training.chat_server import chatting
 from training.data.schemas import CONVERSATIONS
 from training.evaluate.controls import Controls, shown
 from training.evaluate.outputs import ANSWERS, JUDGED, REPORT, SCORES
-from training.evaluate.predict import answer_all
+from training.evaluate.predict import answers_of
 from training.evaluate.run import evaluate
 
 K = CameraIntrinsics(140.0, 140.0, 79.5, 59.5, 160, 120)
@@ -123,25 +127,89 @@ def refused(capsys, benchmark, out, **options):
     return capsys.readouterr().err
 
 
-def test_answers_of_a_batch_are_those_of_asking_one_by_one():
-    engine = SpatialEngine(load("nano", "cpu"))
+def test_questions_of_a_frame_are_answered_as_one_by_one():
+    engine, answers = SpatialEngine(load("nano", "cpu")), answers_of(load("nano", "cpu"))
     questions = [question for _, question, _ in ASKED]
-    asked = [(frame(0), questions), (frame(1), questions[:1]), (frame(2), questions[1:3])]
-    together = answer_all(engine, asked)
-    for (view, several), answers in zip(asked, together, strict=True):
+    for view, several in ((frame(0), questions), (frame(2), questions[1:3])):
         session = engine.open(view)
-        assert [answer.text for answer in answers] == [session.ask(q).text for q in several]
+        alone = [session.ask(question) for question in several]
+        together = answers(view, several)
+        assert [answer.text for answer in together] == [answer.text for answer in alone]
+        # Of the model's own calibration, as the engine gives it.
+        confidences = [answer.confidence for answer in together]
+        assert confidences == pytest.approx([answer.confidence for answer in alone], abs=1e-4)
+        assert any(answer.raw != answer.confidence for answer in together)
 
 
-def test_a_refused_frame_or_question_does_not_affect_its_batch():
-    engine = SpatialEngine(load("nano", "cpu"))
-    bare = dataclasses.replace(frame(1), depth=None)
-    good, bad = answer_all(engine, [(frame(0), [ASKED[0][1], "", ASKED[1][1]]), (bare, ["Why?"])])
-    assert [bool(answer.error) for answer in good] == [False, True, False]
-    assert good[1].error.startswith("QueryError")
-    # nano answers without depth; the batch's other frame is not touched by it.
-    assert bad[0].text
-    assert not bad[0].error
+def test_a_refused_question_does_not_affect_those_beside_it():
+    answers = answers_of(load("nano", "cpu"))
+    found = answers(frame(0), [ASKED[0][1], "", ASKED[1][1]])
+    assert [bool(answer.error) for answer in found] == [False, True, False]
+    assert found[1].error.startswith("QueryError")
+
+
+def test_a_refused_frame_is_a_refusal_of_each_of_its_questions():
+    answers = answers_of(load("nano", "cpu"))
+    wide = dataclasses.replace(frame(1).intrinsics, fx=1e-9)
+    found = answers(dataclasses.replace(frame(1), intrinsics=wide), ["Why?", "How?"])
+    assert [answer.error.partition(":")[0] for answer in found] == ["IntrinsicsError"] * 2
+
+
+def _answers(out):
+    """The answers of a run, without the seconds that they took."""
+    rows = [json.loads(line) for line in (out / ANSWERS).read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def test_shares_of_a_benchmark_merge_to_the_answers_of_one_run(capsys, ours, tmp_path):
+    """With a control that shows the next frame, which belongs to another share."""
+    whole = run(capsys, ours, tmp_path / "whole", depth="shuffled")
+    out = tmp_path / "shares"
+    for shard in ("2/2", "1/2"):
+        evaluate(benchmark=str(ours), out=out, depth="shuffled", shard=shard)
+        assert capsys.readouterr().out == ""
+        assert not (out / SCORES).exists()
+    merged = run(capsys, ours, out, depth="shuffled")
+    assert _answers(out) == _answers(tmp_path / "whole")
+    assert merged == whole
+    assert not list(out.glob("answers-*"))
+
+
+def test_what_a_share_left_out_is_asked_by_the_run_that_merges(capsys, ours, tmp_path):
+    whole = run(capsys, ours, tmp_path / "whole")
+    out = tmp_path / "shares"
+    evaluate(benchmark=str(ours), out=out, shard="1/2")
+    part = out / "answers-1-of-2.jsonl"
+    lines = part.read_text().splitlines()
+    # Interrupted in the middle of a line.
+    part.write_text("\n".join(lines[:4]) + "\n" + lines[4][:20])
+    assert run(capsys, ours, out)["per_type"] == whole["per_type"]
+    assert _answers(out) == _answers(tmp_path / "whole")
+
+
+def test_processes_of_torchrun_answer_a_share_each_and_the_first_one_merges(
+    capsys, ours, blind, tmp_path
+):
+    options = ["--benchmark", ours, "--model", blind, "--depth", "none", "--device", "cpu", "--out"]
+    whole = run(capsys, ours, tmp_path / "whole", model=blind, depth="none")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launch, "-m", "training.evaluate", *options, tmp_path / "both"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["per_type"] == whole["per_type"]
+    assert _answers(tmp_path / "both") == _answers(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "half", "1/0"])
+def test_a_share_that_does_not_exist_is_refused(ours, tmp_path, shard):
+    with pytest.raises(typer.BadParameter, match="--shard must be I/N"):
+        evaluate(benchmark=str(ours), out=tmp_path, shard=shard)
 
 
 def test_a_local_folder_is_scored_by_both_rules_with_intervals(capsys, ours, tmp_path):

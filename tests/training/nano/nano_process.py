@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from sdvlm_core.model.checkpoint import load as load_checkpoint
-from training.nano import language, parallel, tower
+from training.loop import parallel
+from training.nano import language, tower
 from training.nano.batches import WIDE
 from training.nano.frames import load
 
