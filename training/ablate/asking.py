@@ -7,7 +7,10 @@ Knows how a row is asked and its file of answers. Questions, controls and scores
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TextIO, TypeVar
@@ -21,8 +24,8 @@ from transformers import CLIPVisionModel
 from sdvlm_core.files import atomic_file
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from training.ablate.data import RowData
-from training.ablate.model import DepthTokens, answer, new_model, prefix_of
-from training.ablate.rows import Row, inputs_of
+from training.ablate.model import Trained, answer, prefix_of
+from training.ablate.rows import Estimator, Row, inputs_of
 from training.build.phrasing import METRIC
 from training.build.questions import TYPES, Question
 from training.evaluate.benchmarks import question_item, questions_of
@@ -30,15 +33,18 @@ from training.evaluate.controls import Controls, shown
 from training.evaluate.judges import judged
 from training.nano.architecture import PICTURE
 from training.nano.frames import TrainingFrames
+from training.nano.stage import OutOfTime
 from training.nano.tower import tower_features
 from training.simulate.frames import SimulatedFrame, read_frames, rgbd_frame
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
+_CPU = torch.device("cpu")
 #: The control with a grey image and no depth: only the question has information.
 BLIND = "blind"
 #: Frames whose questions are decoded together.
-_FRAMES_PER_BATCH = 8
+_FRAMES_PER_BATCH = {"cpu": 8, "cuda": 64}
+_OTHER: dict[Estimator, Estimator] = {"fine": "coarse", "coarse": "fine", "": ""}
 
 
 @cache
@@ -50,13 +56,29 @@ def _controls(control: str) -> Controls:
     """A control of the configuration as one of `training.evaluate.controls`."""
     if control == "wrong_intrinsics":
         return Controls.parse("own", "own", "wrong")
-    # `row_under_control` replaces the image of `blind`; its row sees no depth.
-    return Controls.parse("own", "own" if control == BLIND else control, "own")
+    # `row_under_control` does the rest of these itself.
+    own = control in (BLIND, "other_estimator")
+    return Controls.parse("own", "own" if own else control, "own")
 
 
-def row_under_control(row: Row, directory: Path, control: str) -> RowData:
-    """The test frames as a row sees them under a control."""
+def applies(row: Row, control: str) -> bool:
+    """Whether a control changes what a row sees."""
+    return row.sees_depth and (control != "other_estimator" or bool(row.estimator))
+
+
+def row_under_control(
+    row: Row, directory: Path, control: str, device: torch.device = _CPU
+) -> RowData:
+    """The test frames as a row sees them under a control.
+
+    Args:
+        control: one of `training.evaluate.controls` for depth; `wrong_intrinsics`;
+            `other_estimator`, which gives an estimated depth another network's errors; `blind`.
+        device: where the tower runs.
+    """
     frames, controls = _frames(directory), _controls(control)
+    if control == "other_estimator":
+        row = replace(row, estimator=_OTHER[row.estimator])
     views = [rgbd_frame(frame) for frame in frames]
     inputs = [
         inputs_of(row, shown(view, views[(at + 1) % len(views)], controls, at))
@@ -65,12 +87,12 @@ def row_under_control(row: Row, directory: Path, control: str) -> RowData:
     count = len(frames)
     if control == BLIND:
         grey = np.full((1, PICTURE, PICTURE, 3), 128, np.uint8)
-        features = tower_features(_tower(), grey).expand(count, -1, -1)
+        features = tower_features(_tower(device), grey).expand(count, -1, -1)
     else:
         features = load_file(directory / "colour.safetensors")["features"]
     pictures = None
     if row.extra == "image":
-        pictures = tower_features(_tower(), _stacked([i.picture for i in inputs]))
+        pictures = tower_features(_tower(device), _stacked([i.picture for i in inputs]))
     nothing = np.zeros(count, np.float32)
     arrays = TrainingFrames(
         picture=np.zeros((count, 0), np.uint8),
@@ -93,41 +115,45 @@ def _stacked(arrays: Sequence[npt.NDArray[Scalar] | None]) -> npt.NDArray[Scalar
 
 
 @cache
-def _tower() -> CLIPVisionModel:
-    return load_checkpoint("nano", "cpu").model.float().model.vision_tower
+def _tower(device: torch.device) -> CLIPVisionModel:
+    return load_checkpoint("nano", str(device), "float32").model.model.vision_tower
 
 
-def ask_about(row: Row, weights: Path, directory: Path, control: str, out: Path) -> None:
-    """Write a row's answers about a folder of training.simulate, unless the file exists."""
+def ask_about(
+    trained: Trained, directory: Path, control: str, out: Path, until: float = math.inf
+) -> None:
+    """Write a row's answers about a folder of training.simulate, unless the file exists.
+
+    Args:
+        until: time (`time.time`) at which to stop; nothing is then written.
+
+    Raises:
+        OutOfTime: it was reached.
+    """
     if out.exists():
         return
-    tokenizer = load_checkpoint("nano", "cpu").tokenizer
-    model = new_model(row, len(tokenizer), 0)
-    tensors = load_file(weights)
-    model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("extra.")})
-    model.eval()
-    data = row_under_control(row, directory, control)
-    extra = None
-    if row.extra:
-        extra = DepthTokens(row, tokenizer, model.config.text_config.hidden_size)
-        own = {k.removeprefix("extra."): v for k, v in tensors.items() if k.startswith("extra.")}
-        extra.load_state_dict(own)
+    model, extra = trained.model, trained.extra
+    data = row_under_control(trained.row, directory, control, model.device)
+    if extra is not None:
         extra.set_data(data)
+    asked = [
+        (at, frame, questions_of(frame, METRIC, TYPES))
+        for at, frame in enumerate(_frames(directory))
+    ]
+    asked = [entry for entry in asked if entry[2]]
+    size = _FRAMES_PER_BATCH[model.device.type]
     with (
         atomic_file(out) as temporary,
         temporary.open("w", encoding="utf-8") as log,
         torch.inference_mode(),
     ):
-        asked = [
-            (at, frame, questions_of(frame, METRIC, TYPES))
-            for at, frame in enumerate(_frames(directory))
-        ]
-        asked = [entry for entry in asked if entry[2]]
-        for first in range(0, len(asked), _FRAMES_PER_BATCH):
-            together = asked[first : first + _FRAMES_PER_BATCH]
+        for first in range(0, len(asked), size):
+            if time.time() > until:
+                raise OutOfTime(f"{out}: {first} of {len(asked)} frames")
+            together = asked[first : first + size]
             prefix = prefix_of(model, data, extra, np.array([at for at, *_ in together]))
             questions = [[q.question for q in own] for *_, own in together]
-            texts = answer(model, tokenizer, prefix, questions)
+            texts = answer(model, trained.tokenizer, prefix, questions)
             _write(log, together, texts, prefix.shape[1] - 1)
 
 

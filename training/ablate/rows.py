@@ -6,6 +6,9 @@ tokens that follow. Knows frames and depth encodings; does not know training, qu
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,8 +22,12 @@ from sdvlm_core.model.depth_encoding import EncodingSettings, pool
 from sdvlm_core.model.image_tokens import square_tokens
 from training.nano.architecture import CELLS, PICTURE
 
+Estimator = Literal["", "fine", "coarse"]
+
 #: Side of the grid of distances that the row `prompt` writes out.
 WORDS = 4
+#: Error of a coarse estimate: standard deviation of its logarithm, and the grid that it varies on.
+_UNEVEN, _UNEVEN_GRID = 0.1, (4, 5)
 
 
 @dataclass(frozen=True)
@@ -31,28 +38,36 @@ class Row:
         name: name of the row.
         says: description in the table.
         encoding: encoding of the depth code that is added to the image tokens.
-        extra: what follows those tokens: the depth as a second picture, as words, as tokens of
-            its own (the code of `encoding` through a linear layer, not added), or nothing.
-        estimated: depth as an estimator gives it: smooth, complete, without scale.
+        extra: how depth is given otherwise: as a second picture, as words, as tokens of its own
+            (the code of `encoding` through a linear layer, not added); or `projected`: that code
+            through a linear layer that starts at zero, added.
+        estimator: depth as a monocular network gives it: complete, smooth, without scale; two
+            simulated ones differ in how finely and how evenly. "" = the sensor's depth.
     """
 
     name: str
     says: str
     encoding: EncodingSettings
-    extra: Literal["", "image", "prompt", "token"] = ""
-    estimated: bool = False
+    extra: Literal["", "image", "prompt", "token", "projected"] = ""
+    estimator: Estimator = ""
 
     @property
     def sees_depth(self) -> bool:
         """Whether anything of the depth reaches the model."""
         return self.encoding.kind != "none" or bool(self.extra)
 
+    def model_encoding(self, normalize: bool) -> EncodingSettings:
+        """The encoding that the model itself has; `none` where a module of its own gives depth.
 
-def _settings(**values: object) -> EncodingSettings:
-    # As nano's: without the normalisation a code drowns the features of so small a model.
-    return EncodingSettings.from_mapping({"normalize_features": True, **values})
+        Args:
+            normalize: scale features to unit variance before a code is added, as nano does:
+                without it a code drowns the features of so small a model.
+        """
+        kind = "none" if self.extra else self.encoding.kind
+        return replace(self.encoding, kind=kind, normalize_features=normalize)
 
 
+_settings = EncodingSettings
 _NONE = _settings(kind="none")
 ROWS = {
     row.name: row
@@ -65,7 +80,13 @@ ROWS = {
             "relative_estimated",
             "the paper's code of depth as an estimator gives it (inverse, no scale)",
             _settings(kind="relative", orientation="inverse"),
-            estimated=True,
+            estimator="fine",
+        ),
+        Row(
+            "relative_other_estimator",
+            "the same of depth as another estimator gives it, coarser and less even",
+            _settings(kind="relative", orientation="inverse"),
+            estimator="coarse",
         ),
         Row("relative", "the paper's code of the sensor's depth", _settings(kind="relative")),
         Row(
@@ -76,6 +97,12 @@ ROWS = {
         Row("metric", "log depth, absolute", _settings(kind="metric")),
         Row("xyz", "back-projected X, Y, Z in metres", _settings(kind="xyz")),
         Row(
+            "projected",
+            "X, Y, Z through a learned layer that starts at zero",
+            _settings(kind="xyz"),
+            "projected",
+        ),
+        Row(
             "xyz_reference",
             "the same on the un-padded grid",
             _settings(kind="xyz", alignment="reference"),
@@ -84,11 +111,14 @@ ROWS = {
 }
 
 
-def as_estimated(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def as_estimated(
+    depth: npt.NDArray[np.float32], estimator: Estimator = "fine"
+) -> npt.NDArray[np.float32]:
     """Sensor depth (H, W), metres -> depth like that of a monocular estimator: inverse, complete.
 
     Holes take their nearest reading, edges are soft; scale and shift are lost to the encoding's
-    min-max anyway.
+    min-max anyway. "coarse" has edges four times as soft, and an error of about 10 % that varies
+    slowly over the image, its own in every image.
     """
     usable = np.isfinite(depth) & (depth > 0)
     if not usable.any():
@@ -99,7 +129,14 @@ def as_estimated(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     # Label of a hole = label of the nearest reading.
     of_label = np.zeros(labels.max() + 1, np.float32)
     of_label[labels[usable]] = 1 / depth[usable]
-    return cv2.GaussianBlur(of_label[labels], (0, 0), depth.shape[1] / 200)
+    whole, width = of_label[labels], depth.shape[1]
+    if estimator != "coarse":
+        return cv2.GaussianBlur(whole, (0, 0), width / 200)
+    # Drawn from the depth itself: the same image always gets the same estimate.
+    rng = np.random.default_rng(int(1000 * depth[usable].sum(dtype=np.float64)))
+    error = np.exp(rng.normal(0, _UNEVEN, _UNEVEN_GRID)).astype(np.float32)
+    uneven = cv2.resize(error, depth.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return cv2.GaussianBlur(whole, (0, 0), width / 50) * uneven
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +167,8 @@ def inputs_of(row: Row, frame: RgbdFrame) -> RowInputs:
         inputs = empty
     else:
         source: Literal["sensor", "estimated_relative"] = "sensor"
-        if row.estimated:
-            depth, source = as_estimated(depth), "estimated_relative"
+        if row.estimator:
+            depth, source = as_estimated(depth, row.estimator), "estimated_relative"
         tokens = square_tokens(frame.width, frame.height, CELLS)
         grid = pool(depth, frame.intrinsics, row.encoding, tokens, source)
         inputs = RowInputs(grid.coordinates, grid.valid)
@@ -163,6 +200,29 @@ def _distances(frame: RgbdFrame) -> npt.NDArray[np.float32]:
     return np.where(grid.valid, grid.coordinates[:, 2], np.nan).astype(np.float32)
 
 
+_HEADING = "\ndepth"
+
+
 def in_words(metres: npt.NDArray[np.float32]) -> str:
     """The text that the row `prompt` puts before a question."""
-    return "\ndepth" + "".join(" -" if np.isnan(m) else f" {m:.1f}" for m in metres)
+    return _HEADING + "".join(" -" if np.isnan(m) else f" {m:.1f}" for m in metres)
+
+
+def cells_in_words(
+    text: str, spans: Sequence[tuple[int, int]], length: int
+) -> npt.NDArray[np.bool_]:
+    """(length, 144): the cells of which each token of a text of `in_words` gives the distance.
+
+    Args:
+        spans: characters of each token.
+        length: tokens after padding, which shows nothing.
+    """
+    side = CELLS // WORDS
+    coarse = np.arange(WORDS * WORDS).reshape(WORDS, WORDS)
+    of_cell = np.kron(coarse, np.ones((side, side), np.int64)).ravel()
+    ends = [match.end() for match in re.finditer(r" \S+", text)]
+    shows = np.zeros((length, CELLS * CELLS), bool)
+    for token, (start, end) in enumerate(spans[:length]):
+        if end > max(start, len(_HEADING)):
+            shows[token] = of_cell == bisect_left(ends, end)
+    return shows

@@ -1,11 +1,13 @@
-"""One row of the ablation: its training from the base model, then its answers, each done once.
+"""One training of the ablation: a base, or a row from its base with its answers; each done once.
 
-Runs inside a worker process. Knows the folders OUT/base-SEED and OUT/ROW-SEED; does not know how
-rows are scheduled or reported.
+Runs inside a worker process. Knows the folders OUT/VARIANT/base-SEED and OUT/VARIANT/ROW-SEED; does
+not know how they are scheduled or reported.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,76 +15,117 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 
-from sdvlm_core.model.checkpoint import load as load_checkpoint
-from training.ablate.asking import BLIND, ask_about
+from training.ablate.asking import BLIND, applies, ask_about
 from training.ablate.config import Config
 from training.ablate.data import row_data
-from training.ablate.model import DepthTokens, new_model
+from training.ablate.model import Trained, untrained
 from training.ablate.rows import ROWS
 from training.loop.checkpoints import write_tensors
+from training.loop.parallel import workers_beside
 from training.nano.batches import SHORT
 from training.nano.language import Recipe, train_language
+from training.nano.losses import ANSWER_ONLY, WEIGHTS
 
-_WEIGHTS = "model.safetensors"
+BASE, WEIGHT_FILE = "base", "model.safetensors"
+#: Written during a training only.
+_STATE = "language.state"
 #: The base without depth has the order and the questions of its own seed, rows those of another.
 _ROW_SEED = 1000
 
 
-def train_base(out: Path, config: Config, seed: int, threads: int) -> Path:
-    """Train the model without depth that all rows of a seed start from; returns its folder."""
-    folder = out / f"base-{seed}"
-    recipe = Recipe(config.base_steps, asks=SHORT, seed=seed)
-    _train(out, folder, "none", seed, recipe, None, threads)
-    return folder
+@dataclass(frozen=True)
+class Run:
+    """One training: of a variant, a row or `BASE`, and a seed."""
+
+    variant: str
+    name: str
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Where its results are."""
+        return out / self.variant / f"{self.name}-{self.seed}"
 
 
-def run_row(out: Path, config: Config, name: str, seed: int, threads: int) -> Path:
-    """Train a row and ask it every question under every control; returns its folder."""
-    folder = out / f"{name}-{seed}"
-    recipe = Recipe(config.steps, asks=SHORT, seed=_ROW_SEED + seed, rate=config.rate)
-    base = out / f"base-{seed}" / _WEIGHTS
-    weights = _train(out, folder, name, seed, recipe, base, threads)
-    for control, file in answer_files(out, config, name, seed).items():
-        ask_about(ROWS[name], weights, out / "test", control, file)
-    return folder
+@dataclass(frozen=True)
+class Machine:
+    """Where a training runs.
+
+    Attributes:
+        device: cpu, or a GPU.
+        threads: of torch.
+        until: time (`time.time`) at which to stop with a checkpoint.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    until: float = math.inf
 
 
-def answer_files(out: Path, config: Config, name: str, seed: int) -> dict[str, Path]:
-    """The files of a row's answers, by control."""
+def answer_files(out: Path, config: Config, run: Run) -> dict[str, Path]:
+    """The files of a run's answers, by control; the base is asked as it is."""
     controls = ["own"]
-    if seed == 0:
-        controls += config.controls if ROWS[name].sees_depth else []
-        controls += [BLIND] if config.blind and name == "none" else []
-    return {control: out / f"{name}-{seed}" / f"{control}.jsonl" for control in controls}
+    variant = config.variants[run.variant]
+    if run.seed == 0 and run.name != BASE and variant.asked_under_controls:
+        controls += [one for one in config.controls if applies(ROWS[run.name], one)]
+        controls += [BLIND] if config.blind and run.name == "none" else []
+    return {control: run.folder(out) / f"{control}.jsonl" for control in controls}
+
+
+def is_finished(out: Path, config: Config, run: Run) -> bool:
+    """Whether a run has all of its answers."""
+    return all(file.exists() for file in answer_files(out, config, run).values())
+
+
+def do_run(out: Path, config: Config, run: Run, machine: Machine) -> Path:
+    """Train a base or a row and ask it every question; returns its folder.
+
+    A row starts from the weights of the base of its variant and seed, which must exist.
+
+    Raises:
+        OutOfTime: `machine.until` was reached; call it again to resume.
+    """
+    torch.set_num_threads(machine.threads)
+    variant, data = config.variants[run.variant], Path(config.data)
+    row = ROWS["none" if run.name == BASE else run.name]
+    device = torch.device(machine.device)
+    trained = untrained(row, run.seed, variant.normalize_features, device)
+    folder = run.folder(out)
+    stored = folder / WEIGHT_FILE
+    if not stored.exists():
+        steps, rate, seed = config.steps, config.rate, _ROW_SEED + run.seed
+        if run.name == BASE:
+            steps, rate, seed = config.base_steps, 1.0, run.seed
+        else:
+            base = Run(run.variant, BASE, run.seed).folder(out) / WEIGHT_FILE
+            trained.set_weights(load_file(base))
+        losses = WEIGHTS if variant.auxiliary else ANSWER_ONLY
+        recipe = Recipe(steps, config.batch, SHORT, 0.0, rate, seed, losses)
+        _train(trained, data / "train", recipe, folder, config.workers, machine)
+    # Also right after the training: rounded, as everybody else will load them.
+    trained.set_weights(load_file(stored))
+    for control, file in answer_files(out, config, run).items():
+        ask_about(trained, data / "test", control, file, machine.until)
+    return folder
 
 
 def _train(
-    out: Path, folder: Path, name: str, seed: int, recipe: Recipe, base: Path | None, threads: int
-) -> Path:
-    """Train a row from the weights `base`, or from random ones; returns its weights."""
-    torch.set_num_threads(threads)
-    weights = folder / _WEIGHTS
-    if weights.exists():
-        return weights
+    trained: Trained, frames: Path, recipe: Recipe, folder: Path, beside: int, machine: Machine
+) -> None:
+    """Train in place and write the weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    row = ROWS[name]
-    tokenizer = load_checkpoint("nano", "cpu").tokenizer
-    model = new_model(row, len(tokenizer), seed)
-    data = row_data(out / "train", row)
-    extra = None
-    if row.extra:
-        extra = DepthTokens(row, tokenizer, model.config.text_config.hidden_size)
-        extra.set_data(data)
-    if base is not None:
-        model.load_state_dict(load_file(base), strict=False)
+    data = row_data(frames, trained.row)
+    if trained.extra is not None:
+        trained.extra.set_data(data)
+    model = trained.model.train()
 
     def see(chosen: npt.NDArray[np.int64]) -> torch.Tensor:
-        return data.features[chosen].float()
+        return data.features[chosen].to(model.device).float()
 
-    train_language(model, tokenizer, data.frames, see, recipe, folder, extra)
-    # Cloned: tied weights share memory, which safetensors refuses.
-    tensors = {key: value.clone() for key, value in model.state_dict().items()}
-    if extra is not None:
-        tensors |= {f"extra.{key}": value.clone() for key, value in extra.state_dict().items()}
-    write_tensors(weights, tensors)
-    return weights
+    workers = workers_beside(model.device, beside)
+    train_language(
+        model, trained.tokenizer, data.frames, see, recipe, folder, trained.extra, workers,
+        machine.until,
+    )  # fmt: skip
+    model.eval()
+    write_tensors(folder / WEIGHT_FILE, trained.weights())
+    (folder / _STATE).unlink(missing_ok=True)

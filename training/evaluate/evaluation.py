@@ -1,6 +1,6 @@
 """One evaluation: ask a model the questions of a benchmark, judge and score the answers, report.
 
-Images are streamed (`benchmarks`), changed by the controls (`controls`) and answered by one process,
+Images are streamed (`benchmarks`), changed by `controls` and answered by one process,
 or a share by each of several (`sharding`). Each answer is one JSON line, so that an interrupted
 run resumes. Then every answer is judged
 (`judges`) and scored twice, by the official and by the strict rules (`official`, `score`). A second

@@ -9,11 +9,11 @@ import json
 import math
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -46,23 +46,34 @@ class Averages:
         self._start()
 
     def _start(self) -> None:
-        self._sums: dict[str, float] = defaultdict(float)
-        self._counts: dict[str, int] = defaultdict(int)
+        self._names: list[str] = []
+        self._sums = self._counts = torch.zeros(0)
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
-    def add(self, values: Mapping[str, float]) -> dict[str, float] | None:
-        """Add the values of a step; the entry when the step completes one, else None."""
+    def add(self, values: Mapping[str, torch.Tensor | float]) -> dict[str, float] | None:
+        """Add the values of a step; the entry when the step completes one, else None.
+
+        Args:
+            values: the same names in every step of an entry; NaN = none in this step. Tensors are
+                added up on their device, which the host waits for once an entry.
+        """
         self._step += 1
-        for name, value in values.items():
-            self._sums[name] += value
-            self._counts[name] += 1
+        found = torch.stack([torch.as_tensor(value).detach().double() for value in values.values()])
+        there = ~found.isnan()
+        if not self._names:
+            self._names = list(values)
+            self._sums, self._counts = torch.zeros_like(found), torch.zeros_like(found)
+        assert self._names == list(values)
+        self._sums += torch.where(there, found, 0.0)
+        self._counts += there
         if self._step % STEPS_PER_ENTRY:
             return None
         count = self._step - self._emitted
+        means = zip(self._names, self._sums.tolist(), self._counts.tolist(), strict=True)
         entry = {
             "seconds_per_step": round((time.perf_counter() - self._wall) / count, 3),
             "cpu_seconds_per_step": round((time.process_time() - self._cpu) / count, 3),
-            **{name: round(self._sums[name] / self._counts[name], 4) for name in self._sums},
+            **{name: round(total / steps, 4) for name, total, steps in means if steps},
         }
         self._emitted = self._step
         self._start()

@@ -45,13 +45,12 @@ def own_device(device: str, environment: Mapping[str, str] = os.environ) -> torc
 
 
 def workers_beside(device: torch.device, processes: int) -> int:
-    """Processes that make batches for one training process.
+    """Processes that make batches for each of `processes` training processes: the cores left over.
 
-    One on a CPU, where they would take the cores of the training; on a GPU what the cores allow.
+    On a CPU there may be none: a training process then makes its own.
     """
-    if device.type == "cpu":
-        return 1
-    return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // processes - 1))
+    left = (os.cpu_count() or 1) // processes - 1
+    return min(_MOST_WORKERS, max(left, 1 if device.type == "cuda" else 0))
 
 
 def join_processes() -> None:

@@ -1,7 +1,8 @@
 """Questions about training frames -> packed token arrays with their supervision.
 
 Knows the tokenizer, the questions and the image tokens that each of their tokens should attend to.
-Does not know the model.
+Every index that a loss needs is computed here, by the process that makes the batch. Does not know
+the model or its device.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -65,14 +66,26 @@ ROW = 64
 class Batch:
     """Questions about B frames, packed in rows.
 
-    ids, places, segments (B, R, L) int64: tokens, their position in their question (0 = first),
-    and which question of the row they belong to; weights (B, R, L) float32: of the loss on
-    predicting the token there; kinds (B, R, L) int64: index in KINDS, -1 = padding;
-    frames (B,): indices into the data; look_at (M, 3) int64: b, r, l of a token that should attend
-    to `cells` (M, 144) bool; by_place (M,) bool: because it ends a coordinate, not a name;
-    facts (M, 15) float32: the row of the named object, NaN if none or several are named;
-    ends (Q, 3) int64: b, r, l of a question's last token, of those answered by one number;
-    values (Q,) float32: its logarithm; shown (B,) bool: the frame keeps its depth.
+    Attributes:
+        ids, places, segments: (B, R, L) int64: tokens, their position in their question (0 =
+            first), and which question of the row they belong to.
+        weights: (B, R, L) float32: of the loss on predicting the token there.
+        kinds: (B, R, L) int64: index in KINDS, -1 = padding.
+        frames: (B,) indices into the data.
+        look_at: (M, 3) int64: b, r, l of a token that should attend to `cells`.
+        cells: (M, 144) bool.
+        by_place: (M,) bool: because it ends a coordinate, not a name.
+        facts: (M, 15) float32: the row of the named object, NaN if none or several are named.
+        ends: (Q, 3) int64: b, r, l of a question's last token, of those answered by one number.
+        values: (Q,) float32: its logarithm.
+        shown: (B,) bool: the frame keeps its depth.
+        coordinates, valid, focal: those of the frames, (B, 144, K), (B, 144) and (B,).
+        owned_at: (O, 2) int64: b and cell of the image tokens that show an object.
+        owned_as: (O, 2) int64: its category and its colour.
+        answers_at: (A, 3) int64: b, r, l of the tokens that predict one of an answer.
+        firsts_at: (F, 3) int64: b, r, l of the first token of each question.
+        named_at, placed_at, known_at: int64 indices into M: not by place; by place; with facts
+            and not by place.
     """
 
     ids: torch.Tensor
@@ -88,6 +101,25 @@ class Batch:
     ends: torch.Tensor
     values: torch.Tensor
     shown: torch.Tensor
+    coordinates: torch.Tensor
+    valid: torch.Tensor
+    focal: torch.Tensor
+    owned_at: torch.Tensor
+    owned_as: torch.Tensor
+    answers_at: torch.Tensor
+    firsts_at: torch.Tensor
+    named_at: torch.Tensor
+    placed_at: torch.Tensor
+    known_at: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """All tensors on a device; `frames` stays."""
+        moved = {
+            item.name: getattr(self, item.name).to(device, non_blocking=True)
+            for item in fields(self)
+            if item.name != "frames"
+        }
+        return replace(self, **moved)
 
 
 def answer_weights(answer: str, spans: list[tuple[int, int]]) -> list[float]:
@@ -213,21 +245,63 @@ def make_batch(
                     cells.append(mask)
                     by_place.append(stop == len(question.question))
                     facts.append(fact)
+    named = {
+        "look_at": torch.tensor(look_at, dtype=torch.int64).reshape(-1, 3),
+        "cells": torch.from_numpy(np.array(cells, bool).reshape(-1, CELLS * CELLS)),
+        "by_place": torch.tensor(by_place, dtype=torch.bool),
+        "facts": torch.from_numpy(np.array(facts, np.float32).reshape(-1, OBJECT_FIELDS)),
+    }
+    packed = {
+        "ids": torch.from_numpy(ids),
+        "places": torch.from_numpy(places),
+        "segments": torch.from_numpy(segments),
+        "weights": torch.from_numpy(weights),
+        "kinds": torch.from_numpy(kinds),
+    }
     return Batch(
-        torch.from_numpy(ids),
-        torch.from_numpy(places),
-        torch.from_numpy(segments),
-        torch.from_numpy(weights),
-        torch.from_numpy(kinds),
-        chosen,
-        torch.tensor(look_at, dtype=torch.int64).reshape(-1, 3),
-        torch.from_numpy(np.array(cells, bool).reshape(-1, CELLS * CELLS)),
-        torch.tensor(by_place, dtype=torch.bool),
-        torch.from_numpy(np.array(facts, np.float32).reshape(-1, OBJECT_FIELDS)),
-        torch.tensor(finals, dtype=torch.int64).reshape(-1, 3),
-        torch.tensor(values, dtype=torch.float32),
-        torch.from_numpy(rng.random(len(chosen)) >= without_depth),
+        **packed,
+        **named,
+        frames=chosen,
+        ends=torch.tensor(finals, dtype=torch.int64).reshape(-1, 3),
+        values=torch.tensor(values, dtype=torch.float32),
+        shown=torch.from_numpy(rng.random(len(chosen)) >= without_depth),
+        **_of_frames(frames, chosen),
+        **_indices(**packed, **named),
     )
+
+
+def _of_frames(frames: TrainingFrames, chosen: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
+    """What a batch has of its frames, and the objects that their image tokens show."""
+    owner = torch.from_numpy(frames.owner[chosen]).long()
+    objects = torch.from_numpy(frames.objects[chosen])
+    at = (owner > 0).nonzero()
+    shown = objects[at[:, 0], owner[at[:, 0], at[:, 1]] - 1]
+    return {
+        "coordinates": torch.from_numpy(frames.coordinates[chosen]),
+        "valid": torch.from_numpy(frames.valid[chosen]),
+        "focal": torch.from_numpy(frames.focal[chosen]),
+        "owned_at": at,
+        "owned_as": shown[:, :2].long(),
+    }
+
+
+def _indices(
+    weights: torch.Tensor,
+    places: torch.Tensor,
+    segments: torch.Tensor,
+    by_place: torch.Tensor,
+    facts: torch.Tensor,
+    **_: torch.Tensor,
+) -> dict[str, torch.Tensor]:
+    """The indices that losses need: on a GPU, a mask would make the host wait for its count."""
+    known = facts.isfinite().all(dim=1) & ~by_place
+    return {
+        "answers_at": (weights[:, :, 1:] > 0).nonzero(),
+        "firsts_at": ((places == 0) & (segments >= 0)).nonzero(),
+        "named_at": (~by_place).nonzero().squeeze(1),
+        "placed_at": by_place.nonzero().squeeze(1),
+        "known_at": known.nonzero().squeeze(1),
+    }
 
 
 def _length(piece: _Piece) -> int:

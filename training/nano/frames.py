@@ -12,7 +12,7 @@ import math
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +81,39 @@ class TrainingFrames:
     def __len__(self) -> int:
         return len(self.graphs)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: of a memory map the name of its file, not its content."""
+        return {name: _portable(value) for name, value in vars(self).items()}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, _opened(value))
+
+
+def _portable(value: Any) -> Any:
+    """A memory map as its file; anything else as it is."""
+    if not isinstance(value, np.memmap):
+        return value
+    file = Path(str(value.filename))
+    assert np.load(file, mmap_mode="r").shape == value.shape, f"{file} is mapped in part"
+    return file
+
+
+def _opened(value: Any) -> Any:
+    return np.load(value, mmap_mode="r") if isinstance(value, Path) else value
+
 
 class _Graphs(Sequence[Any]):
     """Scene graphs (N,) stored as JSON bytes, parsed on access."""
 
     def __init__(self, stored: npt.NDArray[np.bytes_]) -> None:
         self._stored = stored
+
+    def __getstate__(self) -> Any:
+        return _portable(self._stored)
+
+    def __setstate__(self, state: Any) -> None:
+        self._stored = _opened(state)
 
     def __len__(self) -> int:
         return len(self._stored)

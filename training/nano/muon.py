@@ -34,7 +34,13 @@ def orthogonalise(batch: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum for 2-D parameters, decoupled weight decay."""
+    """Orthogonalised momentum for 2-D parameters, decoupled weight decay.
+
+    `found_inf`: as of torch's fused optimisers, a scalar on the device; where it is 1.0, a step
+    changes nothing.
+    """
+
+    found_inf: torch.Tensor | None = None
 
     def __init__(
         self, parameters: Iterable[torch.nn.Parameter], lr: float, weight_decay: float
@@ -45,6 +51,7 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override] # no closures here
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
+            found = self.found_inf
             by_shape: dict[torch.Size, list[torch.nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -57,14 +64,18 @@ class Muon(torch.optim.Optimizer):
                         state["momentum"] = torch.zeros_like(parameter)
                     grad = parameter.grad
                     assert grad is not None
+                    if found is not None:
+                        grad = torch.where(found == 0, grad, state["momentum"])
                     state["momentum"].lerp_(grad, 1 - _MOMENTUM)
                     updates.append(grad.lerp(state["momentum"], _MOMENTUM))
                 scale = 0.2 * max(shape) ** 0.5
                 for parameter, update in zip(
                     members, orthogonalise(torch.stack(updates)), strict=True
                 ):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update, alpha=-group["lr"] * scale)
+                    changed = parameter * (1 - group["lr"] * group["weight_decay"])
+                    changed.add_(update, alpha=-group["lr"] * scale)
+                    kept = changed if found is None else torch.where(found == 0, changed, parameter)
+                    parameter.copy_(kept)
 
 
 def optimizers_of(

@@ -60,14 +60,16 @@ def packed_forward(
     heads = model.config.num_attention_heads
     size = width // heads
     split = batch * before
-    cos_p, sin_p = model.rotary_emb(prefix, torch.arange(before).unsqueeze(0))
+    device = prefix.device
+    cos_p, sin_p = model.rotary_emb(prefix, torch.arange(before, device=device).unsqueeze(0))
     cos_r, sin_r = model.rotary_emb(rows, before + places.flatten(1))
     cos_p, sin_p, cos_r, sin_r = (table.to(dtype) for table in (cos_p, sin_p, cos_r, sin_r))
     shut = torch.finfo(torch.float32).min / 2
-    past = torch.ones(before, before, dtype=torch.bool).tril()
-    prefix_mask = torch.zeros(before, before, dtype=dtype).masked_fill_(~past, shut)
+    past = torch.ones(before, before, dtype=torch.bool, device=device).tril()
+    prefix_mask = torch.zeros(before, before, dtype=dtype, device=device).masked_fill_(~past, shut)
     own = (segments.unsqueeze(-1) == segments.unsqueeze(-2)) & past.new_ones(length, length).tril()
-    row_mask = torch.zeros(batch, 1, count, length, before + length, dtype=dtype)
+    shape = (batch, 1, count, length, before + length)
+    row_mask = torch.zeros(shape, dtype=dtype, device=device)
     row_mask[..., before:].masked_fill_(~own.unsqueeze(1), shut)
 
     def linear(x: torch.Tensor, layer: nn.Linear) -> torch.Tensor:

@@ -21,6 +21,7 @@ import torch
 import typer
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
+from sdvlm_core.errors import CheckpointError
 from sdvlm_core.files import atomic_directory
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from training.loop import parallel
@@ -71,15 +72,22 @@ def _add_tokens(model: LlavaForConditionalGeneration, pieces: list[list[int]]) -
         weight[row] = weight[ids].mean(0)
 
 
-def make_nano(config: NanoConfig) -> None:
+def make_nano(config: NanoConfig, device: str = "auto", workers: int | None = None) -> None:
     """Train nano and write it to OUT/model; resumes after an interruption.
 
+    Args:
+        device: auto, cpu, cuda or cuda:N; several processes use one GPU each.
+        workers: processes that make batches for each training process; None = as suits the device.
+
     Raises:
+        CheckpointError: the device does not exist.
         ValueError: OUT belongs to a run with other settings.
         FloatingPointError: a loss or a gradient is not finite.
     """
     parallel.join_processes()
     process, world = parallel.rank_and_world()
+    where = parallel.own_device(device)
+    workers = parallel.workers_beside(where, world) if workers is None else workers
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     if process > 0:
         parallel.barrier()  # the first process prepares the frames
@@ -90,7 +98,7 @@ def make_nano(config: NanoConfig) -> None:
     model, tokenizer = _initial_model(config.base, frames)
     if process == 0:
         typer.echo(f"{len(frames)} frames, {model.num_parameters():,} parameters", err=True)
-    _train(model, tokenizer, frames, config)
+    _train(model.to(where), tokenizer, frames, config, workers)
     if process == 0:
         with atomic_directory(config.out / "model") as directory:
             model.half().save_pretrained(directory)
@@ -100,6 +108,7 @@ def make_nano(config: NanoConfig) -> None:
 
 def nano(
     config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Train nano and write it to OUT/model; run it again to resume after an interruption.
 
@@ -107,8 +116,8 @@ def nano(
     training/configs/nano.yaml
     """
     try:
-        make_nano(read_config(config_file))
-    except ValueError as error:
+        make_nano(read_config(config_file), device)
+    except (ValueError, CheckpointError) as error:
         raise typer.BadParameter(str(error)) from error
     except FloatingPointError as error:
         typer.echo(f"error: {error}; lower `rate`, then run it with another `out`", err=True)
@@ -120,19 +129,21 @@ def _train(
     tokenizer: PreTrainedTokenizerFast,
     frames: TrainingFrames,
     config: NanoConfig,
+    workers: int,
 ) -> None:
     """Both stages, in place."""
-    tower = model.model.vision_tower
-    # At this size on a CPU, torch's fused attention is half as fast as plain products.
-    tower.set_attn_implementation("eager")
+    tower, device = model.model.vision_tower, model.device
+    if device.type == "cpu":
+        # At this size torch's fused attention is half as fast there as plain products.
+        tower.set_attn_implementation("eager")
     train_tower(tower, frames, config.tower_steps, config.out, _SEED, config.rate)
     # Round the tower to float16: stage 2 must see the features that the released weights give.
     tower.half().float().requires_grad_(False)
 
     @torch.inference_mode()
     def see(chosen: npt.NDArray[np.int64]) -> torch.Tensor:
-        pixels = normalise(torch.from_numpy(frames.picture[chosen]))
-        with torch.autocast("cpu", torch.bfloat16):
+        pixels = normalise(torch.from_numpy(frames.picture[chosen]).to(device))
+        with torch.autocast(device.type, torch.bfloat16):
             features: torch.Tensor = tower(pixels).last_hidden_state[:, 1:].float()
         return features
 
@@ -144,6 +155,7 @@ def _train(
         see,
         Recipe(config.steps, BATCH, WIDE, _WITHOUT_DEPTH, config.rate, _SEED),
         config.out,
+        workers=workers,
     )
 
 

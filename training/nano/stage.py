@@ -1,10 +1,14 @@
 """One stage of nano's training: losses -> gradients over all processes -> Muon and AdamW.
 
-Knows optimisers, checkpoints and logs of a stage; does not know what its losses mean.
+No step waits for the device: losses are added up there, and a loss that is not finite stops the
+optimisers there; the host hears of it with the next log entry or checkpoint. Knows optimisers,
+checkpoints and logs of a stage; does not know what its losses mean.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +52,67 @@ class Stage:
     weights: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class StepLosses:
+    """The losses of a step, which must be finite, and what is only logged (NaN = not in this step).
+
+    Scalars on the device of the training.
+    """
+
+    losses: Mapping[str, torch.Tensor]
+    logged: Mapping[str, torch.Tensor]
+
+
+class OutOfTime(Exception):
+    """A training stopped at its time limit; its checkpoint is complete."""
+
+
+class Finite:
+    """Whether all values of all steps were finite, known to the device at once.
+
+    `broken` is what torch's fused optimisers call `found_inf`: 1.0 from the first step with a value
+    that is not finite on. They then leave weights and state as they are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.broken = torch.zeros((), device=device)
+        self._step = torch.zeros((), dtype=torch.int64, device=device)
+        self._names: list[str] = []
+        self._values = torch.zeros(0, device=device)
+
+    def add(self, step: int, values: Mapping[str, torch.Tensor]) -> None:
+        """Look at the values of a step (from 1)."""
+        found = torch.stack([value.detach().float() for value in values.values()])
+        first = (self.broken == 0) & ~found.isfinite().all()
+        self._names = list(values)
+        self._values = torch.where(first, found, self._values) if len(self._values) else found
+        self._step = torch.where(first, step, self._step)
+        self.broken = torch.where(first, 1.0, self.broken)
+
+    def check(self, stage: str) -> None:
+        """Wait for the device.
+
+        Raises:
+            FloatingPointError: a value was not finite; names the first step and the value.
+        """
+        if self.broken.item():
+            reason = non_finite(dict(zip(self._names, self._values.tolist(), strict=True)))
+            raise FloatingPointError(f"{reason} in step {int(self._step)} of stage {stage}")
+
+
+@dataclass(frozen=True, eq=False)
+class _CheckedCheckpoints:
+    """Checkpoints that are written of finite weights only."""
+
+    checkpoint: StageCheckpoint
+    finite: Finite
+    stage: str
+
+    def save(self, step: int) -> None:
+        self.finite.check(self.stage)
+        self.checkpoint.save(step)
+
+
 def scheduled_frames(
     count: int, batch: int, step: int, seed: int, *, backwards: bool = False
 ) -> npt.NDArray[np.int64]:
@@ -64,20 +129,23 @@ def scheduled_frames(
 
 def train_stage(
     stage: Stage,
-    losses_of: Callable[[range], Iterator[dict[str, torch.Tensor]]],
+    losses_of: Callable[[range], Iterator[StepLosses]],
     steps: int,
     out: Path,
     *,
     rate: float = 1.0,
     warmup: int = WARMUP,
+    until: float = math.inf,
 ) -> None:
     """Train the stage's modules in place; resumes from its checkpoint in `out`.
 
     Args:
         losses_of: steps to run -> the losses of each of them.
         rate: factor on the learning rates.
+        until: time (`time.time`) at which to stop with a checkpoint.
 
     Raises:
+        OutOfTime: that time was reached before the last step.
         FloatingPointError: a loss or the gradient's norm is not finite; the weights stay as they
             were before that step.
     """
@@ -88,27 +156,35 @@ def train_stage(
         out / f"{stage.name}.state", stage.modules, optimizers, active=process == 0
     )
     done = checkpoint.restore()
+    finite = Finite(parameters[0].device)
+    checked = _CheckedCheckpoints(checkpoint, finite, stage.name)
     loop = Loop(
         steps,
         SAVE_EVERY,
         RateSchedule(optimizers, partial(rate_factor, steps=steps, warmup=warmup, floor=_FLOOR)),
-        checkpoint,
+        checked,
         MetricsLogger(out / f"{stage.name}.jsonl", stage.name, steps, done, active=process == 0),
     )
     batches, averages = losses_of(range(done, steps)), Averages(done)
 
     def step(number: int, _: float) -> dict[str, float] | None:
-        losses = next(batches)
+        if time.time() > until:
+            checked.save(number)
+            raise OutOfTime(f"{stage.name}: {number} of {steps} steps in {out}")
+        found = next(batches)
+        losses = found.losses
         total = torch.stack([weight * losses[name] for name, weight in stage.weights.items()]).sum()
         torch.autograd.backward(total)
         average_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, _MAX_NORM)
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        if reason := non_finite({**values, "gradient norm": float(norm)}):
-            raise FloatingPointError(f"{reason} in step {number + 1} of stage {stage.name}")
+        finite.add(number + 1, {**losses, "gradient norm": norm})
         for optimizer in optimizers:
+            optimizer.found_inf = finite.broken  # type: ignore[union-attr] # as torch's GradScaler
             optimizer.step()
             optimizer.zero_grad()
-        return averages.add(values)
+        entry = averages.add({**losses, **found.logged})
+        if entry is not None:
+            finite.check(stage.name)
+        return entry
 
     loop.run(done, step)

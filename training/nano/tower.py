@@ -23,7 +23,7 @@ from training.loop.parallel import rank_and_world
 from training.nano.architecture import CELLS
 from training.nano.frames import TrainingFrames
 from training.nano.muon import split
-from training.nano.stage import Stage, scheduled_frames, train_stage
+from training.nano.stage import Stage, StepLosses, scheduled_frames, train_stage
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
 #: Frames in a step, over all processes.
@@ -33,15 +33,18 @@ REGRESSED = slice(2, 9)
 
 
 def normalise(pictures: torch.Tensor, jitter: torch.Generator | None = None) -> torch.Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 for CLIP; with a generator, varied exposure."""
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 for CLIP; with a generator, varied exposure.
+
+    `jitter`: of the CPU, so that a GPU sees the same exposures.
+    """
     pixels = pictures.permute(0, 3, 1, 2).float() / 255
     if jitter is not None:
         shape = (len(pixels), 1, 1, 1)
         gain = 0.75 + 0.5 * torch.rand(shape, generator=jitter)
         tint = 1 + 0.04 * torch.randn((len(pixels), 3, 1, 1), generator=jitter)
-        pixels = (pixels * gain * tint).clamp(0, 1)
-    mean = torch.tensor(CLIP_MEAN).view(1, 3, 1, 1)
-    std = torch.tensor(CLIP_STD).view(1, 3, 1, 1)
+        pixels = (pixels * gain.to(pixels.device) * tint.to(pixels.device)).clamp(0, 1)
+    mean = torch.tensor(CLIP_MEAN, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(CLIP_STD, device=pixels.device).view(1, 3, 1, 1)
     return (pixels - mean) / std
 
 
@@ -58,7 +61,7 @@ def _losses(
     tokens: torch.Tensor, heads: _Heads, owner: torch.Tensor, objects: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """tokens (B, 144, D), owner (B, 144) int64, objects (B, 8, 15)."""
-    rows = torch.arange(len(owner)).unsqueeze(1)
+    rows = torch.arange(len(owner), device=owner.device).unsqueeze(1)
     # Index -1 wraps for background tokens, which are masked below.
     target = objects[rows, owner - 1]
     shows_object = owner > 0
@@ -95,25 +98,28 @@ def train_tower(
 ) -> None:
     """Train in place for `steps` batches; resumes from the checkpoint `out`/tower.state.
 
+    Runs on the device of the tower.
+
     `rate`: factor on the learning rates; below 1 for a tower that is trained already.
     """
     torch.manual_seed(seed)
-    heads = _Heads(tower.config.hidden_size)
+    device = tower.device
+    heads = _Heads(tower.config.hidden_size).to(device)
     matrices, others = split(tower)
     process, world = rank_and_world()
 
-    def losses_of(numbers: range) -> Iterator[dict[str, torch.Tensor]]:
+    def losses_of(numbers: range) -> Iterator[StepLosses]:
         for step in numbers:
             together = scheduled_frames(len(frames), BATCH, step, seed, backwards=True)
             chosen = np.sort(together[process::world])
             own = np.random.SeedSequence([seed, step, process]).generate_state(1)
             jitter = torch.Generator().manual_seed(int(own[0]))
-            pixels = normalise(torch.from_numpy(frames.picture[chosen]), jitter)
-            owner = torch.from_numpy(frames.owner[chosen]).long()
-            objects = torch.from_numpy(frames.objects[chosen])
-            with torch.autocast("cpu", torch.bfloat16):
+            pixels = normalise(torch.from_numpy(frames.picture[chosen]).to(device), jitter)
+            owner = torch.from_numpy(frames.owner[chosen]).to(device).long()
+            objects = torch.from_numpy(frames.objects[chosen]).to(device)
+            with torch.autocast(device.type, torch.bfloat16):
                 tokens = tower(pixels).last_hidden_state[:, 1:]
-            yield _losses(tokens.float(), heads, owner, objects)
+            yield StepLosses(_losses(tokens.float(), heads, owner, objects), {})
 
     modules = {"tower": tower, "heads": heads}
     stage = Stage("tower", modules, matrices, [*others, *heads.parameters()], _WEIGHTS)
@@ -122,14 +128,15 @@ def train_tower(
 
 @torch.inference_mode()
 def tower_features(tower: CLIPVisionModel, pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """The projector's input (N, 144, D) float16 of pictures (N, S, S, 3)."""
+    """The projector's input (N, 144, D) float16, on the CPU, of pictures (N, S, S, 3)."""
     features = torch.empty(
         (len(pictures), CELLS * CELLS, tower.config.hidden_size), dtype=torch.float16
     )
     size = 128
     for start in track(range(0, len(pictures), size), "features"):
         # A copy: torch refuses read-only memory maps.
-        pixels = normalise(torch.from_numpy(np.array(pictures[start : start + size])))
-        with torch.autocast("cpu", torch.bfloat16):
-            features[start : start + size] = tower(pixels).last_hidden_state[:, 1:].half()
+        own = torch.from_numpy(np.array(pictures[start : start + size])).to(tower.device)
+        with torch.autocast(tower.device.type, torch.bfloat16):
+            found = tower(normalise(own)).last_hidden_state[:, 1:]
+        features[start : start + size] = found.half()
     return features

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,17 +21,21 @@ from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model.checkpoint import load
 from tests.paths import ROOT
 from training.ablate import run as command
-from training.ablate.asking import row_under_control
+from training.ablate import training
+from training.ablate.asking import applies, row_under_control
 from training.ablate.config import read_config
-from training.ablate.model import answer, prefix_of
-from training.ablate.rows import ROWS, as_estimated, in_words, inputs_of
+from training.ablate.model import answer, prefix_of, untrained
+from training.ablate.paired import METRIC, Marks, difference, score
+from training.ablate.rows import ROWS, as_estimated, cells_in_words, in_words, inputs_of
+from training.build.questions import TYPES
 from training.evaluate import predict
 from training.evaluate.benchmarks import questions_of
+from training.nano import stage
 from training.nano.tower import tower_features
 from training.simulate.frames import read_frames, rgbd_frame
 from training.simulate.render import render_frames
 
-CONFIG = ROOT / "training" / "configs" / "ablation_nano.yaml"
+CONFIGS = [ROOT / "training" / "configs" / f"ablation_{name}.yaml" for name in ("cpu", "gpu")]
 
 
 @pytest.fixture(scope="module")
@@ -117,48 +123,199 @@ class OneProcess(ThreadPoolExecutor):
         return super().submit(task, *arguments)
 
 
-def test_a_small_ablation_writes_its_table_and_repeats_no_work(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A configuration file of one step a training; values may be changed."""
     monkeypatch.setattr(command, "_pool", OneProcess)
-    # Weights of two steps never end an answer.
+    # Weights of a few steps never end an answer.
     monkeypatch.setattr(predict, "MAX_NEW_TOKENS", 4)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    recipe = yaml.safe_load(CONFIG.read_text()) | {
-        "out": str(tmp_path / "out"),
-        "train": {"scenes": 9, "seed": 1, "width": 96},
-        "test": {"scenes": 2, "seed": 2, "width": 96},
-        "base_steps": 1,
-        "steps": 1,
-        "rows": {"none": [0], "token": [0]},
-        "controls": ["constant"],
-    }
-    file = tmp_path / "small.yaml"
-    file.write_text(yaml.safe_dump(recipe))
-    command.ablate(file)
-    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
-    assert [(row["row"], sorted(row["shown"])) for row in rows] == [
-        ("none", ["blind", "own"]),
-        ("token", ["constant", "own"]),
+
+    def write(**values) -> Path:
+        stored = yaml.safe_load(CONFIGS[0].read_text()) | {
+            "data": str(tmp_path / "data"),
+            "out": str(tmp_path / "out"),
+            "train": {"scenes": 9, "seed": 1, "width": 96},
+            "test": {"scenes": 2, "seed": 2, "width": 96},
+            "base_steps": 1,
+            "steps": 1,
+            "variants": {
+                "standard": {"rows": {"none": [0], "token": [0]}, "asked_under_controls": True}
+            },
+            "controls": ["constant"],
+            "workers": os.cpu_count(),  # so that no training has batch processes of its own
+        }
+        file = tmp_path / "small.yaml"
+        file.write_text(yaml.safe_dump(stored | values))
+        return file
+
+    return write
+
+
+def test_a_small_ablation_writes_its_table_and_repeats_no_work(tmp_path, small, capsys):
+    file = small()
+    command.ablate(file, device="cpu")
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["variants"]["standard"]
+    assert [(row["row"], sorted(row.get("controls", {}))) for row in rows] == [
+        ("base", []),
+        ("none", ["blind"]),
+        ("token", ["constant"]),
     ]
-    assert rows[1]["tokens"] == 2 * rows[0]["tokens"] == 288
+    assert rows[2]["tokens"] == 2 * rows[1]["tokens"] == 288
+    assert rows[1]["metric_minus_none"]["value"] == 0
     table = (tmp_path / "out" / "ablation.md").read_text()
-    assert "| token | 0 |" in table
+    assert "| token | 1 |" in table
     assert (tmp_path / "out" / "ablation.png").stat().st_size > 1000
-    weights = tmp_path / "out" / "token-0" / "model.safetensors"
+    # What a machine sends back: no file above 16 MB, and no state of a finished training.
+    assert max(f.stat().st_size for f in (tmp_path / "out").rglob("*") if f.is_file()) < 16e6
+    assert not list((tmp_path / "out").rglob("*.state"))
+    weights = tmp_path / "out" / "standard" / "token-0" / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    command.ablate(file)
+    command.ablate(file, device="cpu")
     assert weights.stat().st_mtime_ns == before
+
+
+def test_a_variant_trains_on_answers_alone_and_leaves_features_as_they_are(
+    tmp_path, small, monkeypatch
+):
+    seen = []
+    train = training.train_language
+
+    def spy(model, tokenizer, frames, see, recipe, *more):
+        seen.append((dict(recipe.losses), model.config.depth_encoding["normalize_features"]))
+        train(model, tokenizer, frames, see, recipe, *more)
+
+    monkeypatch.setattr(training, "train_language", spy)
+    variant = {"rows": {"none": [0]}, "auxiliary": False, "normalize_features": False}
+    command.ablate(small(variants={"plain": variant}), device="cpu")
+    assert seen == [({"answer": 1.0}, False)] * 2
+
+
+def test_a_part_that_is_out_of_time_is_resumed_and_the_last_part_reports(
+    tmp_path, small, capsys, monkeypatch
+):
+    rows = {"none": [0, 1], "projected": [1]}
+    file = small(variants={"standard": {"rows": rows}}, base_steps=3)
+    begun = time.time()
+    # The clock of the trainings passes the limit in the second step of the first base.
+    clock = iter([begun, begun])
+    monkeypatch.setattr(stage.time, "time", lambda: next(clock, begun + 3600))
+    command.ablate(file, device="cpu", minutes=30, part="2/2")
+    folder = tmp_path / "out" / "standard" / "base-1"
+    assert "out of time" in capsys.readouterr().err
+    assert (folder / "language.state").exists()
+    monkeypatch.setattr(stage.time, "time", lambda: begun)
+    command.ablate(file, device="cpu", part="2/2")
+    assert "5 trainings" not in capsys.readouterr().err
+    assert not (folder / "language.state").exists()
+    assert not (tmp_path / "out" / "ablation.json").exists()
+    command.ablate(file, device="cpu", part="1/2")
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["seeds"] for row in summary["variants"]["standard"]] == [[0, 1], [0, 1], [1]]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"stepz": 3}, "unknown: stepz"), ({"rows": {"magic": [0]}}, "no such rows")],
+    [
+        ({"stepz": 3}, "unknown: stepz"),
+        ({"variants": {"a": {"rows": {"none": [0], "magic": [0]}}}}, "no such rows"),
+        ({"variants": {"a": {"rows": {"none": [0], "xyz": [1]}}}}, "which row none lacks"),
+        ({"variants": {"a": {"row": {}}}}, "variant a: keys missing or unknown: row, rows"),
+        ({"controls": ["upside_down"]}, "upside_down"),
+    ],
 )
 def test_a_configuration_with_a_mistake_is_refused(tmp_path, change, message):
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(yaml.safe_load(CONFIG.read_text()) | change))
+    file.write_text(yaml.safe_dump(yaml.safe_load(CONFIGS[0].read_text()) | change))
     with pytest.raises(ValueError, match=message):
         read_config(file)
 
 
-def test_the_rows_of_the_recipe_exist():
-    assert set(read_config(CONFIG).rows) == set(ROWS)
+@pytest.mark.parametrize("file", CONFIGS)
+def test_a_recipe_has_every_row_of_the_issue_with_three_seeds_and_500_frames(file):
+    config = read_config(file)
+    wanted = [
+        "none",
+        "image",
+        "prompt",
+        "token",
+        "relative_estimated",
+        "relative",
+        "metric",
+        "xyz",
+        "projected",
+    ]
+    assert all(len(config.variants["standard"].rows[row]) >= 3 for row in wanted)
+    assert config.test["scenes"] == 500
+    assert {(one.auxiliary, one.normalize_features) for one in config.variants.values()} == {
+        (True, True),
+        (False, True),
+        (True, False),
+    }
+
+
+def test_each_word_of_the_prompt_shows_the_cells_of_its_distance():
+    tokenizer = load("nano", "cpu").tokenizer
+    metres = np.where(np.arange(16) == 5, np.nan, np.arange(16) * 0.7).astype(np.float32)
+    text = in_words(metres)
+    (encoded,) = tokenizer.backend_tokenizer.encode_batch([text], add_special_tokens=False)
+    shows = cells_in_words(text, encoded.offsets, 100)
+    # Every cell has a distance; every distance has its nine cells.
+    assert shows.any(0).all()
+    words = [tokenizer.decode([id]) for id in encoded.ids]
+    last = len(words) - 1
+    assert shows[last].reshape(12, 12)[9:, 9:].all()
+    assert shows[last].sum() == 9
+    assert not shows[len(words) :].any()
+    heading = [at for at, (_, end) in enumerate(encoded.offsets) if end <= len("\ndepth")]
+    assert heading
+    assert not shows[heading].any()
+
+
+@torch.inference_mode()
+def test_a_learned_projection_starts_at_the_row_without_depth(frames):
+    projected = untrained(ROWS["projected"], 0, True, torch.device("cpu"))
+    none = untrained(ROWS["none"], 0, True, torch.device("cpu"))
+    none.set_weights(projected.weights() | {})
+    data = row_under_control(ROWS["projected"], frames, "own")
+    projected.extra.set_data(data)
+    at = np.array([0, 1])
+    before = prefix_of(none.model, data, None, at)
+    projected.set_weights(projected.weights())
+    torch.testing.assert_close(prefix_of(projected.model, data, projected.extra, at), before)
+    projected.extra.own.weight.fill_(0.1)
+    assert not torch.equal(prefix_of(projected.model, data, projected.extra, at), before)
+
+
+def test_another_estimator_is_another_error_of_the_same_depth():
+    frame = _frame()
+    fine, coarse = (as_estimated(frame.depth, kind) for kind in ("fine", "coarse"))
+    assert np.corrcoef(fine.ravel(), coarse.ravel())[0, 1] > 0.8
+    assert np.abs(np.log(coarse / fine)).mean() > 0.02
+    np.testing.assert_array_equal(coarse, as_estimated(frame.depth, "coarse"))
+    assert applies(ROWS["relative_estimated"], "other_estimator")
+    assert not applies(ROWS["xyz"], "other_estimator")
+
+
+def _marks(right: np.ndarray) -> Marks:
+    """Marks (seeds, frames) of one question a frame, of a type of the metric score."""
+    counts = np.zeros((2, *right.shape, len(TYPES)))
+    counts[0, ..., TYPES.index(METRIC[0])] = right
+    counts[1, ..., TYPES.index(METRIC[0])] = 1
+    return Marks(*counts)
+
+
+def test_a_difference_is_paired_by_frame():
+    rng = np.random.default_rng(1)
+    none = (rng.random((2, 500)) < 0.5).astype(float)
+    better = none.copy()
+    better[:, :20] = 1.0
+    paired = difference(_marks(better), _marks(none), METRIC[:1])
+    assert paired.value == pytest.approx(100 * (better - none).mean())
+    # Only the few frames that differ make the interval: far less than the scores' own 4 points.
+    assert paired.excludes_zero
+    assert paired.high - paired.low < 3
+    own = score(_marks(none), METRIC[:1])
+    assert own.high - own.low > 4
+    same = difference(_marks(none), _marks(none), METRIC[:1])
+    assert (same.value, same.low, same.high) == (0, 0, 0)

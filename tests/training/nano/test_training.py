@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,6 +25,7 @@ from training.nano import run as command
 from training.nano.batches import WIDE, make_batch
 from training.nano.config import NanoConfig, read_config
 from training.nano.frames import TrainingFrames, load
+from training.nano.losses import Readout, losses_of
 from training.nano.muon import orthogonalise
 from training.nano.stage import scheduled_frames
 from training.nano.vocabulary import word_id
@@ -67,7 +71,7 @@ def test_a_frame_whose_depth_is_not_shown_gets_no_code(data):
         name: torch.tensor([word_id(nano.tokenizer, word) for word in known])
         for name, known in (("category", CATEGORIES), ("colour", COLOURS))
     }
-    readout = language._Readout(256, None)
+    readout = Readout(256)
     losses = []
     for share in (0.0, 1.0):
         rng = np.random.default_rng(0)
@@ -75,9 +79,8 @@ def test_a_frame_whose_depth_is_not_shown_gets_no_code(data):
         assert batch.shown.tolist() == [share == 0.0] * 8
         seen = torch.zeros(8, 144, 192)
         with torch.no_grad():
-            losses.append(
-                float(language._losses(nano.model, readout, batch, frames, seen, words)["answer"])
-            )
+            found = losses_of(nano.model, readout, batch, seen, words)
+            losses.append(float(found.losses["answer"]))
     # The same questions: only the depth code is gone.
     assert losses[0] != losses[1]
 
@@ -166,6 +169,63 @@ def test_a_non_finite_loss_stops_the_training_before_the_weights_change(
         assert torch.equal(value, before[name]), name
 
 
+def test_a_loss_that_is_not_finite_later_leaves_the_weights_of_the_step_before(tmp_path):
+    """The host hears of it with the checkpoint of the last step; the device stopped in step 2."""
+    weight, bias = torch.nn.Parameter(torch.ones(3, 3)), torch.nn.Parameter(torch.ones(3))
+    states = []
+
+    def losses(steps: range) -> Iterator[stage.StepLosses]:
+        for step in steps:
+            states.append((weight.detach().clone(), bias.detach().clone()))
+            factor = float("inf") if step == 1 else 1.0
+            loss = (weight.sum() + bias.square().sum()) * factor
+            yield stage.StepLosses({"answer": loss}, {"mass": torch.tensor(float("nan"))})
+
+    trained = stage.Stage("toy", {}, [weight], [bias], {"answer": 1.0})
+    with pytest.raises(
+        FloatingPointError, match=r"non-finite answer \(inf\) in step 2 of stage toy"
+    ):
+        stage.train_stage(trained, losses, 5, tmp_path)
+    assert not torch.equal(states[1][0], states[0][0])
+    for state in (*states[2:], (weight, bias)):
+        assert torch.equal(state[0], states[1][0])
+        assert torch.equal(state[1], states[1][1])
+    assert not (tmp_path / "toy.state").exists()
+
+
+def test_batches_of_worker_processes_are_those_of_this_process(data):
+    """Frames reach a worker as the names of their files."""
+    frames, nano = load(data), load_checkpoint("nano", "cpu")
+    assert len(pickle.dumps(frames)) < 10_000
+    batches = language.Batches(frames, nano.tokenizer, language.Recipe(9, 4), 0, 1)
+    steps = range(2, 5)
+    made = list(language.prepared(batches, steps, 2))
+    for there, here in zip(made, language.prepared(batches, steps, 0), strict=True):
+        assert there.frames.tolist() == here.frames.tolist()
+        for name, value in vars(here).items():
+            if name != "frames":
+                torch.testing.assert_close(
+                    getattr(there, name), value, rtol=0, atol=0, equal_nan=True
+                )
+
+
+def test_an_interrupted_training_ends_its_workers(data):
+    frames, nano = load(data), load_checkpoint("nano", "cpu")
+    batches = language.Batches(frames, nano.tokenizer, language.Recipe(10_000, 4), 0, 1)
+    before = set(psutil.Process().children(recursive=True))
+    made = language.prepared(batches, range(10_000), 2)
+    next(made)
+    workers = set(psutil.Process().children(recursive=True)) - before
+    assert len(workers) >= 2
+    with pytest.raises(KeyboardInterrupt):
+        made.throw(KeyboardInterrupt)
+    del made
+    gone, alive = psutil.wait_procs(workers, timeout=60)
+    # The tracker of multiprocessing's resources stays with this process.
+    assert len(gone) >= 2
+    assert all("resource_tracker" in " ".join(one.cmdline()) for one in alive)
+
+
 def test_two_processes_train_one_model(data, tmp_path):
     """Each process has half of the frames: without shared gradients their weights would differ."""
     load(data)  # prepared before two processes need it
@@ -188,7 +248,8 @@ def test_the_command_writes_a_model_that_can_be_loaded(data, tmp_path, monkeypat
     monkeypatch.setattr(tower, "BATCH", 4)
     monkeypatch.setattr(command, "BATCH", 4)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    command.make_nano(NanoConfig(data, tmp_path, "nano", tower_steps=1, steps=1, rate=0.1))
+    config = NanoConfig(data, tmp_path, "nano", tower_steps=1, steps=1, rate=0.1)
+    command.make_nano(config, "cpu", workers=0)
     checkpoint = load_checkpoint(str(tmp_path / "model"), "cpu")
     assert checkpoint.model.num_parameters() < 8_000_000
     assert checkpoint.model.config.depth_encoding["optional"]
