@@ -17,8 +17,10 @@ from typing import Any
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model.checkpoint import directory_of, load
 from sdvlm_core.model.depth_estimation import DepthEstimator, load_estimator, with_estimated_depth
+from sdvlm_core.model.devices import resolve_device
 from sdvlm_core.model.own_settings import encoding_settings
 from training.evaluate.controls import Controls, shown
+from training.evaluate.endpoint_model import PREFIX
 from training.evaluate.items import BenchmarkError, Item, Picture
 from training.evaluate.predict import Answer, AnswerFrame, answers_of
 from training.evaluate.sharding import WHOLE, Shard
@@ -67,9 +69,13 @@ def digest(model: str) -> str:
 
     For an adapter, only its own files are hashed; they name the base model.
 
+    "" of a model on a server, which has none to hash.
+
     Raises:
         CheckpointError: the model does not exist.
     """
+    if model.startswith(PREFIX):
+        return ""
     directory = directory_of(model)
     whole = hashlib.sha256()
     for file in sorted([*directory.glob("*.json"), *directory.glob("*.safetensors")]):
@@ -95,6 +101,18 @@ def load_model(model: str, estimator: Path | None, device: str = "auto") -> Mode
         network = load_estimator(estimator, checkpoint.device)
     kind = encoding_settings(checkpoint.model.config).kind
     return Model(answers_of(checkpoint), network, kind != "none", kind == "xyz")
+
+
+def served_model(answers: AnswerFrame, estimator: Path | None, device: str = "auto") -> Model:
+    """A model that takes any frame, such as one on a server, with a depth network if it is given.
+
+    Raises:
+        CheckpointError: the network cannot be loaded, or the device does not exist.
+    """
+    network = None
+    if estimator is not None:
+        network = load_estimator(estimator, resolve_device(device))
+    return Model(answers, network, needs_depth=False, needs_intrinsics=False)
 
 
 def _with_next(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Picture]]:

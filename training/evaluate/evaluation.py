@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.progress import track
@@ -26,7 +26,9 @@ from rich.progress import track
 from sdvlm_core.errors import SdvlmError
 from sdvlm_core.files import write_json, write_text
 from training.evaluate.benchmarks import NAMES, open_benchmark
+from training.evaluate.chat import ChatOptions
 from training.evaluate.controls import Controls
+from training.evaluate.endpoint_model import DEPTH_AS, PREFIX, DepthAs, endpoint_model
 from training.evaluate.items import Benchmark, BenchmarkError, Item, Picture
 from training.evaluate.judges import Judge, JudgeError, rules_judge
 from training.evaluate.official import Similarity, official
@@ -34,6 +36,7 @@ from training.evaluate.outputs import (
     ANSWERS,
     JUDGED,
     RELIABILITY,
+    REPLIES,
     REPORT,
     SCORES,
     Row,
@@ -48,6 +51,9 @@ from training.evaluate.report import markdown, summarise
 from training.evaluate.score import strict
 from training.evaluate.sharding import WHOLE, Shard
 
+if TYPE_CHECKING:
+    from training.evaluate.asking import Model
+
 #: Exceptions of `evaluate` that are not defects of the program.
 EVALUATION_ERRORS = (SdvlmError, JudgeError, BenchmarkError, OSError)
 
@@ -57,16 +63,20 @@ class Asking:
     """The model, the questions and the inputs; answers depend on nothing else.
 
     Attributes:
-        model: nano, or a model directory.
+        model: nano, a model directory, or openai:NAME, a model on a server.
         benchmark: name of a published benchmark, or a local folder.
         data: local copy of a named benchmark.
         frames, depth, intrinsics: controls, as `Controls.parse` reads them.
         estimator: directory of a depth network for frames without depth.
         regions: how spatialrgpt shows its regions, "drawn" or "text".
         limit: maximum number of frames.
+        endpoint: URL of the server of openai:NAME, with /v1.
+        depth_as: how such a model is shown depth, one of `endpoint_model.DEPTH_AS`.
+        endpoint_key: environment variable with the server's key; "" = it needs none.
 
     Raises:
-        ValueError: a control or `regions` has an unknown value.
+        ValueError: a control, `regions` or `depth_as` has an unknown value, or a model on a server
+            has no endpoint.
     """
 
     model: str
@@ -78,11 +88,23 @@ class Asking:
     estimator: Path | None = None
     regions: str = "drawn"
     limit: int | None = None
+    endpoint: str = ""
+    depth_as: str = "none"
+    endpoint_key: str = ""
 
     def __post_init__(self) -> None:
         self.controls()
+        if self.depth_as not in DEPTH_AS:
+            raise ValueError(f"--depth-as is one of {', '.join(DEPTH_AS)}, got {self.depth_as!r}")
+        if self.is_served != bool(self.endpoint):
+            raise ValueError(f"--model {PREFIX}NAME and --endpoint URL go together")
         if self.regions not in ("drawn", "text"):
             raise ValueError(f"--regions must be drawn or text, got {self.regions!r}")
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the model is on a server."""
+        return self.model.startswith(PREFIX)
 
     def controls(self) -> Controls:
         """The controls, parsed."""
@@ -91,7 +113,8 @@ class Asking:
     def settings(self) -> dict[str, Any]:
         """The first line of answers.jsonl, without digests of the model and the benchmark."""
         named = self.benchmark in NAMES
-        return {
+        served = {"endpoint": self.endpoint, "depth_as": self.depth_as} if self.is_served else {}
+        return served | {
             "model": self.model,
             "benchmark": self.benchmark if named else str(Path(self.benchmark).resolve()),
             "data": str(self.data.resolve()) if self.data else None,
@@ -202,7 +225,7 @@ def _answer(
     device: str,
 ) -> tuple[list[Row], dict[str, Item]]:
     """Every answer of earlier runs and of this share, and the benchmark's items by key."""
-    from training.evaluate.asking import answered, load_model
+    from training.evaluate.asking import answered
 
     items: dict[str, Item] = {}
     limit = asking.limit
@@ -221,7 +244,7 @@ def _answer(
     # Removes an incomplete last line before more are appended.
     write_lines(own, [settings, *recorded(own, settings)])
     # Where nothing is left to ask, no model is loaded.
-    model = cache(lambda: load_model(asking.model, asking.estimator, device))
+    model = cache(lambda: _model(asking, out, device))
     with own.open("a", encoding="utf-8") as log:
         done = {row["key"] for row in rows}
         for row in answered(pictures(), model, asking.controls(), done, shard):
@@ -231,6 +254,17 @@ def _answer(
     if not items:
         raise BenchmarkError(f"{settings['benchmark']} has no questions")
     return rows, items
+
+
+def _model(asking: Asking, out: Path, device: str) -> Model:
+    from training.evaluate.asking import load_model, served_model
+
+    if not asking.is_served:
+        return load_model(asking.model, asking.estimator, device)
+    name, how = asking.model.removeprefix(PREFIX), cast(DepthAs, asking.depth_as)
+    options = ChatOptions(asking.endpoint_key)
+    answers = endpoint_model(asking.endpoint, name, out / REPLIES, how, options)
+    return served_model(answers, asking.estimator, device)
 
 
 def _merged(

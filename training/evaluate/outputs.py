@@ -2,8 +2,8 @@
 
 OUT holds answers.jsonl (the settings, then a line per answer), answers-I-of-N.jsonl (the same of a
 share, until the shares are complete), judged.jsonl (answers with judgement and marks), judgements/
-(a chat judge's replies), scores.json, report.md and reliability.png. Does not know models, judges
-or marks.
+(a chat judge's replies), replies/ (those of a model on a server), scores.json, report.md and
+reliability.png. Does not know models, judges or marks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from sdvlm_core.files import write_text
 
 ANSWERS, JUDGED, SCORES, REPORT = "answers.jsonl", "judged.jsonl", "scores.json", "report.md"
-RELIABILITY, JUDGEMENTS = "reliability.png", "judgements"
+RELIABILITY, JUDGEMENTS, REPLIES = "reliability.png", "judgements", "replies"
 
 #: One answer, or one judged answer, as JSON holds it.
 Row = dict[str, Any]

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training.evaluate.benchmarks import NAMES
+from training.evaluate.endpoint_model import DEPTH_AS
 from training.evaluate.evaluation import EVALUATION_ERRORS, Asking, Judging, answer_share
 from training.evaluate.evaluation import evaluate as run_evaluation
 from training.evaluate.judges import Embedding, chat_judge, rules_judge
@@ -76,7 +77,9 @@ def evaluate(
             help="No model: judge the rows {type, question, reference, answer} of a file."
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="nano, or a model directory.")] = "nano",
+    model: Annotated[
+        str, typer.Option(help="nano, a model directory, or openai:NAME on a server.")
+    ] = "nano",
     data: Annotated[
         Path | None, typer.Option(help="Local copy of msmu, q-spatial or spatialrgpt.")
     ] = None,
@@ -102,6 +105,15 @@ def evaluate(
         typer.Option(
             help="I/N: only answer the I-th of N shares; run once more without it to merge."
         ),
+    ] = "",
+    endpoint: Annotated[
+        str, typer.Option(help="Base URL of the server of openai:NAME, with /v1.")
+    ] = "",
+    depth_as: Annotated[
+        str, typer.Option(help=f"openai:NAME is shown depth as {', '.join(DEPTH_AS)}.")
+    ] = "none",
+    endpoint_key: Annotated[
+        str, typer.Option(help="Environment variable with the server's key; empty = no key.")
     ] = "",
     judge: Annotated[str, typer.Option(help=", ".join(JUDGES))] = "rules",
     minilm: Annotated[
@@ -133,8 +145,9 @@ def evaluate(
         raise typer.BadParameter("give --benchmark and --out, or --score ROWS.jsonl")
     try:
         asking = Asking(
-            model, benchmark, data, frames, depth, intrinsics, estimator, regions, limit
-        )
+            model, benchmark, data, frames, depth, intrinsics, estimator, regions, limit,
+            endpoint, depth_as, endpoint_key,
+        )  # fmt: skip
         share = parse_shard(shard)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

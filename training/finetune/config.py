@@ -13,6 +13,7 @@ import yaml
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.model.depth_encoding import EncodingSettings
+from training.finetune.depth_choice import Depth
 
 Sharding = Literal["copy", "zero2", "fsdp"]
 SHARDING = get_args(Sharding)
@@ -31,8 +32,12 @@ class Config:
         encoding: depth encoding, keys of `EncodingSettings`; {} = that of the model.
         preprocessor: keys that replace those of the model's preprocessor_config.json, such as
             Qwen's max_pixels; kept with the result.
-        estimator: directory of a depth estimator for images without depth; "" = such images
-            are refused. It runs once, when the data is prepared.
+        depth: the depth of an image: that of its sensor (sensor), an estimator's (estimated, as
+            SD-VLM is published), or one of the two, half of the images each (mixed).
+        estimator: directory of a depth estimator, for `depth`, and for images without depth; "" =
+            such images are refused. It runs once, when the data is prepared.
+        thoughts: accepted chains of thought take the place of the short answers to their questions
+            (`training.finetune.thoughts`), as in SD-VLM's best published row.
         without_depth: share of the conversations, drawn in each step, that are shown without depth,
             so that an `optional` encoding learns to answer without it.
         turns: the questions about an image are one conversation (packed), or a sample each.
@@ -56,7 +61,8 @@ class Config:
         seed: seed of the order of samples, new weights and dropout.
 
     Raises:
-        ValueError: float16 with a sharding other than copy.
+        ValueError: float16 with a sharding other than copy, or estimated depth without an
+            estimator.
     """
 
     model: str
@@ -65,7 +71,9 @@ class Config:
     split: str = "train"
     encoding: dict[str, Any] = field(default_factory=dict)
     preprocessor: dict[str, Any] = field(default_factory=dict)
+    depth: Depth = "sensor"
     estimator: str = ""
+    thoughts: bool = False
     without_depth: float = 0.0
     turns: Literal["packed", "single"] = "packed"
     lora_rank: int = 128
@@ -93,6 +101,8 @@ class Config:
                 f"dtype float16 needs sharding copy, not {self.sharding}: its loss scaling does "
                 "not work on sharded weights; use bfloat16"
             )
+        if self.depth != "sensor" and not self.estimator:
+            raise ValueError(f"depth {self.depth} needs the key estimator, a directory")
 
     def recipe(self) -> dict[str, Any]:
         """The settings that must be the same to resume; the others may change."""

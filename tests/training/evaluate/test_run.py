@@ -206,6 +206,21 @@ def test_processes_of_torchrun_answer_a_share_each_and_the_first_one_merges(
     assert _answers(tmp_path / "both") == _answers(tmp_path / "whole")
 
 
+def test_a_model_on_a_server_is_evaluated_like_any_other_and_resumes(capsys, ours, tmp_path):
+    out = tmp_path / "out"
+    with chatting(lambda _: "0.4 m.") as server:
+        options = {"model": "openai:it", "endpoint": server.address, "depth_as": "text"}
+        summary = run(capsys, ours, out, **options)
+        requests = len(server.bodies)
+        assert summary["asked"] == requests == 12
+        assert summary["per_type"]["scale_estimation"]["success"] == 100
+        assert summary["depth_as"] == "text"
+        run(capsys, ours, out, **options)
+        assert len(server.bodies) == requests
+    with pytest.raises(typer.BadParameter, match="go together"):
+        evaluate(benchmark=str(ours), out=out, model="openai:it")
+
+
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "half", "1/0"])
 def test_a_share_that_does_not_exist_is_refused(ours, tmp_path, shard):
     with pytest.raises(typer.BadParameter, match="--shard must be I/N"):

@@ -35,6 +35,8 @@ def config(tmp_path):
         ({"save_every": 0}, "save_every must be at least 1"),
         ({"dtype": "float16", "sharding": "zero2"}, "float16 needs sharding copy, not zero2"),
         ({"dtype": "int8"}, "dtype is one of"),
+        ({"depth": "guessed"}, "depth is one of"),
+        ({"depth": "mixed"}, "depth mixed needs the key estimator"),
         ({"encoding": {"kind": "magic"}}, "depth_encoding.kind"),
         ({"gradient_checkpointing": 1}, "must be bool"),
     ],
