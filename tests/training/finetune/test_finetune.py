@@ -210,6 +210,8 @@ def test_only_adapters_and_projector_have_learnt(alone, base):
 def test_the_recipe_of_the_paper_runs_with_its_shape_shrunk(base, data, tmp_path):
     recipe = read_config(ROOT / "training" / "configs" / "msmu_lora_7b.yaml")
     small = vars(recipe) | {"model": str(base), "data": str(data), "out": str(tmp_path), "batch": 8}
+    # With the sensor's depth: test_published_setting.py has an estimator.
+    small |= {"depth": "sensor", "estimator": ""}
     train(Config(**small | {"micro_batch": 4, "steps": 2, "lora_rank": 8}))
     assert all(np.isfinite(_losses(tmp_path)))
     model = load(str(tmp_path / "adapter")).model
