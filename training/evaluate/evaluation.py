@@ -14,7 +14,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -50,6 +50,7 @@ from training.evaluate.reliability import plot, refusals, reliability
 from training.evaluate.report import markdown, summarise
 from training.evaluate.score import strict
 from training.evaluate.sharding import WHOLE, Shard
+from training.evaluate.templates import Template, in_template, read_template
 
 if TYPE_CHECKING:
     from training.evaluate.asking import Model
@@ -73,10 +74,12 @@ class Asking:
         endpoint: URL of the server of openai:NAME, with /v1.
         depth_as: how such a model is shown depth, one of `endpoint_model.DEPTH_AS`.
         endpoint_key: environment variable with the server's key; "" = it needs none.
+        template: file with the words around a question (`templates`); None = none.
 
     Raises:
-        ValueError: a control, `regions` or `depth_as` has an unknown value, or a model on a server
-            has no endpoint.
+        ValueError: a control, `regions` or `depth_as` has an unknown value, a model on a server
+            has no endpoint, or the file is no template.
+        OSError: the template cannot be read.
     """
 
     model: str
@@ -91,9 +94,11 @@ class Asking:
     endpoint: str = ""
     depth_as: str = "none"
     endpoint_key: str = ""
+    template: Path | None = None
 
     def __post_init__(self) -> None:
         self.controls()
+        self.words()
         if self.depth_as not in DEPTH_AS:
             raise ValueError(f"--depth-as is one of {', '.join(DEPTH_AS)}, got {self.depth_as!r}")
         if self.is_served != bool(self.endpoint):
@@ -110,11 +115,19 @@ class Asking:
         """The controls, parsed."""
         return Controls.parse(self.frames, self.depth, self.intrinsics)
 
+    def words(self) -> Template | None:
+        """The template, read."""
+        return None if self.template is None else read_template(self.template)
+
     def settings(self) -> dict[str, Any]:
         """The first line of answers.jsonl, without digests of the model and the benchmark."""
         named = self.benchmark in NAMES
-        served = {"endpoint": self.endpoint, "depth_as": self.depth_as} if self.is_served else {}
-        return served | {
+        more: dict[str, Any] = {}
+        if self.is_served:
+            more |= {"endpoint": self.endpoint, "depth_as": self.depth_as}
+        if (words := self.words()) is not None:
+            more["template"] = asdict(words)
+        return more | {
             "model": self.model,
             "benchmark": self.benchmark if named else str(Path(self.benchmark).resolve()),
             "data": str(self.data.resolve()) if self.data else None,
@@ -259,12 +272,15 @@ def _answer(
 def _model(asking: Asking, out: Path, device: str) -> Model:
     from training.evaluate.asking import load_model, served_model
 
-    if not asking.is_served:
-        return load_model(asking.model, asking.estimator, device)
-    name, how = asking.model.removeprefix(PREFIX), cast(DepthAs, asking.depth_as)
-    options = ChatOptions(asking.endpoint_key)
-    answers = endpoint_model(asking.endpoint, name, out / REPLIES, how, options)
-    return served_model(answers, asking.estimator, device)
+    if asking.is_served:
+        name, how = asking.model.removeprefix(PREFIX), cast(DepthAs, asking.depth_as)
+        options = ChatOptions(asking.endpoint_key)
+        answers = endpoint_model(asking.endpoint, name, out / REPLIES, how, options)
+        model = served_model(answers, asking.estimator, device)
+    else:
+        model = load_model(asking.model, asking.estimator, device)
+    words = asking.words()
+    return replace(model, answers=in_template(model.answers, words)) if words else model
 
 
 def _merged(

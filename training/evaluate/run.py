@@ -115,6 +115,9 @@ def evaluate(
     endpoint_key: Annotated[
         str, typer.Option(help="Environment variable with the server's key; empty = no key.")
     ] = "",
+    template: Annotated[
+        Path | None, typer.Option(help="Text around every question, with {{ question }}.")
+    ] = None,
     judge: Annotated[str, typer.Option(help=", ".join(JUDGES))] = "rules",
     minilm: Annotated[
         Path | None, typer.Option(help="Directory with all-MiniLM-L6-v2, for names.")
@@ -146,10 +149,10 @@ def evaluate(
     try:
         asking = Asking(
             model, benchmark, data, frames, depth, intrinsics, estimator, regions, limit,
-            endpoint, depth_as, endpoint_key,
+            endpoint, depth_as, endpoint_key, template,
         )  # fmt: skip
         share = parse_shard(shard)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     _check_judge(judge, minilm, judge_url, judge_model)
     try:

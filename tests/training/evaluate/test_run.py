@@ -208,13 +208,16 @@ def test_processes_of_torchrun_answer_a_share_each_and_the_first_one_merges(
 
 def test_a_model_on_a_server_is_evaluated_like_any_other_and_resumes(capsys, ours, tmp_path):
     out = tmp_path / "out"
+    (tmp_path / "words.txt").write_text("Measure: {{ question }} In metres.")
     with chatting(lambda _: "0.4 m.") as server:
         options = {"model": "openai:it", "endpoint": server.address, "depth_as": "text"}
+        options["template"] = tmp_path / "words.txt"
         summary = run(capsys, ours, out, **options)
         requests = len(server.bodies)
         assert summary["asked"] == requests == 12
         assert summary["per_type"]["scale_estimation"]["success"] == 100
         assert summary["depth_as"] == "text"
+        assert server.prompts()[0].endswith(f"Measure: {ASKED[0][1]} In metres.")
         run(capsys, ours, out, **options)
         assert len(server.bodies) == requests
     with pytest.raises(typer.BadParameter, match="go together"):
