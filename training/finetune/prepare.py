@@ -26,7 +26,6 @@ from rich.progress import track
 
 from sdvlm_core.errors import DepthError
 from sdvlm_core.files import write_json
-from sdvlm_core.frame import RgbdFrame, depth_in_metres
 from sdvlm_core.model.backbones.contract import Backbone
 from sdvlm_core.model.checkpoint import Checkpoint
 from sdvlm_core.model.depth_encoding import EncodingSettings, pool
@@ -37,14 +36,21 @@ from training.data.conversations import Sample, sample_of, split_files
 from training.data.images import encode_png
 from training.data.sources import DataFile
 from training.data.tables import RowReader, row_errors
+from training.finetune.depth_choice import Depth, DepthChoice
 from training.finetune.samples import INDEX, summary_of, tokens_of, write_piece
+from training.finetune.thoughts import with_thoughts
 from training.processes import spawned_pool, terminate_workers
 
 _PIECE_IMAGES = 64
-_FORMAT = 3  # of the files; part of the digests
+_FORMAT = 4  # of the files; part of the digests
 #: Pieces that a further process must have to do, because its start takes seconds.
 _WORTH_A_PROCESS = 8
-_COUNTS = ("samples", "turns_left_out", "pictures_left_out")
+#: Of a piece: samples; turns and images left out; thoughts that became turns, and those left out;
+#: images by the depth that they have.
+_COUNTS = (
+    *("samples", "turns_left_out", "pictures_left_out", "thoughts", "thoughts_left_out"),
+    *("sensor", "estimated_relative", "estimated_metric"),
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Preparation:
     max_length: int
     split: str
     preprocessor: Mapping[str, Any] = field(default_factory=dict)
+    depth: Depth = "sensor"
+    thoughts: bool = False
 
     def digest(self, data: str | Path, out: Path) -> str:
         """Digest of the settings and of the content of the data's files, in order.
@@ -106,7 +114,7 @@ class _Maker:
     template: Template
     backbone: Backbone
     image_id: int
-    estimator: Any
+    depth: DepthChoice
     readers: dict[str, RowReader] = field(default_factory=dict)
 
     def make(self, piece: _Piece) -> None:
@@ -127,9 +135,9 @@ class _Maker:
         self, sample: Sample, name: str, counts: dict[str, int]
     ) -> Iterator[dict[str, Any]]:
         """The samples of one image; the first of them has the image and its depth."""
-        grid = None
+        grid, source = None, ""
         if self.how.encoding.kind != "none":
-            frame = _frame(sample, name, self.estimator)
+            frame = self.depth.frame(sample, name)
             assert frame.depth is not None
             pixels = self.backbone.token_pixels(frame.height, frame.width)
             try:
@@ -140,10 +148,18 @@ class _Maker:
                 # An image without any depth reading cannot train the use of the depth code.
                 counts["pictures_left_out"] += 1
                 return
+            source = frame.depth_source
+            counts[source] += 1
         pieces = self.backbone.image_pieces(*sample.rgb.shape[:2])
+        conversation = sample.turns
+        if self.how.thoughts:
+            told = with_thoughts(sample)
+            conversation = told.turns
+            counts["thoughts"] += told.thoughts
+            counts["thoughts_left_out"] += told.left_out
         packed = self.how.turns == "packed"
         first = None
-        for turns in [sample.turns] if packed else [(turn,) for turn in sample.turns]:
+        for turns in [conversation] if packed else [(turn,) for turn in conversation]:
             ids, labels, lost = tokens_of(
                 self.tokenizer, self.template, turns, self.image_id, pieces, self.how.max_length
             )
@@ -157,24 +173,11 @@ class _Maker:
                 "ids": ids,
                 "labels": labels,
                 "image_of": first,
+                "depth_source": source,
                 "picture": (sample.encoded or encode_png(sample.rgb)) if holds else b"",
                 "coordinates": grid.coordinates.tobytes() if grid and holds else b"",
                 "valid": grid.valid.tobytes() if grid and holds else b"",
             }
-
-
-def _frame(sample: Sample, name: str, estimator: Any) -> RgbdFrame:
-    if sample.depth_mm is not None:
-        depth = depth_in_metres(sample.depth_mm, 0.001)
-        return RgbdFrame(sample.rgb, depth, sample.intrinsics)
-    if estimator is None:
-        raise DepthError(
-            f"{name} has no depth (the released MSMU has none): set the key `estimator` to the "
-            "directory of a depth estimator"
-        )
-    from sdvlm_core.model.depth_estimation import with_estimated_depth
-
-    return with_estimated_depth(RgbdFrame(sample.rgb, None, sample.intrinsics), estimator)
 
 
 def prepare(
@@ -216,7 +219,7 @@ def prepare(
         checkpoint.prompt_template,
         checkpoint.backbone,
         checkpoint.model.config.image_token_id,
-        estimator,
+        DepthChoice(how.depth, estimator),
     )
     pieces = _pieces(data, out, how)
     missing = [piece for piece in pieces if not piece.path.exists()]

@@ -47,6 +47,7 @@ class Prepared:
         rgb: (H, W, 3) uint8, the image.
         coordinates: (N, K) float32 of the N image tokens (`TokenDepth`).
         valid: (N,) whether a token has depth; N is 0 without a depth encoding.
+        depth_source: of the depth, as in RgbdFrame; "" = none.
     """
 
     ids: npt.NDArray[np.int64]
@@ -54,6 +55,7 @@ class Prepared:
     rgb: npt.NDArray[np.uint8]
     coordinates: npt.NDArray[np.float32]
     valid: npt.NDArray[np.bool_]
+    depth_source: str = ""
 
 
 def tokens_of(
@@ -87,6 +89,7 @@ _SCHEMA = pa.schema(
     [
         ("ids", pa.list_(pa.int32())),
         ("labels", pa.list_(pa.int32())),
+        ("depth_source", pa.string()),  # of RgbdFrame; "" without a depth encoding
         ("image_of", pa.int32()),  # the row with the image and its depth; rows of one share it
         ("picture", pa.binary()),
         ("coordinates", pa.binary()),
@@ -159,6 +162,7 @@ class Samples:
             np.ascontiguousarray(picture[..., ::-1]),
             coordinates.reshape(len(valid), -1) if len(valid) else np.zeros((0, 1), np.float32),
             valid,
+            own["depth_source"],
         )
 
     def _row(self, part: int, row: int) -> dict[str, Any]:

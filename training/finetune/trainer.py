@@ -55,8 +55,9 @@ def train(config: Config) -> Path:
         The directory of the adapter, or of the whole model where all of it was trained.
 
     Raises:
-        ValueError: the folder holds a checkpoint of other settings, too few conversations, or
-            packed turns for a model whose image tokens attend to the question.
+        ValueError: the folder holds a checkpoint of other settings, too few conversations, packed
+            turns for a model whose image tokens attend to the question, or mixed depth for an
+            encoding whose direction depends on the source.
         FloatingPointError: a loss or a gradient is not finite; names the file with its batch.
     """
     accelerator = Accelerator(
@@ -113,6 +114,12 @@ def _checkpoint(config: Config, accelerator: Accelerator) -> Checkpoint:
     settings = config.settings()
     if settings is not None:
         found.model.config.depth_encoding = settings.to_mapping()
+    encoding = encoding_settings(found.model.config)
+    if config.depth == "mixed" and (encoding.kind, encoding.orientation) == ("relative", "source"):
+        raise ValueError(
+            "depth: mixed needs one orientation for both sources; encoding has orientation: "
+            "source, which is inverse for estimates and direct for a sensor; set inverse or direct"
+        )
     if config.turns == "packed" and found.backbone.attention is ImageAttention.PROMPT:
         raise ValueError(
             "turns: packed is impossible for this model: its image tokens attend to the question, "
@@ -132,6 +139,8 @@ def _preparation(config: Config, checkpoint: Checkpoint) -> Preparation:
         config.max_length,
         config.split,
         checkpoint.preprocessor,
+        config.depth,
+        config.thoughts,
     )
 
 

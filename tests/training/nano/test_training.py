@@ -199,7 +199,7 @@ def test_batches_of_worker_processes_are_those_of_this_process(data):
     assert len(pickle.dumps(frames)) < 10_000
     batches = language.Batches(frames, nano.tokenizer, language.Recipe(9, 4), 0, 1)
     steps = range(2, 5)
-    made = list(language.prepared(batches, steps, 2))
+    made = list(language.prepared(batches, steps, 1))
     for there, here in zip(made, language.prepared(batches, steps, 0), strict=True):
         assert there.frames.tolist() == here.frames.tolist()
         for name, value in vars(here).items():
@@ -213,16 +213,16 @@ def test_an_interrupted_training_ends_its_workers(data):
     frames, nano = load(data), load_checkpoint("nano", "cpu")
     batches = language.Batches(frames, nano.tokenizer, language.Recipe(10_000, 4), 0, 1)
     before = set(psutil.Process().children(recursive=True))
-    made = language.prepared(batches, range(10_000), 2)
+    made = language.prepared(batches, range(10_000), 1)
     next(made)
     workers = set(psutil.Process().children(recursive=True)) - before
-    assert len(workers) >= 2
+    assert workers
     with pytest.raises(KeyboardInterrupt):
         made.throw(KeyboardInterrupt)
     del made
     gone, alive = psutil.wait_procs(workers, timeout=60)
+    assert gone
     # The tracker of multiprocessing's resources stays with this process.
-    assert len(gone) >= 2
     assert all("resource_tracker" in " ".join(one.cmdline()) for one in alive)
 
 
