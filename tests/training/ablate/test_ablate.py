@@ -175,7 +175,7 @@ def test_a_small_ablation_writes_its_table_and_repeats_no_work(tmp_path, small, 
     assert weights.stat().st_mtime_ns == before
 
 
-def test_a_variant_trains_on_answers_alone_and_leaves_features_as_they_are(
+def test_all_kinds_of_rows_train_in_a_variant_with_answers_alone_and_features_as_they_are(
     tmp_path, small, monkeypatch
 ):
     seen = []
@@ -186,9 +186,15 @@ def test_a_variant_trains_on_answers_alone_and_leaves_features_as_they_are(
         train(model, tokenizer, frames, see, recipe, *more)
 
     monkeypatch.setattr(training, "train_language", spy)
-    variant = {"rows": {"none": [0]}, "auxiliary": False, "normalize_features": False}
-    command.ablate(small(variants={"plain": variant}), device="cpu")
-    assert seen == [({"answer": 1.0}, False)] * 2
+    rows = {"none": [0], "image": [0], "prompt": [0], "relative_estimated": [0]}
+    plain = {"auxiliary": False, "normalize_features": False, "asked_under_controls": True}
+    variants = {"plain": {"rows": rows} | plain}
+    command.ablate(small(variants=variants, controls=["other_estimator"], blind=False), "cpu")
+    assert seen == [({"answer": 1.0}, False)] * 5
+    found = json.loads((tmp_path / "out" / "ablation.json").read_text())["variants"]["plain"]
+    # Base and none have 144 tokens; a second picture as many again, a prompt 80 more.
+    assert [row["tokens"] for row in found] == [144, 144, 288, 224, 144]
+    assert [list(row.get("controls", {})) for row in found] == [[], [], [], [], ["other_estimator"]]
 
 
 def test_a_part_that_is_out_of_time_is_resumed_and_the_last_part_reports(

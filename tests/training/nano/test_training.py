@@ -25,7 +25,7 @@ from training.nano import run as command
 from training.nano.batches import WIDE, make_batch
 from training.nano.config import NanoConfig, read_config
 from training.nano.frames import TrainingFrames, load
-from training.nano.losses import Readout, losses_of
+from training.nano.losses import DepthPrefix, Readout, losses_of
 from training.nano.muon import orthogonalise
 from training.nano.stage import scheduled_frames
 from training.nano.vocabulary import word_id
@@ -83,6 +83,35 @@ def test_a_frame_whose_depth_is_not_shown_gets_no_code(data):
             losses.append(float(found.losses["answer"]))
     # The same questions: only the depth code is gone.
     assert losses[0] != losses[1]
+
+
+@torch.no_grad()
+def test_attention_to_every_token_that_shows_an_object_counts_alike(data):
+    frames, nano = load(data), load_checkpoint("nano", "cpu", dtype="float32")
+    words = {
+        name: torch.tensor([word_id(nano.tokenizer, word) for word in known])
+        for name, known in (("category", CATEGORIES), ("colour", COLOURS))
+    }
+    batch = make_batch(frames, np.arange(4), nano.tokenizer, np.random.default_rng(0), WIDE)
+    seen = torch.randn(4, 144, 192, generator=torch.Generator().manual_seed(0))
+
+    class Given(torch.nn.Module):
+        def __init__(self, shows: torch.Tensor) -> None:
+            super().__init__()
+            self._shows = shows
+
+        def forward(self, model, image, chosen):
+            return DepthPrefix(image, self._shows.expand(len(chosen), -1, -1))
+
+    def logged(extra: torch.nn.Module | None) -> dict[str, float]:
+        found = losses_of(nano.model, Readout(256, extra), batch, seen, words)
+        return {"look": float(found.losses["look"]), "mass": float(found.logged["mass"])}
+
+    own = logged(None)
+    assert logged(Given(torch.eye(144, dtype=torch.bool))) == pytest.approx(own)
+    # Tokens that all show everything: whatever they get counts.
+    everything = logged(Given(torch.ones(144, 144, dtype=torch.bool)))
+    assert own["mass"] < everything["mass"] <= 1 + 1e-2
 
 
 def test_a_larger_vocabulary_keeps_the_tokens_and_the_answers_of_the_model_before(data):
