@@ -1,7 +1,7 @@
 """Frames with questions -> greedy answers; those about a frame are decoded together (`ask_many`).
 
-The words of a benchmark are asked as they are, without a form for the answer. Knows the engine and
-the calibration of its answers; does not know the benchmark.
+The words of a benchmark are asked as the engine asks words, without a form for the answer. Knows
+the engine and the calibration of its answers; does not know the benchmark.
 """
 
 from __future__ import annotations
