@@ -1,7 +1,8 @@
 """Conversations about images -> prepared samples on disk, computed once before training.
 
 The work is cut into pieces of 64 images. A piece is named by what it is made of: the content of its
-file, its first row, and the settings. It has the same bytes whoever makes it, and appears whole.
+file, its first row, and the settings. It has the same bytes whoever makes it (up to the rounding of
+a depth estimator's device), and appears whole.
 Any number of processes and machines may therefore prepare one data set at once: those that share
 the folder share the pieces (`training.data.claims`), the others make all of them. The data may have
 moved, or have got further files: pieces that exist are used.
@@ -207,12 +208,7 @@ def prepare(
     folder = prepared_folder(out, how.digest(data, out))
     if (folder / INDEX).exists():
         return folder
-    metres = how.encoding.kind in ("metric", "xyz")
-    if metres and estimator is not None and estimator.source == "estimated_relative":
-        raise DepthError(
-            f"{how.encoding.kind} encoding needs metres, but the estimator {how.estimator} gives "
-            "relative depth: set a metric estimator or the relative encoding"
-        )
+    _require_metres(how, estimator)
     maker = _Maker(
         how,
         checkpoint.tokenizer,
@@ -224,18 +220,29 @@ def prepare(
     pieces = _pieces(data, out, how)
     missing = [piece for piece in pieces if not piece.path.exists()]
     workers = _workers(len(missing)) if processes is None else processes
-    console = Console(stderr=True)
+    shown = partial(
+        track, console=Console(stderr=True), disable=os.environ.get("LOCAL_RANK", "0") != "0"
+    )
     if workers > 1 and estimator is None:
         made = _made_by_workers(missing, maker, workers)
-        for _ in track(made, "preparing", len(missing), console=console):
+        for _ in shown(made, "preparing", len(missing)):
             pass
     # After the workers only what another call has claimed is left.
-    for _ in track(_made(pieces, maker), "prepared", len(pieces), console=console):
+    for _ in shown(_made(pieces, maker), "prepared", len(pieces)):
         pass
     folder.mkdir(exist_ok=True)
     index = _index(pieces, how, data)
     write_once(folder / INDEX, partial(write_json, folder / INDEX, index, None), wait=True)
     return folder
+
+
+def _require_metres(how: Preparation, estimator: Any) -> None:
+    metres = how.encoding.kind in ("metric", "xyz")
+    if metres and estimator is not None and estimator.source == "estimated_relative":
+        raise DepthError(
+            f"{how.encoding.kind} encoding needs metres, but the estimator {how.estimator} gives "
+            "relative depth: set a metric estimator or the relative encoding"
+        )
 
 
 def _pieces(data: str | Path, out: Path, how: Preparation) -> list[_Piece]:
