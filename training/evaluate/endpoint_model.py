@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,12 @@ from sdvlm_core.language.reading import measured, read
 from sdvlm_core.model import confidence
 from training.data.images import Rgb
 from training.evaluate.chat import Chat, ChatError, ChatOptions, Reply, ServerUnusableError
-from training.evaluate.predict import Answer
+
+if TYPE_CHECKING:
+    from training.evaluate.predict import Answer
+
+    #: A frame and the questions about it -> an answer to each, in order.
+    AnswerFrame = Callable[[RgbdFrame, Sequence[str]], list[Answer]]
 
 PREFIX = "openai:"
 DepthAs = Literal["none", "picture", "text"]
@@ -37,8 +42,6 @@ _COLUMNS, _ROWS = 8, 6
 _SPAN = (1.0, 99.0)
 _NO_READING = (40, 60, 160)
 
-#: A frame and the questions about it -> an answer to each, in order.
-AnswerFrame = Callable[[RgbdFrame, Sequence[str]], list[Answer]]
 #: (prompt, images) -> reply; raises ChatError.
 Request = Callable[[str, Sequence[Rgb]], Reply]
 
@@ -64,6 +67,9 @@ def answers_of_requests(request: Request, depth_as: DepthAs) -> AnswerFrame:
 
     The returned function raises ServerUnusableError after `MAX_FAILURES` requests without a reply.
     """
+    # Imported late: torch takes seconds, and the command line needs only names of this module.
+    from training.evaluate.predict import Answer
+
     failed = 0
 
     def answers(frame: RgbdFrame, questions: Sequence[str]) -> list[Answer]:
@@ -143,6 +149,8 @@ def depth_table(depth: npt.NDArray[np.float32]) -> str:
 
 def _answer(question: str, reply: Reply, seconds: float) -> Answer:
     """A reply with the confidence of its tokens; it is not calibrated."""
+    from training.evaluate.predict import Answer
+
     text = reply.text.strip()
     reading = read(text, parse(question))
     kind = confidence.kind_of(reading, reading.measurements or measured(question, text))

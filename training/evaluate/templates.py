@@ -14,10 +14,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdvlm_core.frame import RgbdFrame
-from training.evaluate.endpoint_model import AnswerFrame
-from training.evaluate.predict import Answer
+
+if TYPE_CHECKING:
+    from training.evaluate.endpoint_model import AnswerFrame
+    from training.evaluate.predict import Answer
 
 _PLACE = re.compile(r"\{\{ *question *\}\}")
 _SYSTEM = "system_prompt.txt"
