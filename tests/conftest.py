@@ -47,6 +47,7 @@ MARKERS = {
     "training": ("training",),
     "training/ablate": ("slow",),
     "training/build/test_build.py": ("slow",),
+    "training/build/test_malformed_scenes.py": ("slow",),
     "training/build/test_roles.py": ("slow",),
     "training/evaluate/test_evaluate.py": ("slow",),
     "training/finetune/test_finetune.py": ("slow",),
