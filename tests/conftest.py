@@ -52,6 +52,7 @@ MARKERS = {
     "training/evaluate/test_evaluate.py": ("slow",),
     "training/finetune/test_finetune.py": ("slow",),
     "training/nano/test_training.py": ("slow",),
+    "training/scenes": ("slow",),
     "training/simulate/test_simulate.py": ("slow",),
 }
 
@@ -72,6 +73,7 @@ NEEDS = {
     "training/evaluate/test_judges.py": ("openai",),
     "training/finetune": (RENDERER,),
     "training/nano": (RENDERER,),
+    "training/scenes": ("embreex", "trimesh"),
     "training/simulate": (RENDERER,),
 }
 
