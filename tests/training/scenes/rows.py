@@ -24,6 +24,9 @@ from tests.training.scenes.truth import View, view_of, wrong, wrong_node
 TYPES = frozenset(
     {
         "absolute_distance",
+        "count",
+        "existence",
+        "grounding",
         "refer_obj_estimation",
         "relative_position",
         "scale_compare",

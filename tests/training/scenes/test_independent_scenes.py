@@ -26,6 +26,7 @@ from tests.training.scenes.rows import (
     wrong_turns,
 )
 from tests.training.scenes.sentences import read
+from tests.training.scenes.truth import elsewhere
 
 STYLES = ("metric", "msmu")
 
@@ -61,11 +62,15 @@ def built(request, scans: tuple[Path, dict[str, Truth]]) -> Built:
     )  # fmt: skip
 
 
-def test_every_view_gives_a_row_and_the_builders_own_check_agrees(built, scans) -> None:
+def test_views_give_rows_or_are_counted_and_the_builders_own_check_agrees(built, scans) -> None:
     assert built.status == 0, built.output
     assert "Traceback" not in built.output
-    rows = Counter(row["scene"] for row in built.rows)
-    assert rows == {scene: len(truth.poses) for scene, truth in scans[1].items()}
+    views = sum(len(truth.poses) for truth in scans[1].values())
+    left_out = built.manifest["left_out"]
+    assert set(left_out) <= {"view: no named object"}
+    assert len(built.rows) + sum(left_out.values()) == views
+    assert len(built.rows) >= views - 2
+    assert {row["scene"] for row in built.rows} == set(scans[1])
 
 
 def test_rows_have_the_pose_the_picture_and_the_depth_of_their_view(built, scans) -> None:
@@ -108,3 +113,17 @@ def test_the_reader_understands_every_form_of_claim(built) -> None:
     expected = {"height", "width", "size", "distance", "count", "exists", "place", "found"}
     expected |= {"left", "right", "most"}
     assert expected <= set(kinds), kinds
+
+
+def test_the_point_of_a_question_shows_the_object_of_its_answer(built, scans) -> None:
+    asked, wrong = 0, []
+    for row in built.rows:
+        view = view_of_row(row, scans[1][row["scene"]])
+        for question, answer, kind in turns(row):
+            for claim in read(question, answer) if kind == "grounding" else []:
+                if claim.kind == "found":
+                    asked += 1
+                    wrong += [f"{row['scene']} {row['view']} {why}"] if (
+                        why := elsewhere(claim, view)) else []  # fmt: skip
+    assert asked > len(built.rows) / 2
+    assert not wrong, "\n".join(wrong)

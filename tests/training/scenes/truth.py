@@ -161,13 +161,24 @@ def _placed(claim: Claim, seen: Seen, view: View) -> str:
     said = claim.value
     if max(abs(said[0] - x), abs(said[1] - y)) > 0.02:
         return f"its visible box is centred at ({x:.2f}, {y:.2f})"
-    if claim.kind == "found":
-        u, v = round(said[0] * view.width - 0.5), round(said[1] * view.height - 0.5)
-        around = view.picture.things[max(v - 3, 0) : v + 4, max(u - 3, 0) : u + 4]
-        if not any(view.seen[i].thing is seen.thing for i in np.unique(around) if i >= 0):
-            shown = {view.seen[i].label for i in np.unique(around) if i >= 0}
-            return f"the picture shows {shown} there"
     return ""
+
+
+def elsewhere(claim: Claim, view: View) -> str:
+    """What the picture shows at a point that is said to be of a thing; empty if it shows the thing.
+
+    The centre of the visible box of a table may lie between its legs.
+    """
+    seen, why = called(claim.names[0], view)
+    if seen is None:
+        return why
+    x, y = claim.value
+    u, v = round(x * view.width - 0.5), round(y * view.height - 0.5)
+    around = view.picture.things[max(v - 3, 0) : v + 4, max(u - 3, 0) : u + 4]
+    shown = [view.seen[index] for index in np.unique(around) if index >= 0]
+    if any(other.thing is seen.thing for other in shown):
+        return ""
+    return f"{claim.names[0]}: the picture shows {[other.label for other in shown]} there"
 
 
 def _existence(claim: Claim, view: View) -> str:
