@@ -74,7 +74,7 @@ def build(out: Path, *, scannet: Path | None = None, scannetpp: Path | None = No
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=1200
     )
 
 
