@@ -31,7 +31,6 @@ class Style:
             larger value wins, else -1.
         length: metres -> text; draws the unit if the style mixes units.
         yes_no: whether existence is also asked as "is there"; else only by a false premise.
-        repeats: whether the same question may be asked twice about an image in other words.
         measures: what the size of one object is asked by.
         relations: relation -> its wordings, and whether each means the relation or its opposite;
             a relation that is missing has one wording, its name.
@@ -47,7 +46,6 @@ class Style:
     most: Mapping[str, tuple[str, int]]
     length: Length
     yes_no: bool
-    repeats: bool
     measures: Sequence[str] = ("height", "width", "size")
     relations: Mapping[str, Sequence[tuple[str, bool]]] = field(default_factory=dict)
     which: Mapping[str, Sequence[tuple[str, bool]]] = field(
@@ -194,7 +192,6 @@ METRIC = Style(
     most={"tallest": ("height", 1), "lowest": ("height", -1), "widest": ("width", 1)},
     length=_metres,
     yes_no=True,
-    repeats=True,
 )
 
 MSMU = Style(
@@ -344,7 +341,6 @@ MSMU = Style(
     },
     length=_mixed,
     yes_no=False,
-    repeats=False,
 )
 
 STYLES = {style.name: style for style in (METRIC, MSMU)}

@@ -16,6 +16,7 @@ import logging
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from training.build.graph import Rasterizer, depth_of, describe
 from training.build.labels_absence import absent
 from training.build.phrasing import STYLES
 from training.build.plan import SOURCES, Task, report_path, shard_path
-from training.build.questions import TYPES, Balance, Question, ask_all, named_view
+from training.build.questions import Balance, Question, converse, named_view
 from training.build.reasons import Reason
 from training.build.relabel import relabel
 from training.build.report import Report
@@ -44,8 +45,6 @@ from training.data.tables import Row, write_table
 #: Cached answers of models, below the output folder.
 ANSWERS = "answers"
 _JPEG_QUALITY = 95
-#: Maximum ratio of a type's count to that of the rarest; every type then has at least 5 %.
-_MAX_SHARE_RATIO = 2.4
 
 
 def write_shard(task: Task, config: BuildConfig, out: Path) -> Report:
@@ -83,7 +82,7 @@ def _scene_rows(
     """The rows of one scene; [], with the reason in the report, if it is left out."""
     for last in (False, True):
         # The counts of a failed attempt are discarded.
-        attempt, kept = Report(), Balance({k: Counter(c) for k, c in balance.counts.items()})
+        attempt, kept = Report(), deepcopy(balance)
         try:
             scene = SOURCES[source].read_scene(path)
             rows = list(_rows(scene, config, answers, attempt, kept))
@@ -98,7 +97,7 @@ def _scene_rows(
             continue
         attempt.skipped += scene.skipped
         report.add_scene(attempt)
-        balance.counts = kept.counts
+        vars(balance).update(vars(kept))
         return rows
     return []
 
@@ -154,22 +153,12 @@ def _relabelled(entries: list[Entry], rgb: Rgb, model: Ask, report: Report) -> l
 def _ask(
     scene: Scene, number: int, entries: list[Entry], config: BuildConfig, balance: Balance
 ) -> list[Question]:
-    """The conversation about a view, in random order; types that are rare so far are asked more."""
+    """The conversation about a view."""
     rng = np.random.default_rng([config.seed, zlib.crc32(scene.name.encode()), number])
-    asked = {kind: sum(balance.counts.get(kind, Counter()).values()) for kind in TYPES}
-    highest, lowest = max(asked.values()), min(asked.values())
-    wanted = {
-        # At least one, so that a type that this scene does not allow does not stop the others.
-        kind: 1
-        if asked[kind] > _MAX_SHARE_RATIO * lowest + 4 * config.per_type
-        else config.per_type + min(config.per_type, (highest - asked[kind]) // 4)
-        for kind in TYPES
-    }
     # What the scene has at an unknown place may be in view.
     hidden: list[Entry] = [{"label": label} for label in sorted(scene.unplaced)]
     view = named_view(entries, config.rules.min_pixels, absent(hidden, categories()))
-    questions = ask_all(view, rng, wanted, style=STYLES[config.style], balance=balance)
-    return [questions[i] for i in rng.permutation(len(questions))]
+    return converse(view, rng, config.per_type, STYLES[config.style], balance)
 
 
 def _thoughts(

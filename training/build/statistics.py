@@ -1,22 +1,30 @@
-"""A manifest -> an HTML page: questions by type, histograms of values, what was left out.
+"""`python -m training.build.statistics OUT`: a page about a build, and its figures as JSON.
 
-Knows the keys of the manifest. Does not read shards.
+Questions by type, histograms of values, what was left out, and what a model may learn without
+looking: repeated facts, answers that words alone tell, usual sizes (`measured`). `training.build`
+writes the page at its end; the command writes it again. Knows the keys of the manifest. Does not
+know how a figure is measured.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from jinja2 import Environment
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sdvlm_core.files import write_bytes
+from sdvlm_core.files import read_json, write_bytes
+from training.build.manifest import MANIFEST
+from training.build.measured import measure
 
-PAGE, PLOT = "statistics.html", "statistics.png"
+PAGE, PLOT, FIGURES = "statistics.html", "statistics.png", "statistics.json"
 
 _TEMPLATE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>MSMU data: {{ questions }} questions</title>
@@ -34,6 +42,16 @@ _TEMPLATE = """<!doctype html>
 {% for title, counts in tables if counts %}
 <table><tr><th>{{ title }}</th><th></th></tr>
 {% for name, number in counts %}<tr><td>{{ name }}</td><td>{{ number }}</td></tr>{% endfor %}
+</table>
+{% endfor %}
+<h2>Without looking</h2>
+<p>Repeats: turns whose answer an earlier turn of the conversation states. Guesses: right answers of
+the most frequent class, and of a logistic regression on the words of the question, on scenes that
+it was not fitted to. Priors: answers that are right by MSMU's rule, of the best constant, and of
+the median of the category.</p>
+{% for title, rows in shares %}
+<table><tr><th>{{ title[0] }}</th>{% for head in title[1:] %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}
 </table>
 {% endfor %}
 {% if failures %}<h2>Failed scenes</h2><ul>
@@ -97,9 +115,41 @@ def _plot(manifest: dict[str, Any]) -> bytes:
     return data.getvalue()
 
 
-def write_page(out: Path, manifest: dict[str, Any]) -> None:
-    """Write statistics.html, which is self-contained, and statistics.png, its figure."""
-    figure = _plot(manifest)
+def _shares(figures: dict[str, Any]) -> list[tuple[tuple[str, ...], list[tuple[object, ...]]]]:
+    """The tables of what is known without looking: (headings, rows)."""
+
+    def percent(share: float) -> str:
+        return f"{100 * share:.1f} %"
+
+    return [
+        (
+            ("repeats", "turns", "repeated"),
+            [(kind, one["turns"], one["repeated"]) for kind, one in figures["repeated"].items()],
+        ),
+        (
+            ("guesses", "questions", "majority", "from words"),
+            [
+                (name, one["turns"], percent(one["majority"]), percent(one["words"]))
+                for name, one in figures["guesses"].items()
+            ],
+        ),
+        (
+            ("priors", "answers", "best constant", "category median"),
+            [
+                (kind, one["turns"], percent(one["constant"]), percent(one["category"]))
+                for kind, one in figures["priors"].items()
+            ],
+        ),
+    ]
+
+
+def write_page(out: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Write statistics.html, which is self-contained, its plot, and statistics.json.
+
+    Returns the figures of statistics.json (`measured.measure`).
+    """
+    plot = _plot(manifest)
+    figures = measure([out / name for name in manifest["sha256"]])
     sources = [
         (f"{source}: {key}", number)
         for source, counts in manifest["sources"].items()
@@ -119,10 +169,27 @@ def write_page(out: Path, manifest: dict[str, Any]) -> None:
             questions=manifest["questions"],
             rows=manifest["rows"],
             recipe=manifest["recipe"],
-            plot=base64.b64encode(figure).decode(),
+            plot=base64.b64encode(plot).decode(),
             tables=[(title, list(counts)) for title, counts in tables],
+            shares=_shares(figures),
             failures=manifest["failures"],
         )
     )
-    for name, data in ((PLOT, figure), (PAGE, page.encode())):
+    text = json.dumps(figures, indent=1) + "\n"
+    for name, data in ((PLOT, plot), (PAGE, page.encode()), (FIGURES, text.encode())):
         write_bytes(out / name, data)
+    return figures
+
+
+def statistics(out: Annotated[Path, typer.Argument(help="A folder of training.build.")]) -> None:
+    """Write the statistics of a build again; prints them as JSON.
+
+    Example: python -m training.build.statistics msmu
+    """
+    if not (out / MANIFEST).exists():
+        raise typer.BadParameter(f"{out} holds no {MANIFEST}: run training.build first")
+    sys.stdout.write(json.dumps(write_page(out, read_json(out / MANIFEST))) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(statistics)

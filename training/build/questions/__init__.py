@@ -1,6 +1,7 @@
 """Scene graph of one view -> questions of MSMU's eight types, and of more, with exact answers.
 
-`make_view` and `named_view` select what can be asked about; `ask_all` draws the questions. Wording
+`make_view` and `named_view` select what can be asked about; `ask_all` draws questions, `converse`
+the turns of a conversation. Wording
 belongs to a `phrasing.Style`. Every number comes from the scene graph. Does not know where a scene
 graph came from, nor any pixel.
 
@@ -18,7 +19,9 @@ Definitions (the same for generator, scorer and model; docs/definitions.md):
     existence         no object of that name has a visible pixel
 """
 
-from training.build.questions.ask import Balance, ask_all
+from training.build.questions.ask import ask_all
+from training.build.questions.balance import Balance
+from training.build.questions.conversation import converse
 from training.build.questions.question import MORE_TYPES, TYPES, Number, Question
 from training.build.questions.view import MIN_AREA, View, make_view, named_view
 
@@ -31,6 +34,7 @@ __all__ = [
     "Question",
     "View",
     "ask_all",
+    "converse",
     "make_view",
     "named_view",
 ]

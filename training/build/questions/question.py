@@ -36,6 +36,8 @@ class Question:
         names: the object names that the question mentions, in order (a comparison's candidates).
         instances: the instance numbers of `names`; 0 = no object.
         asked: the typed question, or several that are asked as one; () = it has no type.
+        given: typed questions whose answers the question states as known.
+        stated: typed questions that the answer answers beside `asked`.
     """
 
     type: str
@@ -45,3 +47,5 @@ class Question:
     names: tuple[str, ...]
     instances: tuple[int, ...]
     asked: tuple[Asked, ...] = ()
+    given: tuple[Asked, ...] = ()
+    stated: tuple[Asked, ...] = ()

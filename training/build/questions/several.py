@@ -141,14 +141,17 @@ def scale_compare(view: View, rng: Rng, style: Style) -> Question | None:
     if kind == "whether":
         reference = "yes" if winner == names[0] else "no"
         kind = f"relation {reference}"
+    template = pick(rng, style.answer[kind])
+    told = names if "{va}" in template else ()
     return Question(
         "scale_compare",
         question,
-        fill(rng, style.answer[kind], **fields, **values),
+        template.format(**fields, **values),
         reference,
         names,
         tuple(item["instance"] for _, item in chosen),
         (asked,),
+        stated=tuple(Asked(QUANTITIES[what], (name,)) for name in told),
     )
 
 
@@ -177,7 +180,16 @@ def reference_object(view: View, rng: Rng, style: Style) -> Question | None:
     true = [measure(what, item) for _, item in chosen[1:]]
     reference: Number = tuple(true) if three else true[0]  # type: ignore[arg-type]
     asked = tuple(Asked(QUANTITIES[what], (name,), reference=fact) for name in names[1:])
-    return Question("refer_obj_estimation", question, answer, reference, names, instances, asked)
+    return Question(
+        "refer_obj_estimation",
+        question,
+        answer,
+        reference,
+        names,
+        instances,
+        asked,
+        given=(Asked(QUANTITIES[given], names[:1]),),
+    )
 
 
 def _distance_reference(view: View, rng: Rng, style: Style) -> Question | None:
@@ -198,4 +210,5 @@ def _distance_reference(view: View, rng: Rng, style: Style) -> Question | None:
         (a, b, c),
         tuple(item["instance"] for _, item in chosen),
         (Asked(Quantity.DISTANCE, (b, c), reference=fact),),
+        given=(Asked(Quantity.DISTANCE, (a, b)),),
     )

@@ -22,14 +22,19 @@ from training.build.questions.view import (
 _UNKNOWN_SHARE = 0.25
 
 
+def deniable(view: View) -> list[str]:
+    """The categories of which no object is in view."""
+    shown = {item["category"] for item in view.objects} | {i["label"] for i in view.objects}
+    return [category for category in view.categories if category not in shown]
+
+
 def _absent_name(view: View, rng: Rng, style: Style) -> str | None:
     """A name of no object in view; half of them near misses: a visible category, another colour."""
     if style.beyond is not None and rng.random() < _UNKNOWN_SHARE:
         thing = pick(rng, style.beyond.things)
         return f"{pick(rng, view.colours)} {thing}" if rng.random() < 0.5 else thing
     if not view.colours:
-        shown = {item["category"] for item in view.objects} | {i["label"] for i in view.objects}
-        absent = [category for category in view.categories if category not in shown]
+        absent = deniable(view)
         return pick(rng, absent) if absent else None
     present = {f"{item['colour']} {item['category']}" for item in view.objects}
     seen = sorted({item["category"] for item in view.objects})
@@ -132,9 +137,9 @@ def grounding(view: View, rng: Rng, style: Style) -> Question | None:
     name, item = chosen[0]
     at = coordinate_text(item)
     reference: Number | str
-    asked: tuple[Asked, ...] = ()
-    if rng.random() < 0.5:
-        asked = (Asked(Quantity.POSITION, (name,)),)
+    place = (Asked(Quantity.POSITION, (name,)),)
+    by_name = rng.random() < 0.5
+    if by_name:
         reference = tuple(item["centre_uv"])
         question = fill(rng, style.ask["coordinate"], name=name)
         answer = fill(rng, style.answer["coordinate"], at=at)
@@ -147,4 +152,13 @@ def grounding(view: View, rng: Rng, style: Style) -> Question | None:
         reference = name
         question = fill(rng, style.ask["object"], at=at)
         answer = fill(rng, style.answer["object"], name=name)
-    return Question("grounding", question, answer, reference, (name,), (item["instance"],), asked)
+    return Question(
+        "grounding",
+        question,
+        answer,
+        reference,
+        (name,),
+        (item["instance"],),
+        asked=place if by_name else (),
+        stated=() if by_name else place,
+    )
