@@ -2,8 +2,8 @@
 
 Multinomial logistic regression on the words of a question, one model per group of questions whose
 answers have classes. Besides each word it sees which name of the question the word belongs to, and
-together with it the word that compares ("taller", "left"): more than a bag of words. It is scored on
-scenes that it was not fitted to. Does not know objects; types answered by lengths are in `priors`.
+together with it the word that compares ("taller", "left"): more than a bag of words. It is scored
+on scenes that it was not fitted to. Does not know objects; types answered by lengths: `priors`.
 """
 
 from __future__ import annotations

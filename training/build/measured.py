@@ -30,7 +30,7 @@ def measure(shards: Sequence[Path]) -> dict[str, Any]:
     """Figures of a build, as JSON.
 
     repeated: type -> {turns, repeated: those whose answer an earlier turn states, unread: those in
-    unknown words}; guesses: group -> `guessing.Guess`; priors: kind -> `priors.Prior`.
+    unknown words, the first of a row}; guesses: group -> `guessing.Guess`; priors: kind -> `priors.Prior`.
     """
     every = max(1, (count_rows(shards) or 0) // _MAX_ROWS)
     turns: list[Turn] = []
@@ -58,18 +58,20 @@ def _pairs(row: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _count_repeats(row: dict[str, Any], repeated: dict[str, Counter[str]]) -> None:
-    kinds = row["type"]
-    turns = zip(kinds, repeats(json.loads(row["scene_graph"]), kinds, _pairs(row)), strict=True)
-    for kind, again in turns:
-        counts = repeated.setdefault(kind, Counter(turns=0, repeated=0))
+    found = repeats(json.loads(row["scene_graph"]), row["type"], _pairs(row))
+    for kind in row["type"]:
+        counts = repeated.setdefault(kind, Counter(turns=0, repeated=0, unread=0))
         counts["turns"] += 1
-        counts["repeated"] += again
+        try:
+            counts["repeated"] += next(found, False)
+        except ValueError:  # the generator ends here: the rest of the row is not read
+            counts["unread"] += 1
 
 
 def _turns(row: dict[str, Any]) -> Iterator[Turn]:
     named = [entry["name"] for entry in json.loads(row["scene_graph"]) if entry["name"]]
     pattern = "|".join(map(re.escape, sorted(named, key=len, reverse=True))) or "(?!)"
-    names = re.compile(rf"\b(?:{pattern})\b")
+    names = re.compile(rf"\b[Tt]he ({pattern})\b")  # "can" may be a name
     for kind, (question, answer) in zip(row["type"], _pairs(row), strict=True):
         mentions, answered = (tuple(names.findall(text)) for text in (question, answer))
         yield Turn(f"{row['source']}/{row['scene']}", kind, question, answer, mentions, answered)
@@ -88,7 +90,7 @@ def _numbers(turn: Turn, entries: dict[str, dict[str, Any]]) -> Iterator[Number]
         asked = asked.partition(",")[2]
     elif turn.type not in ("scale_estimation", "absolute_distance"):
         return
-    names = [name for name in turn.mentions if name in asked]
+    names = [name for name in turn.mentions if f"the {name}" in asked]
     if "distance" in asked or "far" in asked:
         length = [one.value for one in amounts(turn.answer) if one.dimension == "length"]
         pair = " ".join(sorted(entries[name]["category"] for name in names))

@@ -118,7 +118,8 @@ class _Row:
         self.categories = {e["category"] for e in entries} - {""}
         longest = sorted(self.named, key=len, reverse=True)
         found = "|".join(map(re.escape, longest)) or "(?!)"
-        self._pattern = re.compile(rf"\b(?:{found})\b")
+        # With its article: "can" may be a name.
+        self._pattern = re.compile(rf"\b[Tt]he ({found})\b")
 
     def mentions(self, text: str) -> list[str]:
         return self._pattern.findall(text)
@@ -181,7 +182,7 @@ def _turn(row: _Row, kind: str, question: str, answer: str) -> tuple[_Stated, _S
     """What a question and its answer state."""
     given = _Stated()
     if kind == "existence":
-        asked = [name for name in parse(question).objects]
+        asked = parse(question).objects
         if answer.lower().startswith("yes"):
             return given, _Stated(present=set(asked))
         return given, _Stated(absent={name for name in asked if name not in row.named})

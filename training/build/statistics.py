@@ -123,8 +123,8 @@ def _shares(figures: dict[str, Any]) -> list[tuple[tuple[str, ...], list[tuple[o
 
     return [
         (
-            ("repeats", "turns", "repeated"),
-            [(kind, one["turns"], one["repeated"]) for kind, one in figures["repeated"].items()],
+            ("repeats", "turns", "repeated", "unread"),
+            [(kind, *one.values()) for kind, one in figures["repeated"].items()],
         ),
         (
             ("guesses", "questions", "majority", "from words"),

@@ -67,7 +67,9 @@ HEIGHTS = st.fixed_dictionaries({name: st.floats(0.1, 3) for name in "abcdef"})
 
 
 @given(HEIGHTS, st.lists(st.tuples(NAMES, NAMES)), st.sets(NAMES))
-def test_an_order_follows_exactly_if_a_chain_of_orders_and_values_leads_there(heights, told, valued):
+def test_an_order_follows_exactly_if_a_chain_leads_there(
+    heights, told, valued
+):
     known = Known()
     below = {name: set() for name in heights}
     for one, other in told:
