@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sdvlm_core.language.amounts import amounts
+from sdvlm_core.language.question import parse
 from training.build.guessing import Turn, guesses
 from training.build.priors import Number, priors
 from training.build.repeats import repeats
@@ -30,7 +31,8 @@ def measure(shards: Sequence[Path]) -> dict[str, Any]:
     """Figures of a build, as JSON.
 
     repeated: type -> {turns, repeated: those whose answer an earlier turn states, unread: those in
-    unknown words, the first of a row}; guesses: group -> `guessing.Guess`; priors: kind -> `priors.Prior`.
+    unknown words, the first of a row}; guesses: group -> `guessing.Guess`; priors: kind ->
+    `priors.Prior`.
     """
     every = max(1, (count_rows(shards) or 0) // _MAX_ROWS)
     turns: list[Turn] = []
@@ -79,12 +81,12 @@ def _turns(row: dict[str, Any]) -> Iterator[Turn]:
 
 def _numbers(turn: Turn, entries: dict[str, dict[str, Any]]) -> Iterator[Number]:
     """The numbers that are asked for; of several objects, each."""
-    asked, words = turn.question, turn.question.lower()
+    asked = turn.question
     if turn.type == "count":
         number = re.search(r"\d+", turn.answer)
-        things = re.sub(r"[^a-z ]|how many|what|number|total|count|picture|image", "", words)
-        if number is not None:
-            yield Number("count", things, (float(number[0]),))
+        things = parse(turn.question).objects
+        if number is not None and things:
+            yield Number("count", things[0], (float(number[0]),))
         return
     if turn.type == "refer_obj_estimation":
         asked = asked.partition(",")[2]

@@ -1,7 +1,8 @@
 """Templates of questions and answers: one Style per data set.
 
 `METRIC` asks and answers shortly, in metres only. `MSMU` keeps the answer patterns of the released
-data, including its grammar errors, because the loss is computed on them; its questions are our own.
+data, including its grammar errors, because the loss is computed on them; where it differs is in
+docs/fidelity.md.
 The styles of nano, which are much wider, are in `wordings`. Knows templates, units and rounding.
 Does not know objects.
 
@@ -31,6 +32,7 @@ class Style:
             larger value wins, else -1.
         length: metres -> text; draws the unit if the style mixes units.
         yes_no: whether existence is also asked as "is there"; else only by a false premise.
+        zeros: whether the coordinates of an image position keep trailing zeros.
         measures: what the size of one object is asked by.
         relations: relation -> its wordings, and whether each means the relation or its opposite;
             a relation that is missing has one wording, its name.
@@ -46,6 +48,7 @@ class Style:
     most: Mapping[str, tuple[str, int]]
     length: Length
     yes_no: bool
+    zeros: bool = True
     measures: Sequence[str] = ("height", "width", "size")
     relations: Mapping[str, Sequence[tuple[str, bool]]] = field(default_factory=dict)
     which: Mapping[str, Sequence[tuple[str, bool]]] = field(
@@ -122,6 +125,10 @@ def fill(rng: Rng, options: Sequence[str], **values: object) -> str:
     return pick(rng, options).format(**values)
 
 
+#: Frequencies in 138 released answers: 40, 35 and 25 %.
+_MIXED_UNITS = (*("cm",) * 8, *("m",) * 7, *("meters",) * 5)
+
+
 def _metres(value: float, rng: Rng) -> str:
     return f"{value:.2f} m"
 
@@ -131,9 +138,13 @@ def _mixed(value: float, rng: Rng) -> str:
 
     There two decimals of metres would have an error of a tenth.
     """
-    unit = "cm" if value < 0.1 else pick(rng, ("cm", "m", "meters"))
-    number = f"{value * (100 if unit == 'cm' else 1):.2f}".rstrip("0").rstrip(".")
-    return f"{number} {unit}"
+    unit = "cm" if value < 0.1 else pick(rng, _MIXED_UNITS)
+    return f"{without_zeros(value * (100 if unit == 'cm' else 1))} {unit}"
+
+
+def without_zeros(number: float) -> str:
+    """Two decimals, trailing zeros dropped."""
+    return f"{number:.2f}".rstrip("0").rstrip(".")
 
 
 _SIZE = ("What is the {what} of the {name}?", "Can you measure the {what} of the {name}?")
@@ -219,12 +230,12 @@ MSMU = Style(
             "Please measure the distance from the {a} to the {b}.",
         ),
         "count": (
-            "How many {things} are there in the image?",
-            "What is the total number of {things} in the image?",
+            "How many {things} are there in the image ?",
+            "what's the total number of {things} in the image?",
             "Can you count the {things} in this picture?",
         ),
         "coordinate": (
-            "What is the coordinate of the {name}?",
+            "What is the coordinate of the {name} ?",
             "Where is the {name} in the image? Give its coordinate.",
             "At which position of the image is the {name}?",
         ),
@@ -235,7 +246,7 @@ MSMU = Style(
         ),
         "relation": (
             "Is the {a} {relation} the {b}?",
-            "From the viewer's perspective, is the {a} {relation} the {b}?",
+            "Is the {a} {relation} the {b} from the viewer's perspective ?",
         ),
         "closer": (
             "Which one is closer to the viewer, the {a} or the {b}?",
@@ -250,7 +261,7 @@ MSMU = Style(
             "Between the {a} and the {b}, which one is {word}?",
         ),
         "compare three": (
-            "What is the {word} among the {a}, the {b}, or the {c}?",
+            "What is {word} among the {a}, the {b}, or the {c}?",
             "Which is the {word}: the {a}, the {b} or the {c}?",
         ),
         "refer two": (
@@ -270,16 +281,16 @@ MSMU = Style(
     answer={
         "height": (
             "The height of the {name} is {v}.",
-            "The {name} measures {v} in height.",
+            "the {name} measures {v} in height.",
             "the {name} is with the height of {v}.",
         ),
         "width": (
-            "The width of the {name} is {v}.",
-            "The {name} measures {v} in width.",
+            "The width  of the {name} is {v}.",
+            "the {name} measures {v} in width.",
             "the {name} is with the width of {v}.",
         ),
         "size": (
-            "The size of the {name} is {v}.",
+            "The size of the {name} is {v}. ",
             "the {name} is with the length of {vl}, width of {vw}, and height of {vh}.",
         ),
         "distance": (
@@ -289,7 +300,7 @@ MSMU = Style(
         ),
         "absent": (
             "No {name} in the scene.",
-            "There is no {name} in the image.",
+            "There is no {name} in the image",
             "Can not find {things}.",
         ),
         "count": ("{n}.", "There {are} {n} {noun} in the image."),
@@ -297,14 +308,11 @@ MSMU = Style(
         "object": ("the {name}.", "It is the {name}.", "That is the {name}."),
         "relation yes": (
             "Yes, the {a} is {relation} the {b}.",
-            "Indeed, the {a} is {relation} the {b}.",
+            "Indeed, the {a} is {placed} the {b}.",
         ),
-        "relation no": (
-            "No, the {a} is {opposite} the {b}.",
-            "In fact, the {a} is {opposite} the {b}.",
-        ),
-        "closer": ("the {winner} is more closer.", "The {winner} is closer."),
-        "higher": ("the {winner} stands higher.", "The {winner} is higher."),
+        "relation no": ("No, the {a} is {opposite} the {b}.",),
+        "closer": ("the {winner} is more closer.",),
+        "higher": ("the {winner} stands higher.",),
         "compare two": (
             "The {what} of the {a} is {va} and the {b} is {vb}, so the {winner} is {word}.",
         ),
@@ -315,9 +323,10 @@ MSMU = Style(
         ),
         "refer two": (
             "Since the {given} of the {a} is {va}, i think the {what} of the {b} is {vb}.",
+            "Since the {given} of the {a} is {va}, i think the {b} is {vb} in {what}.",
         ),
         "refer three": (
-            "Since the {given} of the {a} is {va}, i think the {what} of the {b} is {vb} and the "
+            "Since the {given} of the {a} is {va},i think  the {what} of the {b} is {vb} and the "
             "{what} of the {c} is {vc}.",
         ),
         "refer distance": (
@@ -341,6 +350,7 @@ MSMU = Style(
     },
     length=_mixed,
     yes_no=False,
+    zeros=False,
 )
 
 STYLES = {style.name: style for style in (METRIC, MSMU)}

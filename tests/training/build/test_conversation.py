@@ -11,10 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdvlm_core.answer import Asked, Quantity
 from tests.training.build.test_questions import scene_graph
+from training.build.guessing import Turn, guesses
 from training.build.phrasing import METRIC, MSMU, Style
+from training.build.priors import Number, priors
 from training.build.questions import TYPES, Balance, Question, View, converse, named_view
 from training.build.questions.facts import Known, Order, Presence, Value, answer_facts, given_facts
+from training.build.questions.usual import Usual
 from training.build.repeats import repeats
 from training.simulate.catalogue import CATEGORIES
 
@@ -67,9 +71,7 @@ HEIGHTS = st.fixed_dictionaries({name: st.floats(0.1, 3) for name in "abcdef"})
 
 
 @given(HEIGHTS, st.lists(st.tuples(NAMES, NAMES)), st.sets(NAMES))
-def test_an_order_follows_exactly_if_a_chain_leads_there(
-    heights, told, valued
-):
+def test_an_order_follows_exactly_if_a_chain_leads_there(heights, told, valued):
     known = Known()
     below = {name: set() for name in heights}
     for one, other in told:
@@ -187,3 +189,47 @@ def test_facts_are_numbers_of_the_scene_graph():
     for fact in distances:
         a, b = (named[name]["centre_camera_m"] for name in fact.objects)
         assert fact.number == pytest.approx(math.dist(a, b))
+
+
+def test_usual_sizes_are_refused_where_they_answer_too_many_questions():
+    """Nine of ten chairs are 0.8 m high: the median of the category would answer 90 %."""
+    rng, usual, asked = np.random.default_rng(1), Usual(), Counter()
+    for _ in range(2000):
+        height = 0.8 if rng.random() < 0.9 else float(rng.uniform(1.1, 2))
+        asks = (Asked(Quantity.HEIGHT, ("chair",)),)
+        question = Question("scale_estimation", "", "", height, ("chair",), (1,), asks)
+        if not usual.expects(question, "chair"):
+            usual.add(question, "chair")
+            asked[height == 0.8] += 1
+    assert asked[False] > 150
+    assert asked[True] / asked.total() < 0.6
+
+
+def test_a_constant_and_the_median_of_the_category_are_scored_by_the_rule_of_msmu():
+    numbers = [Number("height", "chair", (0.8 + 0.01 * n,)) for n in range(10)]
+    numbers += [Number("height", "lamp", (3.0,))] * 5 + [Number("height", "door", (9.0,))]
+    numbers += [Number("size", "box", (1.0, 0.5, 0.25)), Number("size", "box", (1.1, 0.5, 0.3))]
+    found = priors(numbers)
+    assert found["height"].constant == pytest.approx(10 / 16, abs=1e-3)
+    assert found["height"].category == pytest.approx(15 / 16, abs=1e-3)
+    assert found["size"].category == 1
+
+
+def _turns(absent: str) -> list[Turn]:
+    """Questions about lamps that are there, and about something that is not."""
+    ask = "What is the height of the {}?"
+    turns = []
+    for scene in range(100):
+        name = ("red lamp", "blue lamp", "green lamp")[scene % 3]
+        turns.append(Turn(str(scene), "scale_estimation", ask.format(name), "1 m.", (name,), ()))
+        no = absent.format(("red", "blue", "green")[(scene // 2) % 3])
+        turns.append(Turn(str(scene), "existence", ask.format(no), f"No {no}.", (), ()))
+    return turns
+
+
+def test_the_guesser_finds_what_words_tell_and_nothing_where_they_tell_nothing():
+    (told,) = guesses(_turns("umbrella")).values()
+    (untold,) = guesses(_turns("{} lamp")).values()
+    assert told.majority == untold.majority == 0.5
+    assert told.words == 1
+    assert untold.words < 0.6

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from training.build.questions.facts import Order, answer_facts
 from training.build.questions.question import Question
+from training.build.questions.usual import Usual
 from training.build.questions.view import View
 from training.build.scene import Entry
 
@@ -76,6 +77,7 @@ class Balance:
         forms: quantities that are asked of what is there, and of what is not.
         wins: (type, quantity, category) -> how often its objects had more of the quantity than the
             others in a comparison, minus how often they had less. Near 0, a category tells nothing.
+        usual: sizes and counts so far.
     """
 
     counts: dict[str, Counter[object]] = field(default_factory=dict)
@@ -83,11 +85,15 @@ class Balance:
     there: Uses = field(default_factory=Uses)
     forms: Uses = field(default_factory=Uses)
     wins: Counter[object] = field(default_factory=Counter)
+    usual: Usual = field(default_factory=Usual)
 
     def accepts(self, question: Question, view: View) -> bool:
         """Whether this answer is not too frequent or expected; an accepted question is counted."""
         counts = self.counts.setdefault(question.type, Counter())
         key = _key(question)
+        category = _category(question, view)
+        if self._is_frequent(question.type) and self.usual.expects(question, category):
+            return False
         mean = counts.total() / max(1, len(counts))
         if counts[key] > 2 * mean + 8:
             return False
@@ -101,8 +107,14 @@ class Balance:
         for cell, change in changes.items():
             self.wins[cell] += change
         counts[key] += 1
+        self.usual.add(question, category)
         self._count_names(question, view)
         return True
+
+    def _is_frequent(self, kind: str) -> bool:
+        """Whether a type has half of the mean: usual answers of a rare type are not refused."""
+        totals = [counts.total() for counts in self.counts.values()]
+        return 2 * self.counts[kind].total() * len(totals) >= sum(totals)
 
     def _count_names(self, question: Question, view: View) -> None:
         if question.type not in (*MEASURED, "existence"):
@@ -131,6 +143,12 @@ def _wins(question: Question, view: View) -> Counter[object]:
                 changes[question.type, fact.quantity, categories[fact.greater]] += 1
                 changes[question.type, fact.quantity, categories[fact.lesser]] -= 1
     return changes
+
+
+def _category(question: Question, view: View) -> str:
+    """The category of the first object; of a count, what is counted."""
+    name = question.names[0] if question.names else ""
+    return next((item["category"] for own, item in view.named if own == name), name)
 
 
 def _key(question: Question) -> object:

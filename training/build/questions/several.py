@@ -34,6 +34,7 @@ _MIN_CAMERA_DISTANCE_RATIO = 1.08
 
 _OPPOSITE = {"to the left of": "to the right of", "closer than": "farther than"}
 _OPPOSITE |= {"to the right of": "to the left of", "higher than": "lower than"}
+_PLACED = {f"to the {side} of": f"positioned on the {side} side of" for side in ("left", "right")}
 
 
 def _relations(a: Entry, b: Entry) -> Iterator[tuple[str, bool]]:
@@ -83,6 +84,7 @@ def relative_position(view: View, rng: Rng, style: Style) -> Question | None:
         b=b,
         relation=wording,
         opposite=_OPPOSITE[relation],
+        placed=_PLACED.get(relation, wording),
     )
     asked = (Asked(Quantity.COMPARISON, (a, b), RELATION_OF[wording]),)
     return Question("relative_position", question, answer, reference, (a, b), instances, asked)
@@ -176,7 +178,9 @@ def reference_object(view: View, rng: Rng, style: Style) -> Question | None:
     }
     kind = "refer three" if three else "refer two"
     question = fill(rng, style.ask[kind], fact=fact, **fields)
-    answer = fill(rng, style.answer[kind], **fields, **values)
+    # A size is not "in size".
+    answers = [one for one in style.answer[kind] if what != "size" or "in {what}" not in one]
+    answer = fill(rng, answers, **fields, **values)
     true = [measure(what, item) for _, item in chosen[1:]]
     reference: Number = tuple(true) if three else true[0]  # type: ignore[arg-type]
     asked = tuple(Asked(QUANTITIES[what], (name,), reference=fact) for name in names[1:])

@@ -135,7 +135,7 @@ def grounding(view: View, rng: Rng, style: Style) -> Question | None:
     if not chosen:
         return None
     name, item = chosen[0]
-    at = coordinate_text(item)
+    at = coordinate_text(item, style)
     reference: Number | str
     place = (Asked(Quantity.POSITION, (name,)),)
     by_name = rng.random() < 0.5
@@ -147,7 +147,8 @@ def grounding(view: View, rng: Rng, style: Style) -> Question | None:
         if not item.get("centre_on_object", True):
             return None  # something before it, or beside it, is there
         # Another object at the same coordinate would be a right answer too.
-        if any(other is not item and coordinate_text(other) == at for _, other in view.named):
+        others = [other for _, other in view.named if other is not item]
+        if any(coordinate_text(other, style) == at for other in others):
             return None
         reference = name
         question = fill(rng, style.ask["object"], at=at)

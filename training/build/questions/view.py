@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sdvlm_core.answer import Quantity
 from training.build.labels_absence import absent, countable
-from training.build.phrasing import Rng, Style
+from training.build.phrasing import Rng, Style, without_zeros
 from training.build.questions.question import Number
 from training.build.scene import Entry
 
@@ -152,10 +152,10 @@ def measure_text(what: str, item: Entry, style: Style, rng: Rng) -> str:
     return style.length(item[f"{what}_m"], rng)
 
 
-def coordinate_text(item: Entry) -> str:
+def coordinate_text(item: Entry, style: Style) -> str:
     """The centre of the visible 2-D box, in fractions of the image."""
     u, v = item["centre_uv"]
-    return f"({u:.2f},{v:.2f})"
+    return f"({u:.2f},{v:.2f})" if style.zeros else f"({without_zeros(u)},{without_zeros(v)})"
 
 
 def distance_m(a: Entry, b: Entry) -> float:
