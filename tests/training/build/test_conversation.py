@@ -14,20 +14,24 @@ from hypothesis import strategies as st
 from sdvlm_core.answer import Asked, Quantity
 from tests.training.build.test_questions import scene_graph
 from training.build.guessing import Turn, guesses
+from training.build.labels import categories, meaning
 from training.build.phrasing import METRIC, MSMU, Style
 from training.build.priors import Number, priors
 from training.build.questions import TYPES, Balance, Question, View, converse, named_view
 from training.build.questions.facts import Known, Order, Presence, Value, answer_facts, given_facts
 from training.build.questions.usual import Usual
 from training.build.repeats import repeats
-from training.simulate.catalogue import CATEGORIES
 
 STYLES = pytest.mark.parametrize("style", [MSMU, METRIC], ids=lambda style: style.name)
 
 
 def view_of(seed: int) -> View:
     """Objects of a built scene: named by category, or by colour and category where several are."""
-    objects = [item for item in scene_graph(seed) if item["visible_pixels"]]
+    objects = [
+        item
+        for item in scene_graph(seed)
+        if item["visible_pixels"] and meaning(item["category"]).category == item["category"]
+    ]
     kinds = [item["category"] for item in objects]
     for item in objects:
         item["label"] = item["category"]
@@ -36,7 +40,7 @@ def view_of(seed: int) -> View:
     names = [item["name"] for item in objects]
     for item in objects:
         item["name"] = item["name"] if names.count(item["name"]) == 1 else ""
-    return named_view(objects, 50, CATEGORIES)
+    return named_view(objects, 50, [*categories()])
 
 
 def conversation(seed: int, style: Style, balance: Balance | None = None) -> list[Question]:

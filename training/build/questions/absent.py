@@ -3,7 +3,7 @@
 Its name, with or without a colour, is one that earlier views of the shard used of an object that
 was there; the one that is rarest among the absent ones. So is the form of the question. Without
 this, "the blue chair" is always there and "the umbrella" never, and a model need not look. Which
-categories may be denied belongs to `single.deniable`.
+categories may be denied belongs to `View.categories`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from sdvlm_core.answer import Asked, Quantity
 from training.build.phrasing import Rng, Style, fill, pick, plural, with_article
 from training.build.questions.balance import Balance, Uses
 from training.build.questions.question import Question
-from training.build.questions.single import deniable
 from training.build.questions.view import QUANTITIES, View, choose
 
 
@@ -68,7 +67,7 @@ def _false_premise(view: View, rng: Rng, style: Style, balance: Balance) -> Ques
 
 def _absent_name(view: View, rng: Rng, uses: Uses) -> str | None:
     """A name of no object in view; None = every category that may be denied is in view."""
-    absent = deniable(view)
+    absent = view.categories
     if not absent:
         return None
     known = [name for name in uses.names.values() if name.category in absent]

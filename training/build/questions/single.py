@@ -22,20 +22,13 @@ from training.build.questions.view import (
 _UNKNOWN_SHARE = 0.25
 
 
-def deniable(view: View) -> list[str]:
-    """The categories of which no object is in view."""
-    shown = {item["category"] for item in view.objects} | {i["label"] for i in view.objects}
-    return [category for category in view.categories if category not in shown]
-
-
 def _absent_name(view: View, rng: Rng, style: Style) -> str | None:
     """A name of no object in view; half of them near misses: a visible category, another colour."""
     if style.beyond is not None and rng.random() < _UNKNOWN_SHARE:
         thing = pick(rng, style.beyond.things)
         return f"{pick(rng, view.colours)} {thing}" if rng.random() < 0.5 else thing
     if not view.colours:
-        absent = deniable(view)
-        return pick(rng, absent) if absent else None
+        return pick(rng, view.categories) if view.categories else None
     present = {f"{item['colour']} {item['category']}" for item in view.objects}
     seen = sorted({item["category"] for item in view.objects})
     while True:
