@@ -148,7 +148,8 @@ def test_no_type_vanishes_and_yes_is_as_frequent_as_no(style):
             types[question.type] += 1
             words[question.type, question.reference] += 1
     assert set(types) == set(TYPES)
-    assert min(types.values()) > 0.05 * types.total()
+    # Counts are the rarest: only where nothing else in view could be one.
+    assert min(types.values()) > 0.04 * types.total()
     if style.yes_no:
         yes, no = words["existence", "yes"], words["existence", "no"]
         assert yes == pytest.approx(no, abs=2)
