@@ -25,6 +25,7 @@ from sdvlm_core.language.reading import measured, read
 from sdvlm_core.model import confidence
 from training.data.images import Rgb
 from training.evaluate.chat import Chat, ChatError, ChatOptions, Reply, ServerUnusableError
+from training.evaluate.outputs import NO_REPLY
 
 if TYPE_CHECKING:
     from training.evaluate.predict import Answer
@@ -87,7 +88,7 @@ def answers_of_requests(request: Request, depth_as: DepthAs) -> AnswerFrame:
                         f"{failed} requests in a row have no reply, the last: {error}; "
                         "the same command resumes the run"
                     ) from error
-                found.append(Answer("", error=f"ChatError: {error}"))
+                found.append(Answer("", error=f"{NO_REPLY} {error}"))
                 continue
             failed = 0
             found.append(_answer(question, reply, time.perf_counter() - started))

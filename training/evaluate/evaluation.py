@@ -26,7 +26,7 @@ from rich.progress import track
 from sdvlm_core.errors import SdvlmError
 from sdvlm_core.files import write_json, write_text
 from training.evaluate.benchmarks import NAMES, open_benchmark
-from training.evaluate.chat import ChatOptions
+from training.evaluate.chat import ChatOptions, cost_of
 from training.evaluate.controls import Controls
 from training.evaluate.endpoint_model import DEPTH_AS, PREFIX, DepthAs, endpoint_model
 from training.evaluate.items import Benchmark, BenchmarkError, Item, Picture
@@ -74,6 +74,7 @@ class Asking:
         endpoint: URL of the server of openai:NAME, with /v1.
         depth_as: how such a model is shown depth, one of `endpoint_model.DEPTH_AS`.
         endpoint_key: environment variable with the server's key; "" = it needs none.
+        endpoint_prices: of a million tokens that the server reads and writes; changes no answer.
         template: file with the words around a question (`templates`); None = none.
 
     Raises:
@@ -95,6 +96,7 @@ class Asking:
     depth_as: str = "none"
     endpoint_key: str = ""
     template: Path | None = None
+    endpoint_prices: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         self.controls()
@@ -186,6 +188,8 @@ def evaluate(asking: Asking, judging: Judging, out: Path, device: str = "auto") 
         "judge": judging.description,
         **settings,
     }
+    if asking.is_served:
+        summary["cost"] = asdict(cost_of(out / REPLIES, *asking.endpoint_prices))
     write_lines(out / JUDGED, judged)
     write_json(out / SCORES, summary, indent=1)
     report = markdown(

@@ -18,6 +18,8 @@ from sdvlm_core.files import write_text
 ANSWERS, JUDGED, SCORES, REPORT = "answers.jsonl", "judged.jsonl", "scores.json", "report.md"
 RELIABILITY, JUDGEMENTS, REPLIES = "reliability.png", "judgements", "replies"
 
+#: How the reason of a request without a reply begins.
+NO_REPLY = "ChatError:"
 #: One answer, or one judged answer, as JSON holds it.
 Row = dict[str, Any]
 
@@ -28,6 +30,8 @@ class OtherSettingsError(ValueError):
 
 def recorded(path: Path, settings: Mapping[str, Any]) -> list[Row]:
     """Answers of an earlier run with the same settings; [] without a file.
+
+    Without the questions to which a server did not reply: they are asked again.
 
     Raises:
         OtherSettingsError: the settings differ; names the keys.
@@ -46,6 +50,7 @@ def recorded(path: Path, settings: Mapping[str, Any]) -> list[Row]:
             f"{path} holds the answers of another run, different in {', '.join(differing)} "
             f"({head}); choose another --out"
         )
+    rows = [row for row in rows if not row.get("failed", "").startswith(NO_REPLY)]
     return list({row["key"]: row for row in rows}.values())
 
 
@@ -67,6 +72,7 @@ def recorded_parts(out: Path, settings: Mapping[str, Any]) -> list[Row]:
     """
     files = [out / ANSWERS, *parts(out)]
     rows = [row for file in files for row in recorded(file, settings)]
+    rows = [row for row in rows if not row.get("failed", "").startswith(NO_REPLY)]
     return list({row["key"]: row for row in rows}.values())
 
 

@@ -6,6 +6,7 @@ Holds the command only; the run is `evaluation`, the files it writes are `output
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,6 +51,12 @@ def _print_table(summary: dict[str, Any]) -> None:
     for name, part in summary["refusals"].items():
         console.print(
             f"refused, {name}: {part['refused']} of {part['asked']} ({part['percent']} %)",
+            highlight=False,
+        )
+    if cost := summary.get("cost"):
+        console.print(
+            f"{cost['replies']} replies, {cost['prompt_tokens']} tokens read, "
+            f"{cost['completion_tokens']} written, cost {cost['cost']:.2f}",
             highlight=False,
         )
     for why, number in summary["failures"].items():
@@ -115,6 +122,9 @@ def evaluate(
     endpoint_key: Annotated[
         str, typer.Option(help="Environment variable with the server's key; empty = no key.")
     ] = "",
+    endpoint_prices: Annotated[
+        str, typer.Option(help="Prices of a million tokens read and written: 2.5,10.")
+    ] = "0,0",
     template: Annotated[
         Path | None, typer.Option(help="Text around every question, with {{ question }}.")
     ] = None,
@@ -149,7 +159,7 @@ def evaluate(
     try:
         asking = Asking(
             model, benchmark, data, frames, depth, intrinsics, estimator, regions, limit,
-            endpoint, depth_as, endpoint_key, template,
+            endpoint, depth_as, endpoint_key, template, _prices(endpoint_prices),
         )  # fmt: skip
         share = parse_shard(shard)
     except (ValueError, OSError) as error:
@@ -172,6 +182,17 @@ def evaluate(
     if summary is not None:
         _print_table(summary)
         sys.stdout.write(json.dumps(summary) + "\n")
+
+
+def _prices(text: str) -> tuple[float, float]:
+    """ "2.5,10" as two prices; ValueError if it is anything else."""
+    try:
+        read, written = (float(part) for part in text.split(","))
+    except ValueError:
+        read = written = math.nan
+    if not (0 <= read < math.inf and 0 <= written < math.inf):
+        raise ValueError(f"--endpoint-prices must be two prices such as 2.5,10, got {text!r}")
+    return read, written
 
 
 def _run(

@@ -224,6 +224,24 @@ def test_a_model_on_a_server_is_evaluated_like_any_other_and_resumes(capsys, our
         evaluate(benchmark=str(ours), out=out, model="openai:it")
 
 
+def test_a_question_without_a_reply_is_asked_again_and_the_cost_is_reported(capsys, ours, tmp_path):
+    out = tmp_path / "out"
+    with chatting(lambda _: "0.4 m.") as server:
+        options = {"model": "openai:it", "endpoint": server.address, "endpoint_prices": "2,10"}
+        server.misbehave = ["no text"]
+        first = run(capsys, ours, out, **options)
+        again = run(capsys, ours, out, **options)
+        assert len(server.bodies) == 13
+    assert first["failures"]["no answer: ChatError"] == 1
+    assert "no answer: ChatError" not in again["failures"]
+    assert again["cost"] == {
+        "replies": 12, "prompt_tokens": 12_000, "completion_tokens": 2_400, "cost": 0.048
+    }  # fmt: skip
+    for prices in ("2", "2,x", "-1,2", "nan,1"):
+        with pytest.raises(typer.BadParameter, match="two prices"):
+            evaluate(benchmark=str(ours), out=out, **options | {"endpoint_prices": prices})
+
+
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "half", "1/0"])
 def test_a_share_that_does_not_exist_is_refused(ours, tmp_path, shard):
     with pytest.raises(typer.BadParameter, match="--shard must be I/N"):
