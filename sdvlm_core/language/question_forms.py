@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sdvlm_core.answer import Asked, Quantity
-from sdvlm_core.language.object_names import PREPOSITIONS
+from sdvlm_core.language.asked_names import ARTICLE, name_of, without_centre
 from sdvlm_core.language.relations import ASKED_WORDS, RELATION_WORDS
 
 Maker = Callable[[re.Match[str]], tuple[Asked, ...]]
@@ -32,37 +32,6 @@ _SIDES = {
     "big": Quantity.SIZE,
     "large": Quantity.SIZE,
 }
-_ARTICLE = re.compile(r"(?:the|an?|this|that|these|those|any|some|your|my|its) ", re.I)
-_NOT_A_NAME = re.compile(
-    r"[,;:?!(){}\[\]<>=|]|\d\s*(?:m|cm|mm|ft|in)\b"
-    r"|\b(?:and|or|than|is|are|was|were|be|been|how|what|which|who|whose|where|why|when|if|do|does"
-    r"|did|would|could|should|will|say|think|you|between|not|versus|vs|compared|respectively|there|it|them|they|he|she|this|that|these"
-    r"|those|each|other|both|its|their|sum|ratio|difference"
-    r"|centers|centres|surfaces|edges|distance|height|width|length|size|taller|shorter|wider|closer|farther)\b",
-    re.I,
-)
-_MAX_NAME_WORDS = 10
-#: "check the lamp", "whether the lamp": an article inside of a name follows a preposition only.
-_INNER_ARTICLE = re.compile(r"(\S+) (?:the|an?) ", re.I)
-#: "the picture frame" is an object; these alone are the image, the camera or a number.
-_NO_OBJECTS = frozenset(
-    ("image", "picture", "photo", "scene", "camera", "viewer", "you", "me", "us", "two", "three")
-)
-
-
-def name_of(text: str) -> str:
-    """An object's name without its article; "" where the text is not clearly one name."""
-    name = text.strip(' .,?!"*')
-    article = _ARTICLE.match(name)
-    name = name[article.end() :] if article else name
-    known = (
-        not name
-        or name.lower() in _NO_OBJECTS
-        or _NOT_A_NAME.search(name)
-        or any(one[1].lower() not in PREPOSITIONS for one in _INNER_ARTICLE.finditer(name))
-        or len(name.split()) > _MAX_NAME_WORDS
-    )
-    return "" if known else name
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -78,7 +47,7 @@ def _several(quantities: tuple[Quantity, ...], text: str) -> tuple[Asked, ...]:
     """The same quantities of every name in `text`."""
     # "the salt and pepper shaker" may be one object: each name of several has an article
     parts = re.split(r",? and (?:of |for )?|, ", text)
-    bare = [part for part in parts[1:] if not _ARTICLE.match(part)]
+    bare = [part for part in parts[1:] if not ARTICLE.match(part)]
     names = _names(text) if len(parts) == 1 or not bare else ()
     return tuple(Asked(quantity, (name,)) for name in names for quantity in quantities)
 
@@ -99,8 +68,15 @@ def _pair(quantity: Quantity) -> Callable[[re.Match[str]], tuple[Asked, ...]]:
     return make
 
 
+def _centres(match: re.Match[str]) -> tuple[Asked, ...]:
+    """The distance of two objects is that of their centres, said or not."""
+    first, second = (name_of(without_centre(match[key])) for key in ("x", "y"))
+    return (Asked(Quantity.DISTANCE, (first, second)),) if first and second else ()
+
+
 def _sides_of(match: re.Match[str]) -> tuple[Asked, ...]:
-    return _several((_SIDES[match["side"].lower()],), match["x"])
+    side = match.groupdict().get("side") or "size"
+    return _several((_SIDES[side.lower()],), match["x"])
 
 
 def _two_sides_of(match: re.Match[str]) -> tuple[Asked, ...]:
@@ -145,7 +121,8 @@ def _camera_or_pair(match: re.Match[str]) -> tuple[Asked, ...]:
     first, found, second = match["x"].partition(" from ")
     if not found:
         return _one(Quantity.CAMERA_DISTANCE)(match)
-    names = name_of(re.sub(r" (?:away|located)$", "", first)), name_of(second)
+    first = re.sub(r" (?:away|located)$", "", first)
+    names = tuple(name_of(without_centre(one)) for one in (first, second))
     return (Asked(Quantity.DISTANCE, names),) if all(names) else ()
 
 
@@ -175,7 +152,11 @@ VOCABULARY = {
     "adjective": "(tall|high|wide|broad|long|big|large)",
     "side": "(?:the )?(?:height|width|length|depth)",
     "gap": "(?:gap|clearance|(?:free |empty |open )?space|free room)",
-    "between": "(?:(?:is there|there is|there|is|exists) )?(?:between|separating)",
+    "between": (
+        "(?:(?:is there|there is|there|is|exists|is left|left|remains|do (?:i|we|you) have) )?"
+        "(?:between|separating|separates)"
+    ),
+    "upwards": "from (?:(?:its|the) )?(?:bottom|base) to (?:(?:its|the) )?top",
     "surfaces": (
         r"(?:(?:nearest|closest|facing|outer|inner) )?"
         r"(?:surfaces|edges|sides|boundaries|borders)"
@@ -187,11 +168,12 @@ VOCABULARY = {
     "centred": r"(?:cent(?:er|re)[- ]to[- ]cent(?:er|re) )?",
     "range": r"(?:(?:camera[- ])?distance|range)",
     "away": "(?: located| placed)?(?: away)?",
+    "apart": "(?:distance|separation|spacing)",
     "each_other": "(?: apart| away)?(?: from (?:each other|one another))?",
     "place": r"(?:image |pixel |2-?d )?(?:coordinates?|position|location|point)",
     "located": "(?: (?:located|placed|positioned|situated|found|visible))?",
     "there": (
-        r"(?: (?:are|is) (?:there|visible|shown|present)"
+        r"(?: (?:are|is) (?:there|visible|shown|present)| appear"
         r"| (?:do|can|could) (?:you|i|we) (?:see|find|count|spot))?"
     ),
     "some": "(?=(?:an?|any|some|the|one) )",
@@ -210,7 +192,7 @@ VOCABULARY = {
         r"(?: ?(?:objects|things|items))?[,:] )?"
     ),
     "stands": (
-        r"(?:'s| is| are| stands?| appears?| looks?| seems?)(?: to be)?(?: the)?"
+        r"(?:'s| is| are| stands?| appears?| looks?| seems?| comes? out)(?: to be)?(?: the)?"
         r"(?: (?:one|object))?(?: (?:located|positioned|placed))?"
         r"(?: (?:to|on|more to|further to) the)? ?"
     ),
@@ -224,12 +206,14 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
     (
         _pair(Quantity.GAP),
         (
-            "{ask}{gap} {pair}",
+            "(?:what |{ask}){gap} {pair}",
             "how (?:wide|big|large|much) {is} the {gap} {pair}",
             "how (?:much|wide a|big a|large a) (?:free |empty |open )?"
             "(?:space|room|clearance|gap) {pair}",
             "{ask}{surface_to} ?(?:distance|separation) {pair}",
             "{ask}(?:distance|separation|gap) between the {surfaces} of {x} and (?:of )?{y}",
+            "how much (?:free |empty |open )?(?:space|room|clearance) {between} the {surfaces} of"
+            " {x} and (?:of )?{y}",
             "how (?:close|far apart|near) {is} the {surfaces} of {x} and (?:of )?{y}",
         ),
     ),
@@ -239,9 +223,17 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
             "how (?:far|close) (?:away )?(?:is|are) {camera} (?:away )?(?:from|to) {x}",
             "how (?:far|close) (?:am i|are we) (?:away )?(?:from|to) {x}",
             "how (?:far|close)(?: away)? {is} {x}{away} (?:from|to) {camera}",
+            "(?:at )?what distance from {camera} {is} {x}",
+            "(?:at )?what distance {is} {x} from {camera}",
         ),
     ),
-    (_camera_or_pair, ("how far(?: away)?(?: from {camera})? {is} {x}(?: away)?",)),
+    (
+        _camera_or_pair,
+        (
+            "how far(?: away)?(?: from {camera})? {is} {x}(?: away)?",
+            "how far(?: away)?(?: from {camera})? do(?:es)? {x} (?:sit|stand|lie)",
+        ),
+    ),
     (
         _one(Quantity.CAMERA_DISTANCE),
         (
@@ -251,13 +243,38 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
         ),
     ),
     (
-        _pair(Quantity.DISTANCE),
+        _centres,
         (
-            "{ask}(?:distance|separation) between the cent(?:er|re)s of {x} and (?:of )?{y}",
-            "{ask}{centred}(?:distance|separation) {pair}",
-            "{ask}{centred}(?:distance|separation) (?:of|from) {x} (?:to|from) {y}",
+            "(?:what |{ask}){apart} {between} the cent(?:er|re)s of {x} and (?:of )?{y}",
+            "(?:what |{ask}){centred}{apart} {pair}",
+            "{ask}{centred}{apart} (?:of|from) {x} (?:to|from) {y}",
+            "measured between (?:their|the) cent(?:er|re)s, how far apart {is} {x} and {y}",
             "how far(?: apart| away)? {is} {x} and {y}{each_other}",
             "how far(?: away)? from {x} {is} {y}",
+        ),
+    ),
+    (
+        _one(Quantity.HEIGHT),
+        (
+            "{ask}(?:vertical )?(?:height|extent) of {x} {upwards}",
+            "{ask}vertical (?:height|extent) of {x}",
+            "how (?:tall|high) (?:is|are) {x} {upwards}",
+            "how (?:tall|high) do(?:es)? {x} (?:stand|measure) {upwards}",
+            "how much do(?:es)? {x} measure {upwards}",
+        ),
+    ),
+    (
+        _one(Quantity.WIDTH),
+        (
+            "{ask}(?:horizontal|side[- ]to[- ]side) width of {x}",
+            "how (?:much|wide) (?:is|are|does|do) {x}(?: measure)? from side to side",
+        ),
+    ),
+    (
+        _one(Quantity.LENGTH),
+        (
+            "{ask}end[- ]to[- ]end length of {x}",
+            "how (?:much|long) (?:is|are|does|do) {x}(?: measure)? from end to end",
         ),
     ),
     (
@@ -276,6 +293,8 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
         (
             "{ask}(?P<side>height|width|breadth|length|size|dimensions) (?:of|for) {x}",
             "how (?P<side>tall|high|wide|broad|long|big|large) {is} {x}",
+            "what (?P<side>height|width|breadth|length|size|dimensions) do(?:es)? {x} have",
+            "what size {is} {x}",
             "{what}{x}'s (?P<side>height|width|breadth|length|size|dimensions)",
         ),
     ),
@@ -284,6 +303,7 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
         (
             "{ask}{place} of {x}",
             "(?:at|in) (?:which|what) {place}(?: (?:of|in) {look})? (?:is|are) {x}{located}",
+            "(?:at|in) (?:which|what) {place}(?: (?:of|in) {look})? do(?:es)? {x} appear",
             "where(?:'s| is| are| exactly is) {x}{located}(?: in {look})?",
             "where (?:can|could|do) (?:i|you|we) (?:find|see) {x}",
             "(?:point (?:to|at)|locate) {x}",
@@ -294,7 +314,7 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
         (
             "how many {x}{there}(?: are)?"
             "(?: (?P<place>(?:on|in|at|near|under|behind|beside|next to) .+))?",
-            "{ask}number of {x}{there}",
+            "{ask}(?:number|count) of {x}{there}",
             "(?:count|count up) {x}",
         ),
     ),
@@ -328,8 +348,9 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
         (
             "{which}{stands}{any_more}{to_camera}(?: (?:of|among|between|out of))?[,:]?"
             " (?:is it )?{x}",
-            "(?:between|of|among|out of|comparing) {group}{x},? "
+            "(?:between|of|among|out of|comparing|looking at|(?:if you )?compare) {group}{x}[,:]? "
             "{which}{stands}{any_more}{to_camera}",
+            "(?:pick|choose|name) the {any_more}{to_camera} (?:of|among|from) {group}{x}",
             "which(?: one| object)? of {x}{stands}{any_more}{to_camera}",
         ),
     ),

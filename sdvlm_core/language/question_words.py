@@ -27,14 +27,17 @@ _SPACES = re.compile(r"\s+")
 _POLITE = re.compile(
     r"(?:(?:please|kindly|hello|hi|hey|now|ok|okay|so)(?: robot| there)?\b[,!]?"
     r"|(?:about|roughly|approximately)(?=,? (?:how|what)\b),?"
-    r"|look at " + _LOOK + r"(?:[.,]| and)?|check(?= (?:if|whether)\b)"
-    r"|i need(?= the\b)|(?:check|report|find out|say)(?= the\b)"
+    r"|look at " + _LOOK + r"(?:[.,]| and)?|(?:check|confirm|verify)(?= (?:if|whether|that)\b)"
+    r"|is it (?:true|correct|right)(?= that\b)"
+    r"|i need(?= the\b)|(?:check|report|find out|say)(?= the\b)|work out(?= (?:the|how)\b)"
     r"|(?:can|could|would|will) you(?: please)?"
     r"(?= (?:please|kindly|tell|give|measure|estimate|determine|find|say|compute|calculate|count"
-    r"|state|report|provide|point|locate|show))"
+    r"|state|report|provide|point|locate|show|check|confirm|verify|work out))"
     r"|(?:tell|show) (?:me|us),?|let (?:me|us) (?:know|have|see)|what about(?= the\b)"
     r"|use (?:" + _LOOK + r"|(?:your|the) camera) (?:to|and)|given " + _LOOK + r",?"
-    r"|i(?:'d| would) like(?: you to)?(?= (?:the|estimate|measure)\b)|say(?= (?:which|what|how)\b)"
+    r"|i(?:'d| would) like(?: you to)?"
+    r"(?= (?:the|estimate|measure|find|determine|give|report|compute|calculate)\b)"
+    r"|say(?= (?:which|what|how)\b)"
     r"|(?:do|would) you know|i(?:'d| would) like to know"
     r"|i (?:want|need|wish) to know|i wonder|what do you think"
     r"|(?:looking|based) (?:at|on) " + _LOOK + r",?|(?:in|from) " + _LOOK + r",?"
@@ -47,7 +50,7 @@ _INSERTED = re.compile(rf"(?<=\S) {_OPINION}", re.I)
 _OPENING = re.compile(rf"^{_OPINION}(?= (?:the|there|an?) )", re.I)
 _TAIL = re.compile(
     r",? (?:please|about|approximately|roughly|exactly|if you can|do you think|would you say"
-    r"|in total|for me"
+    r"|in total|for me|in real(?:ity| life)|(?:anywhere )?in (?:view|sight)|anywhere"
     r"|(?:in|from|of|within|on) " + _LOOK + rf"|(?:as seen )?{_VIEW})[?.! ]*$",
     re.I,
 )
@@ -134,10 +137,11 @@ _DIRECT = [
     (re.compile(pattern, re.I), form)
     for pattern, form in (
         (r"(?:if|whether) there (is|are) (.+)", r"\1 there \2"),
-        (r"(?:if|whether) (the .+?) (is|are) (.+)", r"\2 \1 \3"),
+        (r"(?:if|whether|that) (the .+?) (is|are) (.+)", r"\2 \1 \3"),
         (r"(the .+?) (is|are) (.+?),? (?:right|correct|isn't it)", r"\2 \1 \3"),
         (r"where (the .+?) (is|are)", r"where \2 \1"),
         (r"(?:about )?(?:what|how much) (?:is )?(the .+?)(?: is)?", r"what is \1"),
+        (r"what would (the .+) be", r"what is \1"),
         (r"how far apart (.+?) are", r"how far apart are \1"),
         (
             r"(?:the )?(?:gap|space|room) between (.+?), and how (?:wide|big) is it",

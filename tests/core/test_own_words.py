@@ -20,7 +20,7 @@ UNDERSTOOD = {
     "Tell me which is bigger: the mug or the box.": Asked(
         Quantity.COMPARISON, ("mug", "box"), "larger", which=True
     ),
-    "What clearance is there between the mug and the box?": Asked(Quantity.FREE),
+    "How far is it from one end of the box to the other?": Asked(Quantity.FREE),
 }
 SHORT = GenerationOptions(max_new_tokens=12, constrained=False)
 
