@@ -23,11 +23,13 @@ from scipy import ndimage
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from sdvlm_core.frame import CameraIntrinsics, fraction_from_pixel
+from training.build.labels_unlabelled import surface_depth, unlabelled
 from training.build.scene import Entry, Instance, Mesh, Scene, Vector, View
 
 #: In wider images, rays are cast through every second, third, ... pixel.
 _MAX_RAY_COLUMNS = 648
 _NEAR_M = 0.05
+_FLOOR_QUANTILE = 0.005
 _BORDER_PX = 1.0
 #: Half of the last decimal of a written coordinate.
 _HALF_STEP = 0.005
@@ -57,6 +59,8 @@ class Rasterizer:
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
         self._whole = _intersector(mesh.vertices, mesh.faces)
+        #: Height of the floor, metres: below it lie only outliers of the scan.
+        self.floor_z = float(np.quantile(mesh.vertices[:, 2], _FLOOR_QUANTILE))
         #: Faces in the order of their owners, so that an object's faces are one slice.
         self._by_owner = np.argsort(mesh.owner, kind="stable")
         self._owners = mesh.owner[self._by_owner]
@@ -146,7 +150,7 @@ def _rays(k: CameraIntrinsics, u: _Integers, v: _Integers) -> Vector:
 
 
 def describe(scene: Scene, view: View, rasterizer: Rasterizer | None) -> list[Entry]:
-    """The entries of all visible objects.
+    """The entries of all visible objects, and one of all surfaces without an annotation.
 
     Args:
         rasterizer: rasterizer of the scene's mesh; None only if the view has its own objects.
@@ -156,17 +160,23 @@ def describe(scene: Scene, view: View, rasterizer: Rasterizer | None) -> list[En
     assert rasterizer is not None
     k, pose = view.intrinsics, view.camera_to_world
     stride = -(-k.width // _MAX_RAY_COLUMNS)
-    if view.mask is not None:
-        stride, owner = 1, view.mask.astype(np.int64)
+    owner, rendered = rasterizer.cast(k, pose, stride)
+    depth = surface_depth(rendered, view.depth_mm, stride)
+    if view.mask is None:
+        bare = unlabelled(owner, depth, k, stride, pose, rasterizer.floor_z)
     else:
-        owner, _ = rasterizer.cast(k, pose, stride)
+        owner = view.mask.astype(np.int64)
+        sampled = owner[stride // 2 :: stride, stride // 2 :: stride]
+        bare = unlabelled(sampled, depth, k, stride, pose, rasterizer.floor_z)
+        stride = 1
     pixels = np.bincount(owner.ravel())
     places = ndimage.find_objects(owner)
-    return [
+    entries = [
         _entry(instance, int(pixels[instance.number]), place, owner, stride, view, rasterizer)
         for instance in scene.instances
         if instance.number <= len(places) and (place := places[instance.number - 1]) is not None
     ]
+    return entries if bare is None else [*entries, bare]
 
 
 def _entry(

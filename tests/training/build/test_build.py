@@ -281,7 +281,8 @@ def test_the_instance_masks_of_the_source_are_used_if_there_are_any(roots, tmp_p
         archive.writestr("instance-filt/0.png", data)
     scene = scannet.read_scene(folder)
     view = next(iter(scene.views(lambda pose: True)))
-    (entry,) = describe(scene, view, Rasterizer(scene.mesh))
+    entry, bare = describe(scene, view, Rasterizer(scene.mesh))
+    assert bare["label"] == ""
     assert entry["label"] == "coffee table"
     assert entry["box_xyxy"] == [300, 100, 400, 200]
 
