@@ -14,9 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import inflect
 import yaml
-
-from training.build.phrasing import plural
 
 CATEGORIES = Path(__file__).with_name("categories.yaml")
 LABELS = Path(__file__).with_name("labels.yaml")
@@ -123,8 +122,8 @@ def _meanings() -> dict[str, Meaning]:
         for label in category.labels:
             more = also.get(label, frozenset())
             _add(singular, label, Meaning(category=name, also=more))
-            if not _looks_plural(label):
-                several[plural(label)] = Meaning(several=name, also=more, reason=SEVERAL)
+            if not _is_plural(label):
+                several[_plural(label)] = Meaning(several=name, also=more, reason=SEVERAL)
         for label in category.several:
             more = also.get(label, frozenset())
             _add(singular, label, Meaning(several=name, also=more, reason=SEVERAL))
@@ -137,15 +136,24 @@ def _meanings() -> dict[str, Meaning]:
         for label in labels:
             _add(singular, label, Meaning(reason=reason))
     plurals = {
-        plural(label): found
+        _plural(label): found
         for label, found in singular.items()
-        if not (found.category or found.several or _looks_plural(label))
+        if not (found.category or found.several or _is_plural(label))
     }
     return plurals | several | singular
 
 
-def _looks_plural(label: str) -> bool:
-    return label.endswith("s") and not label.endswith("ss")
+def _plural(label: str) -> str:
+    return str(_number().plural_noun(label))
+
+
+def _is_plural(label: str) -> bool:
+    return bool(_number().singular_noun(label))
+
+
+@cache
+def _number() -> inflect.engine:
+    return inflect.engine()
 
 
 def _add(meanings: dict[str, Meaning], label: str, found: Meaning) -> None:
