@@ -193,8 +193,10 @@ def test_all_kinds_of_rows_train_in_a_variant_with_answers_alone_and_features_as
     assert seen == [({"answer": 1.0}, False)] * 5
     found = json.loads((tmp_path / "out" / "ablation.json").read_text())["variants"]["plain"]
     # Base and none have 144 tokens; a second picture as many again, a prompt 80 more.
-    assert [row["tokens"] for row in found] == [144, 144, 288, 224, 144]
-    assert [list(row.get("controls", {})) for row in found] == [[], [], [], [], ["other_estimator"]]
+    tokens = {"base": 144, "none": 144, "image": 288, "prompt": 224, "relative_estimated": 144}
+    assert {row["row"]: row["tokens"] for row in found} == tokens
+    controls = {row["row"]: [*row["controls"]] for row in found if row.get("controls")}
+    assert controls == {"relative_estimated": ["other_estimator"]}
 
 
 def test_a_part_that_is_out_of_time_is_resumed_and_the_last_part_reports(

@@ -109,9 +109,9 @@ def test_every_generated_reference_is_parsed_to_its_original_value():
          "instance": number, "visible_pixels": 5000, "length_m": 0.4 + number, "width_m": 0.35,
          "height_m": 0.5 + number / 3, "centre_uv": [0.1 + number / 5, 0.42],
          "centre_camera_m": [number * 0.7, 0.1, 2.0 + number], "centre_world_m": [0, 0, number]}
-        for number, name in enumerate(("red box", "wooden dresser", "white bed", "counter"))
+        for number, name in enumerate(("red box", "wooden dresser", "white bed", "stool"))
     ]  # fmt: skip
-    view = named_view(objects, 50, ("lamp", "sofa"))
+    view = named_view(objects, 50, ("lamp", "sofa", "box", "bed", "stool"))
     for style in (METRIC, MSMU):
         asked = ask_all(view, np.random.default_rng(3), dict.fromkeys(TYPES, 20), style=style)
         assert {q.type for q in asked} == set(TYPES)

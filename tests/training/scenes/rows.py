@@ -146,7 +146,8 @@ def wrong_turns(row: dict, view: View, said: list[tuple[str, str, str]]) -> list
 def wrong_nodes(row: dict, view: View) -> list[str]:
     """Every object of the scene graph of a row that is not a thing of the view."""
     graph = json.loads(row["scene_graph"])
-    reasons = ((node["label"], wrong_node(node, view)) for node in graph)
+    objects = [node for node in graph if node["instance"]]  # 0: surfaces without an annotation
+    reasons = ((node["label"], wrong_node(node, view)) for node in objects)
     return [f"{row['view']}: object {label}: {why}" for label, why in reasons if why]
 
 
