@@ -105,7 +105,7 @@ def test_every_generated_reference_is_parsed_to_its_original_value():
     from training.build.questions import ask_all, named_view
 
     objects = [
-        {"category": name.split()[-1], "label": name, "name": name, "unnamed": "",
+        {"category": name.split()[-1], "label": name.split()[-1], "name": name, "unnamed": "",
          "instance": number, "visible_pixels": 5000, "length_m": 0.4 + number, "width_m": 0.35,
          "height_m": 0.5 + number / 3, "centre_uv": [0.1 + number / 5, 0.42],
          "centre_camera_m": [number * 0.7, 0.1, 2.0 + number], "centre_world_m": [0, 0, number]}
