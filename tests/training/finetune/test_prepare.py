@@ -117,9 +117,9 @@ def test_data_of_the_same_names_and_sizes_with_another_content_is_other_data(
 def test_data_in_a_store_is_prepared_as_the_same_local_data(base, checkpoint, tmp_path):
     data = write_data(tmp_path / "data", 11)
     store = fsspec.filesystem("memory")
-    store.put(str(data), "/bucket/msmu", recursive=True)
+    store.put(str(data), "/prepared/msmu", recursive=True)
     prepare(data, tmp_path / "local", _how(base), checkpoint)
-    prepare("memory://bucket/msmu", tmp_path / "stored", _how(base), checkpoint)
+    prepare("memory://prepared/msmu", tmp_path / "stored", _how(base), checkpoint)
     prepare(f"file://{data}", tmp_path / "file", _how(base), checkpoint)
     assert _files(tmp_path / "stored") == _files(tmp_path / "local") == _files(tmp_path / "file")
 
