@@ -246,7 +246,8 @@ class AsyncSpatialClient:
 
         Args:
             questions: all in words, or all typed.
-            verify, regions: as in `ask`; each label must be the name of an object of any question.
+            verify: as in `ask`.
+            regions: as in `ask`; each label must be the name of an object of any question.
 
         Raises:
             SpatialQueryFailed: CANCELED after `cancel`, or another code; `answers` has the
