@@ -75,8 +75,7 @@ def _centres(match: re.Match[str]) -> tuple[Asked, ...]:
 
 
 def _sides_of(match: re.Match[str]) -> tuple[Asked, ...]:
-    side = match.groupdict().get("side") or "size"
-    return _several((_SIDES[side.lower()],), match["x"])
+    return _several((_SIDES[match["side"].lower()],), match["x"])
 
 
 def _two_sides_of(match: re.Match[str]) -> tuple[Asked, ...]:
@@ -294,7 +293,7 @@ _TABLES: tuple[tuple[Maker, tuple[str, ...]], ...] = (
             "{ask}(?P<side>height|width|breadth|length|size|dimensions) (?:of|for) {x}",
             "how (?P<side>tall|high|wide|broad|long|big|large) {is} {x}",
             "what (?P<side>height|width|breadth|length|size|dimensions) do(?:es)? {x} have",
-            "what size {is} {x}",
+            "what (?P<side>size) {is} {x}",
             "{what}{x}'s (?P<side>height|width|breadth|length|size|dimensions)",
         ),
     ),
