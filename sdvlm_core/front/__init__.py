@@ -1,0 +1,1 @@
+"""Where people and agents meet sdvlm: one protocol, a page in the browser, a server of tools."""
