@@ -1,10 +1,10 @@
-"""LLaVA's "anyres" pictures: the whole picture in one tile, then a canvas of tiles.
+"""LLaVA's "anyres" pictures, and the backbones that read them: the whole in one tile, then tiles.
 
 The canvas is the one of a list that keeps most of the picture's pixels; the picture is fitted into
 it and centred on black. A tower reads each tile alone. The tiles' tokens are put together to one
 grid, rows of mere padding are cut off, and a separator (the "newline") ends each row. A tile whose
 side is no multiple of the patch has a strip at its right and lower edge that no token shows.
-Does not know models, or the words around an image.
+Does not know weights, or the words around an image.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn.functional import pad
 
-from sdvlm_core.model.backbones.contract import Boxes
+from sdvlm_core.model.backbones.contract import Backbone, Boxes
 from sdvlm_core.model.backbones.picture import Normalization, filled, normalized, resized
 from sdvlm_core.model.backbones.settings import PixelRule, pixel_rule, whole
 from sdvlm_core.model.backbones.tiles import MAX_SIDE, cut, rectangles, refused, tile_of
@@ -191,3 +191,29 @@ def _fitted(height: int, width: int, canvas: tuple[int, int]) -> tuple[int, int]
     if scale_x < scale_y:
         return min(math.ceil(height * scale_x), canvas[0]), canvas[1]
     return canvas[0], min(math.ceil(width * scale_y), canvas[1])
+
+
+@dataclass(frozen=True)
+class AnyresBackbone(Backbone):
+    """A backbone whose pictures are "anyres"; a family states which configs are its own."""
+
+    dialect: ClassVar[str] = "chat"
+    boxes: ClassVar[str] = "fraction"
+
+    anyres: Anyres
+
+    def prepare(self, rgb: npt.NDArray[np.uint8], device: torch.device) -> dict[str, torch.Tensor]:
+        """(H, W, 3) uint8 -> `pixel_values` (1, tiles, 3, S, S) and `image_sizes` (1, 2)."""
+        return self.anyres.prepare(rgb, device)
+
+    def batched(self, inputs: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """As many tiles for each picture."""
+        return self.anyres.batched(inputs)
+
+    def token_boxes(self, height: int, width: int) -> Boxes:
+        """What each image token of a picture of this size shows."""
+        return self.anyres.token_boxes(height, width)
+
+    def image_pieces(self, height: int, width: int) -> Sequence[str | int]:
+        """The image in a prompt: its tokens alone."""
+        return [self.anyres.tokens(height, width)]

@@ -7,16 +7,11 @@ not know weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from sdvlm_core.model.backbones.anyres import Anyres
-from sdvlm_core.model.backbones.contract import Backbone, Boxes
+from sdvlm_core.model.backbones.anyres import Anyres, AnyresBackbone
 from sdvlm_core.model.backbones.picture import CLIP
 from sdvlm_core.model.backbones.settings import whole
 from sdvlm_core.model.backbones.tiles import refused
@@ -27,14 +22,10 @@ _VICUNA_WORDS = 32064
 
 
 @dataclass(frozen=True)
-class LlavaNext(Backbone):
+class LlavaNext(AnyresBackbone):
     """LLaVA-NeXT with Mistral."""
 
     template: ClassVar[str] = "mistral_instruct"
-    dialect: ClassVar[str] = "chat"
-    boxes: ClassVar[str] = "fraction"
-
-    anyres: Anyres
 
     @classmethod
     def of(cls, config: Any, preprocessor: Mapping[str, Any]) -> LlavaNext:
@@ -45,22 +36,6 @@ class LlavaNext(Backbone):
         if strategy != "default":
             raise refused("vision_feature_select_strategy", strategy, "'default'")
         return _class(config)(Anyres.of(config, preprocessor, CLIP))
-
-    def prepare(self, rgb: npt.NDArray[np.uint8], device: torch.device) -> dict[str, torch.Tensor]:
-        """(H, W, 3) uint8 -> `pixel_values` (1, tiles, 3, S, S) and `image_sizes` (1, 2)."""
-        return self.anyres.prepare(rgb, device)
-
-    def batched(self, inputs: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """As many tiles for each picture."""
-        return self.anyres.batched(inputs)
-
-    def token_boxes(self, height: int, width: int) -> Boxes:
-        """What each image token of a picture of this size shows."""
-        return self.anyres.token_boxes(height, width)
-
-    def image_pieces(self, height: int, width: int) -> Sequence[str | int]:
-        """The image in a prompt: its tokens alone."""
-        return [self.anyres.tokens(height, width)]
 
 
 @dataclass(frozen=True)
