@@ -108,6 +108,7 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (DepthError, ErrorCode.BAD_DEPTH),
     (IntrinsicsError, ErrorCode.BAD_CAMERA_INFO),
     (FrameError, ErrorCode.NO_IMAGE),
+    (BagError, ErrorCode.NO_IMAGE),
     (QueryError, ErrorCode.INVALID_QUERY),
     (QueryTimeout, ErrorCode.TIMEOUT),
     (QueryCanceled, ErrorCode.CANCELED),

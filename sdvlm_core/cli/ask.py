@@ -26,7 +26,6 @@ from sdvlm_core.answer import (
     Source,
     SpatialAnswer,
     Status,
-    answer_document,
     answered_by,
 )
 from sdvlm_core.camera.image_files import read_frame
@@ -196,30 +195,15 @@ def _answer(
 
 
 def _document(outcome: _Outcome) -> dict[str, Any]:
-    from sdvlm_core.cli.measure import measurement_document
+    from sdvlm_core.geometry.documents import measurement_document
+    from sdvlm_core.verification import checked_document
 
-    documents = [_answer_document(answer, checks) for answer, checks in outcome.answers]
+    documents = [checked_document(answer, checks) for answer, checks in outcome.answers]
     document = documents[0] if len(documents) == 1 else {"answers": documents}
     if outcome.measured is not None:
         found, pairs, scene = outcome.measured
         # The scene's cautions include the answers'.
         document |= measurement_document(found, pairs, scene.cautions)
-    return document
-
-
-def _answer_document(answer: SpatialAnswer, checks: tuple[Check, ...] | None) -> dict[str, Any]:
-    document = answer_document(answer)
-    if checks is not None:
-        document["checks"] = [
-            {
-                "kind": check.claim.kind.name,
-                "objects": [*check.claim.objects],
-                "agree": check.agrees,
-                "why": check.reason,
-                "warnings": [code.value for code in check.warnings],
-            }
-            for check in checks
-        ]
     return document
 
 

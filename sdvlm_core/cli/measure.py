@@ -1,6 +1,7 @@
 """`sdvlm measure`: measures objects in image files or in a bag; prints JSON or a table, and draws.
 
-Defines the format of its output. Does not measure (`geometry`) and does not read bags (`camera`).
+Does not measure (`geometry`), does not read bags (`camera`), and does not define the JSON document
+(`geometry.documents`).
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sdvlm_core.answer import without_nan
 from sdvlm_core.camera.bag_frames import CameraOptions
 from sdvlm_core.camera.bag_moment import read_bag_frame
 from sdvlm_core.camera.image_files import read_frame
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sdvlm_core.geometry.measured import Measured
     from sdvlm_core.geometry.pairs import Pair
     from sdvlm_core.geometry.scene import Scene
-    from sdvlm_core.geometry.support_plane import Plane
 
 #: Width of the printed table.
 _TABLE_COLUMNS = 100
@@ -78,6 +77,7 @@ def measure(
 
       sdvlm measure --bag demo/table --time 0.5 --region can=364,398,405,450
     """
+    from sdvlm_core.geometry.documents import measurement_document
     from sdvlm_core.geometry.measure import measure_in
     from sdvlm_core.geometry.scene import open_scene
 
@@ -168,61 +168,6 @@ def _write_drawing(
         raise QueryError(
             f"cannot write an image to {path}: the directory is missing, or it is not .png or .jpg"
         )
-
-
-def measurement_document(
-    found: tuple[Measured, ...], pairs: tuple[Pair, ...], cautions: tuple[Caution, ...]
-) -> dict[str, Any]:
-    """The JSON document of `sdvlm measure`: metres, null = unknown, warnings as codes.
-
-    `position_m` is the centre of the box. `orientation_xyzw` rotates the axes of the colour optical
-    frame into those of the box: x along the length, y along the width, z up. `support_plane` is the
-    surface that carries the object: the points p with normal . p + offset_m = 0.
-    `distance_warnings` are the `warnings` that concern `camera_distance_m`, or `distance_m`.
-    """
-    document: dict[str, Any] = {
-        "cautions": [code.value for code in cautions],
-        "regions": [
-            {
-                "label": one.label,
-                "position_m": list(one.position_m),
-                "orientation_xyzw": list(one.orientation),
-                "camera_distance_m": one.camera_distance_m,
-                "length_m": one.length_m,
-                "width_m": one.width_m,
-                "height_m": one.height_m,
-                "top_above_support_m": one.top_above_support_m,
-                "support_plane": _plane_fields(one.support_plane),
-                "std_dev": one.std_dev,
-                "interval_90": {key: list(ends) for key, ends in one.interval_90.items()},
-                "valid_fraction": one.valid_fraction,
-                "warnings": [code.value for code in one.warnings],
-                "distance_warnings": [code.value for code in one.distance_warnings],
-            }
-            for one in found
-        ],
-        "pairs": [
-            {
-                "a": pair.a,
-                "b": pair.b,
-                "distance_m": pair.distance_m,
-                "gap_m": pair.gap_m,
-                "distance_std_dev_m": pair.distance_std_dev_m,
-                "gap_std_dev_m": pair.gap_std_dev_m,
-                "distance_interval_90_m": list(pair.distance_interval_90_m),
-                "gap_interval_90_m": list(pair.gap_interval_90_m),
-                "warnings": [code.value for code in pair.warnings],
-                "distance_warnings": [code.value for code in pair.distance_warnings],
-            }
-            for pair in pairs
-        ],
-    }
-    return without_nan(document)
-
-
-def _plane_fields(plane: Plane | None) -> dict[str, Any] | None:
-    """A plane as JSON: the unit normal, up, and the camera's height above the plane."""
-    return None if plane is None else {"normal": list(plane.normal), "offset_m": plane.offset}
 
 
 def print_measured(found: tuple[Measured, ...], pairs: tuple[Pair, ...], scene: Scene) -> None:

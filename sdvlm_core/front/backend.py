@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.answer import Asked
-from sdvlm_core.frame import Region
+from sdvlm_core.frame import Lens, Region
 
 #: What `ask` calls while the text is generated: the index of a question and what is new of its
 #: text. It returns False to cancel.
@@ -41,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """A frame as it is shown.
+    """A frame as it is shown: the camera's own image, in whose pixels regions are.
 
     Attributes:
         stamp_ns: of the frame; names it in later calls.
@@ -49,6 +49,8 @@ class Shot:
         rgb: (H, W, 3) uint8, red first.
         depth: (H, W) float32 metres, NaN = no reading; None = the frame has no depth.
         cautions: codes of what the camera's data made doubtful.
+        camera: the projection of `rgb`, without coefficients a pinhole's; None = unknown, so that
+            boxes cannot be drawn.
     """
 
     stamp_ns: int
@@ -56,6 +58,7 @@ class Shot:
     rgb: npt.NDArray[np.uint8]
     depth: npt.NDArray[np.float32] | None
     cautions: tuple[str, ...] = ()
+    camera: Lens | None = None
 
 
 class Backend(Protocol):
@@ -74,7 +77,8 @@ class Backend(Protocol):
     def capture(self, at_s: float | None = None) -> Shot:
         """Take a frame and hold it for later calls: the newest; of a bag, the one nearest `at_s`.
 
-        The backend holds at least the last eight.
+        The backend holds at least the last eight. Only a bag has times: `at_s` of another origin is
+        a `QueryError`.
         """
         ...
 
@@ -92,7 +96,10 @@ class Backend(Protocol):
     ) -> list[dict[str, Any]]:
         """Ask about one frame; documents of `answer.answer_document`, in the order asked.
 
-        A question that fails alone has the document {"error": {"code", "message"}}.
+        With `verify` a document has "checks" (`verification.checked_document`, where the backend
+        has them), and every region must be of an asked object. Without it regions have no effect.
+        A question that fails alone has the document {"error": {"code", "message"}}; the code is the
+        name of an `ErrorCode`.
         """
         ...
 

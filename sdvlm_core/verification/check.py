@@ -5,9 +5,18 @@ Plain data. Does not know how a claim is compared.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sdvlm_core.answer import Asked, Measurement, Quantity, Verdict
+from sdvlm_core.answer import (
+    Asked,
+    Measurement,
+    Quantity,
+    SpatialAnswer,
+    Verdict,
+    answer_document,
+)
 from sdvlm_core.cautions import Caution
 from sdvlm_core.geometry.measured import Measured
 
@@ -68,3 +77,20 @@ class Check:
 def undecided(claim: Measurement | StatedVerdict, reason: str) -> Check:
     """A claim for which nothing was measured."""
     return Check(claim, None, None, reason)
+
+
+def checked_document(answer: SpatialAnswer, checks: Sequence[Check] | None) -> dict[str, Any]:
+    """The JSON document of an answer, with its checks under "checks"; None = it was not checked."""
+    document = answer_document(answer)
+    if checks is not None:
+        document["checks"] = [
+            {
+                "kind": check.claim.kind.name,
+                "objects": [*check.claim.objects],
+                "agree": check.agrees,
+                "why": check.reason,
+                "warnings": [code.value for code in check.warnings],
+            }
+            for check in checks
+        ]
+    return document
