@@ -1,0 +1,158 @@
+"""What the page shows as the same measurement elsewhere: a command, a ROS service call, Python.
+
+Text for people to copy. Every value from outside is quoted for its language. Does not run anything.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from sdvlm_core.camera.settings import DEFAULT_SETTINGS
+from sdvlm_core.frame import Region
+from sdvlm_core.front.source import DEFAULT_SLOP_S, Source
+from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
+
+_DEFAULT_NODE = "/spatial_query"
+_NS = 1_000_000_000
+
+
+def snippets(
+    source: Source,
+    regions: Sequence[Region],
+    at_s: float | None = None,
+    stamp_ns: int = 0,
+) -> dict[str, str]:
+    """The measurement of some regions, by language: "ros" and "python", and "cli" without a node.
+
+    Args:
+        at_s: the time in a bag that the frame was taken at; None = as the source says.
+        stamp_ns: of the node's frame; of files and bags the call is for the newest frame.
+    """
+    if source.node is not None:
+        return {
+            "ros": _ros(source.node, regions, stamp_ns),
+            "python": _client(source.node, regions, stamp_ns),
+        }
+    return {
+        "cli": _command(source, regions, at_s),
+        "ros": _ros(_DEFAULT_NODE, regions, 0),
+        "python": _python(source, regions, at_s),
+    }
+
+
+def _command(source: Source, regions: Sequence[Region], at_s: float | None) -> str:
+    time_s = source.time_s if at_s is None else at_s
+    values: dict[str, Any] = {
+        "--rgb": source.rgb,
+        "--bag": source.bag,
+        "--time": None if source.bag is None else time_s,
+        "--color": source.color,
+        "--depth": source.depth,
+        "--info": source.info,
+        "--intrinsics": source.intrinsics,
+        "--sync-slop": None if source.sync_slop_s == DEFAULT_SLOP_S else source.sync_slop_s,
+        "--gravity-frame": source.gravity_frame or None,
+        "--depth-scale": source.depth_scale,
+        "--up": None if source.up is None else ",".join(map(str, source.up)),
+        "--sensor": None if source.sensor == DEFAULT_SENSOR else source.sensor,
+        "--rectify": _changed(source),
+    }
+    words = ["sdvlm", "measure"]
+    for option, value in values.items():
+        if value is not None:
+            # A value that begins with "-" would be taken for an option.
+            words += [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
+    for region in regions:
+        pixels = ",".join(f"{value:g}" for value in region.box or region.point or ())
+        option = "--region" if region.box is not None else "--point"
+        words += [f"{option}={region.label}={pixels}"]
+    return shlex.join([*words, "--json"])
+
+
+def _changed(source: Source) -> str | None:
+    rectify = source.settings.rectify
+    return None if rectify == DEFAULT_SETTINGS.rectify else rectify
+
+
+def _ros(node: str, regions: Sequence[Region], stamp_ns: int) -> str:
+    request: dict[str, Any] = {"regions": [_region_message(region) for region in regions]}
+    if stamp_ns:
+        request["stamp"] = {"sec": stamp_ns // _NS, "nanosec": stamp_ns % _NS}
+    # JSON is YAML, which the command reads.
+    call = ["ros2", "service", "call", f"{node}/measure_regions", "sdvlm/srv/MeasureRegions"]
+    return shlex.join([*call, json.dumps(request)])
+
+
+def _region_message(region: Region) -> dict[str, Any]:
+    """A sdvlm/msg/Region: whole pixels, because its ROI has no others."""
+    if region.box is not None:
+        x1, y1, x2, y2 = (max(0, round(value)) for value in region.box)
+        roi = {"x_offset": x1, "y_offset": y1, "width": x2 - x1, "height": y2 - y1}
+    else:
+        u, v = region.point or (0.0, 0.0)
+        roi = {"x_offset": max(0, round(u)), "y_offset": max(0, round(v))}
+    return {"label": region.label, "roi": roi}
+
+
+def _shapes(regions: Sequence[Region]) -> str:
+    return repr({region.label: region.box or region.point for region in regions})
+
+
+def _client(node: str, regions: Sequence[Region], stamp_ns: int) -> str:
+    return (
+        "from sdvlm_ros.client import SpatialClient\n\n"
+        f"with SpatialClient({node!r}) as client:\n"
+        "    client.wait_for_node()\n"
+        f"    print(client.measure({_shapes(regions)}, stamp_ns={stamp_ns}))\n"
+    )
+
+
+def _python(source: Source, regions: Sequence[Region], at_s: float | None) -> str:
+    shapes = [
+        f"    sdvlm.Region({region.label!r}, "
+        + (f"box={region.box!r}" if region.box is not None else f"point={region.point!r}")
+        + "),\n"
+        for region in regions
+    ]
+    imports, frame = _read(source, at_s)
+    return (
+        f"from pathlib import Path\n\nimport sdvlm_core as sdvlm\n{imports}\n{frame}"
+        f"regions = [\n{''.join(shapes)}]\n"
+        f"found, pairs = sdvlm.measure(frame, regions, {source.sensor!r})\n"
+        "for one in found:\n"
+        "    print(one.label, one.length_m, one.width_m, one.height_m, one.std_dev, one.warnings)\n"
+    )
+
+
+def _read(source: Source, at_s: float | None) -> tuple[str, str]:
+    """The lines that import, and those that read the frame."""
+    imports, settings = "", ""
+    if source.settings != DEFAULT_SETTINGS:
+        imports = "from sdvlm_core.camera.settings import CameraSettings\n"
+        settings = f"settings={source.settings!r}, "
+    up = f"up={source.up!r}, " if source.up is not None else ""
+    if source.bag is None:
+        depth = None if source.depth is None else f"Path({source.depth!r})"
+        intrinsics = None if source.intrinsics is None else f"Path({str(source.intrinsics)!r})"
+        files = f"Path({str(source.rgb)!r}), {depth}, {intrinsics}"
+        scale = f", {source.depth_scale!r}" if source.depth_scale is not None else ""
+        more = f", {settings}{up}".rstrip(", ")
+        return imports, f"frame = sdvlm.read_frame({files}{scale}{more})\n"
+    imports += (
+        "from sdvlm_core.camera.bag_frames import CameraOptions\n"
+        "from sdvlm_core.camera.bag_moment import read_bag_frame\n"
+    )
+    topics = {"color": source.color, "depth": source.depth, "info": source.info}
+    named = "".join(f"{key}={value!r}, " for key, value in topics.items() if value is not None)
+    if source.gravity_frame:
+        named += f"gravity_frame={source.gravity_frame!r}, "
+    options = f"CameraOptions({named}{settings}{up}".rstrip(", ") + ")"
+    time_s = source.time_s if at_s is None else at_s
+    bag = f"Path({str(source.bag)!r})"
+    return (
+        imports,
+        f"frame = read_bag_frame({bag}, {options}, {source.sync_slop_s!r}, {time_s!r})\n",
+    )
