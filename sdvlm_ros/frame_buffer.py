@@ -25,7 +25,7 @@ from sdvlm_core.camera.pairing import (
 from sdvlm_core.errors import FrameError, StaleFrameError
 
 #: Frames that are kept after their use, because a later request may name their stamps.
-USED_FRAMES = 4
+USED_FRAMES = 8
 #: Largest size of one input's ring, and of the frames that were used last, bytes. Large images
 #: leave fewer of them.
 MAX_BYTES = 256 * 2**20
@@ -224,6 +224,10 @@ class FrameBuffer:
         kept = [frame for frame in (self._held, *self._used) if frame is not None]
         messages = {m for frame in kept for m in frame.messages}
         return sum(len(m.data) for m in messages.union(*self._rings.values()))
+
+    def stamps(self, kind: Input) -> list[int]:
+        """Stamps of the messages in an input's ring, nanoseconds, in the order of arrival."""
+        return [message.stamp_ns for message in self._rings[kind]]
 
     def rate(self, kind: Input) -> float:
         """Messages per second in the ring buffer; 0 with fewer than two messages."""

@@ -17,6 +17,7 @@ from sdvlm_core import __version__, threads
 from sdvlm_core.cli.ask import ask
 from sdvlm_core.cli.bench import bench
 from sdvlm_core.cli.doctor import doctor
+from sdvlm_core.cli.mcp import mcp
 from sdvlm_core.cli.measure import measure
 from sdvlm_core.cli.models import convert, download
 from sdvlm_core.cli.questions import PairCommand
@@ -53,7 +54,7 @@ def _root(
 
 # In the order of --help.
 app.command(cls=PairCommand)(ask)
-for _command in (measure, view, read, replay, download, convert, bench, doctor):
+for _command in (measure, view, mcp, read, replay, download, convert, bench, doctor):
     app.command()(_command)
 
 
