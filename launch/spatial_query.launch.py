@@ -17,7 +17,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import EnvironmentVariable
 from launch_ros.actions import Node
 
-from sdvlm_ros.launch_arguments import check_rviz, number, params_file, truth
+from sdvlm_ros.launch_arguments import check_rviz, number, params_file, token, truth
 
 SHARE = Path(get_package_share_directory("sdvlm"))
 CAMERAS = {path.stem: path for path in sorted((SHARE / "config/cameras").glob("*.yaml"))}
@@ -29,6 +29,8 @@ TOPICS = {
     "depth": "depth_registered/image_rect",
     "info": "rgb/camera_info",
 }
+# Topics of the node that RViz shows.
+VIEWED = ("annotated_image", "markers")
 ARGUMENTS = {
     "camera": ("", "Preset of topics, depth noise and transports; '' = none."),
     "rgb": ("", "Colour image, rectified; '' = the preset's."),
@@ -47,6 +49,11 @@ ARGUMENTS = {
     ),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "namespace": ("", "Namespace of the node and its relative topics."),
+    "node_name": ("spatial_query", "Name of the node: its topics and services are below it."),
+    "namespace_tf": (
+        "false",
+        "Use the namespace's tf and tf_static instead of /tf and /tf_static.",
+    ),
     "python": ("", "Python interpreter with torch and transformers, if not the system's."),
     "rviz": ("false", "Show image, markers and answers in RViz."),
     "fixed_frame": (
@@ -80,24 +87,27 @@ def nodes(context: LaunchContext) -> list[Node]:
     switches = {
         name: truth(name, value[name]) for name in ("use_sim_time", "autostart") if value[name]
     }
-    respawn, rviz = (truth(name, value[name]) for name in ("respawn", "rviz"))
+    respawn, rviz, namespace_tf = (
+        truth(name, value[name]) for name in ("respawn", "rviz", "namespace_tf")
+    )
+    name = token("node_name", value["node_name"])
     if respawn:
         switches["exit_on_failure"] = True
     if rviz:
         check_rviz()
-    remappings = [("/tf", "tf"), ("/tf_static", "tf_static")]
-    for name, topic in TOPICS.items():
-        remappings.append((topic, value[name] or preset["topics"].get(name, topic)))
+    remappings = [("/tf", "tf"), ("/tf_static", "tf_static")] if namespace_tf else []
+    for argument, topic in TOPICS.items():
+        remappings.append((topic, value[argument] or preset["topics"].get(argument, topic)))
     node = Node(
         package="sdvlm",
         executable="sdvlm_node",
-        name="spatial_query",
+        name=name,
         namespace=value["namespace"],
         prefix=value["python"] or None,
         output="screen",
         emulate_tty=True,
         parameters=[
-            params_file(value["params_file"]),
+            params_file(value["params_file"], f"{value['namespace'].strip('/')}/{name}"),
             preset["parameters"],
             explicit | switches,
         ],
@@ -115,8 +125,12 @@ def nodes(context: LaunchContext) -> list[Node]:
         executable="rviz2",
         namespace=value["namespace"],
         arguments=["-d", str(SHARE / "config/sdvlm.rviz"), "-f", value["fixed_frame"]],
-        parameters=[{name: on for name, on in switches.items() if name == "use_sim_time"}],
-        remappings=remappings,
+        parameters=[{key: on for key, on in switches.items() if key == "use_sim_time"}],
+        remappings=[
+            *remappings,
+            # The topics of config/sdvlm.rviz have the default name.
+            *((f"spatial_query/{topic}", f"{name}/{topic}") for topic in VIEWED),
+        ],
     )
     return [node, viewer]
 

@@ -5,6 +5,7 @@ An error of a launch file names the argument or file and what to do. Does not kn
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,29 @@ def number(name: str, text: str) -> float:
         raise ValueError(f"{name}:={text!r} is not a number") from None
 
 
-def params_file(text: str) -> str:
-    """The path of a parameters file, checked as far as launch and rcl do not name the mistake.
+def token(name: str, text: str) -> str:
+    """The value of an argument that is one name of the ROS graph, such as a node's.
 
     Raises:
-        ValueError: there is no such file, it is not YAML, or has no `ros__parameters`.
+        ValueError: another text.
+    """
+    if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", text):
+        return text
+    raise ValueError(
+        f"{name}:={text!r} is not a name: use letters, digits and _, a letter first; a namespace "
+        "is the argument namespace"
+    )
+
+
+def params_file(text: str, node: str = "/spatial_query") -> str:
+    """The path of a parameters file, checked as far as launch and rcl do not name the mistake.
+
+    Args:
+        node: name of the node with its namespace; rcl ignores the values of all other nodes.
+
+    Raises:
+        ValueError: there is no such file, it is not YAML, has no `ros__parameters`, or is for
+            other nodes only.
     """
     path = Path(text).expanduser()
     if not path.is_file():
@@ -58,16 +77,35 @@ def params_file(text: str) -> str:
         raise ValueError(f"params_file {path} is not readable as YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"params_file {path} has no mapping NODE: {_PARAMETERS}: ...")
-    for node, below in content.items():
-        _check_node(path, str(node), below, depth=0)
+    nodes: list[str] = []
+    for name, below in content.items():
+        _check_node(path, str(name), below, nodes)
+    wanted = "/" + node.strip("/")
+    if nodes and not any(_matches(pattern, wanted) for pattern in nodes):
+        raise ValueError(
+            f"params_file {path} is for {', '.join(nodes)}, not for the node {wanted} (arguments "
+            "namespace and node_name): name that node, or /**"
+        )
     return str(path)
 
 
-def _check_node(path: Path, name: str, below: Any, depth: int) -> None:
-    """Every node's mapping ends in `ros__parameters`; namespaces may be nested above it."""
+def _matches(pattern: str, node: str) -> bool:
+    """Whether rcl takes the values of an entry: `*` is one name, `**` any number of names."""
+    wildcards = {"*": r"/\w+", "**": r"(/\w+)*"}
+    parts = pattern.strip("/").split("/")
+    expression = "".join(wildcards.get(part, "/" + re.escape(part)) for part in parts)
+    return re.fullmatch(expression, node) is not None
+
+
+def _check_node(path: Path, name: str, below: Any, nodes: list[str], depth: int = 0) -> None:
+    """Every node's mapping ends in `ros__parameters`; namespaces may be nested above it.
+
+    The names of the nodes are appended to `nodes`.
+    """
     if not isinstance(below, dict) or depth > 8:
         raise ValueError(f"params_file {path}: {name!r} has no {_PARAMETERS}")
     if _PARAMETERS in below:
+        nodes.append(name)
         return
     for key, further in below.items():
         if get_close_matches(str(key), [_PARAMETERS], 1, cutoff=0.8):
@@ -75,7 +113,7 @@ def _check_node(path: Path, name: str, below: Any, depth: int) -> None:
                 f"params_file {path}: {name!r} has the key {key!r}; it must be {_PARAMETERS} "
                 "(two underscores)"
             )
-        _check_node(path, f"{name}/{key}", further, depth + 1)
+        _check_node(path, f"{name}/{key}", further, nodes, depth + 1)
 
 
 def check_rviz() -> None:

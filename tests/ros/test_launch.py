@@ -16,7 +16,7 @@ import yaml
 
 from sdvlm_core.geometry.sensor_noise import SENSORS
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
-from sdvlm_ros.launch_arguments import check_rviz, params_file, truth
+from sdvlm_ros.launch_arguments import check_rviz, params_file, token, truth
 from tests.ros.conftest import ROOT
 from tests.waiting import PATIENCE_S
 
@@ -115,7 +115,22 @@ def test_every_launch_argument_has_a_description(name: str) -> None:
 
 def test_the_node_has_the_usual_launch_arguments() -> None:
     expected = {"namespace", "params_file", "use_sim_time", "autostart", "log_level", "rviz"}
-    assert expected | {"camera"} <= set(arguments("spatial_query"))
+    expected |= {"camera", "respawn", "node_name", "namespace_tf"}
+    assert expected <= set(arguments("spatial_query"))
+
+
+def test_tf_is_global_and_with_namespace_tf_that_of_the_namespace() -> None:
+    remappings, _ = node_of(namespace="robot1")
+    assert not {"/tf", "/tf_static"} & set(remappings)
+    remappings, _ = node_of(namespace="robot1", namespace_tf="true")
+    assert (remappings["/tf"], remappings["/tf_static"]) == ("tf", "tf_static")
+
+
+def test_a_node_has_the_given_name() -> None:
+    _, (node,) = started_with(node_name="wrist_view")
+    assert node._Node__node_name == "wrist_view"
+    with pytest.raises(ValueError, match="node_name:='arm/view' is not a name"):
+        started_with(node_name="arm/view")
 
 
 def test_a_preset_remaps_the_inputs_by_their_base_names() -> None:
@@ -191,7 +206,51 @@ def test_the_shipped_params_file_and_nested_namespaces_are_accepted(tmp_path: Pa
     assert params_file(shipped) == shipped
     nested = tmp_path / "nested.yaml"
     nested.write_text("robot:\n  arm:\n    spatial_query:\n      ros__parameters: {}\n")
-    assert params_file(str(nested)) == str(nested)
+    assert params_file(str(nested), "robot/arm/spatial_query") == str(nested)
+
+
+@pytest.mark.parametrize(
+    ("entry", "node"),
+    [
+        ("/**", "/spatial_query"),
+        ("/**", "/robot/arm/view"),
+        ("spatial_query", "spatial_query"),
+        ("/robot/view", "/robot/view"),
+        ("/*/view", "robot/view"),
+        ("/**/view", "/view"),
+    ],
+)
+def test_a_params_file_is_for_the_nodes_that_rcl_matches(
+    tmp_path: Path, entry: str, node: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f'"{entry}":\n  ros__parameters: {{}}\n')
+    assert params_file(str(path), node) == str(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "node"),
+    [
+        ("spatial_query", "/robot/spatial_query"),
+        ("spatial_query", "/wrist_view"),
+        ("/*/view", "/view"),
+        ("/robot.1/view", "/robot_1/view"),
+    ],
+)
+def test_a_params_file_for_other_nodes_only_is_an_error_and_not_ignored(
+    tmp_path: Path, entry: str, node: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f'"{entry}":\n  ros__parameters: {{}}\n')
+    with pytest.raises(ValueError, match=f"not for the node {node} .*node_name"):
+        params_file(str(path), node)
+
+
+def test_the_name_of_a_node_is_one_name() -> None:
+    assert token("node_name", "wrist_view") == "wrist_view"
+    for wrong in ("", "/view", "1st", "arm-view", "view\n"):
+        with pytest.raises(ValueError, match="use letters"):
+            token("node_name", wrong)
 
 
 def test_rviz_that_is_not_installed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +278,8 @@ def test_rviz_uses_the_nodes_topics_and_clock_and_the_given_fixed_frame(
     from launch.utilities import perform_substitutions
     from launch_ros.utilities import evaluate_parameters
 
-    assert remappings_of(rviz) == remappings_of(node)
+    topics = {f"spatial_query/{topic}" for topic in ("annotated_image", "markers")}
+    assert remappings_of(rviz) == remappings_of(node) | {topic: topic for topic in topics}
     assert evaluate_parameters(context, rviz._Node__parameters) == ({"use_sim_time": True},)
     words = [perform_substitutions(context, word) for word in rviz.cmd[1:5]]
     assert words[words.index("-f") + 1] == "base_link"
