@@ -26,7 +26,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sdvlm_core import threads
 from sdvlm_core.camera.settings import DEFAULT_SETTINGS
 from sdvlm_core.errors import ParameterError, shown
-from sdvlm_ros import diagnostics, parameters, process
+from sdvlm_ros import alive, diagnostics, parameters, process
 from sdvlm_ros.action import ReasoningAction
 from sdvlm_ros.dispatch import Backend, Dispatcher
 from sdvlm_ros.loading import ModelLoader, log_load_error
@@ -61,7 +61,8 @@ class SpatialQueryNode(process.ServedNode):
         frame, so that later questions can name its stamp).
     Action: ~/reason (sdvlm/action/SpatialReasoning: several questions on one frame).
     Publishes: ~/answers (sdvlm/msg/SpatialAnswer), ~/latency (sdvlm/msg/Latency), ~/markers and
-        ~/annotated_image (see `sdvlm_ros.visualization`), /diagnostics at 1 Hz.
+        ~/annotated_image (see `sdvlm_ros.visualization`), /diagnostics at 1 Hz; ~/alive (no
+        messages, see `sdvlm_ros.alive`).
     Parameters: docs/parameters.md, from `sdvlm_ros.parameters`.
 
     Raises:
@@ -92,6 +93,7 @@ class SpatialQueryNode(process.ServedNode):
         self._reasoning_action = ReasoningAction(self, backend)
         self._ended = self.create_guard_condition(self._leave_active)
         self._configure_without_blocking()
+        self._alive = alive.publisher(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Not the node's clock: a paused bag must not stop the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)

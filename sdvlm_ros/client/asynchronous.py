@@ -46,6 +46,10 @@ from sdvlm_ros.client.messages import (
     typed,
 )
 from sdvlm_ros.client.waiting import Code, pause, wait_for_reply, wait_until_ready
+from sdvlm_ros.client.watching import NodeWatch
+
+# A request for the state is sent again after this time, seconds.
+_STATE_S = 5.0
 
 
 class AsyncSpatialClient:
@@ -57,7 +61,9 @@ class AsyncSpatialClient:
     All methods that ask or measure take the keywords
     `target_frame` (frame of positions, "" = the colour optical frame), `stamp_ns` (stamp of
     the frame, nanoseconds, 0 = the newest), `max_age` (seconds, 0 = the node's parameter) and
-    `timeout` (seconds), and raise SpatialQueryFailed with the node's error code and text.
+    `timeout` (seconds), and raise SpatialQueryFailed with the node's error code and text. If the
+    node's process dies, they raise it within 2 s with MODEL_NOT_READY, as for a node that is not
+    there yet; `wait_for_node` then waits until it is back.
 
     Args:
         server: name of the spatial query node, relative to `node`'s namespace.
@@ -78,6 +84,7 @@ class AsyncSpatialClient:
         self.reasoning: ActionClient[Any, Any, Any] = ActionClient(
             node, SpatialReasoning, self._action, callback_group=group
         )
+        self._watch = NodeWatch(node, server, group)
         self._goals: list[ClientGoalHandle[Any, Any, Any]] = []
         self._running = 0
 
@@ -89,19 +96,33 @@ class AsyncSpatialClient:
                 TIMEOUT while the model loads.
         """
         deadline = time.monotonic() + timeout
-        for client in (self.query, self.regions, self._state):
-            await wait_until_ready(self._node, client.service_is_ready, client.srv_name, timeout)
         while True:
             remaining = max(0.0, deadline - time.monotonic())
-            reply: GetState.Response = await wait_for_reply(
-                self._node, self._state.call_async(GetState.Request()), remaining
-            )
-            if reply.current_state.id == State.PRIMARY_STATE_ACTIVE:
-                return
-            if remaining == 0:
-                reason = f"the node is {reply.current_state.label}, not active; see its log"
-                raise SpatialQueryFailed(Code.MODEL_NOT_READY, reason)
+            try:
+                state = await self._state_within(remaining)
+            except SpatialQueryFailed:
+                # The node has died, and may be started again; or the request is lost, because the
+                # graph still had the service of the dead one.
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                if state.id == State.PRIMARY_STATE_ACTIVE:
+                    return
+                if remaining == 0:
+                    reason = f"the node is {state.label}, not active; see its log"
+                    raise SpatialQueryFailed(Code.MODEL_NOT_READY, reason)
             await pause(self._node)
+
+    async def _state_within(self, limit_s: float) -> State:
+        """The state of the node, whose services are discovered then."""
+        for client in (self.query, self.regions, self._state):
+            await wait_until_ready(self._watch, client.service_is_ready, client.srv_name, limit_s)
+        reply: GetState.Response = await wait_for_reply(
+            self._watch,
+            self._state.call_async(GetState.Request()),
+            min(limit_s, _STATE_S),
+        )
+        return reply.current_state
 
     async def ask(
         self,
@@ -123,9 +144,9 @@ class AsyncSpatialClient:
         fields = request_fields(regions or {}, timeout=timeout, **when)
         field = "asked" if isinstance(question, Asked) else "question"
         request = SpatialQuery.Request(**{field: question}, verify=verify, **fields)
-        await wait_until_ready(self._node, self.query.service_is_ready, self.query.srv_name)
+        await wait_until_ready(self._watch, self.query.service_is_ready, self.query.srv_name)
         response: SpatialQuery.Response = await wait_for_reply(
-            self._node, self.query.call_async(request), timeout
+            self._watch, self.query.call_async(request), timeout
         )
         if response.error_code != Code.NONE:
             answer = response.answer if response.answer.id else None
@@ -216,9 +237,9 @@ class AsyncSpatialClient:
     ) -> MeasureRegions.Response:
         """Measure objects from depth alone: label -> box (x1, y1, x2, y2) or point (u, v)."""
         request = MeasureRegions.Request(**request_fields(regions, timeout=timeout, **when))
-        await wait_until_ready(self._node, self.regions.service_is_ready, self.regions.srv_name)
+        await wait_until_ready(self._watch, self.regions.service_is_ready, self.regions.srv_name)
         response: MeasureRegions.Response = await wait_for_reply(
-            self._node, self.regions.call_async(request), timeout
+            self._watch, self.regions.call_async(request), timeout
         )
         if response.error_code != Code.NONE:
             raise SpatialQueryFailed(response.error_code, response.error_msg)
@@ -226,9 +247,9 @@ class AsyncSpatialClient:
 
     async def capture(self, /, *, timeout: float = 5.0) -> int:
         """Make the node hold its newest frame until the next capture; returns its `stamp_ns`."""
-        await wait_until_ready(self._node, self._capture.service_is_ready, self._capture.srv_name)
+        await wait_until_ready(self._watch, self._capture.service_is_ready, self._capture.srv_name)
         return held_stamp_ns(
-            await wait_for_reply(self._node, self._capture.call_async(Trigger.Request()), timeout)
+            await wait_for_reply(self._watch, self._capture.call_async(Trigger.Request()), timeout)
         )
 
     async def reason(
@@ -256,7 +277,7 @@ class AsyncSpatialClient:
         fields = request_fields(regions or {}, timeout=timeout, **when)
         goal = SpatialReasoning.Goal(**question_fields(questions), verify=verify, **fields)
         publish = on_feedback and (lambda message: on_feedback(message.feedback))
-        await wait_until_ready(self._node, self.reasoning.server_is_ready, self._action)
+        await wait_until_ready(self._watch, self.reasoning.server_is_ready, self._action)
         self._running += 1
         try:
             result = await self._result(goal, publish, timeout)
@@ -272,7 +293,7 @@ class AsyncSpatialClient:
     ) -> SpatialReasoning.Result:
         """Send a goal, and wait for its result."""
         handle: ClientGoalHandle[Any, Any, Any] = await wait_for_reply(
-            self._node, self.reasoning.send_goal_async(goal, on_feedback), timeout
+            self._watch, self.reasoning.send_goal_async(goal, on_feedback), timeout
         )
         if not handle.accepted:
             raise SpatialQueryFailed(
@@ -281,7 +302,7 @@ class AsyncSpatialClient:
             )
         self._goals.append(handle)
         try:
-            return (await wait_for_reply(self._node, handle.get_result_async(), timeout)).result
+            return (await wait_for_reply(self._watch, handle.get_result_async(), timeout)).result
         except BaseException:
             handle.cancel_goal_async()  # its result is not used
             raise
@@ -294,6 +315,11 @@ class AsyncSpatialClient:
         for handle in goals:
             handle.cancel_goal_async()
         return len(goals)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the node's process is known to live. It is seen up to 2 s after its discovery."""
+        return self._watch.alive
 
     @property
     def running(self) -> int:

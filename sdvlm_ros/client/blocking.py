@@ -91,6 +91,11 @@ class SpatialClient:
         """
         return self._client.cancel()
 
+    @property
+    def alive(self) -> bool:
+        """As that of `AsyncSpatialClient`."""
+        return self._client.alive
+
     def close(self) -> None:
         """Cancel running goals and leave the ROS graph; may be called twice.
 

@@ -1,6 +1,6 @@
 """Awaits services and replies with a time limit, without blocking the executor.
 
-Does not know the content of a request or reply.
+A node that dies ends the waits. Does not know the content of a request or reply.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rclpy.task import Future
 
 from sdvlm.srv import SpatialQuery
 from sdvlm_ros.client.messages import SpatialQueryFailed
+from sdvlm_ros.client.watching import NodeWatch
 from sdvlm_ros.ticket import Outcome
 
 T = TypeVar("T")
@@ -28,22 +29,30 @@ _POLL_S = 0.02
 
 
 async def wait_until_ready(
-    node: Node, is_ready: Callable[[], bool], name: str, timeout_s: float = DISCOVERY_S
+    watch: NodeWatch,
+    is_ready: Callable[[], bool],
+    name: str,
+    timeout_s: float = DISCOVERY_S,
 ) -> None:
     """Wait until a service or action server is discovered.
 
     Raises:
-        SpatialQueryFailed: MODEL_NOT_READY, it is not discovered within `timeout_s`.
+        SpatialQueryFailed: MODEL_NOT_READY, the node has died, or it is not discovered within
+            `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
-    while not is_ready():
+    while True:
+        if watch.lost:  # the graph still has its services
+            raise watch.error()
+        if is_ready():
+            return
         if time.monotonic() > deadline:
             raise SpatialQueryFailed(
                 Code.MODEL_NOT_READY,
                 f"{name} is not available after {timeout_s:g} s; is the node running, with the "
                 "same ROS_DOMAIN_ID?",
             )
-        await pause(node)
+        await pause(watch.node)
 
 
 async def pause(node: Node) -> None:
@@ -52,15 +61,15 @@ async def pause(node: Node) -> None:
         await Outcome[None](node, _POLL_S, TimeoutError).wait()
 
 
-async def wait_for_reply(node: Node, future: Future[T], timeout_s: float) -> T:
+async def wait_for_reply(watch: NodeWatch, future: Future[T], timeout_s: float) -> T:
     """The result of a request.
 
     Raises:
-        SpatialQueryFailed: TIMEOUT, there is no reply, as when the node has crashed.
+        SpatialQueryFailed: MODEL_NOT_READY, the node has died; TIMEOUT, there is no reply.
     """
     limit_s = timeout_s + _TRANSPORT_S
     outcome: Outcome[T] = Outcome(
-        node,
+        watch.node,
         limit_s,
         lambda: SpatialQueryFailed(Code.TIMEOUT, f"no reply from the node within {limit_s:g} s"),
     )
@@ -70,6 +79,7 @@ async def wait_for_reply(node: Node, future: Future[T], timeout_s: float) -> T:
 
     future.add_done_callback(settle)
     try:
-        return await outcome.wait()
+        with watch.ending(outcome):
+            return await outcome.wait()
     finally:
         future.cancel()  # also removes it from the client's pending requests

@@ -1,11 +1,15 @@
 """The real node with an engine that obeys the question, for faults that no model shows on demand.
 
+The question DIE kills the process, as the kernel does when memory runs out.
+
 python -m tests.ros.stub_node --ros-args ...; the parameter `model` may be `slow`: it loads for
 SLOW_S seconds.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -17,7 +21,7 @@ from sdvlm_core.language.question import phrase
 from sdvlm_core.model.generation_options import Query
 from sdvlm_ros import loading, node
 
-PANIC, RAISE = "panic", "raise"
+PANIC, RAISE, DIE = "panic", "raise", "die"
 SLOW_S = 4.0
 
 
@@ -42,6 +46,8 @@ class Session:
             return SpatialAnswer(phrase(question), "an answer", question)
         if question == PANIC:
             raise PanicException("index out of bounds\n[ERROR] forged")
+        if question == DIE:
+            os.kill(os.getpid(), signal.SIGKILL)
         if question == RAISE:
             raise RuntimeError(f"a defect {time.monotonic()}")
         return SpatialAnswer(question, "an answer")
