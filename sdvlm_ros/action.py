@@ -152,9 +152,8 @@ class ReasoningAction:
             answer_message(answer, ticket.stamp_ns, ticket.frame_id, uuid.uuid4().hex)
             for answer in answers
         ]
-        if target_frame:
-            for message in result.answers:
-                await self._backend.transforms.apply(message, target_frame)
+        for message in result.answers:
+            await self._backend.transforms.apply(message, target_frame)
         self._backend.tally.count_answers(len(answers))
         total_s = ticket.elapsed_s()
         for answer, message in zip(answers, result.answers, strict=True):

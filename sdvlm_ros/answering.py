@@ -34,7 +34,7 @@ class QuestionRequest:
         answer_by: whose numbers the answers have.
         sensor: noise model of the depth camera.
         generation: how tokens are chosen, and how many.
-        on_checks: called with the measurements of an answer's geometry.
+        on_checks: called with an answer and the measurements that verified it.
     """
 
     questions: tuple[str | Asked, ...]
@@ -42,7 +42,7 @@ class QuestionRequest:
     answer_by: AnswerBy
     sensor: str
     generation: GenerationOptions
-    on_checks: Callable[[RgbdFrame, Sequence[Check]], None]
+    on_checks: Callable[[RgbdFrame, SpatialAnswer, Sequence[Check]], None]
 
 
 QuestionTicket: TypeAlias = Ticket[QuestionRequest, SpatialAnswer]
@@ -171,7 +171,7 @@ class _Progress:
             others=[one if isinstance(one, Asked) else parse(one) for one in questions],
             answer_by=request.answer_by,
         )
-        request.on_checks(session.frame, checks)
+        request.on_checks(session.frame, answer, checks)
         return answer
 
     def _end(self, error: Exception | None) -> None:

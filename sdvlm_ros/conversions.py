@@ -8,7 +8,6 @@ from __future__ import annotations
 import array
 import math
 import sys
-from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
@@ -16,9 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Duration, Time
-from geometry_msgs.msg import Quaternion
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from sdvlm.msg import Latency as LatencyMsg
@@ -27,11 +25,11 @@ from sdvlm.msg import SpatialAnswer as SpatialAnswerMsg
 from sdvlm.srv import MeasureRegions
 from sdvlm_core.answer import SpatialAnswer, Timings
 from sdvlm_core.camera import messages
-from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import FrameError
 from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.pairs import Pair
+from sdvlm_ros.ticket import RegionMeasurements
 
 MessageT = TypeVar("MessageT")
 
@@ -135,19 +133,42 @@ def latency_message(timings: Timings, total: float, stamp_ns: int, frame_id: str
 
 
 def measured_response(
-    found: Sequence[Measured],
-    pairs: Sequence[Pair],
-    cautions: Sequence[Caution],
-    stamp_ns: int,
-    frame_id: str,
+    measured: RegionMeasurements, stamp_ns: int, frame_id: str
 ) -> MeasureRegions.Response:
     """Measurements -> response, with the stamp and frame_id of the image."""
+    header = header_message(stamp_ns, frame_id)
     return MeasureRegions.Response(
-        header=header_message(stamp_ns, frame_id),
-        cautions=[code.value for code in cautions],
-        regions=[region_message(one) for one in found],
-        pairs=[pair_message(pair) for pair in pairs],
+        header=header,
+        cautions=[code.value for code in measured.cautions],
+        regions=[region_message(one) for one in measured.found],
+        pairs=[pair_message(pair) for pair in measured.pairs],
+        points=[point_cloud_message(points, header) for points in measured.points],
     )
+
+
+def point_cloud_message(points: npt.NDArray[np.float32], header: Header) -> PointCloud2:
+    """(N, 3) float32 metres -> an unorganized PointCloud2 with the fields x, y and z."""
+    little = points.astype("<f4", copy=False)
+    fields = [
+        PointField(name=name, offset=offset, datatype=PointField.FLOAT32, count=1)
+        for name, offset in (("x", 0), ("y", 4), ("z", 8))
+    ]
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=fields,
+        point_step=12,
+        row_step=12 * len(points),
+        # rclpy takes an array as it is; it would check a list or bytes element by element.
+        data=array.array("B", little.tobytes()),
+        is_dense=True,
+    )
+
+
+def cloud_points(cloud: PointCloud2) -> npt.NDArray[np.float32]:
+    """(N, 3) of a PointCloud2 that `point_cloud_message` made."""
+    return np.frombuffer(cloud.data, "<f4").reshape(-1, 3).astype(np.float32, copy=False)
 
 
 def region_message(one: Measured) -> RegionMeasurement:
@@ -155,8 +176,7 @@ def region_message(one: Measured) -> RegionMeasurement:
     plane = one.support_plane
     return RegionMeasurement(
         label=one.label,
-        position=messages.point_message(make_message, one.position_m),
-        orientation=Quaternion(**dict(zip("xyzw", one.orientation, strict=True))),
+        pose=messages.pose_message(make_message, one.position_m, one.orientation),
         camera_distance=one.camera_distance_m,
         length=one.length_m,
         width=one.width_m,

@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from builtin_interfaces.msg import Duration, Time
 from rclpy.node import Node
 
-from sdvlm.msg import Asked, Region
-from sdvlm_core.answer import AnswerBy, answered_by
+from sdvlm.msg import Asked
+from sdvlm_core.answer import AnswerBy, SpatialAnswer, answered_by
+from sdvlm_core.camera.decoding import serialized_frame_id
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_core.camera.pairing import Input
 from sdvlm_core.camera.regions import regions_from_messages
@@ -28,15 +28,26 @@ from sdvlm_core.errors import (
     QueryTimeout,
 )
 from sdvlm_core.frame import Region as CoreRegion
+from sdvlm_core.frame import RgbdFrame
+from sdvlm_core.geometry.measured import Measured
+from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_ros import parameters
 from sdvlm_ros.answering import QuestionRequest, QuestionTicket, Together
+from sdvlm_ros.detections_out import DetectionsOut
 from sdvlm_ros.first_frame import FirstFrame, Waiter
 from sdvlm_ros.frame_buffer import ClockState, RawFrame, check_age
 from sdvlm_ros.inspection import Finding, Inspection
-from sdvlm_ros.parameters import Settings
+from sdvlm_ros.parameters import MAX_FRAME_CHARS, Settings
 from sdvlm_ros.publishers import Publishers
 from sdvlm_ros.questions import read_questions
+from sdvlm_ros.requests import (
+    FrameRequest,
+    MeasuringRequest,
+    NewestFrameRequest,
+    VerifiableRequest,
+    seconds,
+)
 from sdvlm_ros.subscriptions import Subscriptions
 from sdvlm_ros.tally import Tally
 from sdvlm_ros.ticket import (
@@ -49,34 +60,18 @@ from sdvlm_ros.ticket import (
     Ticket,
 )
 from sdvlm_ros.transforms import Transforms
+from sdvlm_ros.vision_messages import Named
 from sdvlm_ros.visualization import Visualization
 from sdvlm_ros.worker import FrameDecoder, Gravity, Worker
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import SpatialEngine
     from sdvlm_core.session import FrameSession
-
-
-class FrameRequest(Protocol):
-    """The fields of a request or goal that name its frame and its time limit."""
-
-    stamp: Time
-    max_age: Duration
-    timeout: Duration
-    regions: Sequence[Region]
-    target_frame: str
-
-
-class VerifiableRequest(FrameRequest, Protocol):
-    """The fields of a request or goal whose answers may be verified."""
-
-    verify: bool
+    from sdvlm_core.verification import Check
 
 
 OpenedT = TypeVar("OpenedT", bound=Opened)
 RequestT = TypeVar("RequestT")
-#: Longest target_frame of a request, characters.
-MAX_FRAME_CHARS = 255
 
 
 class Dispatcher:
@@ -85,7 +80,7 @@ class Dispatcher:
     Args:
         node: the node whose parameters, clock and executor are used.
         why_not_ready: describes why the node does not accept requests.
-        visualization: draws the measurements of the workers.
+        visualization, detections: publish the measurements of the workers.
         gravity: looks up what is up, see `FrameDecoder`; used with the parameter gravity_frame.
         on_worker_end: called by the thread of a worker that has failed, with the exception.
 
@@ -98,12 +93,13 @@ class Dispatcher:
         node: Node,
         why_not_ready: Callable[[], str],
         visualization: Visualization,
+        detections: DetectionsOut,
         gravity: Callable[[str, int], Gravity] | None = None,
         on_worker_end: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self._node = node
         self._why_not_ready = why_not_ready
-        self._visualization = visualization
+        self._visualization, self._detections = visualization, detections
         self._gravity, self._on_worker_end = gravity, on_worker_end
         self._model: Worker[FrameSession] | None = None
         self._geometry: Worker[Scene] | None = None
@@ -181,6 +177,11 @@ class Dispatcher:
             return  # `refusal` reports it
 
     @property
+    def watched(self) -> bool:
+        """Whether somebody subscribes to measured objects."""
+        return self._visualization.wanted or self._detections.wanted
+
+    @property
     def waiting(self) -> int:
         """Tickets in the model's queue, or without a first frame."""
         queued = self._model.waiting if self._model is not None else 0
@@ -217,14 +218,30 @@ class Dispatcher:
             by,
             self._choice("sensor"),
             parameters.read_generation(self._node),
-            self._visualization.show_checks,
+            self._show_checks,
         )
-        return self._submit(self._model, work, request, arrived, on_progress)
+        pick = self._frame_source(request)
+        return self._submit(self._model, work, request, pick, arrived, on_progress)
 
-    def measure(self, request: FrameRequest) -> Ticket[RegionRequest, RegionMeasurements]:
+    def _show_checks(
+        self, frame: RgbdFrame, answer: SpatialAnswer, checks: Sequence[Check]
+    ) -> None:
+        self._visualization.show_checks(frame, checks)
+        self._detections.show_checks(frame, answer, checks)
+
+    def measure(
+        self,
+        request: MeasuringRequest,
+        frame: RawFrame | None = None,
+        names: Sequence[Named] | None = None,
+    ) -> Ticket[RegionRequest, RegionMeasurements]:
         """A ticket for measuring regions, queued for the geometry.
 
         If depth is estimated, the model's worker measures, because it has the estimated depth.
+
+        Args:
+            frame: the frame to measure; None = the one that the request names.
+            names: what ~/detections_3d calls the objects; None = by their labels.
 
         Raises:
             SdvlmError: a region is invalid, there is no such frame, the queue is full, or the node
@@ -235,30 +252,39 @@ class Dispatcher:
         regions = self._regions(request)
         if not regions:
             raise QueryError("no regions to measure")
-        work = RegionRequest(regions, self._choice("sensor"), self._visualization.show)
+
+        def show(image: RgbdFrame, found: Sequence[Measured], pairs: Sequence[Pair]) -> None:
+            self._visualization.show(image, found, pairs)
+            self._detections.show(image, found, names)
+
+        work = RegionRequest(regions, self._choice("sensor"), request.points, show)
+        pick = self._frame_source(request) if frame is None else lambda: frame
         if Input.DEPTH in subscriptions.buffer.inputs:
-            return self._submit(self._geometry, work, request, arrived)
-        return self._submit(self._model, work, request, arrived)
+            return self._submit(self._geometry, work, request, pick, arrived)
+        return self._submit(self._model, work, request, pick, arrived)
 
-    def hold_frame(self) -> Outcome[int]:
-        """Keep the newest frame for later questions; its stamp, nanoseconds.
+    def hold_frame(self, request: NewestFrameRequest) -> Outcome[tuple[int, str]]:
+        """Keep the newest frame for later questions; its stamp, nanoseconds, and frame_id.
 
-        Waits for the first frame as a question does, for at most the parameter `timeout`.
+        Waits for the first frame as a question does.
 
         Raises:
             SdvlmError: there is no frame, it is too old, or the node is not active.
         """
         buffer = self._active_subscriptions().buffer
-        timeout_s = self._parameter("timeout")
+        max_age_s = seconds(request.max_age, "max_age") or self._parameter("max_age")
+        timeout_s = seconds(request.timeout, "timeout") or self._parameter("timeout")
         ended_at = time.monotonic() + timeout_s
-        outcome: Outcome[int] = Outcome(self._node, timeout_s, lambda: _overdue(waiter, timeout_s))
+        outcome: Outcome[tuple[int, str]] = Outcome(
+            self._node, timeout_s, lambda: _overdue(waiter, timeout_s)
+        )
 
         def hold(frame: RawFrame) -> None:
             buffer.hold(frame)
-            outcome.settle(frame.color.stamp_ns)
+            outcome.settle((frame.color.stamp_ns, serialized_frame_id(frame.color.data)))
 
         waiter = Waiter(
-            lambda: self._newest(self._parameter("max_age")),
+            lambda: self._newest(max_age_s),
             hold,
             outcome.settle,
             lambda: time.monotonic() > ended_at,
@@ -276,6 +302,7 @@ class Dispatcher:
         worker: Worker[OpenedT] | None,
         work: RequestT,
         request: FrameRequest,
+        pick: Callable[[], RawFrame],
         arrived: float,
         on_progress: ProgressCallback | None = None,
     ) -> Ticket[RequestT, Any]:
@@ -286,7 +313,7 @@ class Dispatcher:
             )
         assert worker is not None  # both exist while there are subscriptions
         queue = worker
-        timeout_s = _seconds(request.timeout, "timeout") or self._parameter("timeout")
+        timeout_s = seconds(request.timeout, "timeout") or self._parameter("timeout")
         outcome: Outcome[None] = Outcome(
             self._node, timeout_s, lambda: _overdue(waiter, timeout_s, queue.waiting)
         )
@@ -298,7 +325,7 @@ class Dispatcher:
             ticket.frame = frame
             queue.submit(ticket)
 
-        waiter = Waiter(self._frame_source(request), submit, ticket.finish, ticket.canceled.is_set)
+        waiter = Waiter(pick, submit, ticket.finish, ticket.canceled.is_set)
         ticket.report(Stage.WAITING, 0, "")
         self._serve(waiter)
         return ticket
@@ -313,7 +340,7 @@ class Dispatcher:
 
     def _frame_source(self, request: FrameRequest) -> Callable[[], RawFrame]:
         """Finds the frame of a request; only the newest frame is worth waiting for."""
-        max_age = _seconds(request.max_age, "max_age")
+        max_age = seconds(request.max_age, "max_age")
         stamp_ns = nanoseconds(request.stamp)
         if not stamp_ns:
             return lambda: self._newest(max_age or self._parameter("max_age"))
@@ -366,11 +393,3 @@ def _overdue(waiter: Waiter, timeout_s: float, waiting: int = 0) -> Exception:
     if waiter.error is not None:
         return waiter.error
     return QueryTimeout(f"no answer within {timeout_s:g} s; {waiting} requests are waiting")
-
-
-def _seconds(duration: Duration, name: str) -> float:
-    """A Duration of a request -> seconds; 0 = not given."""
-    seconds = nanoseconds(duration) / 1e9
-    if seconds < 0:
-        raise QueryError(f"{name} is {seconds:g} s; it must not be negative")
-    return seconds

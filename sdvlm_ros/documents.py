@@ -39,7 +39,7 @@ def measured_document(response: MeasureRegions.Response) -> dict[str, Any]:
 
 
 def _region(region: RegionMeasurement) -> dict[str, Any]:
-    position, turned = region.position, region.orientation
+    position, turned = region.pose.position, region.pose.orientation
     *normal, offset = (float(value) for value in region.support_plane)
     return {
         "label": region.label,
@@ -99,6 +99,7 @@ def answered_document(message: SpatialAnswerMsg) -> dict[str, Any]:
             )
             for one in message.measurements
         ),
+        image_points=tuple((point.u, point.v) for point in message.image_points),
         positions=tuple(
             Position(label, point.x, point.y, point.z)
             for label, point in zip(labels, message.positions, strict=True)

@@ -183,6 +183,14 @@ class FrameBuffer:
         A held or recently used frame keeps its messages, even if closer ones have arrived since.
 
         Raises:
+            NoImageError, FrameError, DepthError, IntrinsicsError: as `find`.
+        """
+        return self._use(self.find(stamp_ns))
+
+    def find(self, stamp_ns: int) -> RawFrame:
+        """As `at`, but the frame is not counted as used.
+
+        Raises:
             NoImageError: no colour image is within the slop.
             FrameError, DepthError, IntrinsicsError: one of its messages is missing or was refused.
         """
@@ -200,11 +208,11 @@ class FrameBuffer:
             )
         same = next((frame for frame in kept if frame.color is color), None)
         if same is not None:
-            return self._use(same)
+            return same
         found = self._pair(color)
         if found is None:
             raise self._unpaired(color)
-        return self._use(_accepted(found[1]))
+        return _accepted(found[1])
 
     def hold(self, frame: RawFrame) -> None:
         """Keep a frame until another one is held, so that later questions can name its stamp.
@@ -217,6 +225,12 @@ class FrameBuffer:
                 "an image whose header.stamp is 0 cannot be held: stamp 0 requests the newest image"
             )
         self._held = frame
+
+    @property
+    def newest_stamp_ns(self) -> int:
+        """Stamp of the colour image that arrived last; 0 = none."""
+        ring = self._rings[Input.COLOR]
+        return ring[-1].stamp_ns if ring else 0
 
     @property
     def stored_bytes(self) -> int:

@@ -28,6 +28,8 @@ from sdvlm_core.camera.settings import DEFAULT_SETTINGS
 from sdvlm_core.errors import ParameterError, shown
 from sdvlm_ros import alive, diagnostics, parameters, process
 from sdvlm_ros.action import ReasoningAction
+from sdvlm_ros.detections_in import DetectionsIn
+from sdvlm_ros.detections_out import DetectionsOut
 from sdvlm_ros.dispatch import Backend, Dispatcher
 from sdvlm_ros.loading import ModelLoader, log_load_error
 from sdvlm_ros.publishers import Publishers
@@ -56,13 +58,16 @@ class SpatialQueryNode(process.ServedNode):
         rgb/image_rect_color, depth_registered/image_rect, rgb/camera_info; with a compressed
         transport the topics of image_transport, <topic>/compressed and <topic>/compressedDepth.
         With the parameter depth_estimator there is no depth subscription.
+        With the parameter measure_detections also detections (vision_msgs/Detection2DArray), see
+        `sdvlm_ros.detections_in`.
     Services: ~/query (sdvlm/srv/SpatialQuery), ~/measure_regions (sdvlm/srv/MeasureRegions: from
-        depth alone, without the model), ~/capture (std_srvs/srv/Trigger: hold the newest
-        frame, so that later questions can name its stamp).
+        depth alone, without the model), ~/capture (sdvlm/srv/Capture: hold the newest frame, so
+        that later questions can name its stamp).
     Action: ~/reason (sdvlm/action/SpatialReasoning: several questions on one frame).
-    Publishes: ~/answers (sdvlm/msg/SpatialAnswer), ~/latency (sdvlm/msg/Latency), ~/markers and
-        ~/annotated_image (see `sdvlm_ros.visualization`), /diagnostics at 1 Hz; ~/alive (no
-        messages, see `sdvlm_ros.alive`).
+    Publishes: ~/answers and, latched, ~/last_answer (sdvlm/msg/SpatialAnswer), ~/latency
+        (sdvlm/msg/Latency), ~/detections_3d (vision_msgs/Detection3DArray, if it is installed: what
+        was measured), ~/markers and ~/annotated_image (see `sdvlm_ros.visualization`), /diagnostics
+        at 1 Hz; ~/alive (no messages, see `sdvlm_ros.alive`).
     Parameters: docs/parameters.md, from `sdvlm_ros.parameters`.
 
     Raises:
@@ -80,15 +85,18 @@ class SpatialQueryNode(process.ServedNode):
         self._visualization = Visualization(self)
         self._transforms = Transforms(self)
         self._tally = Tally(self)
+        detections_out = DetectionsOut(self, self._transforms)
         self._dispatcher = Dispatcher(
             self,
             self._why_not_ready,
             self._visualization,
+            detections_out,
             self._transforms.gravity,
             self._on_worker_end,
         )
         self._answer_publishers = Publishers(self)
         backend = Backend(self._dispatcher, self._tally, self._answer_publishers, self._transforms)
+        self._detections = DetectionsIn(self, backend, detections_out)
         self._query_services = Services(self, backend)
         self._reasoning_action = ReasoningAction(self, backend)
         self._ended = self.create_guard_condition(self._leave_active)
@@ -123,6 +131,7 @@ class SpatialQueryNode(process.ServedNode):
             settings = parameters.read(self)
             self._dispatcher.start(self._engine, settings)
             self._transforms.listen()
+            self._detections.listen(settings)
         except Exception as error:  # noqa: BLE001 - usually an invalid QoS override
             self.get_logger().error(f"cannot be activated: {error}")
             self.get_logger().debug(traceback.format_exc())
@@ -223,6 +232,7 @@ class SpatialQueryNode(process.ServedNode):
 
     def close(self) -> None:
         """Unsubscribe, cancel all requests, end the threads; may be called twice."""
+        self._detections.close()
         self._dispatcher.stop()
         self._transforms.close()
         self._problem_since = None
@@ -287,6 +297,7 @@ class SpatialQueryNode(process.ServedNode):
             failed=tally.failed,
             waiting=self._dispatcher.waiting,
             latency=self._answer_publishers.latency,
+            detections=self._detections.counted(),
             resident_bytes=process.resident_bytes(),
             gpu_bytes=process.gpu_bytes(),
         )

@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -26,6 +21,7 @@ from sdvlm_core.camera.settings import RECTIFY, CameraSettings, Rectify
 from sdvlm_core.errors import ParameterError, shown
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
 from sdvlm_core.model.generation_options import GenerationOptions, Sampling
+from sdvlm_ros.descriptors import changeable, choice, count, fixed, number, table_row
 
 QOS = ("sensor_data", "reliable", "system_default")
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -39,6 +35,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "constrained": ("auto", "always", "never"),
     "answer_by": tuple(one.value for one in AnswerBy),
 }
+#: Longest target_frame, characters.
+MAX_FRAME_CHARS = 255
 # Logits divided by a lower temperature overflow.
 MIN_TEMPERATURE = 0.01
 
@@ -71,12 +69,15 @@ class Settings:
     max_pixels: int
     max_aspect: float
     max_regions: int
+    measure_detections: bool
+    detections_rate: float
     buffer_size: int
     queue_size: int
     max_rows: int
     sync_slop: float
     max_age: float
     timeout: float
+    target_frame: str
     tf_timeout: float
     max_new_tokens: int
     temperature: float
@@ -86,69 +87,39 @@ class Settings:
     answer_by: str
 
 
-def _fixed(description: str) -> ParameterDescriptor:
-    return ParameterDescriptor(description=description, read_only=True)
-
-
-def _choice(name: str, description: str, read_only: bool = True) -> ParameterDescriptor:
-    return ParameterDescriptor(
-        description=description,
-        read_only=read_only,
-        additional_constraints="one of " + ", ".join(CHOICES[name]),
-    )
-
-
-def _count(description: str, low: int, high: int, read_only: bool = True) -> ParameterDescriptor:
-    allowed = IntegerRange(from_value=low, to_value=high, step=1)
-    return ParameterDescriptor(
-        description=description, read_only=read_only, integer_range=[allowed]
-    )
-
-
-def _number(
-    description: str, low: float, high: float, read_only: bool = False
-) -> ParameterDescriptor:
-    allowed = FloatingPointRange(from_value=low, to_value=high, step=0.0)
-    return ParameterDescriptor(
-        description=description, read_only=read_only, floating_point_range=[allowed]
-    )
-
-
 # Name -> (default, descriptor). A parameter that is not read-only is read for every question.
 PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     "model": (
         "nano",
-        _fixed("Model: nano, a model directory, or the name of a model from `sdvlm download`."),
+        fixed("Model: nano, a model directory, or the name of a model from `sdvlm download`."),
     ),
     "device": (
         "auto",
-        _fixed(
+        fixed(
             "Device of the model: auto (CUDA if available, but the CPU for a model under 200 MB), "
             "cpu, cuda, cuda:1, balanced (all GPUs)."
         ),
     ),
     "dtype": (
         "auto",
-        _fixed(
-            "Data type: float32, float16, bfloat16; auto = float16 on CUDA, float32 on the CPU."
-        ),
+        fixed("Data type: float32, float16, bfloat16; auto = float16 on CUDA, float32 on the CPU."),
     ),
-    "quantization": ("none", _fixed("Quantization of the weights: none, bnb-int8 or bnb-nf4.")),
+    "quantization": ("none", fixed("Quantization of the weights: none, bnb-int8 or bnb-nf4.")),
     "attention": (
         "auto",
-        _fixed("Attention implementation: auto, eager, sdpa or flash_attention_2."),
+        fixed("Attention implementation: auto, eager, sdpa or flash_attention_2."),
     ),
     "captured": (
         True,
-        _fixed("On one CUDA device, decode with captured graphs; false = kernel by kernel."),
+        fixed("On one CUDA device, decode with captured graphs; false = kernel by kernel."),
     ),
     "compile": (
         False,
-        _fixed("Compile the decode step before it is captured: minutes at the first start."),
+        fixed("Compile the decode step before it is captured: minutes at the first start."),
     ),
     "threads": (
         0,
-        _count(
+        count(
             "Threads of the CPU that compute, at most the cores of the process; 0 = one for a "
             "small model or one on a GPU, all physical cores but one for others.",
             0,
@@ -157,38 +128,41 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     ),
     "depth_estimator": (
         "",
-        _fixed("Directory or name of a depth network that replaces the depth topic; empty = none."),
+        fixed("Directory or name of a depth network that replaces the depth topic; empty = none."),
     ),
     "allow_download": (
         False,
-        _fixed("Download missing models when the node is configured; never while it answers."),
+        fixed("Download missing models when the node is configured; never while it answers."),
     ),
-    "autostart": (True, _fixed("Configure and activate at start, without a lifecycle manager.")),
+    "autostart": (True, fixed("Configure and activate at start, without a lifecycle manager.")),
     "exit_on_failure": (
         False,
-        _fixed(
+        fixed(
             "End the process with status 1 if the thread of the model has failed, so that a "
             "supervisor starts it again; otherwise the node stays, unconfigured."
         ),
     ),
-    "rgb_transport": ("raw", _choice("rgb_transport", "Transport of colour images.")),
-    "depth_transport": ("raw", _choice("depth_transport", "Transport of depth images.")),
+    "rgb_transport": ("raw", choice(CHOICES["rgb_transport"], "Transport of colour images.")),
+    "depth_transport": ("raw", choice(CHOICES["depth_transport"], "Transport of depth images.")),
     "rgb_qos": (
         "sensor_data",
-        _choice(
-            "rgb_qos",
+        choice(
+            CHOICES["rgb_qos"],
             "QoS of the colour subscription; sensor_data also matches reliable publishers.",
         ),
     ),
-    "depth_qos": ("sensor_data", _choice("depth_qos", "QoS of the depth subscription.")),
-    "info_qos": ("sensor_data", _choice("info_qos", "QoS of the camera_info subscription.")),
+    "depth_qos": ("sensor_data", choice(CHOICES["depth_qos"], "QoS of the depth subscription.")),
+    "info_qos": (
+        "sensor_data",
+        choice(CHOICES["info_qos"], "QoS of the camera_info subscription."),
+    ),
     "sensor": (
         DEFAULT_SENSOR,
-        _choice("sensor", "Noise model and range of the depth camera."),
+        choice(CHOICES["sensor"], "Noise model and range of the depth camera."),
     ),
     "depth_unit": (
         0.001,
-        _number(
+        number(
             "Metres per unit of 16UC1 depth; 0.0001 for D405, 0.00025 for L515, which the messages "
             "do not state.",
             1e-6,
@@ -198,36 +172,51 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     ),
     "rectify": (
         "auto",
-        _choice(
-            "rectify",
+        choice(
+            CHOICES["rectify"],
             "Whether the node rectifies images with lens distortion: auto = unless a word of the "
             "topic's name begins with rect or undistort, always, never.",
         ),
     ),
     "gravity_frame": (
         "",
-        _fixed(
+        fixed(
             "TF frame whose +Z points up, such as base_link: up is looked up at each image's "
             "stamp; empty = from the support plane and the image."
         ),
     ),
     "max_pixels": (
         40_000_000,
-        _count("Largest image, pixels; a larger one is refused by its header.", 1, 10**9),
+        count("Largest image, pixels; a larger one is refused by its header.", 1, 10**9),
     ),
     "max_aspect": (
         8.0,
-        _number("Largest ratio of an image's sides.", 1.0, 1e6, read_only=True),
+        number("Largest ratio of an image's sides.", 1.0, 1e6, read_only=True),
     ),
-    "max_regions": (64, _count("Largest number of regions in a request.", 1, 1000)),
-    "buffer_size": (8, _count("Undecoded messages kept for each input.", 1, 300)),
+    "max_regions": (64, count("Largest number of regions in a request.", 1, 1000)),
+    "measure_detections": (
+        False,
+        fixed(
+            "Measure every vision_msgs/Detection2DArray of the topic `detections` on the frame of "
+            "its stamp, and publish the boxes on ~/detections_3d."
+        ),
+    ),
+    "detections_rate": (
+        10.0,
+        number(
+            "Largest number of messages of `detections` measured in a second; of more, the newest.",
+            0.01,
+            1000.0,
+        ),
+    ),
+    "buffer_size": (8, count("Undecoded messages kept for each input.", 1, 300)),
     "queue_size": (
         8,
-        _count("Largest number of waiting requests; more are refused with QUEUE_FULL.", 1, 1000),
+        count("Largest number of waiting requests; more are refused with QUEUE_FULL.", 1, 1000),
     ),
     "max_rows": (
         16,
-        _count(
+        count(
             "Largest number of questions about one frame that are decoded together; fewer where "
             "memory is short.",
             1,
@@ -236,25 +225,32 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     ),
     "sync_slop": (
         0.03,
-        _number("Largest difference of the stamps in one frame, seconds.", 0.0, 10.0),
+        number("Largest difference of the stamps in one frame, seconds.", 0.0, 10.0),
     ),
     "max_age": (
         1.0,
-        _number("Largest age of an image, seconds; older images are refused.", 0.001, 1e6),
+        number("Largest age of an image, seconds; older images are refused.", 0.001, 1e6),
     ),
     "timeout": (
         30.0,
-        _number("Time limit of a request, including its time in the queue, seconds.", 0.001, 1e6),
+        number("Time limit of a request, including its time in the queue, seconds.", 0.001, 1e6),
+    ),
+    "target_frame": (
+        "",
+        changeable(
+            "Frame of positions, boxes and planes where a request names none, such as base_link; "
+            "empty = the colour optical frame."
+        ),
     ),
     "tf_timeout": (
         0.2,
-        _number(
+        number(
             "Longest wait for a transform to target_frame or gravity_frame, seconds.", 0.0, 60.0
         ),
     ),
     "max_new_tokens": (
         256,
-        _count(
+        count(
             "Largest number of tokens in an answer; a longer answer is cut.",
             1,
             4096,
@@ -263,7 +259,7 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     ),
     "temperature": (
         0.0,
-        _number(
+        number(
             f"Sampling temperature; 0 = greedy decoding, otherwise at least {MIN_TEMPERATURE:g}.",
             0.0,
             5.0,
@@ -271,13 +267,13 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     ),
     "top_k": (
         50,
-        _count("Sampling uses the top_k most probable tokens; 0 = all.", 0, 10**6, False),
+        count("Sampling uses the top_k most probable tokens; 0 = all.", 0, 10**6, False),
     ),
-    "seed": (0, _count("Seed of the sampling.", 0, 2**31 - 1, read_only=False)),
+    "seed": (0, count("Seed of the sampling.", 0, 2**31 - 1, read_only=False)),
     "constrained": (
         "auto",
-        _choice(
-            "constrained",
+        choice(
+            CHOICES["constrained"],
             "Whether questions for one number are answered in a JSON form, which needs no reading: "
             "auto = by chat models, as SD-VLM and nano know their own form, always, never.",
             read_only=False,
@@ -285,8 +281,8 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     ),
     "answer_by": (
         AnswerBy.BOTH.value,
-        _choice(
-            "answer_by",
+        choice(
+            CHOICES["answer_by"],
             "Whose numbers an answer has: both = the model's, and with verify geometry's beside "
             "them; geometry = those measured from depth alone, for every question; language = the "
             "model's alone, and verify is refused.",
@@ -330,6 +326,9 @@ def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
         choices = CHOICES.get(parameter.name)
         if choices is not None and parameter.value not in choices:
             reason = f"'{shown(str(parameter.value))}' is not one of {', '.join(choices)}"
+            return SetParametersResult(successful=False, reason=reason)
+        if parameter.name == "target_frame" and len(parameter.value) > MAX_FRAME_CHARS:
+            reason = f"target_frame has more than {MAX_FRAME_CHARS} characters"
             return SetParametersResult(successful=False, reason=reason)
         if parameter.name == "temperature" and 0 < parameter.value < MIN_TEMPERATURE:
             reason = (
@@ -380,19 +379,7 @@ def document() -> str:
         "| name | default | range | changed | meaning |",
         "|---|---|---|---|---|",
     ]
-    for name, (default, descriptor) in PARAMETERS.items():
-        ranges = [*descriptor.integer_range, *descriptor.floating_point_range]
-        allowed = [f"{span.from_value:.10g} to {span.to_value:.10g}" for span in ranges]
-        allowed += filter(None, [descriptor.additional_constraints])
-        shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
-        cells = (
-            name,
-            shown if default != "" else "empty",
-            "; ".join(allowed),
-            "at start" if descriptor.read_only else "running",
-            descriptor.description,
-        )
-        lines.append(f"| {' | '.join(cells)} |")
+    lines += [table_row(name, *declared) for name, declared in PARAMETERS.items()]
     return "\n".join(lines) + "\n"
 
 

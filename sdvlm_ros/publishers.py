@@ -8,15 +8,21 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from sdvlm.msg import Latency, SpatialAnswer
 from sdvlm_core.answer import Timings
 from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_ros.conversions import latency_message
 
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
 
 class Publishers:
-    """Publishers of ~/answers and ~/latency.
+    """Publishers of ~/answers, ~/last_answer and ~/latency.
+
+    ~/last_answer is latched: a subscriber that comes later gets the last answer. ~/answers is not,
+    so that a planner that starts again does not take old answers for new ones.
 
     Attributes:
         latency: latency of the last answer, seconds by stage.
@@ -24,6 +30,7 @@ class Publishers:
 
     def __init__(self, node: Node) -> None:
         self._answers = node.create_publisher(SpatialAnswer, "~/answers", 10)
+        self._last_answer = node.create_publisher(SpatialAnswer, "~/last_answer", _LATCHED)
         self._latencies = node.create_publisher(Latency, "~/latency", 10)
         self.latency: dict[str, float] = {}
 
@@ -38,5 +45,6 @@ class Publishers:
         """
         self.latency = {**asdict(timings), "total": total_s}
         self._answers.publish(answer)
+        self._last_answer.publish(answer)
         stamp_ns = nanoseconds(answer.header.stamp)
         self._latencies.publish(latency_message(timings, total_s, stamp_ns, frame_id))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from geometry_msgs.msg import Point, Quaternion, Transform
+from geometry_msgs.msg import Point, Pose, Quaternion, Transform
 from scipy.spatial.transform import Rotation
 
 from sdvlm_core.errors import TransformError
@@ -44,6 +44,17 @@ class RigidTransform:
             return orientation
         turned = (self._rotation * Rotation.from_quat(values)).as_quat()
         return Quaternion(**dict(zip("xyzw", turned.tolist(), strict=True)))
+
+    def pose(self, pose: Pose) -> Pose:
+        """The same pose in the target frame; NaN stays NaN."""
+        return Pose(
+            position=self.point(pose.position), orientation=self.orientation(pose.orientation)
+        )
+
+    def points(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The same points (N, 3) in the target frame."""
+        moved = self._rotation.apply(points) + self._translation
+        return moved.astype(np.float32)
 
     def plane(self, plane: Sequence[float]) -> npt.NDArray[np.float64]:
         """The same plane (a, b, c, d), a x + b y + c z + d = 0, in the target frame.

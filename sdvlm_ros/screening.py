@@ -1,6 +1,7 @@
 """Refuses a serialized message by its header, before it is stored or decoded.
 
-Reads the CDR header of sensor_msgs messages: stamp, frame_id and, of a raw image, its size. What is
+Reads the CDR header of sensor_msgs messages: stamp, frame_id and, of a raw image, its size, of
+detections, their number. What is
 refused takes no memory. A compressed image's size is in its data: `camera.decoding` checks it. Does
 not know topics or buffers.
 """
@@ -18,6 +19,8 @@ from sdvlm_core.errors import FrameError, shown
 MAX_IMAGE_BYTES = 256 * 2**20
 #: Largest accepted camera_info, bytes; a real one has less than 1 kB.
 MAX_INFO_BYTES = 64 * 2**10
+#: Largest accepted share of one detection in a message, bytes; one hypothesis has about 400.
+MAX_DETECTION_BYTES = 4096
 #: Longest accepted frame_id, bytes; every answer repeats it.
 MAX_FRAME_ID_BYTES = 255
 
@@ -56,14 +59,47 @@ def _reason(kind: Input, data: bytes, settings: CameraSettings, raw_image: bool)
     return _size_reason(data, 16 + length, order, settings)
 
 
+def detections_reason(data: bytes, limit: int) -> str:
+    """Why a serialized array of detections must not be read; "" = it may.
+
+    Args:
+        limit: largest number of detections.
+    """
+    if len(data) > limit * MAX_DETECTION_BYTES:
+        return (
+            f"a message of {len(data)} bytes is refused; at most {limit} detections (parameter "
+            f"max_regions) of {MAX_DETECTION_BYTES} bytes are accepted"
+        )
+    order = "<" if data[1:2] == b"\1" else ">"
+    if len(data) < 20:
+        return f"a serialized message of {len(data)} bytes has no header"
+    (length,) = struct.unpack_from(f"{order}I", data, 12)
+    if length - 1 > MAX_FRAME_ID_BYTES:
+        return f"the frame_id has {length - 1} bytes; at most {MAX_FRAME_ID_BYTES} are accepted"
+    offset = _aligned(16 + length)
+    if len(data) < offset + 4:
+        return "the message is truncated"
+    (count,) = struct.unpack_from(f"{order}I", data, offset)
+    if count > limit:
+        return (
+            f"{count} detections in one message; at most {limit} are accepted (parameter "
+            "max_regions)"
+        )
+    return ""
+
+
+def _aligned(end: int) -> int:
+    """The next multiple of 4, counted from the end of CDR's own four bytes."""
+    return 4 + (end - 4 + 3) // 4 * 4
+
+
 def _size_reason(data: bytes, end: int, order: str, settings: CameraSettings) -> str:
     """Why the size of a raw image is refused; "" = it is not.
 
     Args:
-        end: offset behind the frame_id. Height and width follow at the next multiple of 4, counted
-            from the end of CDR's own four bytes.
+        end: offset behind the frame_id; height and width follow.
     """
-    offset = 4 + (end - 4 + 3) // 4 * 4
+    offset = _aligned(end)
     if len(data) < offset + 8:
         return ""  # truncated: decoding reports it
     height, width = struct.unpack_from(f"{order}2I", data, offset)

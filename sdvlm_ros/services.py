@@ -11,11 +11,9 @@ import uuid
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from std_srvs.srv import Trigger
 
-from sdvlm.srv import MeasureRegions, SpatialQuery
-from sdvlm_core.errors import SdvlmError, error_code, shown
-from sdvlm_ros.conversions import answer_message, measured_response
+from sdvlm.srv import Capture, MeasureRegions, SpatialQuery
+from sdvlm_ros.conversions import answer_message, header_message, measured_response
 from sdvlm_ros.dispatch import Backend
 from sdvlm_ros.questions import stated
 
@@ -41,7 +39,7 @@ class Services:
             callback_group=group,
         )
         self._capture = node.create_service(
-            Trigger, "~/capture", self._on_capture, qos_profile=_QOS, callback_group=group
+            Capture, "~/capture", self._on_capture, qos_profile=_QOS, callback_group=group
         )
 
     async def _on_query(
@@ -56,8 +54,7 @@ class Services:
                 response.answer = answer_message(
                     answer, ticket.stamp_ns, ticket.frame_id, uuid.uuid4().hex
                 )
-                if request.target_frame:
-                    await self._backend.transforms.apply(response.answer, request.target_frame)
+                await self._backend.transforms.apply(response.answer, request.target_frame)
             except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
                 return self._backend.tally.refuse(response, error)
             self._backend.tally.count_answers(1)
@@ -73,26 +70,19 @@ class Services:
             try:
                 ticket = self._backend.dispatcher.measure(request)
                 (measured,) = await ticket.wait()
-                response = measured_response(
-                    measured.found,
-                    measured.pairs,
-                    measured.cautions,
-                    ticket.stamp_ns,
-                    ticket.frame_id,
-                )
-                if request.target_frame:
-                    await self._backend.transforms.apply_to_regions(response, request.target_frame)
+                response = measured_response(measured, ticket.stamp_ns, ticket.frame_id)
+                await self._backend.transforms.apply_to_regions(response, request.target_frame)
             except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
                 return self._backend.tally.refuse(response, error)
             return response
 
-    async def _on_capture(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    async def _on_capture(
+        self, request: Capture.Request, response: Capture.Response
+    ) -> Capture.Response:
         with self._backend.tally.request_in_flight():
             try:
-                stamp_ns = await self._backend.dispatcher.hold_frame().wait()
-            except SdvlmError as error:
-                response.message = shown(f"{error_code(error).name}: {error}", 1000)
-                return response
-            response.success = True
-            response.message = f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
+                held = await self._backend.dispatcher.hold_frame(request).wait()
+            except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
+                return self._backend.tally.refuse(response, error)
+            response.header = header_message(*held)
             return response

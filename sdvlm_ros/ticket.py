@@ -11,10 +11,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -25,11 +28,14 @@ from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import QueryCanceled, QueryTimeout
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.geometry.measure import measure_in
+from sdvlm_core.geometry.measure import measure_in, object_points
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.scene import open_scene
 from sdvlm_ros.frame_buffer import RawFrame
+
+#: Largest number of points in one response, as srv/MeasureRegions has it; 2.4 MB.
+MAX_POINTS = 200_000
 
 
 class Opened(Protocol):
@@ -47,11 +53,15 @@ RequestT_co = TypeVar("RequestT_co", covariant=True)
 
 @dataclass(frozen=True)
 class RegionMeasurements:
-    """Objects of all regions, every pair of them, and the frame's cautions."""
+    """Objects of all regions, every pair of them, and the frame's cautions.
+
+    `points` has (N, 3) float32 of each object, optical frame, metres; empty = not requested.
+    """
 
     found: tuple[Measured, ...]
     pairs: tuple[Pair, ...]
     cautions: tuple[Caution, ...]
+    points: tuple[npt.NDArray[np.float32], ...] = ()
 
 
 class Stage(IntEnum):
@@ -122,6 +132,12 @@ class Outcome(Generic[T]):
         if isinstance(result, Exception):
             raise result
         return result
+
+
+async def sleep(node: Node, seconds: float) -> None:
+    """Wait without blocking the executor of the node."""
+    with suppress(TimeoutError):
+        await Outcome[None](node, seconds, TimeoutError).wait()
 
 
 class Control:
@@ -248,11 +264,13 @@ class RegionRequest:
     Attributes:
         regions: at least one.
         sensor: noise model of the depth camera.
+        points: whether the objects' points are wanted.
         on_measured: called with the measurements.
     """
 
     regions: tuple[Region, ...]
     sensor: str
+    points: bool
     on_measured: Callable[[RgbdFrame, Sequence[Measured], Sequence[Pair]], None]
 
     def run(self, opened: Opened, control: Control) -> Iterator[RegionMeasurements]:
@@ -261,4 +279,8 @@ class RegionRequest:
         regions = rectified_regions(scene.frame, self.regions)
         found, pairs = measure_in(scene, regions, self.sensor)
         self.on_measured(scene.frame, found, pairs)
-        yield RegionMeasurements(found, pairs, scene.cautions)
+        points: tuple[npt.NDArray[np.float32], ...] = ()
+        if self.points:
+            limit = MAX_POINTS // len(found)
+            points = tuple(object_points(scene.cloud, one, limit) for one in found)
+        yield RegionMeasurements(found, pairs, scene.cautions, points)

@@ -20,6 +20,7 @@ from std_msgs.msg import Header
 from sdvlm.msg import SpatialAnswer
 from sdvlm.srv import MeasureRegions
 from sdvlm_core.errors import TransformError, shown
+from sdvlm_ros.conversions import cloud_points, point_cloud_message
 from sdvlm_ros.rigid_transform import RigidTransform, rotated_z
 from sdvlm_ros.ticket import Outcome
 from sdvlm_ros.worker import Gravity
@@ -59,13 +60,26 @@ class Transforms:
             self._listener.unregister()
         self._listener = None
 
-    async def apply(self, answer: SpatialAnswer, target_frame: str) -> None:
-        """Transform the answer's positions into `target_frame`, in place.
+    def target(self, requested: str, frame_id: str) -> str:
+        """The frame of a result: the requested one, else the parameter `target_frame`.
+
+        Args:
+            requested: of the request; "" = none.
+            frame_id: the colour optical frame, used if neither names one.
+        """
+        return requested or str(self._node.get_parameter("target_frame").value) or frame_id
+
+    async def apply(self, answer: SpatialAnswer, requested: str) -> None:
+        """Transform the answer's positions into the target frame, in place.
+
+        Args:
+            requested: as in `target`.
 
         Raises:
             TransformError: the answer is unchanged, except for its status TF_UNAVAILABLE.
         """
         header = answer.header
+        target_frame = self.target(requested, header.frame_id)
         if target_frame == header.frame_id:
             return
         try:
@@ -76,24 +90,31 @@ class Transforms:
         answer.positions = [transform.point(point) for point in answer.positions]
         answer.header = Header(stamp=header.stamp, frame_id=target_frame)
 
-    async def apply_to_regions(self, response: MeasureRegions.Response, target_frame: str) -> None:
-        """Transform the regions' boxes and support planes into `target_frame`, in place.
+    async def apply_to_regions(self, response: MeasureRegions.Response, requested: str) -> None:
+        """Transform boxes, support planes and points into the target frame, in place.
 
         Lengths do not change; neither do standard deviations, because that of the transform is not
         known.
+
+        Args:
+            requested: as in `target`.
 
         Raises:
             TransformError: the response is unchanged.
         """
         header = response.header
+        target_frame = self.target(requested, header.frame_id)
         if target_frame == header.frame_id:
             return
         transform = await self._lookup(target_frame, header)
         for region in response.regions:
-            region.position = transform.point(region.position)
-            region.orientation = transform.orientation(region.orientation)
+            region.pose = transform.pose(region.pose)
             region.support_plane = transform.plane(region.support_plane)
         response.header = Header(stamp=header.stamp, frame_id=target_frame)
+        response.points = [
+            point_cloud_message(transform.points(cloud_points(cloud)), response.header)
+            for cloud in response.points
+        ]
 
     def gravity(self, frame_id: str, stamp_ns: int) -> Gravity:
         """What is up in a frame at a stamp: the +Z axis of the parameter `gravity_frame`.
@@ -140,8 +161,9 @@ class Transforms:
         buffer = self._buffer  # `listen` replaces it at the next activation
         if buffer is None:
             raise TransformError(
-                "target_frame needs tf2_ros, which is not installed; leave target_frame empty for "
-                "the colour optical frame, or install ros-$ROS_DISTRO-tf2-ros-py"
+                f"target_frame '{shown(target)}' needs tf2_ros, which is not installed; leave "
+                "target_frame (of the request and of the node) empty for the colour optical frame, "
+                "or install ros-$ROS_DISTRO-tf2-ros-py"
             )
         timeout_s = float(self._node.get_parameter("tf_timeout").value)
         stamp = Time.from_msg(header.stamp)

@@ -28,6 +28,11 @@ string unit
 string reference
 """
 
+IMAGE_POINT = """\
+float64 u
+float64 v
+"""
+
 MEASUREMENT = """\
 uint8 kind
 float64 value
@@ -55,6 +60,7 @@ uint8 status
 string text
 Measurement[] measurements
 string why_none
+ImagePoint[] image_points
 geometry_msgs/Point[] positions
 string[] position_labels
 uint8 UNDECIDED = 0
@@ -74,6 +80,7 @@ builtin_interfaces/Duration generate_time
 #: Type name -> definition.
 DEFINITIONS = {
     "sdvlm/msg/Asked": ASKED,
+    "sdvlm/msg/ImagePoint": IMAGE_POINT,
     "sdvlm/msg/Measurement": MEASUREMENT,
     "sdvlm/msg/SpatialAnswer": SPATIAL_ANSWER,
 }

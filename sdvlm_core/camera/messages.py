@@ -109,6 +109,18 @@ def point_message(make: MessageFactory[MessageT], xyz: Vector) -> MessageT:
     return make("geometry_msgs/msg/Point", x=x, y=y, z=z)
 
 
+def pose_message(
+    make: MessageFactory[MessageT], position: Vector, orientation: Iterable[float]
+) -> MessageT:
+    """A geometry_msgs/Pose of x, y, z in metres and a quaternion x, y, z, w."""
+    quaternion = dict(zip("xyzw", map(float, orientation), strict=True))
+    return make(
+        "geometry_msgs/msg/Pose",
+        position=point_message(make, position),
+        orientation=make("geometry_msgs/msg/Quaternion", **quaternion),
+    )
+
+
 def answer_message(
     make: MessageFactory[MessageT], answer: SpatialAnswer, header: object, answer_id: str
 ) -> MessageT:
@@ -140,6 +152,9 @@ def answer_message(
             for measurement in answer.measurements
         ],
         why_none=answer.why_none,
+        image_points=[
+            make("sdvlm/msg/ImagePoint", u=float(u), v=float(v)) for u, v in answer.image_points
+        ],
         positions=[point_message(make, (p.x, p.y, p.z)) for p in answer.positions],
         position_labels=[position.label for position in answer.positions],
         verdict=int(answer.verdict),
@@ -220,7 +235,6 @@ def marker(
         point_colors: one for each point, or none.
         lifetime_s: 0 = until it is replaced or removed.
     """
-    quaternion = dict(zip("xyzw", map(float, orientation), strict=True))
     size = dict(zip("xyz", map(float, scale), strict=True))
     return make(
         "visualization_msgs/msg/Marker",
@@ -229,11 +243,7 @@ def marker(
         id=number,
         type=int(shape),
         action=int(action),
-        pose=make(
-            "geometry_msgs/msg/Pose",
-            position=point_message(make, position),
-            orientation=make("geometry_msgs/msg/Quaternion", **quaternion),
-        ),
+        pose=pose_message(make, position, orientation),
         scale=make("geometry_msgs/msg/Vector3", **size),
         color=_color_message(make, rgb, alpha),
         lifetime=duration_message(make, lifetime_s),

@@ -17,6 +17,7 @@ from itertools import combinations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.cautions import Caution
@@ -79,6 +80,24 @@ def measure(
         QueryError: a mask is not of the image's size, or the sensor is unknown.
     """
     return measure_in(open_scene(frame), rectified_regions(frame, regions), sensor)
+
+
+def object_points(cloud: Cloud, one: Measured, limit: int) -> npt.NDArray[np.float32]:
+    """(N, 3) the readings of a measured object's pixels, metres in the optical frame.
+
+    Args:
+        cloud: of the scene in which it was measured.
+        limit: largest N; of more pixels every n-th.
+
+    Returns:
+        Readings as the camera has them, not smoothed; none if the object was not measured.
+    """
+    if one.pixels is None:
+        return np.empty((0, 3), np.float32)
+    rows, columns = one.pixels.rows, one.pixels.columns
+    read = np.flatnonzero(cloud.depth[rows, columns] > 0)
+    read = read[:: max(1, -(-len(read) // limit))]
+    return cloud.points(rows[read], columns[read]).astype(np.float32)
 
 
 def measure_in(

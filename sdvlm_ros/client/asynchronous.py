@@ -24,17 +24,16 @@ from rclpy.action.client import ActionClient, ClientGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.client import Client
 from rclpy.node import Node
-from std_srvs.srv import Trigger
 
 from sdvlm.action import SpatialReasoning
 from sdvlm.msg import Asked, Measurement, SpatialAnswer
-from sdvlm.srv import MeasureRegions, SpatialQuery
+from sdvlm.srv import Capture, MeasureRegions, SpatialQuery
+from sdvlm_core.camera.messages import nanoseconds
 from sdvlm_ros.client.messages import (
     Regions,
     Size,
     SpatialQueryFailed,
     best,
-    held_stamp_ns,
     holds,
     measured_distance,
     measured_gap,
@@ -47,6 +46,7 @@ from sdvlm_ros.client.messages import (
 )
 from sdvlm_ros.client.waiting import Code, pause, wait_for_reply, wait_until_ready
 from sdvlm_ros.client.watching import NodeWatch
+from sdvlm_ros.conversions import duration_message
 
 # A request for the state is sent again after this time, seconds.
 _STATE_S = 5.0
@@ -59,11 +59,11 @@ class AsyncSpatialClient:
     awaiting callback may be in any group, and the executor may have a single thread.
 
     All methods that ask or measure take the keywords
-    `target_frame` (frame of positions, "" = the colour optical frame), `stamp_ns` (stamp of
-    the frame, nanoseconds, 0 = the newest), `max_age` (seconds, 0 = the node's parameter) and
-    `timeout` (seconds), and raise SpatialQueryFailed with the node's error code and text. If the
-    node's process dies, they raise it within 2 s with MODEL_NOT_READY, as for a node that is not
-    there yet; `wait_for_node` then waits until it is back.
+    `target_frame` (frame of positions, "" = the node's parameter), `stamp_ns` (stamp of the frame,
+    nanoseconds, 0 = the newest), `max_age` (seconds, 0 = the node's parameter) and `timeout`
+    (seconds), and raise SpatialQueryFailed with the node's error code and text. If the node's
+    process dies, they raise it within 2 s with MODEL_NOT_READY, as for a node that is not there
+    yet; `wait_for_node` then waits until it is back.
 
     Args:
         server: name of the spatial query node, relative to `node`'s namespace.
@@ -78,7 +78,7 @@ class AsyncSpatialClient:
 
         self.query = service(SpatialQuery, "query")
         self.regions = service(MeasureRegions, "measure_regions")
-        self._capture = service(Trigger, "capture")
+        self._capture = service(Capture, "capture")
         self._state = service(GetState, "get_state")
         self._action = f"{server}/reason"
         self.reasoning: ActionClient[Any, Any, Any] = ActionClient(
@@ -233,10 +233,15 @@ class AsyncSpatialClient:
         return holds(await self.ask(question, verify=True, **options))
 
     async def measure(
-        self, /, regions: Regions, *, timeout: float = 5.0, **when: Any
+        self, /, regions: Regions, *, points: bool = False, timeout: float = 5.0, **when: Any
     ) -> MeasureRegions.Response:
-        """Measure objects from depth alone: label -> box (x1, y1, x2, y2) or point (u, v)."""
-        request = MeasureRegions.Request(**request_fields(regions, timeout=timeout, **when))
+        """Measure objects from depth alone: label -> box (x1, y1, x2, y2) or point (u, v).
+
+        Args:
+            points: return a PointCloud2 of each object, too.
+        """
+        fields = request_fields(regions, timeout=timeout, **when)
+        request = MeasureRegions.Request(points=points, **fields)
         await wait_until_ready(self._watch, self.regions.service_is_ready, self.regions.srv_name)
         response: MeasureRegions.Response = await wait_for_reply(
             self._watch, self.regions.call_async(request), timeout
@@ -245,12 +250,18 @@ class AsyncSpatialClient:
             raise SpatialQueryFailed(response.error_code, response.error_msg)
         return response
 
-    async def capture(self, /, *, timeout: float = 5.0) -> int:
+    async def capture(self, /, *, max_age: float = 0.0, timeout: float = 5.0) -> int:
         """Make the node hold its newest frame until the next capture; returns its `stamp_ns`."""
-        await wait_until_ready(self._watch, self._capture.service_is_ready, self._capture.srv_name)
-        return held_stamp_ns(
-            await wait_for_reply(self._watch, self._capture.call_async(Trigger.Request()), timeout)
+        request = Capture.Request(
+            max_age=duration_message(max_age), timeout=duration_message(timeout)
         )
+        await wait_until_ready(self._watch, self._capture.service_is_ready, self._capture.srv_name)
+        response: Capture.Response = await wait_for_reply(
+            self._watch, self._capture.call_async(request), timeout
+        )
+        if response.error_code != Code.NONE:
+            raise SpatialQueryFailed(response.error_code, response.error_msg)
+        return nanoseconds(response.header.stamp)
 
     async def reason(
         self,

@@ -12,7 +12,6 @@ from typing import Any
 
 from geometry_msgs.msg import PointStamped
 from sensor_msgs.msg import RegionOfInterest
-from std_srvs.srv import Trigger
 
 from sdvlm.msg import (
     Asked,
@@ -121,19 +120,6 @@ def _region(label: str, corners: Sequence[float]) -> Region:
         )
     roi = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
     return Region(label=label, roi=roi)
-
-
-def held_stamp_ns(response: Trigger.Response) -> int:
-    """The stamp of the frame held by ~/capture, nanoseconds.
-
-    Raises:
-        SpatialQueryFailed: no frame is held; with the error code of the response.
-    """
-    if not response.success:
-        name, _, text = response.message.partition(": ")
-        raise SpatialQueryFailed(ErrorCode[name], text)
-    seconds, _, nanoseconds = response.message.partition(".")
-    return int(seconds) * 10**9 + int(nanoseconds)
 
 
 def typed(quantity: int, *objects: str, relation: str = "") -> Asked:
@@ -291,7 +277,7 @@ def measured_position(response: MeasureRegions.Response) -> PointStamped:
         NoMeasurement: the centre is unknown, or unfit to act on; with the warnings.
     """
     region = response.regions[0]
-    point = region.position
+    point = region.pose.position
     if not all(map(math.isfinite, (point.x, point.y, point.z))):
         raise NoMeasurement(_unmeasured(region))
     _refuse_unfit(region.label, region.warnings)

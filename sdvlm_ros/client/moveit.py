@@ -41,7 +41,7 @@ def collision_object(
         NoMeasurement: a side, the position or the orientation is unknown, or the measurement is
             unfit to act on.
     """
-    position, orientation = region.position, region.orientation
+    position, orientation = region.pose.position, region.pose.orientation
     centre = {name: getattr(position, name) for name in "xyz"}
     turned = {name: getattr(orientation, name) for name in "xyzw"}
     spread = region.position_std_dev

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar, cast
 
 from rclpy.node import Node
@@ -16,7 +15,7 @@ from rclpy.task import Future
 from sdvlm.srv import SpatialQuery
 from sdvlm_ros.client.messages import SpatialQueryFailed
 from sdvlm_ros.client.watching import NodeWatch
-from sdvlm_ros.ticket import Outcome
+from sdvlm_ros.ticket import Outcome, sleep
 
 T = TypeVar("T")
 
@@ -57,8 +56,7 @@ async def wait_until_ready(
 
 async def pause(node: Node) -> None:
     """Give the executor time for other callbacks."""
-    with suppress(TimeoutError):
-        await Outcome[None](node, _POLL_S, TimeoutError).wait()
+    await sleep(node, _POLL_S)
 
 
 async def wait_for_reply(watch: NodeWatch, future: Future[T], timeout_s: float) -> T:

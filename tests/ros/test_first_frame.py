@@ -10,11 +10,10 @@ import rclpy
 from action_msgs.msg import GoalStatus
 from builtin_interfaces.msg import Duration
 from rclpy.action import ActionClient
-from std_srvs.srv import Trigger
 
 from sdvlm.action import SpatialReasoning
 from sdvlm.msg import Region
-from sdvlm.srv import MeasureRegions
+from sdvlm.srv import Capture, MeasureRegions
 from sdvlm_core.errors import (
     ErrorCode,
     FrameError,
@@ -111,7 +110,7 @@ def publish_until(peer: Peer, *futures: rclpy.Future) -> None:
 
 def test_question_measurement_and_capture_wait_for_the_first_frame(peer: Peer) -> None:
     measure = peer.node.create_client(MeasureRegions, "spatial_query/measure_regions")
-    capture = peer.node.create_client(Trigger, "spatial_query/capture")
+    capture = peer.node.create_client(Capture, "spatial_query/capture")
     assert measure.wait_for_service(PATIENCE_S)
     assert capture.wait_for_service(PATIENCE_S)
     peer.connect()
@@ -119,11 +118,12 @@ def test_question_measurement_and_capture_wait_for_the_first_frame(peer: Peer) -
     region.roi.x_offset, region.roi.y_offset, region.roi.width, region.roi.height = 10, 10, 20, 20
     asked = peer.query.call_async(peer.request(max_age=LONG))
     measured = measure.call_async(MeasureRegions.Request(regions=[region], max_age=LONG))
-    held = capture.call_async(Trigger.Request())
+    held = capture.call_async(Capture.Request(max_age=LONG))
     publish_until(peer, asked, measured, held)
     assert asked.result().error_code == Response.NONE, asked.result().error_msg
     assert measured.result().error_code == Response.NONE, measured.result().error_msg
-    assert held.result().success, held.result().message
+    assert held.result().error_code == Response.NONE, held.result().error_msg
+    assert held.result().header.frame_id == "optical"
 
 
 def test_a_waiting_question_ends_at_its_timeout_with_the_reason(peer: Peer) -> None:

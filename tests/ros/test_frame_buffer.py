@@ -284,3 +284,15 @@ def test_a_camera_info_without_a_stamp_or_latched_once_belongs_to_every_image(
     assert stamps_ms(buffer.newest()) == (105_033, 105_033, info_stamp_ms)
     assert stamps_ms(buffer.at(105_000 * MS)) == (105_000, 105_000, info_stamp_ms)
     assert buffer.problem(2.0) == "", "a camera_info may be published once"
+
+
+def test_a_frame_that_is_only_found_does_not_replace_one_that_was_used(
+    buffer: FrameBuffer,
+) -> None:
+    add(buffer, 0)
+    buffer.at(0)
+    for number in range(1, 10):
+        add(buffer, 100 * number)
+        assert stamps_ms(buffer.find(100 * number * MS)) == (100 * number,) * 3
+    assert buffer.newest_stamp_ns == 900 * MS
+    assert stamps_ms(buffer.at(0)) == (0, 0, 0)

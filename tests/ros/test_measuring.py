@@ -122,7 +122,7 @@ def test_a_region_outside_the_image_does_not_fail_the_others(client, shown):
     far, red = client.measure(regions, stamp_ns=shown).regions
     assert list(far.warnings) == ["outside_image"]
     assert math.isnan(far.height)
-    assert math.isnan(far.position.x)
+    assert math.isnan(far.pose.position.x)
     assert red.height == pytest.approx(blocks.RED.sides[2], rel=0.05)
 
 

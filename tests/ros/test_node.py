@@ -19,6 +19,7 @@ from builtin_interfaces.msg import Duration
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from sdvlm.msg import Region, SpatialAnswer
 from sdvlm.srv import SpatialQuery
@@ -29,7 +30,9 @@ from sdvlm_core.frame import CameraIntrinsics
 from sdvlm_ros import parameters
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import camera_info_message, image_message
+from sdvlm_ros.detections_out import DetectionsOut
 from sdvlm_ros.dispatch import Dispatcher
+from sdvlm_ros.transforms import Transforms
 from sdvlm_ros.visualization import Visualization
 from tests.ros.conftest import running
 from tests.ros.peer import (
@@ -293,6 +296,21 @@ def test_a_frame_too_old_to_answer_from_is_not_held(
     assert refusal.value.code == Response.STALE_IMAGE
 
 
+def test_a_late_subscriber_gets_the_last_answer_and_no_old_ones_as_new(
+    peer: Peer, stamp_ns: int
+) -> None:
+    last = peer.ask_about(frame(stamp_ns), stamp_ns).answer
+    latched: list[SpatialAnswer] = []
+    answers: list[SpatialAnswer] = []
+    profile = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    node = peer.node
+    node.create_subscription(SpatialAnswer, "spatial_query/last_answer", latched.append, profile)
+    node.create_subscription(SpatialAnswer, "spatial_query/answers", answers.append, 10)
+    peer.spin_until(lambda: latched, "the latched answer")
+    assert [answer.id for answer in latched] == [last.id]
+    assert not answers
+
+
 def test_diagnostics_count_what_arrives_on_each_topic(peer: Peer, stamp_ns: int) -> None:
     arrays: list[DiagnosticArray] = []
     peer.node.create_subscription(DiagnosticArray, "/diagnostics", arrays.append, 10)
@@ -346,7 +364,12 @@ def test_a_question_without_torch_is_refused_because_the_node_is_not_ready(
     monkeypatch.setitem(sys.modules, "sdvlm_core.engine", None)  # makes the import fail
     node = rclpy.create_node("bare", context=context)
     parameters.declare(node)
-    dispatcher = Dispatcher(node, lambda: "No module named 'torch'", Visualization(node))
+    dispatcher = Dispatcher(
+        node,
+        lambda: "No module named 'torch'",
+        Visualization(node),
+        DetectionsOut(node, Transforms(node)),
+    )
     with pytest.raises(ModelNotReadyError, match="No module named 'torch'"):
         dispatcher.ask(SpatialQuery.Request(), ["How far is it?"])
     node.destroy_node()

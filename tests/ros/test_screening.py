@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Pose, PoseArray
 from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
@@ -15,7 +16,7 @@ from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError
 from sdvlm_ros import frame_buffer
 from sdvlm_ros.conversions import image_message, time_message
 from sdvlm_ros.frame_buffer import FrameBuffer
-from sdvlm_ros.screening import MAX_INFO_BYTES, refusal
+from sdvlm_ros.screening import MAX_DETECTION_BYTES, MAX_INFO_BYTES, detections_reason, refusal
 
 SETTINGS = CameraSettings(max_pixels=10_000, max_aspect=8.0)
 
@@ -108,3 +109,19 @@ def test_the_reported_size_equals_that_of_a_real_image() -> None:
     data = serialize_message(image_message(pixels, "rgb8", 1, "optical"))
     found = refusal(Input.COLOR, data, SETTINGS, raw_image=True)
     assert "100x120 is refused: 12000 pixels" in str(found)
+
+
+@pytest.mark.parametrize("frame_id", ["", "a", "ab", "abc", "abcd", "camera_color_optical_frame"])
+def test_an_array_is_refused_by_the_number_behind_its_header(frame_id: str) -> None:
+    # As Detection2DArray: a header and a sequence.
+    array = PoseArray(poses=[Pose()] * 5)
+    array.header.frame_id = frame_id
+    data = serialize_message(array)
+    assert detections_reason(data, 5) == ""
+    assert "5 detections in one message; at most 4" in detections_reason(data, 4)
+    assert "bytes is refused" in detections_reason(data + bytes(5 * MAX_DETECTION_BYTES), 5)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_get_a_reason_or_none(data: bytes) -> None:
+    assert isinstance(detections_reason(data, 3), str)

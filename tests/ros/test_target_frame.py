@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import TransformStamped
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import RegionOfInterest
@@ -22,7 +24,14 @@ from sdvlm.msg import Region, RegionMeasurement
 from sdvlm.srv import MeasureRegions, SpatialQuery
 from sdvlm_core.geometry.measure import measure
 from sdvlm_ros.client.moveit import collision_object, support_collision_object
-from sdvlm_ros.conversions import camera_info_message, image_message, pair_message, region_message
+from sdvlm_ros.conversions import (
+    camera_info_message,
+    cloud_points,
+    image_message,
+    pair_message,
+    region_message,
+    time_message,
+)
 from tests import blocks
 from tests.blocks import FOCAL, POSES, SIZE, box_around, middle_of, pinhole_rays, room_frame
 from tests.paths import ROOT
@@ -78,7 +87,10 @@ def camera_transform() -> TransformStamped:
 
 @pytest.fixture(scope="module")
 def responses() -> Iterator[dict[str, MeasureRegions.Response]]:
-    """The response in the optical frame, "", and in the frame "world"."""
+    """The response in the optical frame, "", and in the frame "world"; both with points.
+
+    Then the node has target_frame "world": "node" names no frame, "named" names the optical one.
+    """
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
     path = os.pathsep.join([str(ROOT / "tests/ros/tf_stand_in"), os.environ.get("PYTHONPATH", "")])
@@ -97,26 +109,35 @@ def responses() -> Iterator[dict[str, MeasureRegions.Response]]:
         }
         assert peer.ask_about(messages, stamp_ns).error_code == SpatialQuery.Response.NONE
         caller = peer.node.create_client(MeasureRegions, "spatial_query/measure_regions")
-        found = {}
-        for target in ("", "world"):
-            request = MeasureRegions.Request(regions=regions(), target_frame=target)
-            request.stamp.sec, request.stamp.nanosec = divmod(stamp_ns, 10**9)
+
+        def measured(target: str, points: bool = False) -> MeasureRegions.Response:
+            request = MeasureRegions.Request(
+                regions=regions(), target_frame=target, points=points, stamp=time_message(stamp_ns)
+            )
             future = caller.call_async(request)
             peer.spin_until(future.done, "a response")
-            found[target] = future.result()
-            assert found[target].error_code == 0, found[target].error_msg
-        yield found
+            assert future.result().error_code == 0, future.result().error_msg
+            return future.result()
+
+        found = {target: measured(target, points=True) for target in ("", "world")}
+        changed = Parameter("target_frame", value="world").to_parameter_msg()
+        setting = peer.node.create_client(SetParameters, "spatial_query/set_parameters")
+        future = setting.call_async(SetParameters.Request(parameters=[changed]))
+        peer.spin_until(future.done, "the parameter")
+        assert future.result().results[0].successful
+        yield {**found, "node": measured(""), "named": measured("optical")}
     context.try_shutdown()
 
 
 def axes(one: RegionMeasurement) -> np.ndarray:
     """(3, 3): length, width and up as columns, in the frame of the response."""
-    q = one.orientation
+    q = one.pose.orientation
     return Rotation.from_quat((q.x, q.y, q.z, q.w)).as_matrix()
 
 
 def position(one: RegionMeasurement) -> np.ndarray:
-    return np.array([one.position.x, one.position.y, one.position.z])
+    at = one.pose.position
+    return np.array([at.x, at.y, at.z])
 
 
 def test_without_a_target_frame_the_response_is_what_the_core_measures(responses):
@@ -161,7 +182,7 @@ def test_the_support_plane_is_the_floor_and_the_top_is_above_it(responses):
 
 
 def test_a_target_frame_changes_poses_and_planes_alone(responses):
-    moved = {"position", "orientation", "support_plane"}
+    moved = {"pose", "support_plane"}
     for one, same in zip(responses[""].regions, responses["world"].regions, strict=True):
         for name in RegionMeasurement.get_fields_and_field_types():
             equal = np.array_equal(getattr(one, name), getattr(same, name))
@@ -200,3 +221,45 @@ def test_the_collision_box_and_plane_are_in_the_target_frame(responses):
     (plane,) = support_collision_object(box, response.header)["planes"]
     assert plane["coef"] == list(box.support_plane)
     assert math.hypot(*plane["coef"][:3]) == pytest.approx(1.0)
+
+
+def test_the_nodes_target_frame_holds_for_requests_that_name_none(responses):
+    node, named = responses["node"], responses["named"]
+    assert node.header == responses["world"].header
+    assert node.regions == responses["world"].regions
+    assert named.header == responses[""].header
+    assert named.regions == responses[""].regions
+    assert not node.points  # none were requested
+
+
+def test_each_region_has_the_points_of_its_object_in_the_frame_of_the_response(responses):
+    world = responses["world"]
+    assert len(world.points) == len(world.regions)
+    for one, cloud, own in zip(world.regions, world.points, responses[""].points, strict=True):
+        assert cloud.header == world.header
+        assert [field.name for field in cloud.fields] == ["x", "y", "z"]
+        assert (cloud.height, cloud.point_step, cloud.is_dense) == (1, 12, True)
+        points, optical = cloud_points(cloud), cloud_points(own)
+        assert len(points) == cloud.width > 200
+        moved = Rotation.from_matrix(POSES[0][:3, :3]).apply(optical) + POSES[0][:3, 3]
+        np.testing.assert_allclose(points, moved, atol=1e-5)
+        if one.label in ASKED:  # inside its box, but for noise
+            half = np.array([one.length, one.width, one.height]) / 2
+            inside = np.abs((points - position(one)) @ axes(one)) < half + 0.05
+            assert inside.all(axis=1).mean() > 0.95
+
+
+def test_points_are_bounded_and_those_of_an_unmeasured_region_are_none():
+    from sdvlm_core.frame import Region as CoreRegion
+    from sdvlm_core.geometry.measure import measure_in, object_points
+    from sdvlm_core.geometry.scene import open_scene
+
+    scene = open_scene(room_frame())
+    asked = [CoreRegion("box", box=box_around(blocks.RED)), CoreRegion("far", point=(5e3, 5.0))]
+    (box, far), _ = measure_in(scene, asked, "simulated")
+    every = object_points(scene.cloud, box, 10**6)
+    few = object_points(scene.cloud, box, 100)
+    assert 50 < len(few) <= 100 < len(every)
+    assert {tuple(point) for point in few} <= {tuple(point) for point in every}
+    assert every.dtype == np.float32
+    assert object_points(scene.cloud, far, 100).shape == (0, 3)

@@ -30,8 +30,9 @@ def quaternion(rotation: Rotation) -> Quaternion:
 
 def measured(**changed: object) -> RegionMeasurement:
     region = RegionMeasurement(label="box", length=0.4, width=0.3, height=0.2)
-    region.position.x, region.position.y, region.position.z = 1.0, 2.0, 0.5
-    region.orientation = quaternion(YAW_30)
+    at = region.pose.position
+    at.x, at.y, at.z = 1.0, 2.0, 0.5
+    region.pose.orientation = quaternion(YAW_30)
     region.support_plane = [0.0, 0.0, 1.0, -0.4]
     for name in ("position", "length", "width", "height"):
         setattr(region, f"{name}_std_dev", 0.01)
@@ -64,7 +65,9 @@ def test_the_box_contains_the_object_at_any_orientation(
     values: tuple[float, ...], std_devs: float
 ) -> None:
     rotation = Rotation.from_quat(values)
-    found = collision_object(measured(orientation=quaternion(rotation)), BASE, std_devs=std_devs)
+    region = measured()
+    region.pose.orientation = quaternion(rotation)
+    found = collision_object(region, BASE, std_devs=std_devs)
     signs = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, -1).T
     corners = rotation.apply(signs * (0.4, 0.3, 0.2)) + np.array((1.0, 2.0, 0.5))
     pose = found["pose"]
@@ -82,7 +85,7 @@ def test_a_box_in_an_optical_frame_needs_nothing_else() -> None:
 @pytest.mark.parametrize("name", ["position", "orientation"])
 def test_an_unknown_pose_is_an_error(name: str) -> None:
     region = measured(warnings=["too_few_points"])
-    getattr(region, name).x = math.nan
+    getattr(region.pose, name).x = math.nan
     with pytest.raises(NoMeasurement, match="orientation is unknown: too_few_points"):
         collision_object(region, BASE)
 

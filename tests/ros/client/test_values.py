@@ -34,7 +34,7 @@ def response(*warnings: str) -> MeasureRegions.Response:
     codes, of_sizes = list(warnings), {code.value for code in OF_SIZES}
     distance = [code for code in codes if code not in of_sizes]
     box = RegionMeasurement(label="box", length=0.2, width=0.1, height=0.3, camera_distance=1.0)
-    box.position.z = 1.0
+    box.pose.position.z = 1.0
     box.warnings, box.distance_warnings = codes, distance
     pair = PairMeasurement(a="box", b="cup", distance=0.4, gap=0.2, warnings=codes)
     pair.distance_warnings = distance
