@@ -29,11 +29,11 @@ from sdvlm_core import __version__
 from sdvlm_core.errors import FrameError, QueryError, QueueFullError
 from sdvlm_core.frame import Region
 from sdvlm_core.front import page_documents as documents
-from sdvlm_core.front.backend import Backend
+from sdvlm_core.front.backend import Backend, OnText
 from sdvlm_core.front.caution_words import caution_words
 from sdvlm_core.front.guard import COOKIE, Access, Guard
 from sdvlm_core.front.page_documents import Taken
-from sdvlm_core.front.snippets import snippets
+from sdvlm_core.front.snippets import measurement_snippets, question_snippets
 from sdvlm_core.front.source import Source
 from sdvlm_core.language.object_names import matched_name
 from sdvlm_core.language.question import parse
@@ -195,7 +195,7 @@ class _Page:
         reply = {
             "document": found,
             "boxes": documents.boxes_document(taken.shot, found["regions"]),
-            "copy": snippets(self._source, regions, taken.at_s, stamp_ns),
+            "copy": measurement_snippets(self._source, regions, taken.at_s, stamp_ns),
         }
         return JSONResponse(reply)
 
@@ -203,11 +203,11 @@ class _Page:
     async def ask(self, request: Request) -> Response:
         """Ask; {"stamp", "question", "regions", "verify"} -> lines of JSON.
 
-        {"text": ...} for each new part, then {"answer": ..., "regions": labels that were used} or
-        {"error": ...}. Empty lines in between show that the server is there.
+        {"text": ...} for each new part, then {"error": ...} or {"answer": ..., "regions": labels
+        that were used, "copy": ...}. Empty lines in between show that the server is there.
         """
         body = await _body(request)
-        stamp_ns = self._shown(body.get("stamp")).shot.stamp_ns
+        taken = self._shown(body.get("stamp"))
         question, verify = body.get("question"), body.get("verify", False)
         if not isinstance(question, str) or not isinstance(verify, bool):
             raise QueryError("question is a text, and verify true or false")
@@ -216,17 +216,22 @@ class _Page:
         used = _named(regions, question)
         if not self._asking.acquire(blocking=False):
             raise QueueFullError(f"{MAX_ASKING} questions are being answered: ask again later")
-        lines = self._stream(request, stamp_ns, question, used, verify)
+        stamp_ns = taken.shot.stamp_ns
+        model = self._backend.origin.model
+        copy = question_snippets(self._source, question, used, verify, taken.at_s, stamp_ns, model)
+        done = {"regions": [one.label for one in used], "copy": copy}
+
+        def ask(on_text: OnText) -> dict[str, Any]:
+            (document,) = self._backend.ask(stamp_ns, [question], used, verify, on_text)
+            return document if "error" in document else {"answer": document, **done}
+
+        lines = self._stream(request, ask)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     async def _stream(
-        self,
-        request: Request,
-        stamp_ns: int,
-        question: str,
-        regions: list[Region],
-        verify: bool,
+        self, request: Request, ask: Callable[[OnText], dict[str, Any]]
     ) -> AsyncIterator[str]:
+        """The lines of a question that is answered in a thread; it is canceled if nobody reads."""
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         left = threading.Event()
@@ -242,11 +247,7 @@ class _Page:
 
         def answer() -> None:
             try:
-                (document,) = self._backend.ask(stamp_ns, [question], regions, verify, on_text)
-                if "error" in document:
-                    tell(document)
-                else:
-                    tell({"answer": document, "regions": [one.label for one in regions]})
+                tell(ask(on_text))
             except Exception as error:  # noqa: BLE001 - logged, and shown by the page
                 document = documents.error_document(error)
                 if document["error"]["code"] == "UNKNOWN":

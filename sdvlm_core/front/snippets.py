@@ -1,4 +1,4 @@
-"""What the page shows as the same measurement elsewhere: a command, a ROS service call, Python.
+"""The page's measurement or question elsewhere: a command, a ROS service call, Python.
 
 Text for people to copy. Every value from outside is quoted for its language. Does not run anything.
 """
@@ -19,7 +19,7 @@ _DEFAULT_NODE = "/spatial_query"
 _NS = 1_000_000_000
 
 
-def snippets(
+def measurement_snippets(
     source: Source,
     regions: Sequence[Region],
     at_s: float | None = None,
@@ -43,7 +43,44 @@ def snippets(
     }
 
 
+def question_snippets(
+    source: Source,
+    question: str,
+    regions: Sequence[Region],
+    verify: bool,
+    at_s: float | None = None,
+    stamp_ns: int = 0,
+    model: str = "nano",
+) -> dict[str, str]:
+    """A question, as `measurement_snippets`; "cli" for image files only, which `sdvlm ask` reads.
+
+    Args:
+        regions: those that the answer is checked with.
+        model: that answered; of a node, its own.
+    """
+    if source.node is not None:
+        return {
+            "ros": _ros_question(source.node, question, regions, verify, stamp_ns),
+            "python": _client_question(source.node, question, regions, verify, stamp_ns),
+        }
+    snippets = {
+        "ros": _ros_question(_DEFAULT_NODE, question, regions, verify, 0),
+        "python": _python_question(source, question, regions, verify, at_s, model),
+    }
+    if source.rgb is not None:
+        words = ["sdvlm", "ask", question, *_options(source, at_s), "--model", model]
+        words += [*_region_options(regions), *(["--verify"] if verify else []), "--json"]
+        snippets["cli"] = shlex.join(words)
+    return snippets
+
+
 def _command(source: Source, regions: Sequence[Region], at_s: float | None) -> str:
+    words = ["sdvlm", "measure", *_options(source, at_s), *_region_options(regions), "--json"]
+    return shlex.join(words)
+
+
+def _options(source: Source, at_s: float | None) -> list[str]:
+    """The options that name the frame, without those at their defaults."""
     time_s = source.time_s if at_s is None else at_s
     values: dict[str, Any] = {
         "--rgb": source.rgb,
@@ -60,16 +97,20 @@ def _command(source: Source, regions: Sequence[Region], at_s: float | None) -> s
         "--sensor": None if source.sensor == DEFAULT_SENSOR else source.sensor,
         "--rectify": _changed(source),
     }
-    words = ["sdvlm", "measure"]
+    words = []
     for option, value in values.items():
         if value is not None:
             # A value that begins with "-" would be taken for an option.
             words += [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
+    return words
+
+
+def _region_options(regions: Sequence[Region]) -> list[str]:
+    words = []
     for region in regions:
         pixels = ",".join(f"{value:g}" for value in region.box or region.point or ())
-        option = "--region" if region.box is not None else "--point"
-        words += [f"{option}={region.label}={pixels}"]
-    return shlex.join([*words, "--json"])
+        words += ["--region" if region.box is not None else "--point", f"{region.label}={pixels}"]
+    return words
 
 
 def _changed(source: Source) -> str | None:
@@ -78,12 +119,24 @@ def _changed(source: Source) -> str | None:
 
 
 def _ros(node: str, regions: Sequence[Region], stamp_ns: int) -> str:
-    request: dict[str, Any] = {"regions": [_region_message(region) for region in regions]}
+    return _call(f"{node}/measure_regions", "sdvlm/srv/MeasureRegions", {}, regions, stamp_ns)
+
+
+def _ros_question(
+    node: str, question: str, regions: Sequence[Region], verify: bool, stamp_ns: int
+) -> str:
+    request = {"question": question, "verify": verify}
+    return _call(f"{node}/query", "sdvlm/srv/SpatialQuery", request, regions, stamp_ns)
+
+
+def _call(
+    service: str, kind: str, request: dict[str, Any], regions: Sequence[Region], stamp_ns: int
+) -> str:
+    request = {**request, "regions": [_region_message(region) for region in regions]}
     if stamp_ns:
         request["stamp"] = {"sec": stamp_ns // _NS, "nanosec": stamp_ns % _NS}
     # JSON is YAML, which the command reads.
-    call = ["ros2", "service", "call", f"{node}/measure_regions", "sdvlm/srv/MeasureRegions"]
-    return shlex.join([*call, json.dumps(request)])
+    return shlex.join(["ros2", "service", "call", service, kind, json.dumps(request)])
 
 
 def _region_message(region: Region) -> dict[str, Any]:
@@ -102,29 +155,68 @@ def _shapes(regions: Sequence[Region]) -> str:
 
 
 def _client(node: str, regions: Sequence[Region], stamp_ns: int) -> str:
+    return _with_client(node, f"client.measure({_shapes(regions)}, stamp_ns={stamp_ns})")
+
+
+def _client_question(
+    node: str, question: str, regions: Sequence[Region], verify: bool, stamp_ns: int
+) -> str:
+    more = f", regions={_shapes(regions)}" if regions else ""
+    call = f"client.ask({question!r}, verify={verify}{more}, stamp_ns={stamp_ns})"
+    return _with_client(node, call)
+
+
+def _with_client(node: str, call: str) -> str:
     return (
         "from sdvlm_ros.client import SpatialClient\n\n"
         f"with SpatialClient({node!r}) as client:\n"
         "    client.wait_for_node()\n"
-        f"    print(client.measure({_shapes(regions)}, stamp_ns={stamp_ns}))\n"
+        f"    print({call})\n"
     )
 
 
 def _python(source: Source, regions: Sequence[Region], at_s: float | None) -> str:
-    shapes = [
-        f"    sdvlm.Region({region.label!r}, "
-        + (f"box={region.box!r}" if region.box is not None else f"point={region.point!r}")
-        + "),\n"
-        for region in regions
-    ]
     imports, frame = _read(source, at_s)
     return (
         f"from pathlib import Path\n\nimport sdvlm_core as sdvlm\n{imports}\n{frame}"
-        f"regions = [\n{''.join(shapes)}]\n"
+        f"regions = {_region_list(regions)}\n"
         f"found, pairs = sdvlm.measure(frame, regions, {source.sensor!r})\n"
         "for one in found:\n"
         "    print(one.label, one.length_m, one.width_m, one.height_m, one.std_dev, one.warnings)\n"
     )
+
+
+def _python_question(
+    source: Source,
+    question: str,
+    regions: Sequence[Region],
+    verify: bool,
+    at_s: float | None,
+    model: str,
+) -> str:
+    imports, frame = _read(source, at_s)
+    check = ""
+    if verify:
+        imports += "from sdvlm_core.verification import verify\n"
+        known = f"{_region_list(regions)}, {source.sensor!r}"
+        check = f"answer, checks = verify(session, answer, {known})\n"
+    return (
+        f"from pathlib import Path\n\nimport sdvlm_core as sdvlm\n{imports}\n{frame}"
+        f"session = sdvlm.load({model!r}).open(frame)\n"
+        f"answer = session.ask({question!r})\n{check}"
+        "print(answer.text, answer.measurements, answer.cautions)\n"
+    )
+
+
+def _region_list(regions: Sequence[Region]) -> str:
+    shapes = [
+        f"sdvlm.Region({region.label!r}, "
+        + (f"box={region.box!r})" if region.box is not None else f"point={region.point!r})")
+        for region in regions
+    ]
+    if len(shapes) < 2:
+        return f"[{''.join(shapes)}]"
+    return "[\n" + "".join(f"    {shape},\n" for shape in shapes) + "]"
 
 
 def _read(source: Source, at_s: float | None) -> tuple[str, str]:

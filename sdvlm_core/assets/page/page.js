@@ -81,7 +81,11 @@ function interval(ends, value, deviation) {
   if (!ends || ends[0] === null || value === null) return "";
   const [unit, factor] = unitOf(value);
   const digits = decimals(unit, deviation);
-  return `90 %: ${ends.map((end) => (end * factor).toFixed(digits)).join(" – ")} ${unit}`;
+  return `90 %: ${ends.map((end) => (end * factor).toFixed(digits)).join(" – ")}`;
+}
+function spread(deviation) {
+  const [unit, factor] = unitOf(deviation);
+  return `± ${(deviation * factor).toFixed(decimals(unit, deviation))} ${unit}`;
 }
 function lengthElement(value, deviation) {
   const one = make("data", { text: length(value, deviation) });
@@ -136,6 +140,7 @@ async function open(taken) {
   shot = taken;
   measured = null;
   cross = null;
+  $("size").textContent = `${taken.width} × ${taken.height}`;
   $("rgb").alt = `Colour image, ${taken.width} by ${taken.height} pixels`;
   $("frame-cautions").replaceChildren(...cautionNotes(taken.cautions));
   drawDepth();
@@ -181,9 +186,9 @@ function showAge() {
   if (!shot) return;
   const passed = (performance.now() - shotAt) / 1000;
   const stamp = (Number(BigInt(shot.stamp) / 1000000n) / 1000).toFixed(3);
-  let text = `${shot.width} × ${shot.height}`, old = false;
+  let text = "", old = false;
   if (state.kind === "bag") {
-    text += `, stamp ${stamp} s`;
+    text = `stamp ${stamp} s`;
   } else if (state.kind === "node") {
     const age = shot.age_s === null ? null : shot.age_s + passed;
     old = age !== null && age > OLD_S;
@@ -263,7 +268,8 @@ function drawRegion(svg, region, index, scale) {
   }
   const [x, y] = region.box || region.point;
   const text = document.createElementNS(SVG, "text");
-  text.textContent = `${index + 1} ${region.label}`;
+  const named = svg.parentElement === $("color");
+  text.textContent = named ? `${index + 1} ${region.label}` : index + 1;
   text.style.fontSize = `${13 * scale}px`; // 13 pixels of the screen
   text.setAttribute("x", x);
   text.setAttribute("y", Math.max(y - 5 * scale, 14 * scale));
@@ -459,7 +465,7 @@ function regionItem(region, index) {
   if (found.position_m[0] !== null) {
     const [x, y, z] = found.position_m.map((value) => value.toFixed(3));
     item.append(make("p", { name: "position",
-      text: `Centre x ${x}, y ${y}, z ${z} m, each ± ${length(found.std_dev.position_m, null)}` }));
+      text: `Centre x ${x}, y ${y}, z ${z} m, each ${spread(found.std_dev.position_m)}` }));
   }
   // Those of the frame are shown once, above.
   const own = found.warnings.filter((code) => !shot.cautions.includes(code));
@@ -545,9 +551,9 @@ const STATUS = {
   DISAGREEMENT: "The depth image contradicts the answer.",
   TF_UNAVAILABLE: "There is no transform to the asked frame.",
 };
-const SOURCE = { LANGUAGE: "says the model", GEOMETRY: "measured from depth", FUSED: "both together" };
+const SOURCE = { LANGUAGE: "says the model", GEOMETRY: "measured from depth", FUSED: "both combined" };
 
-function showAnswer(item, said, { answer, regions: used }, asked) {
+function showAnswer(item, said, { answer, regions: used, copy }, asked) {
   said.textContent = answer.text || "(no text)";
   said.classList.remove("waiting");
   const facts = make("ul", { name: "facts" });
@@ -572,7 +578,11 @@ function showAnswer(item, said, { answer, regions: used }, asked) {
   if (answer.confidence !== null) parts.push(`confidence ${answer.confidence.toFixed(2)}`);
   if (used && used.length) parts.push(`checked with ${used.join(", ")}`);
   if (state.kind !== "files") parts.push(`frame ${frameName(asked)}`);
-  item.append(facts, notes, make("p", { name: "meta", text: parts.join(" · ") }));
+  const button = make("button", { type: "button", name: "plain", text: "Copy as …",
+    "aria-label": `Copy the question ${answer.question}` });
+  button.addEventListener("click", () => showCopies("The same question elsewhere", copy));
+  item.append(facts, notes,
+    make("div", { name: "meta" }, make("span", { text: parts.join(" · ") }), button));
   announce(`Answer: ${answer.text}`);
 }
 
@@ -583,10 +593,11 @@ function frameName(one) {
 
 /* ---- copying ---- */
 
-function showCopies() {
+function showCopies(title, texts) {
+  $("copy-title").textContent = title;
   const titles = { cli: "Command", ros: "ROS service call", python: "Python" };
-  const blocks = Object.entries(titles).filter(([key]) => measured.copy[key]).flatMap(([key, title]) => {
-    const text = make("pre", { text: measured.copy[key], tabindex: "0", "data-copy": key });
+  const blocks = Object.entries(titles).filter(([key]) => texts[key]).flatMap(([key, title]) => {
+    const text = make("pre", { text: texts[key], tabindex: "0", "data-copy": key });
     const button = make("button", { type: "button", text: "Copy", "aria-label": `Copy: ${title}` });
     button.addEventListener("click", () => copyText(text, button));
     return [make("div", { name: "row" }, make("h3", { text: title }), button), text];
@@ -666,7 +677,7 @@ function wire() {
   $("color").addEventListener("focus", () => { if (shot) draw(); });
   $("color").addEventListener("blur", () => { drag = null; draw(); });
   $("clear").addEventListener("click", () => { regions = []; measure(); });
-  $("copy").addEventListener("click", showCopies);
+  $("copy").addEventListener("click", () => showCopies("The same measurement elsewhere", measured.copy));
   $("ask").addEventListener("submit", ask);
   $("stop").addEventListener("click", () => asking && asking.abort());
   $("new-frame").addEventListener("click", () => capture(null));
