@@ -216,8 +216,7 @@ class CameraPictures:
         deadline = time.monotonic() + PATIENCE_S
         while len(kinds) < len(topics) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-        for subscription in subscriptions:
-            self._call(lambda one=subscription: self._finder.destroy_subscription(one))
+        self._call(lambda: [self._finder.destroy_subscription(one) for one in subscriptions])
         silent = [shown(topic) for topic in topics if topic not in kinds]
         if silent:
             raise FrameError(

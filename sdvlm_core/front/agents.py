@@ -227,29 +227,30 @@ class Tools:
             NotCertainError: it is not certainly found, or is not fit to act on.
         """
         if place is not None:
+            picture, how = self._for_regions(stamp, True), "measured in the region that you gave"
             measured = self.measure(stamp, [place])
-            (region,), how = measured.regions, "measured in the region that you gave"
-            picture, cautions = self._known(measured.stamp), measured.cautions
+            (region,), cautions = measured.regions, measured.cautions
         else:
-            picture = self._for_regions(stamp, False)
+            picture, how = self._for_regions(stamp, False), "measured where the model points"
             (one,), cautions = self._find(picture, [name], go_on)
             if one.measured is None:
                 raise results.NotCertainError(f"{name}: {one.why_not}")
-            region, how = one.measured, "measured where the model points"
+            region = one.measured
         if not region.fit_to_act_on:
             raise results.NotCertainError(
                 f"{name}: the measurement is unfit to act on: {region.why_not}"
             )
-        return results.LocateResult(
+        located = {
             **picture.of_frame(cautions),
-            name=name,
-            position_m=region.position_m,
-            std_dev_m=region.std_dev.position_m,
-            camera_distance_m=region.camera_distance_m,
-            how=how,
-            measured=region,
-            fit_to_act_on=True,
-        )
+            **results.fitness(()),
+            "name": name,
+            "position_m": region.position_m,
+            "std_dev_m": region.std_dev.position_m,
+            "camera_distance_m": region.camera_distance_m,
+            "how": how,
+            "measured": region,
+        }
+        return results.LocateResult.model_validate(located)
 
     def find(
         self, names: Sequence[str], stamp: str, go_on: Callable[[], bool]
@@ -261,7 +262,7 @@ class Tools:
 
     def _find(
         self, picture: _Picture, names: Sequence[str], go_on: Callable[[], bool]
-    ) -> tuple[list[results.FoundResult], Sequence[str]]:
+    ) -> tuple[list[results.FoundResult], list[str]]:
         kinds = (Quantity.EXISTS, Quantity.POSITION)
         asked = [Asked(kind, (name,)) for name in names for kind in kinds]
         for one in asked:
@@ -277,7 +278,7 @@ class Tools:
             else:
                 points[name] = point
         regions = [Region(name, point=point) for name, point in points.items()]
-        measured, cautions = {}, shot.cautions
+        measured, cautions = {}, [*shot.cautions]
         if regions:
             document = self.backend.measure(shot.stamp_ns, regions)
             cautions = document["cautions"]

@@ -295,6 +295,7 @@ def test_the_example_plans_a_pick_or_prints_the_reason(client, arguments, reason
     assert math.dist(position.values(), to_camera(MUG.centre)) < 0.01
     turned = Rotation.from_quat([grasp["grasp"]["orientation"][name] for name in "xyzw"])
     assert turned.apply((0, 0, 1)) == pytest.approx(UP, abs=0.01)
+    assert grasp["collision_object"]["pose"] == grasp["grasp"]
 
 
 def test_the_container_health_check_passes_for_an_active_node(client) -> None:
