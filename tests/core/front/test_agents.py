@@ -444,6 +444,24 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             return
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "reason"),
+    [
+        ([], 2, "give --rgb"),
+        ([*FILES, "--bag", "b"], 2, "give --rgb"),
+        ([*FILES, "--node", "/n"], 2, "give --rgb"),
+        ([*FILES, "--http", "--host", "0.0.0.0", "--model", "none"], 1, "--token-file"),
+        ([*FILES, "--http", "--token-file", "/nowhere", "--model", "none"], 1, "/nowhere"),
+        (["--rgb", "/nowhere.png", "--model", "none"], 1, "/nowhere.png"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_served(words, status, reason) -> None:
+    done = CliRunner().invoke(app, ["mcp", *words])
+    assert done.exit_code == status, done.output
+    assert reason in " ".join(done.stderr.split())
+    assert done.stdout == ""
+
+
 def test_an_address_that_others_reach_needs_a_token() -> None:
     with pytest.raises(QueryError, match="--token-file"):
         Address("0.0.0.0", 8766)
