@@ -110,9 +110,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="duration of each run")
     arguments = parser.parse_args()
     if not vision_msgs.is_installed():
-        environment = vision_msgs.environment(vision_msgs.build())
-        os.environ.update(environment)
-        sys.path.insert(0, environment["PYTHONPATH"].split(os.pathsep)[0])
+        prefix = vision_msgs.build()
+        vision_msgs.load_libraries(prefix)
+        os.environ.update(vision_msgs.environment(prefix))  # for the node
+        sys.path.insert(0, str(vision_msgs.packages(prefix)))
     options = {"sensor": "simulated", "measure_detections": "true"}
     with node_and_camera("nano", ("-m", "sdvlm_ros.node"), **options) as (node, camera):
         detector = Detector(camera)

@@ -160,8 +160,10 @@ class DetectionsIn:
                 continue
             regions.append(region)
             names.append(named)
+        self._objects["refused"] += len(reasons)
+        if reasons and not regions:  # an empty result would say that nothing was detected
+            raise QueryError(reasons_text(reasons, len(array.detections)))
         if reasons:
-            self._objects["refused"] += len(reasons)
             self._warn(reasons_text(reasons, len(array.detections)))
         frame = await self._frame(nanoseconds(array.header.stamp), array.header.frame_id)
         if not regions:

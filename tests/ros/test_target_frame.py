@@ -94,8 +94,8 @@ def responses() -> Iterator[dict[str, MeasureRegions.Response]]:
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
     path = os.pathsep.join([str(ROOT / "tests/ros/tf_stand_in"), os.environ.get("PYTHONPATH", "")])
-    options = ("--ros-args", "-p", "model:=nano", "-p", "sensor:=simulated")
-    with running("sdvlm_ros.node", *options, PYTHONPATH=path):
+    options = ("--ros-args", "-p", "sensor:=simulated")
+    with running("tests.ros.stub_node", *options, PYTHONPATH=path):  # geometry needs no model
         peer = Peer(context)
         peer.connect()
         publisher = peer.node.create_publisher(TransformStamped, "/tf_stand_in", LATCHED)

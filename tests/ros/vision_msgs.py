@@ -8,6 +8,7 @@ into build/, under a hash of the lists and of the interpreter. If ROS has the pa
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -110,12 +111,25 @@ def build() -> Path:
 
 
 def environment(prefix: Path) -> dict[str, str]:
-    """What a process needs to import the package from a prefix."""
-    packages = Path(prefix, Path(sysconfig.get_path("purelib")).relative_to(sys.prefix))
+    """What another process needs to import the package from a prefix."""
     return {
         name: os.pathsep.join(filter(None, [str(path), os.environ.get(name, "")]))
-        for name, path in (("PYTHONPATH", packages), ("LD_LIBRARY_PATH", prefix / "lib"))
+        for name, path in (("PYTHONPATH", packages(prefix)), ("LD_LIBRARY_PATH", prefix / "lib"))
     }
+
+
+def packages(prefix: Path) -> Path:
+    """The directory of a prefix that belongs on sys.path."""
+    return prefix / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+
+
+def load_libraries(prefix: Path) -> None:
+    """Load the package's libraries into this process.
+
+    The middleware loads them by name, and the search path of a running process cannot be changed.
+    """
+    for library in sorted(prefix.glob("lib/libvision_msgs__rosidl_typesupport_*_c.so")):
+        ctypes.CDLL(str(library))
 
 
 if __name__ == "__main__":
