@@ -23,9 +23,10 @@ mcp = pytest.importorskip("mcp")
 
 from mcp.client.streamable_http import streamable_http_client  # noqa: E402
 
-from sdvlm_core.answer import (  # noqa: E402  # noqa: E402
+from sdvlm_core.answer import (  # noqa: E402
     Asked,
     Measurement,
+    Position,
     Quantity,
     Source,
     SpatialAnswer,
@@ -37,8 +38,9 @@ from sdvlm_core.cautions import UNFIT, Caution  # noqa: E402
 from sdvlm_core.cli.app import app  # noqa: E402
 from sdvlm_core.errors import ErrorCode, QueryError  # noqa: E402
 from sdvlm_core.front import agent_results  # noqa: E402
+from sdvlm_core.front.agent_pictures import MAX_SIDE  # noqa: E402
 from sdvlm_core.front.agent_serving import Address  # noqa: E402
-from sdvlm_core.front.agents import MAX_SIDE, agents_server  # noqa: E402
+from sdvlm_core.front.agents import agents_server  # noqa: E402
 from sdvlm_core.front.backend import Origin, Shot  # noqa: E402
 from sdvlm_core.front.offline import OfflineBackend, open_offline  # noqa: E402
 from tests.paths import ROOT  # noqa: E402
@@ -485,3 +487,30 @@ def test_the_scripted_agent_decides_by_measuring() -> None:
         decision = json.loads(done.stdout)
         assert decision["pick"] is (status == 0)
         assert decision["why"] or decision["position_m"][2] == pytest.approx(0.79, abs=0.01)
+
+
+def test_two_names_at_one_place_are_not_certain(backend) -> None:
+    class Pointing:
+        """Points at the mug, whatever it is asked for; depth is real."""
+
+        origin = Origin("files", "pointing")
+        capture, measure = backend.capture, backend.measure
+
+        def ask(self, stamp_ns: int, questions: Any, **_: Any) -> list[dict[str, Any]]:
+            mug = (Position("", -0.12, 0.0085, 0.75),)
+            answers = [
+                SpatialAnswer("?", "text", one, verdict=Verdict.HOLDS)
+                if one.quantity is Quantity.EXISTS
+                else SpatialAnswer("?", "text", one, positions=mug)
+                for one in questions
+            ]
+            return [answer_document(one) for one in answers]
+
+    found = call(Pointing(), "find_detections", names=["cup", "red mug"]).structured_content
+    assert [one["found"] for one in found["detections"]] == [True, True]
+    for one in found["detections"]:
+        assert not one["fit_to_act_on"]
+        assert "at the same place" in one["why_not"]
+        assert one["box_px"] is None
+    alone = call(Pointing(), "locate", name="red mug")
+    assert alone.structured_content["camera_distance_m"] == pytest.approx(0.802, abs=0.01)
