@@ -78,7 +78,7 @@ def main() -> int:
     parser.add_argument(
         "--opening", type=float, default=0.10, help="largest opening of the gripper, metres"
     )
-    parser.add_argument("--target-frame", default="", help='"" = the colour optical frame')
+    parser.add_argument("--target-frame", default="", help='"" = the node\'s parameter')
     parser.add_argument("--server", default="/spatial_query", help="name of the node")
     arguments = parser.parse_args()
     try:
