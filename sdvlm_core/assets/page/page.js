@@ -463,7 +463,7 @@ function regionItem(region, index) {
   }
   item.append(list);
   if (found.position_m[0] !== null) {
-    const [x, y, z] = found.position_m.map((value) => value.toFixed(3));
+    const [x, y, z] = found.position_m.map((value) => value.toFixed(3).replace("-", "−"));
     item.append(make("p", { name: "position",
       text: `Centre x ${x}, y ${y}, z ${z} m, each ${spread(found.std_dev.position_m)}` }));
   }
