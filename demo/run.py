@@ -2,9 +2,9 @@
 
 Three processes: the node with its model, a player that publishes the example bag as a live
 camera, and this one, which asks the eight questions of questions.yaml through the service, as a
-planner does. Prints a table, writes demo/report.html, and prints one line of JSON at the end.
-Exit status 1 if a call fails; a wrong answer is not a failure. Does not know how questions are
-answered.
+planner does. Prints a table, writes demo/report.html, prints the command that shows the bag in a
+page, and one line of JSON at the end. Exit status 1 if a call fails; a wrong answer is not a
+failure. Does not know how questions are answered.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 import signal
 import statistics
 import subprocess
@@ -295,6 +296,13 @@ def run(entries: list[dict[str, Any]], model: str, report: Path) -> tuple[list[R
     return rows, answered_by
 
 
+def page_command(model: str) -> str:
+    """The command that shows the bag in the page of `sdvlm view`, with the model that answered."""
+    sdvlm = Path(sys.executable).with_name("sdvlm")
+    words = [os.path.relpath(sdvlm), "view", "--bag", os.path.relpath(BAG)]
+    return shlex.join([*words, "--sensor", "simulated", "--model", model])
+
+
 def main() -> int:
     """Entry point; the exit status."""
     parser = argparse.ArgumentParser(description="The demo: eight questions over ROS 2.")
@@ -321,6 +329,7 @@ def main() -> int:
     if rows:
         print_table(rows)
         print(f"report: {report}")
+        print(f"the bag in a page to click on: {page_command(model)}")
     for row in rows:
         if row.error:
             print(f"demo failed: {row.question!r}: {row.error}", file=sys.stderr)

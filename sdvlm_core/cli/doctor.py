@@ -85,7 +85,7 @@ def examine() -> list[Check]:
     checks = [_python(), *(_package(name) for name in ("numpy", "cv2", "torch", "transformers"))]
     if all(check.state is State.OK for check in checks):
         checks += [_device(), _model()]
-    return [*checks, _ros(), _gl(), _disk(), _shared_memory()]
+    return [*checks, _ros(), _front(), _gl(), _disk(), _shared_memory()]
 
 
 def _python() -> Check:
@@ -170,6 +170,18 @@ def _ros() -> Check:
         install="build the interfaces: make setup, or colcon build and source install/setup.bash",
         repair="source /opt/ros/<distro>/setup.bash, or make setup; `sdvlm ask` needs no ROS",
     )
+
+
+_FRONT_PROBE = """
+import mcp, uvicorn
+import starlette
+print("starlette", starlette.__version__)
+"""
+
+
+def _front() -> Check:
+    install = "pip install 'sdvlm-python[front]'; only `sdvlm view` and `sdvlm mcp` need it"
+    return _optional_part("page", _FRONT_PROBE, "starlette", install, install)
 
 
 def _gl() -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -28,6 +29,14 @@ ENTRIES: list[dict[str, Any]] = yaml.safe_load(run.QUESTIONS.read_text(encoding=
 def make_row(entry: dict[str, Any], **changes: Any) -> run.Row:
     known = {key: entry[key] for key in ("type", "question", "truth")}
     return run.Row(**{**known, "answer": entry["truth"], "correct": True, "total": 0.1, **changes})
+
+
+def test_the_demo_names_the_command_that_shows_its_bag_in_a_page(monkeypatch) -> None:
+    monkeypatch.chdir(run.ROOT)
+    program, verb, *options = shlex.split(run.page_command("nano"))
+    assert Path(program).name == "sdvlm"
+    assert verb == "view"
+    assert Path(options[options.index("--bag") + 1]).resolve() == run.BAG
 
 
 def test_the_bag_is_small_enough_to_commit() -> None:
