@@ -36,8 +36,10 @@ from sdvlm_ros.subscriptions import Subscriptions
 from sdvlm_ros.worker import FrameDecoder
 
 #: How long a picture, a parameter and the first message of a topic may take, seconds.
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
 _POLL_S = 0.02
+# The executor answers at once; this only ends a wait for one that was closed, seconds.
+_CALL_S = 60.0
 # Depth and camera_info arrive less than this after their colour image.
 _LATE_NS = 1_000_000_000
 _IMAGE, _COMPRESSED, _INFO = (
@@ -60,6 +62,7 @@ class CameraPictures:
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._finder = self._node("sdvlm_pictures_finder")
+        self._remote = AsyncParameterClient(self._finder, server)
         self._lock = threading.Lock()  # of the camera
         self._camera: _Camera | None = None
         self._thread = threading.Thread(target=self._spin, name="sdvlm_pictures", daemon=True)
@@ -117,11 +120,10 @@ class CameraPictures:
         Raises:
             ModelNotReadyError: the node does not answer within PATIENCE_S.
         """
-        client = AsyncParameterClient(self._finder, self._server)
         deadline = time.monotonic() + PATIENCE_S
-        while not client.services_are_ready():
+        while not self._remote.services_are_ready():
             self._check(deadline, "has no parameters")
-        future = client.get_parameters(list(names))
+        future = self._remote.get_parameters(list(names))
         while not future.done():
             self._check(deadline, "does not answer")
         reply = future.result()
@@ -130,7 +132,7 @@ class CameraPictures:
 
     def _check(self, deadline: float, what: str) -> None:
         if time.monotonic() > deadline:
-            raise ModelNotReadyError(f"the node {self._server} {what} within {PATIENCE_S:g} s")
+            raise ModelNotReadyError(f"after {PATIENCE_S:g} s the node {self._server} {what}")
         time.sleep(_POLL_S)
 
     def _started(self) -> _Camera:
@@ -148,13 +150,8 @@ class CameraPictures:
 
     def _topics(self, settings: Settings) -> dict[str, str]:
         """The names of the node's inputs -> its topics, without the transport."""
-        namespace, _, name = self._server.rpartition("/")
-        try:
-            found = self._finder.get_subscriber_names_and_types_by_node(name, namespace or "/")
-        except NodeNameNonExistentError as error:
-            raise ModelNotReadyError(f"there is no node {self._server}") from error
         of_type: dict[str, list[str]] = {_IMAGE: [], _COMPRESSED: [], _INFO: []}
-        for topic, types in found:
+        for topic, types in self._subscribed():
             for kind in types:
                 of_type.get(kind, []).append(topic)
         colors, depths = of_type[_IMAGE], of_type[_IMAGE]
@@ -176,6 +173,17 @@ class CameraPictures:
             infos = [topic for topic in infos if topic != beside] or infos
         (topics["rgb/camera_info"],) = self._one(infos, "camera_info")
         return topics
+
+    def _subscribed(self) -> list[tuple[str, list[str]]]:
+        """Topics and types of the node's subscriptions; the graph is discovered piece by piece."""
+        namespace, _, name = self._server.rpartition("/")
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            with suppress(NodeNameNonExistentError):
+                found = self._finder.get_subscriber_names_and_types_by_node(name, namespace or "/")
+                if any(_INFO in types for _, types in found):
+                    return found
+            self._check(deadline, "subscribes to no camera_info: is it active?")
 
     def _one(self, topics: list[str], what: str) -> list[str]:
         if len(topics) != 1:
@@ -256,7 +264,7 @@ class CameraPictures:
                 outcome.set_exception(error)
 
         self._executor.create_task(run)
-        return outcome.result(PATIENCE_S)
+        return outcome.result(_CALL_S)
 
 
 class _Camera:

@@ -36,10 +36,10 @@ NODE = ("tests.ros.stub_node", "--ros-args", *INSIDE, "-p", "sensor:=simulated")
 
 
 @contextmanager
-def ready() -> Iterator[None]:
+def ready(name: str = "spatial_query") -> Iterator[None]:
     """A node that answers questions about the simulated table."""
-    with running(*NODE, "-p", "max_age:=60.0"):
-        with SpatialClient(SERVER) as client:
+    with running(*NODE, "-p", "max_age:=60.0", "-r", f"__node:={name}"):
+        with SpatialClient(f"/shown/{name}") as client:
             client.wait_for_node(PATIENCE_S)
             deadline = time.monotonic() + PATIENCE_S
             while True:  # the first frame
@@ -72,8 +72,8 @@ def module(name: str) -> ModuleType:
     return found
 
 
-def command(name: str, *words: str) -> list[str]:
-    return [sys.executable, str(EXAMPLES / f"{name}.py"), *words, "--server", SERVER]
+def command(name: str, *words: str, server: str = SERVER) -> list[str]:
+    return [sys.executable, str(EXAMPLES / f"{name}.py"), *words, "--server", server]
 
 
 def run(name: str, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -144,19 +144,21 @@ def test_the_patrol_survives_a_restart_of_the_node(camera) -> None:
     def until(key: str) -> dict[str, Any]:
         assert patrol is not None
         assert patrol.stdout is not None
+        deadline = time.monotonic() + PATIENCE_S
         for line in patrol.stdout:
             if key in (found := json.loads(line)):
                 return found
+            assert time.monotonic() < deadline, line
         pytest.fail(f"the patrol ended with {patrol.wait()}")
 
+    # Its own name: a second node of the fixture's name would go on answering.
     try:
-        with ready():
-            patrol = subprocess.Popen(
-                command("patrol", *words), cwd=ROOT, stdout=subprocess.PIPE, text=True
-            )
+        with ready("patrolled"):
+            line = command("patrol", *words, server="/shown/patrolled")
+            patrol = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True)
             assert until("text")["text"] == "an answer"
         assert "reaction" in until("error")
-        with ready():
+        with ready("patrolled"):
             assert until("text")["text"] == "an answer"
             patrol.send_signal(signal.SIGTERM)
             assert patrol.wait(PATIENCE_S) == 0
