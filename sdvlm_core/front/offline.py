@@ -7,6 +7,7 @@ HTTP, agents or ROS.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from sdvlm_core.errors import (
     QueryError,
     QueueFullError,
     error_code,
+    shown,
 )
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.front.backend import OnText, Origin, Shot
@@ -40,6 +42,8 @@ from sdvlm_core.language.question import check_labels, parse
 if TYPE_CHECKING:  # imports torch
     from sdvlm_core.engine import LoadOptions, SpatialEngine
     from sdvlm_core.session import FrameSession
+
+_log = logging.getLogger(__name__)
 
 #: Frames that are held.
 HELD_FRAMES = 8
@@ -275,6 +279,7 @@ def _loaded(options: LoadOptions, threads: int) -> Future[SpatialEngine]:
             loaded.use_threads(threads)
             engine.set_result(loaded)
         except BaseException as error:  # noqa: BLE001 - raised again by every `ask`
+            _log.error("the model %s did not load: %s", shown(options.model), error)
             engine.set_exception(error)
 
     threading.Thread(target=load, name="load_model", daemon=True).start()

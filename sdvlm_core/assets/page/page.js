@@ -18,7 +18,7 @@ let shotAt = 0; // when it was taken, by performance.now()
 let depth = null; // Uint16Array, millimetres, 0 = no reading
 let regions = []; // {label, box} or {label, point}, pixels
 let measured = null; // the reply of /api/measure for `regions`
-let measuring = 0; // number of the newest request: earlier replies are dropped
+let capturing = 0, measuring = 0; // numbers of the newest requests: earlier replies are dropped
 let drag = null; // {from, to} while a box is drawn
 let cross = null; // [u, v] of the keyboard's cross
 let asking = null; // AbortController of the running question
@@ -106,46 +106,53 @@ function cautionNotes(codes) {
 /* ---- the frame ---- */
 
 async function capture(atS) {
+  const number = ++capturing;
   const button = $("new-frame");
   button.disabled = true;
   try {
     const taken = await (await call("api/capture", { at_s: atS })).json();
     const same = shot !== null && taken.stamp === shot.stamp;
-    if (same && state.kind === "node") {
-      show("problem", "There is no newer frame: this is the one that was shown before.");
-    } else {
-      show("problem", "");
-    }
-    if (!same) await open(taken);
+    const parts = same ? null : await load(taken);
+    if (number !== capturing) return; // a slider was moved on
+    show("problem", same && state.kind === "node"
+      ? "There is no newer frame: this is the one that was shown before." : "");
     shot = taken;
     shotAt = performance.now();
     showAge();
-    if (!same) await measure();
+    if (parts) {
+      open(parts);
+      await measure();
+    }
   } catch (error) {
+    if (number !== capturing) return;
     const kept = shot ? " The frame below is the earlier one." : "";
     show("problem", `No new frame: ${explain(error)}.${kept}`);
   } finally {
-    button.disabled = false;
+    if (number === capturing) button.disabled = false;
   }
 }
 
-async function open(taken) {
-  const pixels = taken.depth
-    ? new Uint16Array(await (await call(`api/shots/${taken.stamp}/depth`)).arrayBuffer()) : null;
-  const picture = $("rgb");
+/* Colour and depth of a frame. They are shown together, so that what is seen is of one frame. */
+async function load(taken) {
+  const picture = new Image();
   picture.src = `api/shots/${taken.stamp}/rgb.jpg`;
-  await picture.decode();
-  // Together, so that colour, depth and numbers are never of different frames.
-  depth = pixels;
-  shot = taken;
+  picture.alt = `Colour image, ${taken.width} by ${taken.height} pixels`;
+  const [pixels] = await Promise.all([
+    taken.depth ? call(`api/shots/${taken.stamp}/depth`).then((reply) => reply.arrayBuffer()) : null,
+    picture.decode(),
+  ]);
+  return { picture, depth: pixels && new Uint16Array(pixels) };
+}
+
+function open(parts) {
+  $("rgb").replaceWith(parts.picture);
+  parts.picture.id = "rgb";
+  depth = parts.depth;
   measured = null;
   cross = null;
-  $("size").textContent = `${taken.width} × ${taken.height}`;
-  $("rgb").alt = `Colour image, ${taken.width} by ${taken.height} pixels`;
-  $("frame-cautions").replaceChildren(...cautionNotes(taken.cautions));
+  $("size").textContent = `${shot.width} × ${shot.height}`;
+  $("frame-cautions").replaceChildren(...cautionNotes(shot.cautions));
   drawDepth();
-  draw();
-  showRegions();
 }
 
 function drawDepth() {
@@ -636,12 +643,24 @@ function startTheme() {
   });
 }
 
+/* Whether the server took the token; if not, its reason is shown beside the field. */
+async function login(token) {
+  try {
+    await call("api/login", { token });
+    show("login-problem", "");
+    return true;
+  } catch (error) {
+    show("login-problem", explain(error));
+    return false;
+  }
+}
+
 async function start() {
   try {
     const given = new URLSearchParams(location.hash.slice(1)).get("token");
     if (given) { // taken out of the address at once: it must not stay in the history
       history.replaceState(null, "", location.pathname);
-      await call("api/login", { token: given });
+      await login(given);
     }
     state = await (await call("api/state")).json();
   } catch (error) {
@@ -697,10 +716,7 @@ function wire() {
   });
   $("login").addEventListener("submit", async (event) => {
     event.preventDefault();
-    try {
-      await call("api/login", { token: $("token").value });
-      await start();
-    } catch (error) { announce(explain(error)); $("token").setCustomValidity(explain(error)); $("token").reportValidity(); $("token").setCustomValidity(""); }
+    if (await login($("token").value)) start();
   });
   addEventListener("resize", draw);
   start();
