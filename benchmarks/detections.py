@@ -115,7 +115,8 @@ def main() -> None:
         os.environ.update(vision_msgs.environment(prefix))  # for the node
         sys.path.insert(0, str(vision_msgs.packages(prefix)))
     options = {"sensor": "simulated", "measure_detections": "true"}
-    with node_and_camera("nano", ("-m", "sdvlm_ros.node"), **options) as (node, camera):
+    # The node of the tests has no model, and boxes need none.
+    with node_and_camera("none", ("-m", "tests.ros.stub_node"), **options) as (node, camera):
         detector = Detector(camera)
         busy = run(detector, node.pid, arguments.seconds, detecting=True)
         values = dict(camera.values)

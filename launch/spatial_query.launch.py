@@ -36,6 +36,7 @@ ARGUMENTS = {
     "rgb": ("", "Colour image, rectified; '' = the preset's."),
     "depth": ("", "Depth image, registered to colour; '' = the preset's."),
     "info": ("", "Camera info of the colour image; '' = the preset's."),
+    "detections": ("", "Detector's Detection2DArray, whose boxes are measured; '' = none."),
     "rgb_transport": ("", "raw or compressed; '' = the preset's."),
     "depth_transport": ("", "raw or compressedDepth; '' = the preset's."),
     "depth_unit": ("", "Metres per unit of 16UC1 depth; '' = the preset's, else params_file's."),
@@ -98,6 +99,9 @@ def nodes(context: LaunchContext) -> list[Node]:
     remappings = [("/tf", "tf"), ("/tf_static", "tf_static")] if namespace_tf else []
     for argument, topic in TOPICS.items():
         remappings.append((topic, value[argument] or preset["topics"].get(argument, topic)))
+    if value["detections"]:
+        switches["measure_detections"] = True
+        remappings.append(("detections", value["detections"]))
     node = Node(
         package="sdvlm",
         executable="sdvlm_node",

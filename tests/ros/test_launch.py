@@ -155,6 +155,15 @@ def test_an_explicit_argument_overrides_the_preset() -> None:
     assert parameters["rgb_transport"] == "compressed"
 
 
+def test_a_detectors_topic_is_remapped_and_measured() -> None:
+    remappings, parameters = node_of(detections="/yolo/detections")
+    assert remappings["detections"] == "/yolo/detections"
+    assert parameters["measure_detections"] is True
+    remappings, parameters = node_of()
+    assert "detections" not in remappings
+    assert "measure_detections" not in parameters
+
+
 def test_without_a_preset_the_params_file_applies() -> None:
     remappings, parameters = node_of()
     assert remappings["rgb/image_rect_color"] == "rgb/image_rect_color"
