@@ -64,7 +64,7 @@ class SpatialLeaf:
             return Status.RUNNING
         if self._running is None:
             self.result = self.error = None
-            self._running = self._executor.create_task(self._start)
+            self._running = self._executor.create_task(self._work)
         if not self._running.done():
             return Status.RUNNING
         ended, self._running = self._running, None
@@ -76,6 +76,9 @@ class SpatialLeaf:
             raise error  # a defect, which no tree should take for a failure
         self.result = ended.result()
         return Status.SUCCESS
+
+    async def _work(self) -> Any:
+        return await self._start()
 
     def halt(self) -> None:
         """End early, because the tree has gone another way; the next tick begins anew."""

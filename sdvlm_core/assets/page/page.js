@@ -580,7 +580,8 @@ function showAnswer(item, said, { answer, regions: used, copy }, asked) {
   if (STATUS[answer.status]) notes.append(make("li", { text: STATUS[answer.status] }));
   const warned = (answer.checks || []).flatMap((check) => check.warnings || []);
   notes.append(...cautionNotes([...new Set([...answer.cautions, ...warned])]));
-  const spent = answer.timings.encode + answer.timings.prefill + answer.timings.decode;
+  const { encode, prefill, decode, generate } = answer.timings;
+  const spent = encode + (generate ?? prefill + decode);  // a node states one time for both
   const parts = [answer.model_id, `${spent.toFixed(1)} s`];
   if (answer.confidence !== null) parts.push(`confidence ${answer.confidence.toFixed(2)}`);
   if (used && used.length) parts.push(`checked with ${used.join(", ")}`);
