@@ -33,7 +33,7 @@ _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-_WAIT_S = 120
+_WAIT_S = 300
 _MUG, _BOX = (189, 193, 266, 300), (330, 152, 501, 283)
 _SIZES = ("length_m", "width_m", "height_m", "camera_distance_m")
 
