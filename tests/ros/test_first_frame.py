@@ -117,8 +117,10 @@ def test_question_measurement_and_capture_wait_for_the_first_frame(peer: Peer) -
     region = Region(label="part")
     region.roi.x_offset, region.roi.y_offset, region.roi.width, region.roi.height = 10, 10, 20, 20
     asked = peer.query.call_async(peer.request(max_age=LONG))
-    measured = measure.call_async(MeasureRegions.Request(regions=[region], max_age=LONG))
-    held = capture.call_async(Capture.Request(max_age=LONG))
+    measured = measure.call_async(
+        MeasureRegions.Request(regions=[region], max_age=LONG, timeout=LONG)
+    )
+    held = capture.call_async(Capture.Request(max_age=LONG, timeout=LONG))
     publish_until(peer, asked, measured, held)
     assert asked.result().error_code == Response.NONE, asked.result().error_msg
     assert measured.result().error_code == Response.NONE, measured.result().error_msg
