@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,8 @@ def failure(result: Result) -> dict[str, str]:
     return result.structured_content
 
 
-def document_of_command(*arguments: str) -> dict[str, Any]:
-    done = CliRunner().invoke(app, ["measure", *FILES, *arguments, "--json"])
+def document_of_command(*arguments: str, source: Sequence[str] = FILES) -> dict[str, Any]:
+    done = CliRunner().invoke(app, ["measure", *source, *arguments, "--json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
@@ -140,6 +140,26 @@ def test_measured_numbers_are_those_of_the_command(backend) -> None:
     expected = document_of_command("--region", "mug=189,193,266,300", "--point", "can=332,131")
     assert without_fitness(result.structured_content) == expected
     assert [one["fit_to_act_on"] for one in result.structured_content["regions"]] == [True, True]
+
+
+def test_a_moment_of_a_bag_is_captured_by_its_time() -> None:
+    table = ROOT / "demo" / "table"
+    backend = open_offline(bag=table)
+
+    async def conversation(client: Any) -> tuple[Result, Result]:
+        captured = await client.call_tool("capture", {"at_s": 0.5})
+        stamp = captured.structured_content["stamp"]
+        regions = [{"label": "can", "box": [364, 398, 405, 450]}]
+        return captured, await client.call_tool("measure", {"stamp": stamp, "regions": regions})
+
+    captured, measured = talk(agents_server(backend), conversation)
+    backend.close()
+    assert captured.structured_content["source"].startswith("bag ")
+    assert int(captured.structured_content["stamp"]) > 0
+    expected = document_of_command(
+        "--region", "can=364,398,405,450", source=["--bag", str(table), "--time", "0.5"]
+    )
+    assert without_fitness(measured.structured_content) == expected
 
 
 def test_a_large_picture_is_scaled_and_its_pixels_mean_the_same_objects(backend) -> None:
