@@ -38,7 +38,7 @@ WHAT_TO_DO = {
     "BAD_DEPTH": "depth is missing or unusable: measure nothing from this camera; tell a person",
     "BAD_CAMERA_INFO": "the camera is not calibrated: measure nothing from it; tell a person",
     "INVALID_QUERY": "correct the arguments as the message says, and call again",
-    "MODEL_NOT_READY": "measure with boxes works without a model; otherwise try again in 10 s",
+    "MODEL_NOT_READY": "try again in 10 s; of files and bags, measure works without a model",
     "OUT_OF_MEMORY": "ask fewer questions at once, or try again in 10 s",
     "TIMEOUT": "try again, with fewer questions at once",
     "TF_ERROR": "tell a person: a transform is missing",
