@@ -171,7 +171,7 @@ class DetectionsIn:
             self._out.show_none(stamp_ns, frame_id)
             return []
         request = MeasureRegions.Request(regions=regions)
-        ticket = self._backend.dispatcher.measure(request, frame, names)
+        ticket = self._backend.dispatcher.measure(request, lambda: frame, names)
         (measured,) = await ticket.wait()
         return [is_fit(region_message(one)) for one in measured.found]
 

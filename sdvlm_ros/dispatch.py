@@ -232,7 +232,7 @@ class Dispatcher:
     def measure(
         self,
         request: MeasuringRequest,
-        frame: RawFrame | None = None,
+        pick: Callable[[], RawFrame] | None = None,
         names: Sequence[Named] | None = None,
     ) -> Ticket[RegionRequest, RegionMeasurements]:
         """A ticket for measuring regions, queued for the geometry.
@@ -240,7 +240,7 @@ class Dispatcher:
         If depth is estimated, the model's worker measures, because it has the estimated depth.
 
         Args:
-            frame: the frame to measure; None = the one that the request names.
+            pick: finds the frame to measure; None = the one that the request names.
             names: what ~/detections_3d calls the objects; None = by their labels.
 
         Raises:
@@ -258,7 +258,7 @@ class Dispatcher:
             self._detections.show(image, found, names)
 
         work = RegionRequest(regions, self._choice("sensor"), request.points, show)
-        pick = self._frame_source(request) if frame is None else lambda: frame
+        pick = pick or self._frame_source(request)
         if Input.DEPTH in subscriptions.buffer.inputs:
             return self._submit(self._geometry, work, request, pick, arrived)
         return self._submit(self._model, work, request, pick, arrived)
