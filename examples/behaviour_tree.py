@@ -68,17 +68,18 @@ class SpatialLeaf:
         if not self._running.done():
             return Status.RUNNING
         ended, self._running = self._running, None
-        error = ended.exception()
-        if isinstance(error, SpatialQueryFailed):
-            self.error = error
+        found = ended.result()
+        if isinstance(found, SpatialQueryFailed):
+            self.error = found
             return Status.FAILURE
-        if error is not None:
-            raise error  # a defect, which no tree should take for a failure
-        self.result = ended.result()
+        self.result = found
         return Status.SUCCESS
 
     async def _work(self) -> Any:
-        return await self._start()
+        try:
+            return await self._start()
+        except SpatialQueryFailed as error:  # raised here, it would end the executor's spinning
+            return error
 
     def halt(self) -> None:
         """End early, because the tree has gone another way; the next tick begins anew."""
