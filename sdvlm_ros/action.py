@@ -22,8 +22,8 @@ from rclpy.node import Node
 from sdvlm.action import SpatialReasoning
 from sdvlm_core.errors import QueryCanceled
 from sdvlm_ros.answering import QuestionTicket
+from sdvlm_ros.backend import Backend
 from sdvlm_ros.conversions import answer_message
-from sdvlm_ros.dispatch import Backend
 from sdvlm_ros.ticket import Stage
 
 # Time between two feedback messages of a goal, seconds, unless it enters a new stage.

@@ -30,9 +30,9 @@ from sdvlm_core.errors import (
     shown,
 )
 from sdvlm_ros import screening
+from sdvlm_ros.backend import Backend
 from sdvlm_ros.conversions import message_class, read_serialized, region_message
 from sdvlm_ros.detections_out import DetectionsOut
-from sdvlm_ros.dispatch import Backend
 from sdvlm_ros.frame_buffer import RawFrame
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.ticket import sleep

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rclpy.node import Node
@@ -39,7 +38,6 @@ from sdvlm_ros.first_frame import FirstFrame, Waiter
 from sdvlm_ros.frame_buffer import ClockState, RawFrame, check_age
 from sdvlm_ros.inspection import Finding, Inspection
 from sdvlm_ros.parameters import MAX_FRAME_CHARS, Settings
-from sdvlm_ros.publishers import Publishers
 from sdvlm_ros.questions import read_questions
 from sdvlm_ros.requests import (
     FrameRequest,
@@ -49,7 +47,6 @@ from sdvlm_ros.requests import (
     seconds,
 )
 from sdvlm_ros.subscriptions import Subscriptions
-from sdvlm_ros.tally import Tally
 from sdvlm_ros.ticket import (
     Opened,
     Outcome,
@@ -59,7 +56,6 @@ from sdvlm_ros.ticket import (
     Stage,
     Ticket,
 )
-from sdvlm_ros.transforms import Transforms
 from sdvlm_ros.vision_messages import Named
 from sdvlm_ros.visualization import Visualization
 from sdvlm_ros.worker import FrameDecoder, Gravity, Worker
@@ -130,24 +126,32 @@ class Dispatcher:
         )
         self._inspection = Inspection(self._node, decode, on_end)
 
-    def stop(self) -> None:
-        """Unsubscribe, cancel all tickets, end the threads; may be called twice."""
+    def cancel(self) -> None:
+        """Unsubscribe and cancel all tickets, without waiting; may be called twice."""
         if self._first_frame is not None:
             self._first_frame.close(QueryCanceled("canceled before the first frame"))
         if self.subscriptions is not None:
             self.subscriptions.close()
-        for part in (self._model, self._geometry, self._inspection):
-            if part is not None:
-                part.close()
+        self._first_frame = self.subscriptions = None
+        for part in self._parts:
+            part.cancel()
+
+    def stop(self) -> None:
+        """`cancel`, and end the threads; may be called twice, and after `cancel` on any thread."""
+        self.cancel()
+        for part in self._parts:
+            part.close()
         self._visualization.close()
         self._model = self._geometry = self._inspection = None
-        self._first_frame = self.subscriptions = None
 
     @property
     def alive(self) -> bool:
         """Whether every thread of the active node runs."""
-        parts = (self._model, self._geometry, self._inspection)
-        return all(part.alive for part in parts if part is not None)
+        return all(part.alive for part in self._parts)
+
+    @property
+    def _parts(self) -> list[Worker[Any] | Inspection]:
+        return list(filter(None, (self._model, self._geometry, self._inspection)))
 
     def refusal(self) -> str:
         """Why a question about the newest frame would be refused now; "" = it would be answered."""
@@ -376,16 +380,6 @@ class Dispatcher:
 
     def _choice(self, name: str) -> str:
         return str(self._node.get_parameter(name).value)
-
-
-@dataclass(frozen=True, eq=False)
-class Backend:
-    """The parts of a node that its services and its action share."""
-
-    dispatcher: Dispatcher
-    tally: Tally
-    publishers: Publishers
-    transforms: Transforms
 
 
 def _overdue(waiter: Waiter, timeout_s: float, waiting: int = 0) -> Exception:

@@ -88,6 +88,10 @@ class Inspection:
         self.finding = Finding(opened.frame.cautions, opened.frame.reasons)
         yield None
 
+    def cancel(self) -> None:
+        """Let the thread end, without waiting."""
+        self._worker.cancel()
+
     def close(self) -> None:
         """End the thread."""
         self._worker.close()

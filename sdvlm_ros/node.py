@@ -16,9 +16,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
-from rclpy.callback_groups import ReentrantCallbackGroup
+from lifecycle_msgs.msg import State, Transition
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -28,9 +26,11 @@ from sdvlm_core.camera.settings import DEFAULT_SETTINGS
 from sdvlm_core.errors import ParameterError, shown
 from sdvlm_ros import alive, diagnostics, parameters, process
 from sdvlm_ros.action import ReasoningAction
+from sdvlm_ros.backend import Backend
 from sdvlm_ros.detections_in import DetectionsIn
 from sdvlm_ros.detections_out import DetectionsOut
-from sdvlm_ros.dispatch import Backend, Dispatcher
+from sdvlm_ros.dispatch import Dispatcher
+from sdvlm_ros.lifecycle import AsyncLifecycleNode, on_thread
 from sdvlm_ros.loading import ModelLoader, log_load_error
 from sdvlm_ros.publishers import Publishers
 from sdvlm_ros.services import Services
@@ -51,7 +51,7 @@ _CAUTION_PERIOD_S = 3600.0
 _MAX_TEXT = 1000
 
 
-class SpatialQueryNode(process.ServedNode):
+class SpatialQueryNode(AsyncLifecycleNode):
     """Answers questions about the newest frame of an RGB-D camera.
 
     Subscribes (relative names; SensorData QoS by default, see the parameters and `qos_overrides`):
@@ -100,18 +100,24 @@ class SpatialQueryNode(process.ServedNode):
         self._query_services = Services(self, backend)
         self._reasoning_action = ReasoningAction(self, backend)
         self._ended = self.create_guard_condition(self._leave_active)
-        self._configure_without_blocking()
         self._alive = alive.publisher(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Not the node's clock: a paused bag must not stop the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._monitor_timer = self.create_timer(1.0, self._monitor, clock=steady)
 
-    # The life cycle. rclpy hides an exception in a transition behind the state ERROR, so each
-    # transition catches and logs its own.
+    # The life cycle.
+
+    async def prepare(self, state: int) -> None:
+        """Load the model, or end the threads: an image that is being encoded delays their end."""
+        if state == State.TRANSITION_STATE_CONFIGURING:
+            await self._loader.load(parameters.read(self))
+        elif state != State.TRANSITION_STATE_ACTIVATING:
+            self._cancel()
+            await on_thread(self, self._dispatcher.stop, "sdvlm_stopping")
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model; FAILURE with the reason in the log when it cannot be loaded."""
+        """Take the loaded model; FAILURE with the reason in the log when it did not load."""
         settings = parameters.read(self)
         try:
             self._engine = self._loader.take(settings)
@@ -168,49 +174,6 @@ class SpatialQueryNode(process.ServedNode):
         self._free()
         return super().on_shutdown(state)
 
-    def autostart(self) -> None:
-        """Start to configure and activate, if the parameter `autostart` is true."""
-        if self.get_parameter("autostart").value and self.executor is not None:
-            self.executor.create_task(self._start)
-
-    async def _start(self) -> None:
-        if await self._configure():
-            self.trigger_activate()
-
-    async def _configure(self) -> bool:
-        """The transition configure from unconfigured, with the load on a thread; whether it worked.
-
-        rclpy's own transition blocks the executor, which would answer nothing for minutes.
-        """
-        machine = self._state_machine
-        number, label = machine.current_state
-        before = LifecycleState(label=label, state_id=number)
-        machine.trigger_transition_by_id(Transition.TRANSITION_CONFIGURE, True)
-        await self._loader.load(parameters.read(self))
-        result = self.on_configure(before)
-        machine.trigger_transition_by_label(result.to_label(), True)
-        return bool(result == TransitionCallbackReturn.SUCCESS)
-
-    def _configure_without_blocking(self) -> None:
-        """Let the service ~/change_state configure as `_configure` does."""
-        service, configure = self._service_change_state, Transition.TRANSITION_CONFIGURE
-        # Not the default group: the node's other callbacks run while a load is awaited.
-        service.callback_group = ReentrantCallbackGroup()
-        service.callback_group.add_entity(service)
-        change_state = service.callback
-
-        async def change_or_configure(
-            request: ChangeState.Request, response: ChangeState.Response
-        ) -> ChangeState.Response:
-            wanted = request.transition
-            named = wanted.label == "configure" or (not wanted.label and wanted.id == configure)
-            if not named or self._state_label() != "unconfigured":
-                return change_state(request, response)
-            response.success = await self._configure()
-            return response
-
-        service.callback = change_or_configure
-
     # The end of a worker's thread.
 
     def _on_worker_end(self, error: BaseException) -> None:
@@ -227,13 +190,18 @@ class SpatialQueryNode(process.ServedNode):
 
     def _leave_active(self) -> None:
         if self.active:
-            self.trigger_deactivate()
+            self.start(self.change, Transition.TRANSITION_DEACTIVATE)
         self._monitor()
 
     def close(self) -> None:
         """Unsubscribe, cancel all requests, end the threads; may be called twice."""
-        self._detections.close()
+        self._cancel()
         self._dispatcher.stop()
+
+    def _cancel(self) -> None:
+        """The part of `close` that does not wait."""
+        self._detections.close()
+        self._dispatcher.cancel()
         self._transforms.close()
         self._problem_since = None
 
@@ -268,10 +236,7 @@ class SpatialQueryNode(process.ServedNode):
             return f"{self._loader.progress}; ask again later"
         if self._failure:
             return f"{self._failure}; configure and activate the node again"
-        return f"the node is {self._state_label()}, not active; configure and activate it"
-
-    def _state_label(self) -> str:
-        return str(self._state_machine.current_state[1])
+        return f"the node is {self.state_label}, not active; configure and activate it"
 
     # Once a second.
 
@@ -279,13 +244,13 @@ class SpatialQueryNode(process.ServedNode):
         """Log what is wrong with the inputs, and publish the node's state to /diagnostics."""
         if self.active and not self._dispatcher.alive and not self._failure:
             self._fail(None)
-            self.trigger_deactivate()
+            self.start(self.change, Transition.TRANSITION_DEACTIVATE)
         self._dispatcher.monitor()
         problem, cautions = self._problem(), self._cautions()
         self._log(problem)
         tally, subscriptions = self._tally, self._dispatcher.subscriptions
         health = diagnostics.Health(
-            state=self._state_label(),
+            state=self.state_label,
             model_id=self._engine.model_id if self._engine is not None else "",
             loading=self._loader.progress,
             failure="" if self._loader.loading else self._failure,

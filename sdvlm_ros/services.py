@@ -13,8 +13,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from sdvlm.srv import Capture, MeasureRegions, SpatialQuery
+from sdvlm_ros.backend import Backend
 from sdvlm_ros.conversions import answer_message, header_message, measured_response
-from sdvlm_ros.dispatch import Backend
 from sdvlm_ros.questions import stated
 
 # The default depth of 10 loses requests of a burst. The queue must reject them instead.

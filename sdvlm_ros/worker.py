@@ -245,13 +245,17 @@ class Worker(Generic[OpenedT_co]):
                 "ask again later"
             )
 
-    def close(self) -> None:
-        """Cancel all tickets, wait for the thread to end, and release the opened frame."""
+    def cancel(self) -> None:
+        """Cancel all tickets, without waiting; none may be submitted from now on."""
         with self._changed:
             self._closing = True
             for ticket in self._running:
                 ticket.canceled.set()
             self._changed.notify()
+
+    def close(self) -> None:
+        """Cancel all tickets, wait for the thread to end, and release the opened frame."""
+        self.cancel()
         self._thread.join()
         self._opened = None
 

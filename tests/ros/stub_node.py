@@ -1,6 +1,7 @@
 """The real node with an engine that obeys the question, for faults that no model shows on demand.
 
-The question DIE kills the process, as the kernel does when memory runs out.
+The question DIE kills the process, as the kernel does when memory runs out. BLOCK makes the file
+$STUB_GATE and waits until it is gone; as the encoding of an image, it cannot be canceled.
 
 python -m tests.ros.stub_node --ros-args ...; the parameter `model` may be `slow`: it loads for
 SLOW_S seconds.
@@ -13,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 from sdvlm_core.answer import Asked, SpatialAnswer
@@ -21,7 +23,7 @@ from sdvlm_core.language.question import phrase
 from sdvlm_core.model.generation_options import Query
 from sdvlm_ros import loading, node
 
-PANIC, RAISE, DIE = "panic", "raise", "die"
+PANIC, RAISE, DIE, BLOCK = "panic", "raise", "die", "block"
 SLOW_S = 4.0
 
 
@@ -48,6 +50,11 @@ class Session:
             raise PanicException("index out of bounds\n[ERROR] forged")
         if question == DIE:
             os.kill(os.getpid(), signal.SIGKILL)
+        if question == BLOCK:
+            gate = Path(os.environ["STUB_GATE"])
+            gate.touch()
+            while gate.exists():
+                time.sleep(0.02)
         if question == RAISE:
             raise RuntimeError(f"a defect {time.monotonic()}")
         return SpatialAnswer(question, "an answer")
