@@ -38,7 +38,12 @@ class NodeWatch:
         events = SubscriptionEventCallbacks(liveliness=self._on_change)
         topic = f"{server}/{alive.TOPIC}"
         self._subscription = node.create_subscription(
-            Empty, topic, lambda _: None, alive.QOS, callback_group=group, event_callbacks=events
+            Empty,
+            topic,
+            lambda _: None,
+            alive.SUBSCRIBED,
+            callback_group=group,
+            event_callbacks=events,
         )
 
     def error(self) -> SpatialQueryFailed:
@@ -51,8 +56,9 @@ class NodeWatch:
         name = self._subscription.topic_name.removesuffix(f"/{alive.TOPIC}")
         return SpatialQueryFailed(
             SpatialQuery.Response.MODEL_NOT_READY,
-            f"the node {name} has ended, or its machine cannot be reached; start it if nothing "
-            "does (respawn:=true), then wait_for_node() and ask again",
+            f"the node {name} has ended, or cannot be reached: no sign of life for "
+            f"{alive.LEASE_S:g} s; start it if nothing does (respawn:=true), then wait_for_node() "
+            "and ask again",
         )
 
     @contextmanager
