@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -76,42 +73,3 @@ def test_a_signal_during_a_load_ends_the_process_with_status_0(context: rclpy.Co
         output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     assert "Traceback" not in output
-
-
-def test_while_the_files_of_a_real_model_are_read_the_node_answers_and_ends_on_sigterm(
-    context: rclpy.Context, tiny_model: Path, tmp_path: Path
-) -> None:
-    model = shutil.copytree(tiny_model, tmp_path / "model")
-    pipe = model / "config.json"
-    pipe.unlink()
-    os.mkfifo(pipe)  # a disk that does not deliver
-    inside = ("-p", f"model:={model}", "-r", "__ns:=/reads")
-    with running("sdvlm_ros.node", "--ros-args", *inside) as process:
-        peer = Peer(context, "/reads")
-        watched = Watched(peer)
-        get_state = peer.node.create_client(GetState, "spatial_query/get_state")
-        get_parameters = peer.node.create_client(GetParameters, "spatial_query/get_parameters")
-        clients = (peer.query, get_state, get_parameters)
-        assert all(client.wait_for_service(PATIENCE_S) for client in clients)
-        writer = peer.spin_until(lambda: opened_by_a_reader(pipe), "the node's reading")
-        response = peer.ask()
-        assert response.error_code == Response.MODEL_NOT_READY
-        assert f"loading model '{model}'" in response.error_msg
-        label = get_state.call_async(GetState.Request())
-        value = get_parameters.call_async(GetParameters.Request(names=["max_age"]))
-        peer.spin_until(lambda: label.done() and value.done(), "the replies")
-        assert label.result().current_state.label == "configuring"
-        watched.until(lambda: "loading model" in watched.status.message, "the diagnostics")
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=PATIENCE_S)
-        os.close(writer)
-    assert process.returncode == 0, output
-    assert "Traceback" not in output
-
-
-def opened_by_a_reader(pipe: Path) -> int:
-    """A descriptor that keeps the pipe open for its reader; 0 = nobody reads it yet."""
-    try:
-        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:  # ENXIO
-        return 0
