@@ -56,7 +56,7 @@ def table_row(name: str, default: Any, descriptor: ParameterDescriptor) -> str:
     shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
     cells = (
         name,
-        shown if default != "" else "empty",
+        shown if default not in ("", [""]) else "empty",
         "; ".join(allowed),
         "at start" if descriptor.read_only else "running",
         descriptor.description,

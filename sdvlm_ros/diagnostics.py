@@ -32,6 +32,7 @@ class Health:
         waiting: questions in the queue.
         latency: latency of the last answer, seconds by stage.
         detections: counters of a detector's messages by name; empty = they are not measured.
+        standing: counters of the standing questions by name; empty = there are none.
         resident_bytes, gpu_bytes: memory of the process; None = unknown, or no GPU.
     """
 
@@ -48,6 +49,7 @@ class Health:
     waiting: int
     latency: Mapping[str, float]
     detections: Mapping[str, str]
+    standing: Mapping[str, str]
     resident_bytes: int | None
     gpu_bytes: int | None
 
@@ -67,6 +69,7 @@ def status(name: str, health: Health, subscriptions: Subscriptions | None) -> Di
     for stage, seconds in health.latency.items():
         values[f"latency {stage} (s)"] = f"{seconds:.4f}"
     values.update(health.detections)
+    values.update(health.standing)
     for memory, size in (("resident", health.resident_bytes), ("GPU", health.gpu_bytes)):
         if size is not None:
             values[f"{memory} memory (MB)"] = f"{size / 1e6:.1f}"

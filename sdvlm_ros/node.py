@@ -34,6 +34,7 @@ from sdvlm_ros.lifecycle import AsyncLifecycleNode, on_thread
 from sdvlm_ros.loading import ModelLoader, log_load_error
 from sdvlm_ros.publishers import Publishers
 from sdvlm_ros.services import Services
+from sdvlm_ros.standing import StandingQuestions
 from sdvlm_ros.subscriptions import SILENCE_S
 from sdvlm_ros.tally import Tally
 from sdvlm_ros.throttle import Throttle
@@ -62,7 +63,8 @@ class SpatialQueryNode(AsyncLifecycleNode):
         `sdvlm_ros.detections_in`.
     Services: ~/query (sdvlm/srv/SpatialQuery), ~/measure_regions (sdvlm/srv/MeasureRegions: from
         depth alone, without the model), ~/capture (sdvlm/srv/Capture: hold the newest frame, so
-        that later questions can name its stamp).
+        that later questions can name its stamp), ~/ask_every (sdvlm/srv/AskEvery: a question that
+        the node asks itself at a period, see `sdvlm_ros.standing`).
     Action: ~/reason (sdvlm/action/SpatialReasoning: several questions on one frame).
     Publishes: ~/answers and, latched, ~/last_answer (sdvlm/msg/SpatialAnswer), ~/latency
         (sdvlm/msg/Latency), ~/detections_3d (vision_msgs/Detection3DArray, if it is installed: what
@@ -98,6 +100,7 @@ class SpatialQueryNode(AsyncLifecycleNode):
         backend = Backend(self._dispatcher, self._tally, self._answer_publishers, self._transforms)
         self._detections = DetectionsIn(self, backend, detections_out)
         self._query_services = Services(self, backend)
+        self._standing = StandingQuestions(self, backend)
         self._reasoning_action = ReasoningAction(self, backend)
         self._ended = self.create_guard_condition(self._leave_active)
         self._alive = alive.publisher(self)
@@ -263,6 +266,7 @@ class SpatialQueryNode(AsyncLifecycleNode):
             waiting=self._dispatcher.waiting,
             latency=self._answer_publishers.latency,
             detections=self._detections.counted(),
+            standing=self._standing.counted(),
             resident_bytes=process.resident_bytes(),
             gpu_bytes=process.gpu_bytes(),
         )

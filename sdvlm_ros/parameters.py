@@ -37,6 +37,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 #: Longest target_frame, characters.
 MAX_FRAME_CHARS = 255
+#: Limits of the period of a standing question, seconds.
+PERIOD_S = (0.1, 86_400.0)
 # Logits divided by a lower temperature overflow.
 MIN_TEMPERATURE = 0.01
 
@@ -85,6 +87,8 @@ class Settings:
     seed: int
     constrained: str
     answer_by: str
+    standing_questions: list[str]
+    standing_period: float
 
 
 # Name -> (default, descriptor). A parameter that is not read-only is read for every question.
@@ -288,6 +292,14 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
             "model's alone, and verify is refused.",
             read_only=False,
         ),
+    ),
+    "standing_questions": (
+        [""],
+        fixed("Questions in words that the active node asks itself again and again (~/ask_every)."),
+    ),
+    "standing_period": (
+        10.0,
+        number("Seconds from one time to the next for standing_questions.", *PERIOD_S, True),
     ),
 }
 

@@ -45,23 +45,7 @@ class Services:
     async def _on_query(
         self, request: SpatialQuery.Request, response: SpatialQuery.Response
     ) -> SpatialQuery.Response:
-        with self._backend.tally.request_in_flight():
-            try:
-                typed = stated(request.asked)
-                words = [request.question] if request.question or not typed else []
-                ticket = self._backend.dispatcher.ask(request, words, typed)
-                (answer,) = await ticket.wait()
-                response.answer = answer_message(
-                    answer, ticket.stamp_ns, ticket.frame_id, uuid.uuid4().hex
-                )
-                await self._backend.transforms.apply(response.answer, request.target_frame)
-            except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
-                return self._backend.tally.refuse(response, error)
-            self._backend.tally.count_answers(1)
-            self._backend.publishers.publish(
-                response.answer, answer.timings, ticket.elapsed_s(), ticket.frame_id
-            )
-            return response
+        return await answered(self._backend, request, response)
 
     async def _on_measure_regions(
         self, request: MeasureRegions.Request, response: MeasureRegions.Response
@@ -86,3 +70,33 @@ class Services:
                 return self._backend.tally.refuse(response, error)
             response.header = header_message(*held)
             return response
+
+
+async def answered(
+    backend: Backend,
+    request: SpatialQuery.Request,
+    response: SpatialQuery.Response,
+    who: str = "request",
+) -> SpatialQuery.Response:
+    """The response with the answer, which is published, or with an error code and a text.
+
+    Args:
+        who: what the log calls the request if it is refused.
+    """
+    with backend.tally.request_in_flight():
+        try:
+            typed = stated(request.asked)
+            words = [request.question] if request.question or not typed else []
+            ticket = backend.dispatcher.ask(request, words, typed)
+            (answer,) = await ticket.wait()
+            response.answer = answer_message(
+                answer, ticket.stamp_ns, ticket.frame_id, uuid.uuid4().hex
+            )
+            await backend.transforms.apply(response.answer, request.target_frame)
+        except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
+            return backend.tally.refuse(response, error, who)
+        backend.tally.count_answers(1)
+        backend.publishers.publish(
+            response.answer, answer.timings, ticket.elapsed_s(), ticket.frame_id
+        )
+        return response

@@ -61,8 +61,12 @@ class Tally:
         """Count answers that are being delivered."""
         self.answered += number
 
-    def refuse(self, reply: ReplyT, error: Exception) -> ReplyT:
-        """Write the error's code and text into the reply, log it, and count it."""
+    def refuse(self, reply: ReplyT, error: Exception, who: str = "request") -> ReplyT:
+        """Write the error's code and text into the reply, log it, and count it.
+
+        Args:
+            who: what the log calls the request; one printable line.
+        """
         reply.error_code = int(error_code(error))
         reply.error_msg = shown(str(error) or type(error).__name__, _MAX_TEXT)
         if isinstance(error, QueryCanceled):
@@ -72,7 +76,7 @@ class Tally:
         self.last_error = f"{ErrorCode(reply.error_code).name}: {reply.error_msg}"
         logger = self._node.get_logger()
         # Throttled: a planner may ask in a loop.
-        logger.warning(f"request refused, {self.last_error}", throttle_duration_sec=1.0)
+        logger.warning(f"{who} refused, {self.last_error}", throttle_duration_sec=1.0)
         if reply.error_code == ErrorCode.UNKNOWN:
             self.log_traceback(error)
         return reply

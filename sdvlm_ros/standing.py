@@ -1,0 +1,168 @@
+"""Standing questions: asked at a period while the node is active, by parameter or ~/ask_every.
+
+A question goes the way of ~/query, so that its answer is on ~/answers and its refusal in the log.
+One that still waits for its answer is not asked again. Does not know how a question is answered.
+"""
+
+from __future__ import annotations
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.timer import Timer
+
+from sdvlm.msg import StandingQuestion
+from sdvlm.srv import AskEvery, SpatialQuery
+from sdvlm_core.camera.messages import asked_from_message, nanoseconds
+from sdvlm_core.camera.regions import regions_from_messages
+from sdvlm_core.errors import ParameterError, QueryError, shown
+from sdvlm_core.language.question import phrase
+from sdvlm_ros import parameters
+from sdvlm_ros.backend import Backend
+from sdvlm_ros.conversions import duration_message
+from sdvlm_ros.questions import read_questions, stated
+from sdvlm_ros.services import answered
+
+#: Largest number of standing questions.
+MAX_STANDING = 16
+
+
+class _Standing:
+    """One standing question, and how often it was answered, refused and skipped."""
+
+    def __init__(self, request: SpatialQuery.Request, period_s: float, timer: Timer) -> None:
+        self.request, self.period_s, self.timer = request, period_s, timer
+        self.waits = False
+        self.answered = self.refused = self.skipped = 0
+
+    def message(self) -> StandingQuestion:
+        return StandingQuestion(
+            question=self.request.question,
+            asked=self.request.asked,
+            period=duration_message(self.period_s),
+            answered=self.answered,
+            refused=self.refused,
+            skipped=self.skipped,
+        )
+
+
+class StandingQuestions:
+    """~/ask_every of a node, and the questions of its parameters.
+
+    Raises:
+        ParameterError: a question of the parameter standing_questions cannot be asked.
+    """
+
+    def __init__(self, node: Node, backend: Backend) -> None:
+        self._node, self._backend = node, backend
+        self._standing: dict[str, _Standing] = {}
+        # Reentrant: while an answer is awaited, other questions are asked, and this one is skipped.
+        self._group = ReentrantCallbackGroup()
+        self._service = node.create_service(
+            AskEvery, "~/ask_every", self._on_ask_every, callback_group=self._group
+        )
+        settings = parameters.read(node)
+        for question in filter(None, settings.standing_questions):
+            try:
+                self._stand(SpatialQuery.Request(question=question), settings.standing_period)
+            except QueryError as error:
+                raise ParameterError(f"parameter standing_questions: {error}") from error
+
+    def counted(self) -> dict[str, str]:
+        """Counters for the diagnostics; empty = no question stands."""
+        if not self._standing:
+            return {}
+        standing = self._standing.values()
+        return {
+            "standing questions": str(len(standing)),
+            "standing questions answered": str(sum(one.answered for one in standing)),
+            "standing questions refused": str(sum(one.refused for one in standing)),
+            "standing questions skipped": str(sum(one.skipped for one in standing)),
+        }
+
+    def _on_ask_every(
+        self, request: AskEvery.Request, response: AskEvery.Response
+    ) -> AskEvery.Response:
+        try:
+            self._change(request)
+        except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
+            self._backend.tally.refuse(response, error)
+        response.standing = [one.message() for one in self._standing.values()]
+        return response
+
+    def _change(self, request: AskEvery.Request) -> None:
+        if not request.question and not stated(request.asked):
+            return
+        asked = SpatialQuery.Request(
+            question=request.question,
+            asked=request.asked,
+            regions=request.regions,
+            target_frame=request.target_frame,
+            verify=request.verify,
+        )
+        period_s = nanoseconds(request.period) / 1e9
+        if period_s:
+            self._stand(asked, period_s)
+        elif (one := self._standing.pop(_key(asked), None)) is not None:
+            self._node.destroy_timer(one.timer)
+        else:
+            raise QueryError("this question does not stand; `standing` has those that do")
+
+    def _stand(self, request: SpatialQuery.Request, period_s: float) -> None:
+        """Ask a question at a period from now on; raises QueryError."""
+        low, high = parameters.PERIOD_S
+        if not low <= period_s <= high:
+            raise QueryError(f"the period is {period_s:g} s; it must be {low:g} to {high:g} s")
+        self._check(request)
+        before = self._standing.get(_key(request))
+        if before is None and len(self._standing) >= MAX_STANDING:
+            raise QueryError(
+                f"{MAX_STANDING} questions stand, the limit; end one with the period 0"
+            )
+        if before is not None:
+            self._node.destroy_timer(before.timer)
+        # Not the node's clock: when /clock stops, the refusals say so.
+        timer = self._node.create_timer(
+            period_s,
+            lambda: self._ask(one),
+            callback_group=self._group,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
+        one = self._standing[_key(request)] = _Standing(request, period_s, timer)
+
+    def _check(self, request: SpatialQuery.Request) -> None:
+        """Refuse now what would be refused every time."""
+        settings = parameters.read(self._node)
+        regions = regions_from_messages(
+            request.regions, settings.max_regions, parameters.camera_settings(settings)
+        )
+        typed = stated(request.asked)
+        words = [request.question] if request.question or not typed else []
+        read_questions(words, typed, [region.label for region in regions])
+
+    async def _ask(self, one: _Standing) -> None:
+        if self._backend.dispatcher.subscriptions is None:  # not active
+            return
+        if one.waits:
+            one.skipped += 1
+            return
+        one.waits = True
+        try:
+            response = await answered(
+                self._backend,
+                one.request,
+                SpatialQuery.Response(),
+                f"standing question '{shown(_key(one.request), 60)}'",
+            )
+        finally:
+            one.waits = False
+        if response.error_code == SpatialQuery.Response.NONE:
+            one.answered += 1
+        else:
+            one.refused += 1
+
+
+def _key(request: SpatialQuery.Request) -> str:
+    """The question in words, which is equal for the same one; raises QueryError."""
+    return str(request.question) or phrase(asked_from_message(request.asked))
