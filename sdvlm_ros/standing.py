@@ -31,8 +31,10 @@ MAX_STANDING = 16
 class _Standing:
     """One standing question, and how often it was answered, refused and skipped."""
 
-    def __init__(self, request: SpatialQuery.Request, period_s: float, timer: Timer) -> None:
-        self.request, self.period_s, self.timer = request, period_s, timer
+    timer: Timer  # set by who makes it, since its callback needs this object
+
+    def __init__(self, request: SpatialQuery.Request, period_s: float) -> None:
+        self.request, self.period_s = request, period_s
         self.waits = False
         self.answered = self.refused = self.skipped = 0
 
@@ -122,14 +124,15 @@ class StandingQuestions:
             )
         if before is not None:
             self._node.destroy_timer(before.timer)
-        # Not the node's clock: when /clock stops, the refusals say so.
-        timer = self._node.create_timer(
+        one = _Standing(request, period_s)
+        one.timer = self._node.create_timer(
             period_s,
-            lambda: self._ask(one),
+            lambda: self._start(one),
             callback_group=self._group,
+            # Not the node's clock: when /clock stops, the refusals say so.
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
-        one = self._standing[_key(request)] = _Standing(request, period_s, timer)
+        self._standing[_key(request)] = one
 
     def _check(self, request: SpatialQuery.Request) -> None:
         """Refuse now what would be refused every time."""
@@ -140,6 +143,11 @@ class StandingQuestions:
         typed = stated(request.asked)
         words = [request.question] if request.question or not typed else []
         read_questions(words, typed, [region.label for region in regions])
+
+    def _start(self, one: _Standing) -> None:
+        executor = self._node.executor
+        if executor is not None:
+            executor.create_task(self._ask, one)
 
     async def _ask(self, one: _Standing) -> None:
         if self._backend.dispatcher.subscriptions is None:  # not active
