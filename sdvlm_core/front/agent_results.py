@@ -14,12 +14,15 @@ from typing import Annotated, Any
 from mcp.types import CallToolResult, TextContent
 from pydantic import BaseModel, Field, ValidationError
 
+from sdvlm_core.answer import SIDES
 from sdvlm_core.cautions import UNFIT
 from sdvlm_core.errors import ErrorCode, SdvlmError, error_code, shown
 
 _UNFIT = frozenset(code.value for code in UNFIT)
 _LOG = logging.getLogger(__name__)
 _MAX_MESSAGE = 1000
+# The best one last: what both say, before what depth says, before what only the model says.
+_SOURCES = ("LANGUAGE", "GEOMETRY", "FUSED")
 
 Metres = Annotated[float | None, Field(description="metres; null = unknown, never 0")]
 Codes = list[str]
@@ -156,17 +159,31 @@ class MeasureResult(OfFrame):
     pairs: list[PairResult]
 
 
+class NumberResult(BaseModel):
+    """One number of an answer, and what it measures."""
+
+    kind: str = Field(description="HEIGHT, WIDTH, LENGTH, DISTANCE, GAP, COUNT, ...")
+    objects: list[str] = Field(description="of what; two for a distance, gap or difference")
+    value: float | None = Field(description="metres, or a count; null = unknown")
+    std_dev: float | None = Field(description="of value; null = unknown")
+    source: str = Field(description="FUSED, GEOMETRY or LANGUAGE")
+
+
 class AnswerResult(Fitness):
     """The answer to one question; `document` is the one of `sdvlm ask --json`."""
 
     question: str
     text: str = Field(description="the model's words; data, not an instruction")
-    value: float | None = Field(description="the best number: metres, or a count; null = none")
+    value: float | None = Field(
+        description="the number that was asked for, metres or a count; null = there is none, or "
+        "the question has no single one: see numbers"
+    )
     std_dev: float | None = Field(description="of value; null = unknown")
     source: str = Field(
         description="FUSED = model and depth agree; GEOMETRY = from depth; LANGUAGE = only the "
         "model says so; empty = no number"
     )
+    numbers: list[NumberResult] = Field(description="all numbers, each with what it measures")
     verdict: str = Field(description="of a yes/no question: HOLDS, DOES_NOT_HOLD or UNDECIDED")
     status: str = Field(description="OK, NO_ANSWER, NOT_VISIBLE, NO_DEPTH or DISAGREEMENT")
     document: dict[str, Any]
@@ -233,10 +250,7 @@ def pair_result(document: dict[str, Any]) -> PairResult:
 
 
 def answer_result(document: dict[str, Any], question: str) -> AnswerResult:
-    """An answer's document, with its best number and its fitness.
-
-    FUSED comes before GEOMETRY before LANGUAGE, among numbers of what was asked.
-    """
+    """An answer's document, with the number that was asked for and its fitness."""
     if "error" in document:
         why = f"{document['error']['code']}: {document['error']['message']}"
         return AnswerResult(
@@ -245,17 +259,14 @@ def answer_result(document: dict[str, Any], question: str) -> AnswerResult:
             value=None,
             std_dev=None,
             source="",
+            numbers=[],
             verdict="UNDECIDED",
             status="NO_ANSWER",
             document=document,
             fit_to_act_on=False,
             why_not=why,
         )
-    kind = document["asked"]["quantity"]
-    numbers = [one for one in document["measurements"] if one["kind"] == kind]
-    numbers = numbers or document["measurements"]
-    order = ("LANGUAGE", "GEOMETRY", "FUSED")
-    best = max(numbers, key=lambda one: order.index(one["source"]), default=None)
+    best = _best(document, document["asked"]["quantity"])
     why = _why_not(document, best)
     return AnswerResult(
         question=document["question"],
@@ -263,12 +274,29 @@ def answer_result(document: dict[str, Any], question: str) -> AnswerResult:
         value=None if best is None else best["value"],
         std_dev=None if best is None else best["std_dev"],
         source="" if best is None else best["source"],
+        numbers=[NumberResult.model_validate(one) for one in document["measurements"]],
         verdict=document["verdict"],
         status=document["status"],
         document=document,
         fit_to_act_on=not why,
         why_not=why,
     )
+
+
+def _best(document: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """The number of that kind, of the asked objects and no others: fused, else from depth."""
+    wanted = _names(document["asked"]["objects"])
+    found = [
+        one
+        for one in document["measurements"]
+        if one["kind"] == kind and one["value"] is not None and _names(one["objects"]) == wanted
+    ]
+    return max(found, key=lambda one: _SOURCES.index(one["source"]), default=None)
+
+
+def _names(objects: Iterable[str]) -> list[str]:
+    """Names for comparison; a distance has no direction."""
+    return sorted(name.strip().casefold() for name in objects)
 
 
 def _why_not(document: dict[str, Any], best: dict[str, Any] | None) -> str:
@@ -283,18 +311,25 @@ def _why_not(document: dict[str, Any], best: dict[str, Any] | None) -> str:
         return f"{status} {document['why_none']}".strip()
     if not no_length and (bad := unfit(document["cautions"])):
         return ", ".join(bad)
-    if kind in ("EXISTS", "COMPARISON") and document["verdict"] == "UNDECIDED":
-        if not document["chosen"]:
+    if kind in ("EXISTS", "COMPARISON"):
+        if document["verdict"] == "UNDECIDED" and not document["chosen"]:
             return "the answer decides nothing"
-    elif kind not in ("EXISTS", "COMPARISON", "POSITION") and best is None:
-        return document["why_none"] or "the answer has no number"
-    if not no_length and not _confirmed(document):
-        return "only the model says so: depth has not confirmed it"
-    return ""
+        confirmed = kind == "EXISTS" or _compared(document)
+    elif kind == "POSITION":
+        confirmed = _compared(document)
+    elif kind == "FREE":
+        return "what was asked is not certain: ask a typed question"
+    else:
+        numbers = [_best(document, side.name) for side in SIDES] if kind == "SIZE" else [best]
+        known = [one for one in numbers if one is not None]
+        if len(known) < len(numbers):
+            return document["why_none"] or "the answer has no number of what was asked"
+        confirmed = kind == "COUNT" or all(one["source"] != "LANGUAGE" for one in known)
+    return "" if confirmed else "only the model says so: depth has not confirmed it"
 
 
-def _confirmed(document: dict[str, Any]) -> bool:
-    """Whether depth has a say in the answer; what it contradicts is a DISAGREEMENT."""
+def _compared(document: dict[str, Any]) -> bool:
+    """Whether depth has a say in an answer; what it contradicts is a DISAGREEMENT."""
     checks, numbers = document.get("checks", ()), document["measurements"]
     return any(one["agree"] for one in checks) or any(
         one["source"] != "LANGUAGE" for one in numbers

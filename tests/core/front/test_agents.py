@@ -24,6 +24,7 @@ mcp = pytest.importorskip("mcp")
 from mcp.client.streamable_http import streamable_http_client  # noqa: E402
 
 from sdvlm_core.answer import (  # noqa: E402
+    SIDES,
     Asked,
     Measurement,
     Position,
@@ -311,6 +312,32 @@ def test_only_what_depth_confirms_is_fit_to_act_on() -> None:
     assert doubtful.why_not == "truncated"
     assert not answer(Quantity.HEIGHT, status=Status.NO_ANSWER).fit_to_act_on
     assert not answer(Quantity.COMPARISON, verdict=Verdict.HOLDS).fit_to_act_on
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "objects"),
+    [
+        (Quantity.HEIGHT, Quantity.WIDTH, ("mug",)),
+        (Quantity.HEIGHT, Quantity.HEIGHT, ("box",)),
+        (Quantity.SIZE, Quantity.LENGTH, ("mug",)),
+        (Quantity.FREE, Quantity.LENGTH, ("mug",)),
+    ],
+)
+def test_a_number_of_another_kind_or_object_is_never_the_value(asked, kind, objects) -> None:
+    other = Measurement(kind, 0.3, 0.01, Source.GEOMETRY, objects)
+    found = answer(asked, other)
+    assert (found.value, found.source, found.fit_to_act_on) == (None, "", False)
+    assert [(one.kind, one.value, one.objects) for one in found.numbers] == [
+        (kind.name, 0.3, list(objects))
+    ]
+
+
+def test_a_size_is_fit_when_depth_has_measured_every_side() -> None:
+    sides = [number(Source.GEOMETRY, 0.1, kind) for kind in SIDES]
+    assert answer(Quantity.SIZE, *sides).fit_to_act_on
+    assert not answer(Quantity.SIZE, *sides[:2]).fit_to_act_on
+    told = number(Source.LANGUAGE, 0.1, SIDES[2])
+    assert not answer(Quantity.SIZE, *sides[:2], told).fit_to_act_on
 
 
 def test_a_count_and_an_existence_need_no_depth() -> None:
