@@ -20,6 +20,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from sdvlm.srv import SpatialQuery
+from sdvlm_core.answer import Quantity, Source, without_nan
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 
 Code = SpatialQuery.Response
@@ -53,7 +54,16 @@ def ask_once(client: SpatialClient, question: str, timeout_s: float) -> dict[str
     except SpatialQueryFailed as failed:
         reaction = REACTIONS.get(failed.code, STOP)
         return {"error": str(failed), "reaction": reaction}
-    numbers = [[one.value, one.std_dev, one.source] for one in answer.measurements]
+    numbers = [
+        {
+            "quantity": Quantity(one.kind).name,
+            "objects": list(one.objects),
+            "value": one.value,
+            "std_dev": one.std_dev,
+            "source": Source(one.source).name,
+        }
+        for one in answer.measurements
+    ]
     found = {"text": answer.text, "status": answer.status, "cautions": list(answer.cautions)}
     return found | {"numbers": numbers}
 
@@ -82,7 +92,7 @@ def main() -> int:
             rounds += 1
             found = ask_once(client, arguments.question, arguments.timeout)
             now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-            print(json.dumps({"time": now, **found}), flush=True)
+            print(json.dumps(without_nan({"time": now, **found})), flush=True)
             if found.get("reaction") == STOP:
                 return 1
             if found.get("reaction") == WAIT:

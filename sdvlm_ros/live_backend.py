@@ -18,7 +18,6 @@ from sdvlm.action import SpatialReasoning
 from sdvlm.msg import Asked as AskedMsg
 from sdvlm.msg import SpatialAnswer
 from sdvlm_core.answer import Asked
-from sdvlm_core.camera.as_taken import images_as_taken, projection_as_taken
 from sdvlm_core.camera.messages import asked_message, nanoseconds
 from sdvlm_core.errors import (
     DepthError,
@@ -37,7 +36,7 @@ from sdvlm_core.errors import (
     error_code,
 )
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.front.backend import OnText, Origin, Shot
+from sdvlm_core.front.backend import OnText, Origin, Shot, shot_of
 from sdvlm_core.language.question import check_labels, parse
 from sdvlm_ros.camera_pictures import PATIENCE_S, CameraPictures
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
@@ -123,7 +122,7 @@ class LiveBackend:
             frame = self._pictures.frame(stamp_ns, deadline)
             if frame is not None:
                 self._remember(frame)
-                return _shot(frame)
+                return shot_of(frame)
             if time.monotonic() > deadline:
                 break
         missing = self._pictures.missing()
@@ -195,10 +194,14 @@ class LiveBackend:
         options: dict[str, Any],
         on_text: OnText | None,
     ) -> dict[int, dict[str, Any]]:
-        """The documents of some questions, together; or one by one if one of them is refused."""
+        """The documents of some questions, together; or one by one if one of them is refused.
+
+        A refusal comes before any text: what is asked again has not been streamed. A timeout is not
+        asked again: it would take as long again for each question.
+        """
         try:
             answers = self._reason([questions[i] for i in indices], indices, options, on_text)
-        except (QueryError, QueryTimeout) as error:
+        except QueryError as error:
             if len(indices) == 1:
                 failed = {"error": {"code": error_code(error).name, "message": str(error)}}
                 return {indices[0]: failed}
@@ -304,15 +307,3 @@ def _corners(regions: Sequence[Region]) -> dict[str, tuple[float, ...]]:
             raise QueryError(f"the labels of regions must differ, got {region.label!r} twice")
         corners[region.label] = found
     return corners
-
-
-def _shot(frame: RgbdFrame) -> Shot:
-    rgb, depth = images_as_taken(frame)
-    return Shot(
-        stamp_ns=frame.stamp_ns,
-        frame_id=frame.frame_id,
-        rgb=rgb,
-        depth=depth,
-        cautions=tuple(code.value for code in frame.cautions),
-        camera=projection_as_taken(frame),
-    )

@@ -16,27 +16,19 @@ import typer
 from sdvlm_core.camera.settings import DEFAULT_SETTINGS
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import refusals
-from sdvlm_core.errors import QueryError
+from sdvlm_core.cli.sources import model_of, need, source_of
 
 #: Holds the token of a server that other machines reach.
 TOKEN_VARIABLE = "SDVLM_MCP_TOKEN"
-_NO_MODEL = "none"
 
 
 def mcp(
-    rgb: Annotated[Path | None, typer.Option(help="Colour image, 8 bit.")] = None,
-    depth: Annotated[
-        str | None, typer.Option(help=f"{options.DEPTH_HELP} With --bag: its topic.")
-    ] = None,
-    intrinsics: Annotated[Path | None, typer.Option(help=options.INTRINSICS_HELP)] = None,
-    bag: Annotated[Path | None, typer.Option(help="A ROS 2 bag instead of image files.")] = None,
-    time: Annotated[
-        float | None,
-        typer.Option(help="With --bag: seconds from its start; else the first complete frame."),
-    ] = None,
-    node: Annotated[
-        str | None, typer.Option(help="A running node instead, e.g. /spatial_query; needs ROS 2.")
-    ] = None,
+    rgb: options.FilesRgb = None,
+    depth: options.FilesDepth = None,
+    intrinsics: options.FilesIntrinsics = None,
+    bag: options.Bag = None,
+    time: options.BagTime = None,
+    node: options.Node = None,
     color: options.Color = None,
     info: options.Info = None,
     sync_slop: options.SyncSlop = 0.03,
@@ -45,10 +37,7 @@ def mcp(
     depth_scale: options.DepthScale = None,
     up: options.Up = None,
     sensor: options.Sensor = "realsense",
-    model: Annotated[
-        str,
-        typer.Option(help="nano, a model directory, the name of a download, or none = no model."),
-    ] = "nano",
+    model: options.ModelOrNone = "nano",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     quantization: options.Quantization = "none",
@@ -85,54 +74,38 @@ def mcp(
       sdvlm mcp --bag demo/table --http
     """
     with refusals(as_json=False):
-        _check_installed()
+        need("mcp", "uvicorn")
         from sdvlm_core.front import agent_serving
         from sdvlm_core.front.guard import read_token
-        from sdvlm_core.front.source import Source, open_source
+        from sdvlm_core.front.source import open_source
 
-        try:
-            source = Source(
-                rgb=rgb,
-                depth=depth,
-                intrinsics=intrinsics,
-                bag=bag,
-                time_s=time,
-                node=node,
-                color=color,
-                info=info,
-                sync_slop_s=sync_slop,
-                gravity_frame=gravity_frame,
-                depth_scale=depth_scale,
-                up=options.parse_up(up),
-                sensor=sensor,
-                settings=options.camera_settings(sensor, depth_scale, rectify),
-            )
-        except QueryError as error:
-            raise typer.BadParameter(str(error)) from error
+        source = source_of(
+            rgb=rgb,
+            depth=depth,
+            intrinsics=intrinsics,
+            bag=bag,
+            time_s=time,
+            node=node,
+            color=color,
+            info=info,
+            sync_slop_s=sync_slop,
+            gravity_frame=gravity_frame,
+            depth_scale=depth_scale,
+            up=options.parse_up(up),
+            sensor=sensor,
+            settings=options.camera_settings(sensor, depth_scale, rectify),
+        )
+        loading = None  # a node has its own, and a client need not wait for torch
+        if node is None:
+            loading = model_of(model, device, dtype, quantization, attention)
         address = None
         if http:
             token = read_token(token_file, os.environ.get(TOKEN_VARIABLE, ""))
             address = agent_serving.Address(host, port, token, tuple(name or ()))
         with redirect_stdout(sys.stderr):  # stdout is the protocol's
-            loading = None
-            if model != _NO_MODEL and node is None:
-                from sdvlm_core.engine import LoadOptions
-
-                loading = LoadOptions(model, device, dtype, quantization, attention)
             backend = open_source(source, loading, threads)
         if address is None:
             agent_serving.serve_stdio(backend)
         else:
             print(f"sdvlm mcp: {address.url}", file=sys.stderr, flush=True)
             agent_serving.serve_http(backend, address)
-
-
-def _check_installed() -> None:
-    try:
-        import mcp  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise QueryError(
-            f"the server needs mcp and uvicorn ({error}): pip install 'sdvlm-python[front]', or "
-            "pip install -r requirements/front.txt"
-        ) from error

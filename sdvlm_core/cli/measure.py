@@ -38,16 +38,11 @@ _TABLE_KEYS = ("length_m", "width_m", "height_m", "camera_distance_m")
 
 
 def measure(
-    rgb: Annotated[Path | None, typer.Option(help="Colour image, 8 bit.")] = None,
-    depth: Annotated[
-        str | None, typer.Option(help=f"{options.DEPTH_HELP} With --bag: its topic.")
-    ] = None,
-    intrinsics: Annotated[Path | None, typer.Option(help=options.INTRINSICS_HELP)] = None,
-    bag: Annotated[Path | None, typer.Option(help="A ROS 2 bag instead of image files.")] = None,
-    time: Annotated[
-        float | None,
-        typer.Option(help="With --bag: seconds from its start; else the first complete frame."),
-    ] = None,
+    rgb: options.FilesRgb = None,
+    depth: options.FilesDepth = None,
+    intrinsics: options.FilesIntrinsics = None,
+    bag: options.Bag = None,
+    time: options.BagTime = None,
     color: options.Color = None,
     info: options.Info = None,
     sync_slop: options.SyncSlop = 0.03,

@@ -91,6 +91,26 @@ INTRINSICS_HELP = (
 )
 
 
+# What frames are read from, where a command takes files, a bag or a node.
+FilesRgb = Annotated[Path | None, typer.Option(help="Colour image, 8 bit.")]
+FilesDepth = Annotated[str | None, typer.Option(help=f"{DEPTH_HELP} With --bag: its topic.")]
+FilesIntrinsics = Annotated[Path | None, typer.Option(help=INTRINSICS_HELP)]
+Bag = Annotated[Path | None, typer.Option(help="A ROS 2 bag instead of image files.")]
+BagTime = Annotated[
+    float | None,
+    typer.Option(help="With --bag: seconds from its start; else the first complete frame."),
+]
+Node = Annotated[
+    str | None, typer.Option(help="A running node instead, e.g. /spatial_query; needs ROS 2.")
+]
+#: Value of --model without which nothing is loaded.
+NO_MODEL = "none"
+ModelOrNone = Annotated[
+    str,
+    typer.Option(help=f"nano, a model directory, the name of a download, or {NO_MODEL}."),
+]
+
+
 def check_sensor(name: str) -> None:
     """Raises typer.BadParameter for a sensor without a preset."""
     if name not in SENSORS:

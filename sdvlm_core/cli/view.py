@@ -16,15 +16,14 @@ import typer
 
 from sdvlm_core.cli import options
 from sdvlm_core.cli.output import refusals
+from sdvlm_core.cli.sources import model_of, need, source_of
 from sdvlm_core.errors import QueryError
 
 if TYPE_CHECKING:
-    from sdvlm_core.engine import LoadOptions
     from sdvlm_core.front.guard import Access
 
 #: Holds the token of a server that other machines reach.
 TOKEN_VARIABLE = "SDVLM_VIEW_TOKEN"
-_NO_MODEL = "none"
 _BACKLOG = 64
 # Connections at the same time; a browser opens six.
 _MAX_CONNECTIONS = 64
@@ -32,18 +31,12 @@ _SHUTDOWN_S = 2
 
 
 def view(
-    rgb: Annotated[Path | None, typer.Option(help="Colour image, 8 bit.")] = None,
-    depth: Annotated[
-        str | None, typer.Option(help=f"{options.DEPTH_HELP} With --bag: its topic.")
-    ] = None,
-    intrinsics: Annotated[Path | None, typer.Option(help=options.INTRINSICS_HELP)] = None,
-    bag: Annotated[Path | None, typer.Option(help="A ROS 2 bag instead of image files.")] = None,
-    time: Annotated[
-        float | None, typer.Option(help="With --bag: the first frame shown, seconds.")
-    ] = None,
-    node: Annotated[
-        str | None, typer.Option(help="A running node instead, e.g. /spatial_query; needs ROS 2.")
-    ] = None,
+    rgb: options.FilesRgb = None,
+    depth: options.FilesDepth = None,
+    intrinsics: options.FilesIntrinsics = None,
+    bag: options.Bag = None,
+    time: options.BagTime = None,
+    node: options.Node = None,
     color: options.Color = None,
     info: options.Info = None,
     sync_slop: options.SyncSlop = 0.03,
@@ -52,10 +45,7 @@ def view(
     depth_scale: options.DepthScale = None,
     up: options.Up = None,
     sensor: options.Sensor = "realsense",
-    model: Annotated[
-        str,
-        typer.Option(help="nano, a model directory, the name of a download, or none = no model."),
-    ] = "nano",
+    model: options.ModelOrNone = "nano",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     quantization: options.Quantization = "none",
@@ -88,35 +78,32 @@ def view(
       sdvlm view --node /spatial_query --host 0.0.0.0 --port 8080
     """
     with refusals(as_json=False):
-        _check_installed()
+        need("starlette", "uvicorn")
         from sdvlm_core.front.guard import access_for, read_token
-        from sdvlm_core.front.source import Source, open_source
+        from sdvlm_core.front.source import open_source
 
-        settings = options.camera_settings(sensor, depth_scale, rectify)
-        try:
-            source = Source(
-                rgb=rgb,
-                depth=depth,
-                intrinsics=intrinsics,
-                bag=bag,
-                time_s=time,
-                node=node,
-                color=color,
-                info=info,
-                sync_slop_s=sync_slop,
-                gravity_frame=gravity_frame,
-                depth_scale=depth_scale,
-                up=options.parse_up(up),
-                sensor=sensor,
-                settings=settings,
-            )
-        except QueryError as error:
-            raise typer.BadParameter(str(error)) from error
+        source = source_of(
+            rgb=rgb,
+            depth=depth,
+            intrinsics=intrinsics,
+            bag=bag,
+            time_s=time,
+            node=node,
+            color=color,
+            info=info,
+            sync_slop_s=sync_slop,
+            gravity_frame=gravity_frame,
+            depth_scale=depth_scale,
+            up=options.parse_up(up),
+            sensor=sensor,
+            settings=options.camera_settings(sensor, depth_scale, rectify),
+        )
+        loading = None  # a node has its own, and a client need not wait for torch
+        if node is None:
+            loading = model_of(model, device, dtype, quantization, attention)
         access = access_for(host, read_token(token_file, os.environ.get(TOKEN_VARIABLE, "")))
         listener = _listener(host, port)
-        backend = open_source(
-            source, _model(model, device, dtype, quantization, attention), threads
-        )
+        backend = open_source(source, loading, threads)
         from sdvlm_core.front.page import make_app
 
         try:
@@ -124,27 +111,6 @@ def view(
             _serve(make_app(backend, source, access), listener)
         finally:
             backend.close()
-
-
-def _check_installed() -> None:
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise QueryError(
-            f"the page needs starlette and uvicorn ({error}): pip install 'sdvlm-python[front]', "
-            "or pip install -r requirements/front.txt"
-        ) from error
-
-
-def _model(
-    name: str, device: str, dtype: str, quantization: str, attention: str
-) -> LoadOptions | None:
-    if name == _NO_MODEL:
-        return None
-    from sdvlm_core.engine import LoadOptions
-
-    return LoadOptions(name, device, dtype, quantization, attention)
 
 
 def _listener(host: str, port: int) -> socket.socket:

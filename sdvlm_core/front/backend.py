@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sdvlm_core.answer import Asked
-from sdvlm_core.frame import Lens, Region
+from sdvlm_core.camera.as_taken import images_as_taken, projection_as_taken
+from sdvlm_core.frame import Lens, Region, RgbdFrame
 
 #: What `ask` calls while the text is generated: the index of a question and what is new of its
 #: text. It returns False to cancel.
@@ -59,6 +60,19 @@ class Shot:
     depth: npt.NDArray[np.float32] | None
     cautions: tuple[str, ...] = ()
     camera: Lens | None = None
+
+
+def shot_of(frame: RgbdFrame) -> Shot:
+    """How a frame is shown: as the camera took it, also where it was rectified."""
+    rgb, depth = images_as_taken(frame)
+    return Shot(
+        stamp_ns=frame.stamp_ns,
+        frame_id=frame.frame_id,
+        rgb=rgb,
+        depth=depth,
+        cautions=tuple(code.value for code in frame.cautions),
+        camera=projection_as_taken(frame),
+    )
 
 
 class Backend(Protocol):

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdvlm_core.answer import AnswerBy, Asked, SpatialAnswer
-from sdvlm_core.camera.as_taken import images_as_taken, projection_as_taken
 from sdvlm_core.camera.bag_frames import CameraOptions
 from sdvlm_core.camera.bag_moment import read_bag_frame
 from sdvlm_core.camera.bags import open_bag
@@ -35,7 +34,7 @@ from sdvlm_core.errors import (
     shown,
 )
 from sdvlm_core.frame import Region, RgbdFrame
-from sdvlm_core.front.backend import OnText, Origin, Shot
+from sdvlm_core.front.backend import OnText, Origin, Shot, shot_of
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, sensor_noise
 from sdvlm_core.language.question import check_labels, parse
 
@@ -165,7 +164,7 @@ class OfflineBackend:
             with self._held_lock:
                 held = self._held.get(frame.stamp_ns)
             if held is None:
-                held = _Held(frame, _shot(frame))
+                held = _Held(frame, shot_of(frame))
             with self._held_lock:
                 self._held[frame.stamp_ns] = held
                 self._held.move_to_end(frame.stamp_ns)
@@ -253,18 +252,6 @@ class OfflineBackend:
             self._session = None  # frees its memory first
             self._session = frame, engine.open(frame)
         return self._session[1]
-
-
-def _shot(frame: RgbdFrame) -> Shot:
-    rgb, depth = images_as_taken(frame)
-    return Shot(
-        stamp_ns=frame.stamp_ns,
-        frame_id=frame.frame_id,
-        rgb=rgb,
-        depth=depth,
-        cautions=tuple(code.value for code in frame.cautions),
-        camera=projection_as_taken(frame),
-    )
 
 
 def _loaded(options: LoadOptions, threads: int) -> Future[SpatialEngine]:
