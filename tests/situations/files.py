@@ -330,7 +330,7 @@ _RIGHT = (Right(),)
 
 
 def _bad(*words: str) -> tuple[Must, ...]:
-    return (Refused("BagError", words),)
+    return (Refused("NO_IMAGE", words),)
 
 
 _BAGS: tuple[tuple[str, tuple[Must, ...], Callable[[Path], list[str]]], ...] = (

@@ -124,8 +124,7 @@ def code_of(type_name: str) -> str:
     if kind is None:
         return type_name
     code: errors.ErrorCode = errors.error_code(kind(""))
-    # A bag that cannot be read has no code of the service.
-    return type_name if code is errors.ErrorCode.UNKNOWN else code.name
+    return code.name
 
 
 def usual_peak_bytes() -> int:
