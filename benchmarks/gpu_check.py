@@ -92,7 +92,7 @@ def make(arguments: argparse.Namespace) -> Bench:
     model = _random(LlavaForConditionalGeneration, config, device)
     model.config.depth_encoding = ENCODING.to_mapping()
     engine = SpatialEngine(assembled("random-7b", model, byte_tokenizer(), device))
-    return Bench(engine, device, 10 if on_gpu else 1, arguments.compile)
+    return Bench(engine, device, arguments.rounds if on_gpu else 1, arguments.compile)
 
 
 def opening(bench: Bench) -> dict[str, Any]:
@@ -369,6 +369,7 @@ def main() -> int:
     )
     parser.add_argument("--device", default="cuda", help="cuda, or cpu with tiny shapes")
     parser.add_argument("--layers", type=int, default=32, help="of the language model; 32 = 7B")
+    parser.add_argument("--rounds", type=int, default=10, help="of each measurement; their median")
     parser.add_argument("--compile", action="store_true", help="measure the compiled step too")
     parser.add_argument("--parity", type=Path, help="directory of ../shared/parity")
     arguments = parser.parse_args()
@@ -387,7 +388,9 @@ def main() -> int:
         begun = time.perf_counter()
         name = getattr(section, "__name__", "parity")
         try:
-            result |= section(bench)
+            found = section(bench)
+            print(json.dumps(found), file=sys.stderr)  # what there is, should a time limit end it
+            result |= found
         except Exception as error:  # noqa: BLE001 - reported; the other sections are measured
             failed = True
             traceback.print_exc()

@@ -24,7 +24,8 @@ class NanoConfig:
             model.
         shards: number of shards of the data that are used, the first ones; 0 = all.
         tower_steps: batches of 40 frames for the vision tower.
-        steps: batches of 32 frames for projector and language model.
+        steps: batches for projector and language model.
+        batch: frames of each of them, over all processes.
         rate: factor on the learning rates; below 1 with `base`.
     """
 
@@ -34,6 +35,7 @@ class NanoConfig:
     shards: int = 0
     tower_steps: int = 4000
     steps: int = 5120
+    batch: int = 32
     rate: float = 1.0
 
     def recipe(self) -> dict[str, Any]:
@@ -72,8 +74,9 @@ def _checked(file: Path, stored: Mapping[str, Any]) -> NanoConfig:
             fits = isinstance(value, (int, float)) and not isinstance(value, bool)
             fits, wanted = fits and 0 < value <= 10, "a number above 0, at most 10"
         else:
+            least = 1 if key == "batch" else 0
             whole = isinstance(value, int) and not isinstance(value, bool)
-            fits, wanted = whole and value >= 0, "a whole number, at least 0"
+            fits, wanted = whole and value >= least, f"a whole number, at least {least}"
         if not fits:
             raise ValueError(f"{file}: {key} must be {wanted}, got {value!r}")
     return NanoConfig(

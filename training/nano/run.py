@@ -37,8 +37,6 @@ from training.run_config import check_unchanged
 
 _SEED = 0
 _CORPUS_FRAMES = 3000
-#: Frames of a step of stage 2.
-BATCH = 32
 #: Share of the frames shown without depth, so that nano also answers without it.
 _WITHOUT_DEPTH = 0.12
 
@@ -153,7 +151,7 @@ def _train(
         tokenizer,
         frames,
         see,
-        Recipe(config.steps, BATCH, WIDE, _WITHOUT_DEPTH, config.rate, _SEED),
+        Recipe(config.steps, config.batch, WIDE, _WITHOUT_DEPTH, config.rate, _SEED),
         config.out,
         workers=workers,
     )

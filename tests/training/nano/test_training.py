@@ -275,9 +275,8 @@ def test_two_processes_train_one_model(data, tmp_path):
 
 def test_the_command_writes_a_model_that_can_be_loaded(data, tmp_path, monkeypatch):
     monkeypatch.setattr(tower, "BATCH", 4)
-    monkeypatch.setattr(command, "BATCH", 4)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    config = NanoConfig(data, tmp_path, "nano", tower_steps=1, steps=1, rate=0.1)
+    config = NanoConfig(data, tmp_path, "nano", tower_steps=1, steps=1, batch=4, rate=0.1)
     command.make_nano(config, "cpu", workers=0)
     checkpoint = load_checkpoint(str(tmp_path / "model"), "cpu")
     assert checkpoint.model.num_parameters() < 8_000_000
