@@ -58,6 +58,7 @@ class Bench:
     device: torch.device
     rounds: int
     compiled: bool
+    recordings: Path | None
 
     def seconds(self, work: Callable[[], Any]) -> float:
         """The median of a piece of work, with the device's work waited for."""
@@ -92,7 +93,9 @@ def make(arguments: argparse.Namespace) -> Bench:
     model = _random(LlavaForConditionalGeneration, config, device)
     model.config.depth_encoding = ENCODING.to_mapping()
     engine = SpatialEngine(assembled("random-7b", model, byte_tokenizer(), device))
-    return Bench(engine, device, arguments.rounds if on_gpu else 1, arguments.compile)
+    return Bench(
+        engine, device, arguments.rounds if on_gpu else 1, arguments.compile, arguments.parity
+    )
 
 
 def opening(bench: Bench) -> dict[str, Any]:
@@ -336,8 +339,9 @@ def estimators(bench: Bench) -> dict[str, Any]:
     return found
 
 
-def parity(bench: Bench, directory: Path | None) -> dict[str, Any]:
+def parity(bench: Bench) -> dict[str, Any]:
     """The recorded outputs of the official code (tests/parity/compare.py), on this device."""
+    directory = bench.recordings
     if directory is None:
         return {"parity": "not compared: no --parity"}
     found = {}
@@ -363,6 +367,13 @@ def tests(bench: Bench) -> dict[str, Any]:
     return {"tests": line}
 
 
+#: In this order: the training changes the model.
+SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    one.__name__: one
+    for one in (floor, opening, asking, agreement, estimators, parity, tests, training, qwen)
+}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -372,6 +383,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10, help="of each measurement; their median")
     parser.add_argument("--compile", action="store_true", help="measure the compiled step too")
     parser.add_argument("--parity", type=Path, help="directory of ../shared/parity")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="a section; repeatable")
     arguments = parser.parse_args()
     started = time.perf_counter()
     bench = make(arguments)
@@ -380,13 +392,10 @@ def main() -> int:
     result: dict[str, Any] = {"benchmark": "gpu_check", "device": device}
     result |= {"torch": torch.__version__, "build_s": round(time.perf_counter() - started, 1)}
     failed = False
-    for section in (
-        *(floor, opening, asking, agreement, estimators),
-        lambda b: parity(b, arguments.parity),
-        *(tests, training, qwen),  # the training changes the model
-    ):
+    for name, section in SECTIONS.items():
+        if arguments.only and name not in arguments.only:
+            continue
         begun = time.perf_counter()
-        name = getattr(section, "__name__", "parity")
         try:
             found = section(bench)
             print(json.dumps(found), file=sys.stderr)  # what there is, should a time limit end it

@@ -7,6 +7,7 @@ Knows the recipe of the stage and who makes its batches; does not know what its 
 from __future__ import annotations
 
 import math
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -90,6 +91,9 @@ def prepared(batches: Batches, steps: range, workers: int) -> Iterator[Batch]:
         workers: processes that make them ahead, `_PREFETCHED` each; 0 = made here when needed.
             They end with this generator, and when this process dies.
     """
+    # Workers are forks of a fresh interpreter that has imported this module: a fork of this process
+    # would lack its threads, and spawned workers import it anew, one after the other.
+    multiprocessing.set_forkserver_preload([__name__])
     yield from DataLoader(
         batches,
         batch_size=None,
@@ -97,8 +101,7 @@ def prepared(batches: Batches, steps: range, workers: int) -> Iterator[Batch]:
         num_workers=workers,
         collate_fn=_unchanged,
         prefetch_factor=_PREFETCHED if workers else None,
-        # New interpreters: the threads of this one do not survive a fork.
-        multiprocessing_context="spawn" if workers else None,
+        multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=_leave_interrupts,
         # Its own, so that the loader draws nothing from the generator of the training.
         generator=torch.Generator(),
