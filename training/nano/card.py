@@ -48,24 +48,20 @@ def _table(document: dict[str, Any]) -> list[str]:
 
 def _training(document: dict[str, Any]) -> list[str]:
     lines = []
-    wall = busy = 0.0
     # A longer run of a seed begins with the frames of a shorter one.
     frames: dict[tuple[int, int], int] = {}
     for number, training in enumerate(document["trainings"], start=1):
         stages = training["stages"].values()
-        wall += sum(stage["minutes"] for stage in stages)
-        busy += sum(stage["cpu_minutes"] for stage in stages)
+        minutes = sum(stage["minutes"] for stage in stages)
         data = training["data"]
         rendering = (data["seed"], data["width"])
         frames[rendering] = max(frames.get(rendering, 0), data["frames"])
         steps = ", ".join(f"{name} {s['steps']} steps" for name, s in training["stages"].items())
-        lines += [f"{number}. {data['frames']:,} frames; {steps}; {training['machine']}:", ""]
+        place = f"{minutes:.0f} minutes on {training['machine']}"
+        lines += [f"{number}. {data['frames']:,} frames; {steps}; {place}:", ""]
         lines += [f"   `{command}`" for command in training["commands"]]
         lines.append("")
-    lines.append(
-        f"In total {sum(frames.values()):,} distinct simulated frames, {wall / 60:.1f} hours on "
-        f"two CPU cores ({busy / 60:.1f} CPU hours), no GPU."
-    )
+    lines.append(f"In total {sum(frames.values()):,} distinct simulated frames.")
     return lines
 
 
@@ -115,8 +111,9 @@ distance on a benchmark of real scans.
 
 Percent of right answers by the rules of docs/definitions.md, for {asked:,} questions about scenes
 of an unseen seed. Commands: `{scored_on}`, then
-`python -m training.evaluate --model nano --benchmark DATA --out OUT`. The rows below the first add
-`--depth`, `--intrinsics` or `--frames` (docs/evaluation.md lists these controls).
+`python -m training.evaluate --model nano --benchmark DATA --out OUT`. The rows with another input
+add `--depth`, `--intrinsics` or `--frames` (docs/evaluation.md lists these controls), and
+`--limit 200`: they are about the first 200 scenes.
 
 {table}
 

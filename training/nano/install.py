@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -24,10 +23,12 @@ from sdvlm_core.model.checkpoint import NANO_DIRECTORY
 from training.evaluate.outputs import RELIABILITY
 from training.loop.metrics import STEPS_PER_ENTRY
 from training.nano.card import model_card
-from training.nano.config import read_config
-from training.simulate.frames import SHARD_SCENES
+from training.nano.config import NanoConfig, read_config
+from training.simulate.frames import MANIFEST, SHARD_SCENES
 
 SCENES, SEEDS = 500, (9001, 9002)
+#: Of these, those that the controls are asked about: they are to show large differences.
+CONTROL_SCENES = 200
 #: Options of training.evaluate by the control's name in the card; for the first seed only.
 _CONTROLS: dict[str, list[str]] = {
     "own": [],
@@ -66,23 +67,44 @@ def _stage(log: Path, processes: int) -> dict[str, Any]:
     }
 
 
+def _training(file: Path, config: NanoConfig, processes: int, machine: str) -> dict[str, Any]:
+    """What the card says of one training."""
+    recipe = read_json(config.data / MANIFEST)
+    frames = config.shards * SHARD_SCENES or recipe["scenes"]
+    launcher = f"torchrun --standalone --nproc-per-node {processes}" if processes > 1 else "python"
+    return {
+        "commands": [
+            f"python -m training.simulate --scenes {frames} --seed {recipe['seed']} "
+            f"--width {recipe['width']} --out DATA",
+            f"{launcher} -m training.nano {file}",
+        ],
+        "data": {"frames": frames, "seed": recipe["seed"], "width": recipe["width"]},
+        "stages": {s: _stage(config.out / f"{s}.jsonl", processes) for s in ("tower", "language")},
+        "machine": machine,
+    }
+
+
 def install(
-    config_file: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="The file that training.nano was run with.")
+    config_files: Annotated[
+        list[Path],
+        typer.Argument(metavar="CONFIG...", help="Of the trainings, in order; installs the last."),
     ],
     work: Annotated[Path, typer.Option(help="Folder for test frames and answers.")],
+    machine: Annotated[
+        str, typer.Option(help="What they ran on, for the card: processor, cores, GPU.")
+    ],
     processes: Annotated[int, typer.Option(help="Number of training processes.")] = 2,
 ) -> None:
     """Score the trained model and install it as nano.
 
-    Example: python -m training.nano.install training/configs/nano.yaml --work runs/test
+    Example: python -m training.nano.install training/configs/nano.yaml --work runs/test \\
+    --machine "two CPU cores, no GPU"
     """
     try:
-        config = read_config(config_file)
+        configs = [read_config(file) for file in config_files]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    run, data = config.out, config.data
-    model = run / "model"
+    model = configs[-1].out / "model"
     if not read_json(model / "config.json").get("calibration"):
         raise typer.BadParameter(f"{model} is not calibrated: run training.calibrate first")
     for seed in SEEDS:
@@ -91,9 +113,10 @@ def install(
 
     def measure(name: str, seed: int) -> dict[str, Any]:
         out = work / f"{name}-{seed}"
+        scenes = SCENES if name == "own" else CONTROL_SCENES
         printed = _run(
             "training.evaluate", f"--model={model}", f"--benchmark={work / f'frames-{seed}'}",
-            f"--out={out}", *_CONTROLS[name],
+            f"--out={out}", f"--limit={scenes}", *_CONTROLS[name],
         )  # fmt: skip
         summary = json.loads(printed.splitlines()[-1])
         return {key: summary[key] for key in _KEPT}
@@ -105,28 +128,17 @@ def install(
         name if seed == SEEDS[0] else f"{name}_seed_{seed}": found
         for (name, seed), found in zip(tasks, measured, strict=True)
     }
-    recipe = read_json(data / "simulation.json")
-    shards = config.shards or len(list(data.glob("shard-*.parquet")))
+    trainings = [
+        _training(file, config, processes, machine)
+        for file, config in zip(config_files, configs, strict=True)
+    ]
     stored = NANO_DIRECTORY / "training.json"
-    earlier = read_json(stored)["trainings"] if config.base == "nano" else []
-    training = {
-        "commands": [
-            f"python -m training.simulate --scenes {shards * SHARD_SCENES} --seed {recipe['seed']} "
-            f"--width {recipe['width']} --out DATA",
-            f"torchrun --standalone --nproc-per-node {processes} -m training.nano {config_file}",
-        ],
-        "data": {
-            "frames": shards * SHARD_SCENES,
-            "seed": recipe["seed"],
-            "width": recipe["width"],
-        },
-        "stages": {s: _stage(run / f"{s}.jsonl", processes) for s in ("tower", "language")},
-        "machine": f"{platform.machine()}, {platform.python_version()}, two CPU cores, no GPU",
-    }
-    if earlier and earlier[-1]["commands"] == training["commands"]:
-        earlier.pop()  # this run, installed before
+    earlier = read_json(stored)["trainings"] if configs[0].base == "nano" else []
+    # Without these runs, if they were installed before.
+    mine = [training["commands"] for training in trainings]
+    earlier = [one for one in earlier if one["commands"] not in mine]
     document = {
-        "trainings": [*earlier, training],
+        "trainings": [*earlier, *trainings],
         "scored_on": f"python -m training.simulate --scenes {SCENES} --seed {SEEDS[0]} --out DATA",
         "scores": scores,
     }
