@@ -215,8 +215,8 @@ def agreement(bench: Bench) -> dict[str, Any]:
     session = engine.open(frame())
     prompts = [session._question_ids(words) for words in QUESTIONS[:4]]
     words = len(engine.checkpoint.tokenizer)
-    eager = CachedRows(engine.checkpoint.model, session.prefix, words, bench.device)
-    static = SlotRows(slot, session.prefix)
+    eager = CachedRows(engine.checkpoint.model, session.decoder.prefix, words, bench.device)
+    static = SlotRows(slot, session.decoder.prefix)
     *_, (_, one) = eager.prefill(prompts)
     *_, (_, other) = static.prefill(prompts)
     same = total = 0

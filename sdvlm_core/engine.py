@@ -18,19 +18,22 @@ from sdvlm_core import threads
 from sdvlm_core.errors import FrameError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model import slots
-from sdvlm_core.model.checkpoint import NANO, Checkpoint
+from sdvlm_core.model.checkpoint import NANO, Checkpoint, load_for_server
 from sdvlm_core.model.checkpoint import load as load_checkpoint
+from sdvlm_core.model.coded_features import token_features
 from sdvlm_core.model.frame_features import depth_code, frame_features
-from sdvlm_core.model.generation import memory_guard
+from sdvlm_core.model.generation import Decoder, memory_guard
 from sdvlm_core.model.generation_options import UNLIMITED, GenerationOptions, Limits
+from sdvlm_core.model.local_decoder import LocalDecoder
 from sdvlm_core.model.own_settings import context_tokens, encoding_settings
-from sdvlm_core.model.prefix import Prefix, read_prefix
+from sdvlm_core.model.prefix import read_prefix
 from sdvlm_core.model.prompt import prefix_ids
 from sdvlm_core.model.slots import Slot
 from sdvlm_core.session import FrameSession
 
 if TYPE_CHECKING:
     from sdvlm_core.model.depth_estimation import DepthEstimator
+    from sdvlm_core.model.served import Server
 
 #: Height and width of the largest frames whose answers are decoded in captured steps.
 _LARGEST_CAPTURED = (1080, 1920)
@@ -49,6 +52,9 @@ class LoadOptions:
         attention: `auto`, `eager`, `sdpa` or `flash_attention_2`.
         depth_estimator: a directory or the name of a downloaded estimator for frames without
             depth; None or "" = such frames keep no depth.
+        server: URL of a vLLM server (`model.served`) that holds the language model; only the image
+            encoder and the projector of `model` are then loaded. "" = all of it runs here.
+        served_model: the model's name on that server; "" = as `model`.
     """
 
     model: str = NANO
@@ -57,22 +63,36 @@ class LoadOptions:
     quantization: str = "none"
     attention: str = "auto"
     depth_estimator: str | None = None
+    server: str = ""
+    served_model: str = ""
 
 
 def load_engine(options: LoadOptions) -> SpatialEngine:
     """Load a model, and its depth estimator if one is named, from local files.
 
     Raises:
-        CheckpointError: a model is missing, incomplete or cannot run on this machine.
+        CheckpointError: a model is missing, incomplete, cannot run on this machine, or is of a
+            family that is not served.
+        ServerError: the server is not there, refuses the key, or has no such model.
     """
-    checkpoint = load_checkpoint(
-        options.model, options.device, options.dtype, options.quantization, options.attention
-    )
+    server = None
+    if options.server:
+        from sdvlm_core.model.served import Server, key_from_environment
+
+        name = options.served_model or options.model
+        server = Server(options.server, name, key_from_environment())
+        server.check()
+        checkpoint = load_for_server(options.model, options.device, options.dtype)
+    else:
+        checkpoint = load_checkpoint(
+            options.model, options.device, options.dtype, options.quantization, options.attention
+        )
     if not options.depth_estimator:
-        return SpatialEngine(checkpoint)
+        return SpatialEngine(checkpoint, server=server)
     from sdvlm_core.model.depth_estimation import load_estimator
 
-    return SpatialEngine(checkpoint, load_estimator(options.depth_estimator, checkpoint.device))
+    estimator = load_estimator(options.depth_estimator, checkpoint.device)
+    return SpatialEngine(checkpoint, estimator, server)
 
 
 def load(model: str = NANO, device: str = "auto") -> SpatialEngine:
@@ -85,11 +105,20 @@ def load(model: str = NANO, device: str = "auto") -> SpatialEngine:
 
 
 class SpatialEngine:
-    """A loaded model that opens frames. With an estimator it also opens frames without depth."""
+    """A loaded model that opens frames. With an estimator it also opens frames without depth.
 
-    def __init__(self, checkpoint: Checkpoint, estimator: DepthEstimator | None = None) -> None:
+    With a server, `checkpoint` is the image half of the model (`checkpoint.load_for_server`).
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        estimator: DepthEstimator | None = None,
+        server: Server | None = None,
+    ) -> None:
         self.checkpoint = checkpoint
         self.estimator = estimator
+        self.server = server
         self.model_id = checkpoint.model_id
         self._slot: Slot | None = None
 
@@ -118,9 +147,9 @@ class SpatialEngine:
         ):
             limits.check("decoding the frame")
             frame = self._with_depth(frame)
-            prefix = self._encode(frame, limits)
+            decoder = self._encode(frame, limits)
         seconds = time.perf_counter() - started
-        return FrameSession(self.checkpoint, frame, prefix, seconds, self._slot)
+        return FrameSession(self.checkpoint, frame, decoder, seconds)
 
     def capture(self, compiled: bool = False) -> float:
         """Capture the decode step on a GPU (`model.slots`): a 7B model decodes three times as fast.
@@ -128,8 +157,11 @@ class SpatialEngine:
         Args:
             compiled: compile the step first; minutes the first time, kept on disk.
 
-        Returns the seconds that it took; 0 where decoding cannot be captured, as on the CPU.
+        Returns the seconds that it took; 0 where decoding cannot be captured, as on the CPU or on a
+        server.
         """
+        if self.server is not None:
+            return 0.0
         started = time.perf_counter()
         tokens = len(self._prefix_ids(*_LARGEST_CAPTURED))
         self._slot = None
@@ -185,8 +217,8 @@ class SpatialEngine:
         checkpoint = self.checkpoint
         return frame_features(checkpoint.model, checkpoint.backbone, frame, checkpoint.device)
 
-    def _encode(self, frame: RgbdFrame, limits: Limits) -> Prefix:
-        """The prompt prefix with the image, read."""
+    def _encode(self, frame: RgbdFrame, limits: Limits) -> Decoder:
+        """The prompt prefix with the image, read here or to be read by the server."""
         checkpoint, size = self.checkpoint, (frame.height, frame.width)
         ids = self._prefix_ids(*size)
         context = context_tokens(checkpoint.model.config)
@@ -197,7 +229,13 @@ class SpatialEngine:
             )
         features = self.image_features(frame)
         limits.check("encoding the image")
-        return read_prefix(checkpoint.model, checkpoint.backbone, ids, features, size, limits)
+        if self.server is not None:
+            from sdvlm_core.model.served import ServedDecoder, served_prefix
+
+            sent = served_prefix(checkpoint, ids, size, token_features(features))
+            return ServedDecoder(checkpoint, sent, self.server)
+        prefix = read_prefix(checkpoint.model, checkpoint.backbone, ids, features, size, limits)
+        return LocalDecoder(checkpoint, prefix, self._slot)
 
     def _prefix_ids(self, height: int, width: int) -> list[int]:
         checkpoint = self.checkpoint

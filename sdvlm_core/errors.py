@@ -60,6 +60,10 @@ class ModelNotReadyError(SdvlmError):
     """The node is not active, or its model did not load."""
 
 
+class ServerError(ModelNotReadyError):
+    """The server of a served model is not there, refuses, or sends what is no answer."""
+
+
 class ModelMemoryError(SdvlmError):
     """Out of memory, on the model's device or for the image; the process keeps running."""
 

@@ -1,8 +1,8 @@
 """FrameSession: any number of questions about one encoded frame, and their answers.
 
-Questions are decoded over a copy of the frame's key/value cache; `ask_many` decodes several of them
-together. Does not know how a frame is encoded (`engine`), ROS, threads (one caller at a time), or
-how text is read (`language.reading`).
+Questions are put to the frame's decoder, `ask_many` several together. Does not know how a frame is
+encoded (`engine`), where answers are decoded (`model.local_decoder`, `model.served`), ROS, threads
+(one caller at a time), or how text is read (`language.reading`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 
@@ -33,26 +32,16 @@ from sdvlm_core.language.question import Dialect, parse, phrase
 from sdvlm_core.language.reading import Reading, measured, read
 from sdvlm_core.model import confidence, constrained
 from sdvlm_core.model.checkpoint import Checkpoint
-from sdvlm_core.model.devices import free_bytes
 from sdvlm_core.model.generated import Generated
-from sdvlm_core.model.generation import Prompt, Rows, generate
+from sdvlm_core.model.generation import Decoder, Prompt
 from sdvlm_core.model.generation_options import GenerationOptions, Query
-from sdvlm_core.model.own_settings import (
-    bytes_per_token,
-    calibration,
-    context_tokens,
-    encoding_settings,
-)
-from sdvlm_core.model.prefix import Prefix
+from sdvlm_core.model.local_decoder import LocalDecoder
+from sdvlm_core.model.own_settings import calibration, context_tokens, encoding_settings
 from sdvlm_core.model.prompt import answer_limit, check_question, question_ids
-from sdvlm_core.model.rows import CachedRows
-from sdvlm_core.model.slots import Slot, SlotRows
 
 _GREEDY = GenerationOptions()
 #: Questions that are decoded together, at most.
 MAX_ROWS = 16
-#: Of the free memory, what the caches of such questions may take.
-_MEMORY_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -72,22 +61,20 @@ class FrameSession:
         self,
         checkpoint: Checkpoint,
         frame: RgbdFrame,
-        prefix: Prefix,
+        decoder: Decoder,
         encode_seconds: float,
-        slot: Slot | None = None,
     ) -> None:
         self.frame = frame
+        self.decoder = decoder
         self._checkpoint = checkpoint
-        self.prefix = prefix
         self._encode_seconds = encode_seconds
-        self._slot = slot
         self._calibration = calibration(checkpoint.model.config)
         self._uses_depth = encoding_settings(checkpoint.model.config).kind != "none"
 
     @property
     def prefix_tokens(self) -> int:
         """Number of tokens that all questions share: the template's opening and the image."""
-        return len(self.prefix)
+        return self.decoder.prefix_tokens
 
     @property
     def boxes_form(self) -> str:
@@ -181,32 +168,15 @@ class FrameSession:
             except QueryError as error:
                 yield index, error
         while prepared:
-            fitting = self._fitting(prepared)
-            taken = fitting[: self._row_limit(fitting, max_rows)]
+            chosen = self.decoder.together([one.prompt for one in prepared], max_rows)
+            taken = [prepared[index] for index in chosen]
             yield from self._together(taken)
             prepared = [one for one in prepared if one not in taken]
 
     def next_token_logits(self, question: str) -> torch.Tensor:
-        """Logits (vocabulary,) float32 of the first answer token."""
-        ids = self._question_ids(check_question(question))
-        with torch.inference_mode(), closing(self._rows(1, len(ids))) as rows:
-            *_, (_, logits) = rows.prefill([ids])
-        return logits[0]
-
-    def _rows(self, count: int, tokens: int) -> Rows:
-        """Rows for questions with at most this many tokens, their answers included."""
-        slot, checkpoint = self._slot, self._checkpoint
-        if slot is not None and slot.fits(count, len(self.prefix) + tokens):
-            return SlotRows(slot, self.prefix)
-        words = len(checkpoint.tokenizer)
-        return CachedRows(checkpoint.model, self.prefix, words, checkpoint.device)
-
-    def _fitting(self, prepared: Sequence[_Prepared]) -> Sequence[_Prepared]:
-        """The questions that may be decoded together with the first one."""
-        if self.prefix.pads:
-            return prepared
-        length = len(prepared[0].prompt.ids)
-        return [one for one in prepared if len(one.prompt.ids) == length]
+        """Logits (vocabulary,) float32 of the first answer token; of a model in this process."""
+        assert isinstance(self.decoder, LocalDecoder), "a server keeps its logits"
+        return self.decoder.next_token_logits(self._question_ids(check_question(question)))
 
     def _question_ids(self, question: str) -> list[int]:
         checkpoint = self._checkpoint
@@ -217,46 +187,28 @@ class FrameSession:
         """The prompt of a question; raises QueryError."""
         checkpoint, options = self._checkpoint, query.options
         words, told, asked = _worded(query.question, checkpoint.dialect)
-        allowed = None
+        form = None
         wanted = options.constrained
         if wanted is None:
             wanted = checkpoint.dialect is Dialect.CHAT
         if wanted and asked.quantity in constrained.QUANTITIES:
             told = f"{told} {constrained.instruction(asked.quantity)}"
-            allowed = partial(
-                constrained.allowed_tokens,
-                quantity=asked.quantity,
-                tokenizer=checkpoint.tokenizer,
-            )
+            form = asked.quantity
         ids = self._question_ids(told)
         context = context_tokens(checkpoint.model.config)
-        limit = answer_limit(len(self.prefix), len(ids), options.max_new_tokens, context)
+        limit = answer_limit(self.prefix_tokens, len(ids), options.max_new_tokens, context)
         generated = Generated(checkpoint.tokenizer, checkpoint.prompt_template.stop)
         limited = replace(options, max_new_tokens=limit)
-        prompt = Prompt(ids, generated, limited, checkpoint.ends, allowed)
+        text = checkpoint.prompt_template.around(told) + checkpoint.prompt_template.closing
+        prompt = Prompt(ids, text, generated, limited, checkpoint.ends, form)
         return _Prepared(index, words, asked, prompt)
-
-    def _row_limit(self, waiting: Sequence[_Prepared], max_rows: int) -> int:
-        """How many questions memory allows to be decoded together; at least one."""
-        rows = min(len(waiting), max_rows)
-        if rows < 2:
-            return 1
-        longest = max(_tokens(one.prompt) for one in waiting[:rows])
-        slot = self._slot
-        if slot is not None and slot.fits(1, len(self.prefix) + longest):
-            return min(rows, slot.max_rows)
-        # A growing cache is copied: for a moment a layer has its old and its new tensors.
-        row = 2 * (len(self.prefix) + longest) * bytes_per_token(self._checkpoint.model)
-        free = free_bytes(self._checkpoint.device)
-        return max(1, min(rows, int(_MEMORY_SHARE * free) // row))
 
     def _together(
         self, prepared: Sequence[_Prepared]
     ) -> Iterator[tuple[int, str | SpatialAnswer | Exception]]:
         """Decode questions together; see `progress`."""
         prompts = [one.prompt for one in prepared]
-        rows = self._rows(len(prompts), max(_tokens(one) for one in prompts))
-        with closing(rows), closing(generate(rows, prompts, self._checkpoint.device)) as steps:
+        with closing(self.decoder.decode(prompts)) as steps:
             for row, ended, error in steps:
                 one = prepared[row]
                 if error is not None:
@@ -328,11 +280,6 @@ class FrameSession:
         width, height = self.frame.width, self.frame.height
         found = (point_at(self.frame, *pixel_from_fraction(u, v, width, height)) for u, v in points)
         return tuple(point for point in found if point is not None)
-
-
-def _tokens(prompt: Prompt) -> int:
-    """The most tokens that a question and its answer take."""
-    return len(prompt.ids) + prompt.options.max_new_tokens
 
 
 def _worded(question: str | Asked, dialect: Dialect) -> tuple[str, str, Asked]:

@@ -260,6 +260,50 @@ def load(
     return assembled(model_id, model, tokenizer, embeddings_device, read_preprocessor(directory))
 
 
+#: The families whose features vLLM takes in the place of a picture, as tried (docs/serving.md).
+SERVED_FAMILIES = ("llava",)
+
+
+def load_for_server(name: str, device: str = "auto", dtype: str = "auto") -> Checkpoint:
+    """The image half of a model, with its tokenizer: for a language model that a server holds.
+
+    Args: as of `load`.
+
+    Raises:
+        CheckpointError: as `load`; an adapter; or a family that is not served.
+    """
+    directory = mergeless(name)
+    require_files(directory, "config.json", "tokenizer.json", "*.safetensors")
+    config = read_config(directory)
+    if config.model_type not in SERVED_FAMILIES:
+        raise CheckpointError(
+            f"models of the family {config.model_type} are not served; those of "
+            f"{', '.join(SERVED_FAMILIES)} are. Run it without a server"
+        )
+    if device == "auto" and _stored_bytes(directory) < _SMALL_BYTES:
+        device = "cpu"
+    model = load_image_half(directory, resolve(device, dtype, "none", "auto"))
+    tokenizer = _tokenizer(directory, config.text_config.vocab_size)
+    model_id = NANO if directory == NANO_DIRECTORY else name
+    where = next(model.parameters()).device
+    return assembled(model_id, model, tokenizer, where, read_preprocessor(directory))
+
+
+def mergeless(name: str) -> Path:
+    """The directory of a model that is no adapter, whose projector might be its own.
+
+    Raises:
+        CheckpointError: it is one, or there is no such model.
+    """
+    directory = directory_of(name)
+    if (directory / ADAPTER).exists():
+        raise CheckpointError(
+            f"{directory} is a PEFT adapter; merge it first: python -m training.merge {directory} "
+            "OUT, then load OUT"
+        )
+    return directory
+
+
 def assembled(
     model_id: str,
     model: PreTrainedModel,

@@ -71,6 +71,15 @@ def is_complete(text: str, quantity: Quantity) -> bool:
     return text.endswith("}") and is_prefix(text, quantity)
 
 
+def pattern(quantity: Quantity) -> str:
+    """The form as a regular expression, for an engine that is constrained by one."""
+    opening = re.escape(_OPENING)
+    if quantity is Quantity.COUNT:
+        return rf"{opening}(null|{_COUNT.pattern})\}}"
+    units = "|".join(_UNITS)
+    return rf'{opening}(null|(0|[1-9]\d{{0,3}})(\.\d{{1,4}})?, "unit": "({units})")\}}'
+
+
 def _endings(quantity: Quantity) -> tuple[str, ...]:
     if quantity is Quantity.COUNT:
         return ("}",)

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from sdvlm_core.errors import CheckpointError, DepthError
+from sdvlm_core.errors import DepthError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.model.backbones import backbone_for
 from sdvlm_core.model.backbones.contract import Backbone
-from sdvlm_core.model.checkpoint import ADAPTER, directory_of, load_image_half
+from sdvlm_core.model.checkpoint import load_image_half, mergeless
 from sdvlm_core.model.coded_features import coded_features
 from sdvlm_core.model.depth_encoding import encode, pool_on
 from sdvlm_core.model.devices import resolve
@@ -96,12 +96,7 @@ def load_encoder(name: str, device: str = "auto", dtype: str = "auto") -> FrameE
     Raises:
         CheckpointError: as `checkpoint.load`; or an adapter, whose projector may be its own.
     """
-    directory = directory_of(name)
-    if (directory / ADAPTER).exists():
-        raise CheckpointError(
-            f"{directory} is a PEFT adapter; merge it first: python -m training.merge {directory} "
-            "OUT, then load OUT"
-        )
+    directory = mergeless(name)
     model = load_image_half(directory, resolve(device, dtype, "none", "auto"))
     backbone = backbone_for(model.config, read_preprocessor(directory))
     return FrameEncoder(name, model, backbone, next(model.parameters()).device)

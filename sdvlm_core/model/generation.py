@@ -18,7 +18,9 @@ from typing import NamedTuple, Protocol
 import cv2
 import torch
 
+from sdvlm_core.answer import Quantity
 from sdvlm_core.errors import ModelMemoryError, ModelOutputError, QueryCanceled, QueryTimeout
+from sdvlm_core.model import constrained
 from sdvlm_core.model.generated import Generated
 from sdvlm_core.model.generation_options import GenerationOptions, Sampling
 
@@ -53,22 +55,25 @@ class Prompt:
 
     Attributes:
         ids: of the question.
+        text: of the question: what follows the image, to the last character of the template.
         generated: empty; filled in place.
         options: limits and choice of tokens.
         ends: the ids that end an answer.
-        allowed: the ids that may follow a text; None = any. Probabilities are those among them.
+        form: the answer is the JSON form of this quantity (`constrained`); None = free text.
+            Probabilities are those among the tokens that the form allows.
     """
 
     ids: list[int]
+    text: str
     generated: Generated
     options: GenerationOptions
     ends: frozenset[int]
-    allowed: Callable[[str], list[int]] | None = None
+    form: Quantity | None = None
 
     @property
     def is_greedy(self) -> bool:
         """Whether the most likely token is taken, whichever it is."""
-        return self.options.sampling is None and self.allowed is None
+        return self.options.sampling is None and self.form is None
 
 
 class Progress(NamedTuple):
@@ -80,6 +85,26 @@ class Progress(NamedTuple):
     prompt: int
     ended: bool = False
     error: Exception | None = None
+
+
+class Decoder(Protocol):
+    """Where the questions about one opened frame are answered: here, or on a server."""
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Number of tokens that all questions share."""
+
+    def together(self, prompts: Sequence[Prompt], most: int) -> list[int]:
+        """The indices of the prompts to decode now, at least one and at most `most`."""
+
+    def decode(self, prompts: Sequence[Prompt]) -> Generator[Progress, None, None]:
+        """Generate the answers of these prompts, into their `generated`.
+
+        An answer ends with QueryTimeout, QueryCanceled or another error of its own.
+
+        Raises:
+            SdvlmError: ends all answers.
+        """
 
 
 def mask_non_text(logits: torch.Tensor, image_token_id: int, vocabulary: int) -> torch.Tensor:
@@ -195,9 +220,11 @@ class _Batch:
 
     def _restricted(self, index: int, logits: torch.Tensor) -> torch.Tensor:
         prompt = self._prompts[index]
-        if prompt.allowed is None:
+        if prompt.form is None:
             return logits
-        return _restricted(logits, prompt.allowed(prompt.generated.text))
+        generated = prompt.generated
+        ids = constrained.allowed_tokens(generated.text, prompt.form, generated.tokenizer)
+        return _restricted(logits, ids)
 
     def goes_on(self, count: int) -> bool:
         """Whether the token after the next one may be wanted."""

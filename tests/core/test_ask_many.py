@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from sdvlm_core import session as session_module
 from sdvlm_core.answer import Asked, Quantity, SpatialAnswer
 from sdvlm_core.engine import LoadOptions, SpatialEngine, load, load_engine
 from sdvlm_core.errors import QueryCanceled, QueryError, QueryTimeout
+from sdvlm_core.model import local_decoder
 from sdvlm_core.model.generation_options import GenerationOptions, Query, Sampling
 from sdvlm_core.session import FrameSession
 from tests.tiny_checkpoint import noise_frame as frame
@@ -122,12 +122,12 @@ def test_more_questions_than_rows_are_answered_in_turns(session, monkeypatch, ma
 
 def test_the_free_memory_bounds_the_rows_of_a_batch(session, monkeypatch):
     def rows(free: float) -> int:
-        monkeypatch.setattr(session_module, "free_bytes", lambda _: free)
+        monkeypatch.setattr(local_decoder, "free_bytes", lambda _: free)
         prepared = [session._prepare(n, Query(words)) for n, words in enumerate(WORDS)]
-        return session._row_limit(prepared, 16)
+        return len(session.decoder.together([one.prompt for one in prepared], 16))
 
     longest = max(len(session._question_ids(words)) for words in WORDS) + 256
-    cache = session.prefix.cache
+    cache = session.decoder.prefix.cache
     state = cache.layers[0].keys
     token = 2 * len(cache.layers) * state[:, :, 0].numel() * state.element_size()
     row = 2 * (session.prefix_tokens + longest) * token

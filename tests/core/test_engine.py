@@ -276,7 +276,7 @@ def test_a_forward_pass_that_fails_half_way_leaves_the_session_as_it_was(
 ):
     session = engine.open(_frame())
     before = session.next_token_logits("How tall is it?")
-    layers, extended = len(session.prefix.cache.layers), []
+    layers, extended = len(session.decoder.prefix.cache.layers), []
 
     def greedy(layer: DynamicLayer, keys: torch.Tensor, *values: object, **kw: object) -> object:
         extended.append(layer)

@@ -93,7 +93,7 @@ class ConstantRows:
 def prompt(stop: str = "", length: int = 2, **options: object) -> Prompt:
     tokenizer = ByteTokenizer()
     ends = frozenset((tokenizer.eos_token_id,))
-    return Prompt([1] * length, Generated(tokenizer, stop), GenerationOptions(**options), ends)
+    return Prompt([1] * length, "", Generated(tokenizer, stop), GenerationOptions(**options), ends)
 
 
 def answers(texts: Sequence[str], prompts: Sequence[Prompt]) -> list[Exception | None]:

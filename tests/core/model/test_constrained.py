@@ -56,10 +56,11 @@ def answered(seed: int, quantity: Quantity, limit: int = 80) -> str:
     generated = Generated(tokenizer)
     prompt = Prompt(
         [1],
+        "",
         generated,
         GenerationOptions(max_new_tokens=limit),
         frozenset((tokenizer.eos_token_id,)),
-        lambda text: allowed_tokens(text, quantity, tokenizer),
+        quantity,
     )
     rows = ConstantRows(lambda: torch.randn(len(tokenizer), generator=generator) * 4)
     for _ in generate(rows, [prompt], CPU):
@@ -144,10 +145,11 @@ def test_a_tokenizer_that_cannot_spell_the_form_is_an_error_that_names_the_optio
     tokenizer = Letters()
     prompt = Prompt(
         [1],
+        "",
         Generated(tokenizer),
         GenerationOptions(),
         frozenset((tokenizer.eos_token_id,)),
-        lambda text: allowed_tokens(text, Quantity.HEIGHT, tokenizer),
+        Quantity.HEIGHT,
     )
     with pytest.raises(ModelOutputError, match="constrained"):
         list(generate(ConstantRows(lambda: torch.zeros(VOCABULARY)), [prompt], CPU))

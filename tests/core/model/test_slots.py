@@ -71,12 +71,12 @@ def test_random_batches_with_and_without_slot_agree(engine):
         ]
         pairs = zip(slotted.ask_many(picked), plain.ask_many(picked), strict=True)
         assert all(one.text == other.text for one, other in pairs)
-    assert not slotted._slot.in_use
+    assert not slotted.decoder._slot.in_use
 
 
 def test_two_frames_share_the_slot_in_turns(engine):
     first = with_slot(engine)
-    engine._slot = first._slot
+    engine._slot = first.decoder._slot
     second = engine.open(frame(1))
     plain = (engine.open(frame()), engine.open(frame(1)))
     for _ in range(2):
@@ -89,10 +89,10 @@ def test_a_question_beside_an_open_stream_is_answered_without_the_slot(engine):
     alone = [engine.open(frame()).ask(words, limit(9)).text for words in WORDS[:2]]
     stream = session.stream(WORDS[0], limit(9))
     text = next(stream)
-    assert session._slot.in_use
+    assert session.decoder._slot.in_use
     assert session.ask(WORDS[1], limit(9)).text == alone[1]
     assert (text + "".join(stream)).strip() == alone[0]
-    assert not session._slot.in_use
+    assert not session.decoder._slot.in_use
 
 
 def test_a_stream_that_is_closed_early_and_an_error_free_the_slot(engine, monkeypatch):
@@ -100,16 +100,16 @@ def test_a_stream_that_is_closed_early_and_an_error_free_the_slot(engine, monkey
     stream = session.stream(WORDS[0], limit(9))
     next(stream)
     stream.close()
-    assert not session._slot.in_use
+    assert not session.decoder._slot.in_use
 
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("a defect")
 
     with monkeypatch.context() as patch:
-        patch.setattr(session._slot, "forward", fails)
+        patch.setattr(session.decoder._slot, "forward", fails)
         with pytest.raises(RuntimeError, match="a defect"):
             session.ask(WORDS[0])
-    assert not session._slot.in_use
+    assert not session.decoder._slot.in_use
     assert_same(session.ask(WORDS[0], limit(3)), engine.open(frame()).ask(WORDS[0], limit(3)))
 
 
@@ -128,7 +128,7 @@ def test_the_last_token_of_a_full_slot_is_decoded(engine):
     longest = max(len(plain._question_ids(words)) for words in WORDS)
     session = with_slot(engine, tokens=plain.prefix_tokens + longest + 10 + 1)
     queries = [Query(words, limit(10)) for words in WORDS]
-    assert session._slot.fits(len(WORDS), plain.prefix_tokens + longest + 10)
+    assert session.decoder._slot.fits(len(WORDS), plain.prefix_tokens + longest + 10)
     for one, other in zip(session.ask_many(queries), plain.ask_many(queries), strict=True):
         assert_same(one, other)
 
@@ -136,7 +136,7 @@ def test_the_last_token_of_a_full_slot_is_decoded(engine):
 def test_the_slot_does_not_keep_a_frame_alive(engine):
     session = with_slot(engine)
     session.ask(WORDS[0], limit(2))
-    slot, cache = session._slot, weakref.ref(session.prefix.cache)
+    slot, cache = session.decoder._slot, weakref.ref(session.decoder.prefix.cache)
     del session
     gc.collect()
     assert cache() is None
