@@ -173,6 +173,11 @@ class SpatialEngine:
         self._slot = slot
         return time.perf_counter() - started
 
+    def close(self) -> None:
+        """Close the connections to the server, if there is one; no question can be asked after."""
+        if self.server is not None:
+            self.server.close()
+
     def use_threads(self, wanted: int = 0) -> int:
         """Bound the threads of this process for the model (`threads.use`); for its owner only."""
         device = self.checkpoint.device

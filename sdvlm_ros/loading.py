@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 
-from sdvlm_core.errors import CheckpointError, SdvlmError, shown
+from sdvlm_core.errors import CheckpointError, SdvlmError, ServerError, shown
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.ticket import Outcome
 
@@ -113,6 +113,8 @@ def load_model(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
             quantization=settings.quantization,
             attention=settings.attention,
             depth_estimator=settings.depth_estimator,
+            server=_server(settings),
+            served_model=settings.served_model,
         )
     )
     if engine.estimator is not None:
@@ -124,12 +126,29 @@ def load_model(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
     if settings.captured:
         _capture(engine, settings.compile, logger)
     engine.warm_up()
+    at = f", its language model at {engine.server.url}," if engine.server is not None else ""
     logger.info(
-        f"{engine.model_id} loaded on {engine.checkpoint.device} in "
+        f"{engine.model_id} loaded on {engine.checkpoint.device}{at} in "
         f"{time.monotonic() - started:.1f} s, {count} CPU threads; settings: "
         + ", ".join(f"{name}={shown(str(value))}" for name, value in asdict(settings).items())
     )
     return engine
+
+
+def _server(settings: Settings) -> str:
+    """The URL of the server; "" = the language model runs here.
+
+    Raises:
+        ServerError: the backend is served, and no server is named.
+    """
+    if settings.backend != "served":
+        return ""
+    if not settings.server:
+        raise ServerError(
+            "backend is served, and the parameter server is empty: give its URL, e.g. "
+            "http://10.0.0.5:8000"
+        )
+    return settings.server
 
 
 def _capture(engine: SpatialEngine, compiled: bool, logger: RcutilsLogger) -> None:

@@ -231,6 +231,8 @@ class SpatialQueryNode(AsyncLifecycleNode):
 
     def _free(self) -> None:
         self.close()
+        if self._engine is not None:
+            self._engine.close()
         self._engine = None
         process.release_memory()
 

@@ -25,6 +25,7 @@ from sdvlm_ros.descriptors import changeable, choice, count, fixed, number, tabl
 
 QOS = ("sensor_data", "reliable", "system_default")
 CHOICES: dict[str, tuple[str, ...]] = {
+    "backend": ("local", "served"),
     "rgb_transport": ("raw", "compressed"),
     "depth_transport": ("raw", "compressedDepth"),
     "rgb_qos": QOS,
@@ -48,6 +49,9 @@ class Settings:
     """The node's parameters; times in seconds."""
 
     model: str
+    backend: str
+    server: str
+    served_model: str
     device: str
     dtype: str
     quantization: str
@@ -97,6 +101,22 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
         "nano",
         fixed("Model: nano, a model directory, or the name of a model from `sdvlm download`."),
     ),
+    "backend": (
+        "local",
+        choice(
+            CHOICES["backend"],
+            "Where the language model runs: local = in this process; served = on `server`, and "
+            "only the image encoder of `model` is loaded.",
+        ),
+    ),
+    "server": (
+        "",
+        fixed(
+            "URL of a vLLM server as `sdvlm serve` starts it, e.g. http://10.0.0.5:8000; its key "
+            "is in the environment: SDVLM_SERVER_KEY, or the file SDVLM_SERVER_KEY_FILE."
+        ),
+    ),
+    "served_model": ("", fixed("The model's name on the server; empty = as `model`.")),
     "device": (
         "auto",
         fixed(

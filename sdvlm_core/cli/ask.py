@@ -87,6 +87,8 @@ def ask(
     quantization: options.Quantization = "none",
     attention: options.Attention = "auto",
     threads: options.Threads = 0,
+    server: options.Server = "",
+    served_model: options.ServedModel = "",
     verify: Annotated[
         bool,
         typer.Option(
@@ -149,7 +151,11 @@ def ask(
             from sdvlm_core.engine import LoadOptions, load_engine
 
             engine = load_engine(
-                LoadOptions(model, device, dtype, quantization, attention, estimate_depth)
+                LoadOptions(
+                    *(model, device, dtype, quantization, attention, estimate_depth),
+                    server=server,
+                    served_model=served_model,
+                )
             )
             engine.use_threads(threads)
             outcome = _answer(engine.open(frame), asked, understood, regions, sensor, by)

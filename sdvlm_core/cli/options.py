@@ -39,6 +39,16 @@ Threads = Annotated[
         "but one for others.",
     ),
 ]
+Server = Annotated[
+    str,
+    typer.Option(
+        help="URL of a vLLM server (sdvlm serve) that holds the language model; its key is in "
+        "SDVLM_SERVER_KEY, or in the file SDVLM_SERVER_KEY_FILE."
+    ),
+]
+ServedModel = Annotated[
+    str, typer.Option(help="With --server: the model's name there. Default: as --model.")
+]
 Boxes = Annotated[
     list[str] | None,
     typer.Option(help="LABEL=x1,y1,x2,y2 in pixels: an object's box; any number of times."),
