@@ -20,7 +20,7 @@ FIND_PYTHON = for python in $(PYTHONS); do \
 	done; \
 	[ -n "$$python" ] || { echo "make $@: CPython 3.10 to 3.13 is missing (or name one: make $@ PYTHON=/path/to/python3)" >&2; exit 1; }
 
-.PHONY: setup demo test test-lowest test-wheel test-lmms-eval soak lint docs bench lock clean
+.PHONY: setup demo test test-serving test-lowest test-wheel test-lmms-eval soak lint docs bench lock clean
 
 setup: $(STAMPS)/interfaces $(STAMPS)/checkout
 
@@ -61,6 +61,11 @@ demo: setup
 # Two files of tests at a time, one thread each: numerical libraries wait for each other otherwise.
 test: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+# nano on a real vLLM server, in an environment of its own (.venv-serving, 4 GB).
+test-serving: setup
+	@tests/serving/make_environment .venv-serving || { status=$$?; [ $$status = 75 ] && echo "test-serving: skipped"; exit $$((status == 75 ? 0 : status)); }; \
+	OMP_NUM_THREADS=1 SDVLM_SERVING_PYTHON=$(CURDIR)/.venv-serving/bin/python $(VENV)/bin/python -m pytest tests/serving
 
 # The core tests with the lowest versions that setup.cfg declares. torch is installed apart, as in
 # `setup`: a build for CUDA would bring gigabytes of libraries into the resolution.
