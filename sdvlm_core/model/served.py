@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as CallTimeout  # its own class until Python 3.10
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ class Server:
             )
         self.url, self.model = url.rstrip("/"), model
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._closing = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._client = httpx2.AsyncClient(
             base_url=self.url,
@@ -130,7 +132,7 @@ class Server:
         call = asyncio.run_coroutine_threadsafe(self._models(), self._loop)
         try:
             names = call.result(timeout_s)
-        except TimeoutError:
+        except CallTimeout:
             call.cancel()
             raise ServerError(f"{self.url} does not answer within {timeout_s:g} s") from None
         if self.model not in names:
@@ -143,17 +145,30 @@ class Server:
         """Send a request; its chunks (dict), then None or an SdvlmError, go to `sink`.
 
         `sink` is called by the thread of this object. Cancelling the result closes the request.
+
+        Raises:
+            ServerError: this object was closed.
         """
+        if self._loop.is_closed():
+            raise ServerError(f"the connection to {self.url} was closed")
         return asyncio.run_coroutine_threadsafe(self._stream(body, sink), self._loop)
 
     def close(self) -> None:
-        """Close all connections; requests that are not finished end."""
-        if self._loop.is_closed():
-            return
-        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result(_CONNECT_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_CONNECT_S)
-        self._loop.close()
+        """Close all connections; requests that are not finished end with an error."""
+        with self._closing:
+            if self._loop.is_closed():
+                return
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    async def _end(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.aclose()
 
     async def _models(self) -> list[str]:
         try:
@@ -189,6 +204,9 @@ class Server:
                 if begun or attempt == 2:
                     sink(self._unreachable(error))
                     return
+            except Exception as error:  # noqa: BLE001 - delivered: somebody waits for it
+                sink(self._unreachable(error))
+                return
 
     async def _chunks(self, body: bytes) -> AsyncIterator[dict[str, Any]]:
         """The events of a streamed answer; raises ServerError if it ends before its end."""
@@ -318,6 +336,11 @@ class ServedDecoder:
                 try:
                     index, event = events.get(timeout=_POLL_S)
                 except queue.Empty:
+                    # Its events come before its end: one that ended, and sent none, was lost.
+                    for index in [one for one, call in waiting.items() if call.done()]:
+                        del waiting[index]
+                        lost = ServerError(f"the request to {self.server.url} was lost")
+                        yield Progress(index, True, lost)
                     continue
                 if index not in waiting:
                     continue

@@ -337,3 +337,19 @@ def test_the_pattern_matches_exactly_the_complete_answers_of_the_form(quantity, 
         )
     )
     assert served.constrained.is_complete(text, quantity)
+
+
+def test_a_connection_that_was_closed_is_an_error_not_a_wait(engine, server):
+    session = engine.open(FRAME)
+    engine.close()
+    with pytest.raises(ServerError, match="was closed"):
+        session.ask("How tall is the red mug?")
+
+
+def test_closing_while_a_question_waits_ends_the_question(engine, server):
+    server.reply = stall
+    stream = engine.open(FRAME).stream("How tall is the red mug?")
+    assert next(stream)
+    threading.Timer(0.2, engine.close).start()
+    with pytest.raises(ServerError):
+        list(stream)
