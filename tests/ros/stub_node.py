@@ -67,7 +67,10 @@ def load_model(settings: object, logger: object) -> object:
     if settings.model == PANIC:
         raise PanicException("cannot parse")
     return SimpleNamespace(
-        open=lambda frame, limits: Session(frame), model_id="stub", estimator=None
+        open=lambda frame, limits: Session(frame),
+        model_id="stub",
+        estimator=None,
+        close=lambda: None,
     )
 
 

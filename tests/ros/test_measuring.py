@@ -133,9 +133,10 @@ def test_a_verified_answer_has_the_values_of_model_and_geometry(client, shown):
     said, seen = answer.measurements[:2]
     assert (said.source, seen.source) == (Measurement.LANGUAGE, Measurement.GEOMETRY)
     assert seen.value == pytest.approx(blocks.RED.sides[2], rel=0.05)
-    agree = max(said.value / seen.value, seen.value / said.value) < 1.25
-    assert answer.status == (SpatialAnswer.OK if agree else SpatialAnswer.DISAGREEMENT)
-    assert len(answer.measurements) == (3 if agree else 2)
+    factor = max(said.value / seen.value, seen.value / said.value)
+    assert answer.status == (SpatialAnswer.OK if factor < 1.25 else SpatialAnswer.DISAGREEMENT)
+    # Close to the factor of 1.25 the measurement's interval does not decide: nothing is fused.
+    assert len(answer.measurements) == (3 if factor < 1.2 else 2)
 
 
 def test_without_regions_the_model_locates_the_object(client, shown):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from sdvlm_core.answer import Asked, Quantity
 from sdvlm_core.engine import LoadOptions, SpatialEngine, load_engine
@@ -30,7 +31,7 @@ from sdvlm_core.errors import (
 )
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model import served
-from sdvlm_core.model.checkpoint import load_for_server
+from sdvlm_core.model.checkpoint import NANO_DIRECTORY, load_for_server
 from sdvlm_core.model.generation_options import GenerationOptions, Query
 from sdvlm_core.model.served import Server, key_from_environment
 
@@ -109,8 +110,12 @@ def half():
     return load_for_server("nano", "cpu")
 
 
+# Not a model: transformers loads models in one thread at a time, and a server's threads call this.
+TOKENIZER = AutoTokenizer.from_pretrained(NANO_DIRECTORY, local_files_only=True)
+
+
 def tokens(text: str = "0.25 m.", **more: object) -> list[object]:
-    ids = load_for_server("nano", "cpu").tokenizer.encode(text, add_special_tokens=False)
+    ids = TOKENIZER.encode(text, add_special_tokens=False)
     chances = [{"logprob": math.log(0.9)} for _ in ids]
     return [{"choices": [{"token_ids": ids, "logprobs": {"content": chances}}], **more}]
 

@@ -21,7 +21,6 @@ from sdvlm.msg import Asked, Measurement, SpatialAnswer
 from sdvlm_core.tabletop import TABLE, UP, boxes, to_camera
 from sdvlm_ros.client import (
     AsyncSpatialClient,
-    NoMeasurement,
     SpatialClient,
     SpatialQueryFailed,
 )
@@ -103,9 +102,7 @@ def test_a_gap_is_between_the_surfaces_and_not_between_the_centres(client) -> No
     assert (gap.kind, gap.source) == (Asked.GAP, Measurement.GEOMETRY)
     assert 0.10 < gap.value < 0.14
     assert gap.value < client.distance("red mug", "blue box", at=BOXES).value - 0.1
-    # nano answers the distance of the centres, and only the gap contradicts it.
-    with pytest.raises(NoMeasurement, match=r"disagree: red mug and blue box .*\(depth\)"):
-        client.gap("red mug", "blue box")
+    assert client.gap("red mug", "blue box").value == pytest.approx(gap.value, abs=0.02)
 
 
 def test_a_comparison_and_an_existence_are_true_or_false(client) -> None:
@@ -136,13 +133,22 @@ def test_typed_questions_are_reasoned_about_on_one_frame(client) -> None:
     assert refused.value.code == Response.INVALID_QUERY
 
 
-def test_a_distance_by_name_is_fused_or_refused_with_both_values(client) -> None:
+def test_a_distance_by_name_is_that_of_the_model_and_of_depth_fused(client) -> None:
     assert client.distance("red mug", "blue box").source == Measurement.FUSED
-    # nano was not trained on the distance from the camera, so geometry contradicts its answer.
-    with pytest.raises(NoMeasurement, match=r"disagree: .*\(language\), .*\(depth\)") as refused:
-        client.distance("red mug")
-    assert refused.value.code == Response.NONE
-    assert refused.value.answer.status == SpatialAnswer.DISAGREEMENT
+    away = client.distance("red mug")
+    assert away.source == Measurement.FUSED
+    assert away.value == pytest.approx(math.hypot(*to_camera(MUG.centre)), abs=0.03)
+
+
+def test_an_answer_that_depth_contradicts_has_no_fused_value(client) -> None:
+    # The box is twice as long as the mug that the model is asked about.
+    asked = Asked(quantity=Asked.LENGTH, objects=["red mug"])
+    answer = client.ask(asked, verify=True, regions={"red mug": BOXES["blue box"]})
+    assert answer.status == SpatialAnswer.DISAGREEMENT
+    assert [one.source for one in answer.measurements] == [
+        Measurement.LANGUAGE,
+        Measurement.GEOMETRY,
+    ]
 
 
 def test_an_object_is_located_with_and_without_a_box_in_the_optical_frame(client) -> None:

@@ -114,8 +114,12 @@ def test_attention_to_every_token_that_shows_an_object_counts_alike(data):
     assert own["mass"] < everything["mass"] <= 1 + 1e-2
 
 
-def test_a_larger_vocabulary_keeps_the_tokens_and_the_answers_of_the_model_before(data):
+def test_a_larger_vocabulary_keeps_the_tokens_and_the_answers_of_the_model_before(
+    data, monkeypatch
+):
     frames, nano = load(data), load_checkpoint("nano", "cpu", dtype="float32")
+    words = ["how many flamingoes and xylophones are there?"] * 1000  # that nano lacks
+    monkeypatch.setattr(command, "corpus", lambda _: words)
     model, tokenizer = command._initial_model("nano", frames)
     new = len(tokenizer) - len(nano.tokenizer)
     assert new > 0
@@ -304,5 +308,5 @@ def test_a_bad_configuration_is_refused_with_the_key(tmp_path, text, reason):
 @pytest.mark.parametrize("file", sorted((ROOT / "training" / "configs").glob("nano*.yaml")))
 def test_a_released_configuration_is_read(file):
     config = read_config(file)
-    assert config.base in ("nano", "runs/nano/model")
+    assert config.base in ("", "nano") or (config.base.startswith("runs/nano") and config.rate < 1)
     assert config.tower_steps == 0
