@@ -33,7 +33,7 @@ from sdvlm_core.session import FrameSession
 
 if TYPE_CHECKING:
     from sdvlm_core.model.depth_estimation import DepthEstimator
-    from sdvlm_core.model.served import Server
+    from sdvlm_core.model.server import Server
 
 #: Height and width of the largest frames whose answers are decoded in captured steps.
 _LARGEST_CAPTURED = (1080, 1920)
@@ -75,24 +75,30 @@ def load_engine(options: LoadOptions) -> SpatialEngine:
             family that is not served.
         ServerError: the server is not there, refuses the key, or has no such model.
     """
-    server = None
-    if options.server:
-        from sdvlm_core.model.served import Server, key_from_environment
-
-        name = options.served_model or options.model
-        server = Server(options.server, name, key_from_environment())
-        server.check()
-        checkpoint = load_for_server(options.model, options.device, options.dtype)
-    else:
+    if not options.server:
         checkpoint = load_checkpoint(
             options.model, options.device, options.dtype, options.quantization, options.attention
         )
+        return SpatialEngine(checkpoint, _estimator(options, checkpoint))
+    from sdvlm_core.model.server import Server, key_from_environment
+
+    name = options.served_model or options.model
+    server = Server(options.server, name, key_from_environment())
+    try:
+        server.check()
+        checkpoint = load_for_server(options.model, options.device, options.dtype)
+        return SpatialEngine(checkpoint, _estimator(options, checkpoint), server)
+    except BaseException:
+        server.close()
+        raise
+
+
+def _estimator(options: LoadOptions, checkpoint: Checkpoint) -> DepthEstimator | None:
     if not options.depth_estimator:
-        return SpatialEngine(checkpoint, server=server)
+        return None
     from sdvlm_core.model.depth_estimation import load_estimator
 
-    estimator = load_estimator(options.depth_estimator, checkpoint.device)
-    return SpatialEngine(checkpoint, estimator, server)
+    return load_estimator(options.depth_estimator, checkpoint.device)
 
 
 def load(model: str = NANO, device: str = "auto") -> SpatialEngine:

@@ -125,7 +125,11 @@ def load_model(settings: Settings, logger: RcutilsLogger) -> SpatialEngine:
     count = engine.use_threads(settings.threads)
     if settings.captured:
         _capture(engine, settings.compile, logger)
-    engine.warm_up()
+    try:
+        engine.warm_up()
+    except BaseException:
+        engine.close()
+        raise
     at = f", its language model at {engine.server.url}," if engine.server is not None else ""
     logger.info(
         f"{engine.model_id} loaded on {engine.checkpoint.device}{at} in "

@@ -13,8 +13,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Annotated
 
@@ -79,7 +77,7 @@ def serve(
 
       sdvlm serve nano --print
     """
-    from sdvlm_core.model.served import KEY, KEY_FILE, key_from_environment
+    from sdvlm_core.model.server import KEY, KEY_FILE, key_from_environment
     from sdvlm_core.model.serving_files import Serving, command, serving_directory
 
     with refusals(as_json=False):
@@ -164,10 +162,11 @@ def _ask_once(model: str, url: str, name: str) -> None:
 
 
 def _healthy(url: str) -> bool:
+    import httpx2
+
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        return httpx2.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
         return False
 
 

@@ -30,10 +30,11 @@ from sdvlm_core.errors import (
     error_code,
 )
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
-from sdvlm_core.model import served
+from sdvlm_core.model import constrained
+from sdvlm_core.model import server as connection
 from sdvlm_core.model.checkpoint import NANO_DIRECTORY, load_for_server
 from sdvlm_core.model.generation_options import GenerationOptions, Query
-from sdvlm_core.model.served import Server, key_from_environment
+from sdvlm_core.model.server import Server, key_from_environment
 
 NAME, KEY = "nano", "the-key"
 FRAME = RgbdFrame(
@@ -163,7 +164,7 @@ def test_a_constrained_question_has_the_form_as_a_pattern(engine, server):
     session = engine.open(FRAME)
     session.ask(Asked(Quantity.HEIGHT, ("mug",)), GenerationOptions(constrained=True))
     assert server.requests[0]["structured_outputs"] == {
-        "regex": served.constrained.pattern(Quantity.HEIGHT)
+        "regex": constrained.pattern(Quantity.HEIGHT)
     }
 
 
@@ -297,7 +298,7 @@ def test_a_stream_that_is_closed_early_closes_its_request(engine, server):
 
 
 def test_a_silent_server_is_an_error_without_a_deadline(server, half, monkeypatch):
-    monkeypatch.setattr(served, "_SILENCE_S", 0.3)
+    monkeypatch.setattr(connection, "_SILENCE_S", 0.3)
     engine = SpatialEngine(half, server=Server(server.url, NAME, KEY))
     release = threading.Event()
     server.reply = lambda handler, _: release.wait(30)
@@ -332,16 +333,16 @@ def test_a_question_with_a_control_token_is_refused_here(engine, server):
     assert not server.requests
 
 
-@given(st.sampled_from(sorted(served.constrained.QUANTITIES, key=lambda q: q.value)), st.data())
+@given(st.sampled_from(sorted(constrained.QUANTITIES, key=lambda q: q.value)), st.data())
 def test_the_pattern_matches_exactly_the_complete_answers_of_the_form(quantity, data):
     text = data.draw(
         st.from_regex(
-            served.constrained.pattern(quantity),
+            constrained.pattern(quantity),
             fullmatch=True,
             alphabet=st.characters(max_codepoint=127),
         )
     )
-    assert served.constrained.is_complete(text, quantity)
+    assert constrained.is_complete(text, quantity)
 
 
 def test_a_connection_that_was_closed_is_an_error_not_a_wait(engine, server):

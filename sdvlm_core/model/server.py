@@ -1,0 +1,227 @@
+"""A connection to one model of a vLLM server: its OpenAI-compatible API, streamed and cancelled.
+
+Knows URLs, keys, HTTP and what can go wrong with them. Does not know what is asked: a request is
+bytes, an answer is a sequence of JSON objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as CallTimeout  # its own class until Python 3.10
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from sdvlm_core.errors import SdvlmError, ServerError, shown
+
+#: Environment variables with the server's key, or with the name of a file that holds it.
+KEY, KEY_FILE = "SDVLM_SERVER_KEY", "SDVLM_SERVER_KEY_FILE"
+_CONNECT_S = 5.0
+#: A server that sends nothing for so long is an error; questions also wait there for their turn.
+_SILENCE_S = 60.0
+_MAX_KEY_BYTES = 4096
+_MAX_LINE = 4_000_000
+_MAX_REASON = 300
+
+
+def key_from_environment(environment: Mapping[str, str] = os.environ) -> str:
+    """The key of the server: of SDVLM_SERVER_KEY, or of the file SDVLM_SERVER_KEY_FILE; "" = none.
+
+    Raises:
+        ServerError: the file is unreadable, empty or too large.
+    """
+    name = environment.get(KEY_FILE, "")
+    if not name:
+        return environment.get(KEY, "").strip()
+    try:
+        with Path(name).open("rb") as file:
+            stored = file.read(_MAX_KEY_BYTES + 1)
+        key = stored.decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServerError(
+            f"the key file {shown(name)} of {KEY_FILE} is unreadable: {error}"
+        ) from None
+    if not key or len(stored) > _MAX_KEY_BYTES:
+        raise ServerError(f"{KEY_FILE}={shown(name)} is empty or too large")
+    return key
+
+
+class Server:
+    """One model of a server, for any number of threads. Opens its connections when they are needed.
+
+    Args:
+        url: http(s)://host:port, without a path.
+        model: its name on the server.
+        key: "" = the server wants none.
+
+    Raises:
+        ServerError: the URL has another form.
+    """
+
+    def __init__(self, url: str, model: str, key: str = "") -> None:
+        try:
+            parts = urlsplit(url)
+            fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            fits = False
+        if not fits or parts.path.strip("/") or parts.query or parts.username:
+            raise ServerError(
+                f"the server must be http://host:port or https://host:port, got {shown(url)!r}; a "
+                f"key belongs into {KEY} or {KEY_FILE}"
+            )
+        self.url, self.model = url.rstrip("/"), model
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._closing = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._client = httpx2.AsyncClient(
+            base_url=self.url,
+            headers=self._headers,
+            timeout=httpx2.Timeout(_SILENCE_S, connect=_CONNECT_S),
+            # No proxy: features and answers go where the URL says.
+            trust_env=False,
+            follow_redirects=False,
+        )
+        # A daemon: an unfinished request must not keep the process alive.
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="sdvlm_server", daemon=True
+        )
+        self._thread.start()
+
+    def check(self, timeout_s: float = 10.0) -> None:
+        """Whether the server is there, accepts the key, and has the model.
+
+        Raises:
+            ServerError: it is not, does not, or has not.
+        """
+        call = asyncio.run_coroutine_threadsafe(self._models(), self._loop)
+        try:
+            names = call.result(timeout_s)
+        except CallTimeout:
+            call.cancel()
+            raise ServerError(f"{self.url} does not answer within {timeout_s:g} s") from None
+        if self.model not in names:
+            raise ServerError(
+                f"{self.url} has no model {shown(self.model)!r}; it has "
+                + ", ".join(shown(name, 80) for name in names[:10])
+            )
+
+    def start(self, body: bytes, sink: Callable[[Any], None]) -> Future[None]:
+        """Send a request; its chunks (dict), then None or an SdvlmError, go to `sink`.
+
+        `sink` is called by the thread of this object. Cancelling the result closes the request.
+
+        Raises:
+            ServerError: this object was closed.
+        """
+        if self._loop.is_closed():
+            raise ServerError(f"the connection to {self.url} was closed")
+        return asyncio.run_coroutine_threadsafe(self._stream(body, sink), self._loop)
+
+    def close(self) -> None:
+        """Close all connections; requests that are not finished end with an error."""
+        with self._closing:
+            if self._loop.is_closed():
+                return
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    async def _end(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _models(self) -> list[str]:
+        try:
+            answer = await self._client.get("/v1/models")
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from None
+        if answer.status_code != 200:
+            raise self._refused(answer.status_code, answer.content)
+        try:
+            return [str(one["id"]) for one in answer.json()["data"]]
+        except (ValueError, LookupError, TypeError):
+            raise ServerError(
+                f"{self.url} does not answer as an OpenAI-compatible server"
+            ) from None
+
+    async def _stream(self, body: bytes, sink: Callable[[Any], None]) -> None:
+        """Sent again once, if the connection fails before the first chunk."""
+        for attempt in (1, 2):
+            begun = False
+            try:
+                async for chunk in self._chunks(body):
+                    begun = True
+                    sink(chunk)
+                sink(None)
+                return
+            except SdvlmError as error:
+                sink(error)
+                return
+            except httpx2.ReadTimeout:
+                sink(ServerError(f"{self.url} has sent nothing for {_SILENCE_S:g} s"))
+                return
+            except httpx2.HTTPError as error:
+                if begun or attempt == 2:
+                    sink(self._unreachable(error))
+                    return
+            except Exception as error:  # noqa: BLE001 - delivered: somebody waits for it
+                sink(self._unreachable(error))
+                return
+
+    async def _chunks(self, body: bytes) -> AsyncIterator[dict[str, Any]]:
+        """The events of a streamed answer; raises ServerError if it ends before its end."""
+        async with self._client.stream(
+            "POST",
+            "/v1/chat/completions",
+            content=body,
+            headers={"Content-Type": "application/json"},
+        ) as answer:
+            if answer.status_code != 200:
+                raise self._refused(answer.status_code, await answer.aread())
+            async for line in answer.aiter_lines():
+                if not line.startswith("data:"):
+                    continue
+                text = line[5:].strip()
+                if text == "[DONE]":
+                    return
+                if len(text) > _MAX_LINE:
+                    raise ServerError(f"{self.url} sent an event of {len(text)} characters")
+                yield self._event(text)
+        raise ServerError(f"{self.url} closed the connection before the end of the answer")
+
+    def _event(self, text: str) -> dict[str, Any]:
+        try:
+            event = json.loads(text)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            raise ServerError(f"{self.url} sent an event that is not JSON: {shown(text, 80)}")
+        if "error" in event:
+            raise ServerError(f"{self.url} reports: {shown(str(event['error']), _MAX_REASON)}")
+        return event
+
+    def _refused(self, status: int, content: bytes) -> SdvlmError:
+        reason = shown(content[: 2 * _MAX_REASON].decode("utf-8", "replace"), _MAX_REASON)
+        if status in (401, 403):
+            return ServerError(
+                f"{self.url} refuses the key (HTTP {status}): set {KEY} or {KEY_FILE}"
+            )
+        return ServerError(f"{self.url} refuses the request (HTTP {status}): {reason}")
+
+    def _unreachable(self, error: Exception) -> ServerError:
+        reason = shown(str(error) or type(error).__name__, _MAX_REASON)
+        return ServerError(
+            f"the connection to {self.url} failed: {reason}; is the server running there "
+            "(sdvlm serve MODEL)?"
+        )
