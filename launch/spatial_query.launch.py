@@ -6,6 +6,12 @@
 (rgb:=, depth:=, info:=, ...) override the preset, and the preset overrides params_file. Sets the
 Fast DDS profile for this node; the camera driver's process needs the same profile. A wrong argument
 is an error before anything is started.
+
+Several cameras of one kind share the node and its model:
+
+    ros2 launch sdvlm spatial_query.launch.py cameras:=left,right camera:=realsense \
+        rgb:=/{camera}/color/image_raw depth:=/{camera}/aligned_depth_to_color/image_raw \
+        info:=/{camera}/color/camera_info
 """
 
 from pathlib import Path
@@ -17,7 +23,15 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import EnvironmentVariable
 from launch_ros.actions import Node
 
-from sdvlm_ros.launch_arguments import check_rviz, number, params_file, token, truth
+from sdvlm_ros.launch_arguments import (
+    camera_names,
+    camera_topic,
+    check_rviz,
+    number,
+    params_file,
+    token,
+    truth,
+)
 
 SHARE = Path(get_package_share_directory("sdvlm"))
 CAMERAS = {path.stem: path for path in sorted((SHARE / "config/cameras").glob("*.yaml"))}
@@ -33,6 +47,7 @@ TOPICS = {
 VIEWED = ("annotated_image", "markers")
 ARGUMENTS = {
     "camera": ("", "Preset of topics, depth noise and transports; '' = none."),
+    "cameras": ("", "Names of several cameras, with commas; rgb, depth, info then hold {camera}."),
     "rgb": ("", "Colour image, rectified; '' = the preset's."),
     "depth": ("", "Depth image, registered to colour; '' = the preset's."),
     "info": ("", "Camera info of the colour image; '' = the preset's."),
@@ -97,11 +112,16 @@ def nodes(context: LaunchContext) -> list[Node]:
     if rviz:
         check_rviz()
     remappings = [("/tf", "tf"), ("/tf_static", "tf_static")] if namespace_tf else []
+    cameras = camera_names(value["cameras"])
+    if cameras:
+        explicit["cameras"] = cameras
     for argument, topic in TOPICS.items():
-        remappings.append((topic, value[argument] or preset["topics"].get(argument, topic)))
+        # Relative, as the preset's driver has them in a namespace.
+        theirs = preset["topics"].get(argument, "").lstrip("/")
+        remappings += camera_topic(argument, topic, value[argument], theirs, cameras)
     if value["detections"]:
         switches["measure_detections"] = True
-        remappings.append(("detections", value["detections"]))
+        remappings += camera_topic("detections", "detections", value["detections"], "", cameras)
     node = Node(
         package="sdvlm",
         executable="sdvlm_node",

@@ -149,7 +149,9 @@ class ReasoningAction:
         """Write the answers into the result and publish them; raises TransformError."""
         answers = tuple(ticket.results)
         result.answers = [
-            answer_message(answer, ticket.stamp_ns, ticket.frame_id, uuid.uuid4().hex)
+            answer_message(
+                answer, ticket.stamp_ns, ticket.frame_id, uuid.uuid4().hex, ticket.camera
+            )
             for answer in answers
         ]
         for message in result.answers:
@@ -157,7 +159,8 @@ class ReasoningAction:
         self._backend.tally.count_answers(len(answers))
         total_s = ticket.elapsed_s()
         for answer, message in zip(answers, result.answers, strict=True):
-            self._backend.publishers.publish(message, answer.timings, total_s, ticket.frame_id)
+            publishers = self._backend.outputs[ticket.camera].answers
+            publishers.publish(message, answer.timings, total_s, ticket.frame_id)
 
     def _fail(
         self, goal: _GoalHandle, result: SpatialReasoning.Result, error: Exception

@@ -112,11 +112,11 @@ def camera_info_message(
 
 
 def answer_message(
-    answer: SpatialAnswer, stamp_ns: int, frame_id: str, answer_id: str
+    answer: SpatialAnswer, stamp_ns: int, frame_id: str, answer_id: str, camera: str = ""
 ) -> SpatialAnswerMsg:
-    """SpatialAnswer -> message, with the stamp and frame_id of the image."""
+    """SpatialAnswer -> message, with the stamp and frame_id of the image, and its camera."""
     header = header_message(stamp_ns, frame_id)
-    return messages.answer_message(make_message, answer, header, answer_id)
+    return messages.answer_message(make_message, answer, header, answer_id, camera)
 
 
 def latency_message(timings: Timings, total: float, stamp_ns: int, frame_id: str) -> LatencyMsg:

@@ -32,7 +32,6 @@ from sdvlm_core.errors import (
 from sdvlm_ros import screening
 from sdvlm_ros.backend import Backend
 from sdvlm_ros.conversions import message_class, read_serialized, region_message
-from sdvlm_ros.detections_out import DetectionsOut
 from sdvlm_ros.frame_buffer import RawFrame
 from sdvlm_ros.parameters import Settings
 from sdvlm_ros.ticket import sleep
@@ -55,14 +54,19 @@ _REMINDER_S = 5.0
 
 
 class DetectionsIn:
-    """The subscription of an active node, with the parameter measure_detections.
+    """The subscription of an active node, with the parameter measure_detections, for one camera.
+
+    Args:
+        camera: the camera that the detector sees; its name is before that of the topic.
 
     Raises:
         ParameterError: the parameter is set, and vision_msgs is not installed.
     """
 
-    def __init__(self, node: Node, backend: Backend, out: DetectionsOut) -> None:
-        self._node, self._backend, self._out = node, backend, out
+    def __init__(self, node: Node, backend: Backend, camera: str = "") -> None:
+        self._node, self._backend = node, backend
+        self._camera, self._outputs = camera, backend.outputs[camera]
+        self._topic = f"{camera}/{TOPIC}" if camera else TOPIC
         self._subscription: Any = None
         self._waiting: bytes | None = None
         self._serving = False
@@ -79,7 +83,7 @@ class DetectionsIn:
         if settings.measure_detections:
             kind = message_class(DETECTIONS_2D)
             self._subscription = self._node.create_subscription(
-                kind, TOPIC, self._on_message, _QOS, raw=True
+                kind, self._topic, self._on_message, _QOS, raw=True
             )
 
     def close(self) -> None:
@@ -99,7 +103,7 @@ class DetectionsIn:
 
     def _on_message(self, data: bytes) -> None:
         self._messages["received"] += 1
-        if not self._backend.dispatcher.watched:
+        if not self._outputs.watched:
             return
         limit = int(self._node.get_parameter("max_regions").value)
         if reason := screening.detections_reason(data, limit):
@@ -168,9 +172,9 @@ class DetectionsIn:
         frame = await self._frame(nanoseconds(array.header.stamp), array.header.frame_id)
         if not regions:
             stamp_ns, frame_id = frame.color.stamp_ns, serialized_frame_id(frame.color.data)
-            self._out.show_none(stamp_ns, frame_id)
+            self._outputs.detections.show_none(stamp_ns, frame_id)
             return []
-        request = MeasureRegions.Request(regions=regions)
+        request = MeasureRegions.Request(regions=regions, camera=self._camera)
         ticket = self._backend.dispatcher.measure(request, lambda: frame, names)
         (measured,) = await ticket.wait()
         return [is_fit(region_message(one)) for one in measured.found]
@@ -194,16 +198,16 @@ class DetectionsIn:
         if frame_id and frame_id != own:
             raise QueryError(
                 f"the detections are of frame_id '{shown(frame_id)}', the images of "
-                f"'{shown(own)}': remap `detections` to the detector of this camera"
+                f"'{shown(own)}': remap `{self._topic}` to the detector of this camera"
             )
         return frame
 
     def _arrived(self, stamp_ns: int, last: bool) -> RawFrame | None:
         """The frame; None = its messages may still arrive, unless this is the last try."""
-        subscriptions = self._backend.dispatcher.subscriptions
-        if subscriptions is None:
+        camera = self._backend.dispatcher.cameras.get(self._camera)
+        if camera is None:
             raise QueryCanceled("the node is not active any more")
-        buffer = subscriptions.buffer
+        buffer = camera.inputs.buffer
         try:
             frame = buffer.find(stamp_ns)
         except FrameError as error:
@@ -218,7 +222,7 @@ class DetectionsIn:
 
     def _refuse(self, reason: str) -> None:
         self._messages["refused"] += 1
-        self._warn(f"a message of detections is refused: {shown(reason, 500)}")
+        self._warn(f"a message of {self._topic} is refused: {shown(reason, 500)}")
 
     def _warn(self, text: str) -> None:
         self._reason = text

@@ -37,17 +37,20 @@ _REMINDER_S = 5.0
 
 
 class DetectionsOut:
-    """The publisher; without vision_msgs there is none, and the log says so."""
+    """The publisher of one camera; without vision_msgs there is none, and the log says so.
 
-    def __init__(self, node: Node, transforms: Transforms) -> None:
+    Args:
+        prefix: before the topic's name, as in `Publishers`.
+    """
+
+    def __init__(self, node: Node, transforms: Transforms, prefix: str = "~/") -> None:
         self._node, self._transforms = node, transforms
+        self._topic = topic = f"{prefix}detections_3d"
         missing = missing_package()
         if missing:
-            node.get_logger().info(f"there is no ~/detections_3d: {missing}")
+            node.get_logger().info(f"there is no {topic}: {missing}", once=True)
         self._publisher: Any = (
-            None
-            if missing
-            else node.create_publisher(message_class(DETECTIONS_3D), "~/detections_3d", 10)
+            None if missing else node.create_publisher(message_class(DETECTIONS_3D), topic, 10)
         )
 
     @property
@@ -92,9 +95,9 @@ class DetectionsOut:
             await self._transforms.apply_to_regions(response, "")
             self._publisher.publish(detections_message(response.regions, names, response.header))
         except TransformError as error:
-            self._warn(f"~/detections_3d leaves out a frame: {shown(str(error), 500)}")
+            self._warn(f"{self._topic} leaves out a frame: {shown(str(error), 500)}")
         except Exception:  # noqa: BLE001 - the executor must survive
-            self._warn(f"~/detections_3d cannot be published:\n{traceback.format_exc()}")
+            self._warn(f"{self._topic} cannot be published:\n{traceback.format_exc()}")
 
     def _warn(self, text: str) -> None:
         self._node.get_logger().warning(text, throttle_duration_sec=_REMINDER_S)

@@ -1,12 +1,12 @@
-"""The node's state as one DiagnosticStatus, once a second.
+"""The node's state as DiagnosticStatus, once a second: one status, and one for each named camera.
 
-Builds the message from plain values and sets OK, WARN or ERROR. Does not measure or publish
+Builds the messages from plain values and sets OK, WARN or ERROR. Does not measure or publish
 anything, and does not know the node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -24,14 +24,9 @@ class Health:
         loading: the model that is being loaded, and for how long; "" = none.
         failure: why the node cannot answer before it is configured again: the model did not load,
             or a thread has ended; "" = it can.
-        problem: why a question about the newest frame would be refused, and what to do; "" = it
-            would be answered.
-        cautions: the cautions of the newest frame, with reasons; it is used nevertheless.
         last_error: error of the last question that failed; "" = none.
         answered, canceled, failed: questions since the node was started.
         waiting: questions in the queue.
-        latency: latency of the last answer, seconds by stage.
-        detections: counters of a detector's messages by name; empty = they are not measured.
         standing: counters of the standing questions by name; empty = there are none.
         resident_bytes, gpu_bytes: memory of the process; None = unknown, or no GPU.
     """
@@ -40,23 +35,80 @@ class Health:
     model_id: str
     loading: str
     failure: str
-    problem: str
-    cautions: str
     last_error: str
     answered: int
     canceled: int
     failed: int
     waiting: int
-    latency: Mapping[str, float]
-    detections: Mapping[str, str]
     standing: Mapping[str, str]
     resident_bytes: int | None
     gpu_bytes: int | None
 
 
-def status(name: str, health: Health, subscriptions: Subscriptions | None) -> DiagnosticStatus:
-    """One status named `name`; `subscriptions` is None while the node is not active."""
-    level, message = _level(health, subscriptions is not None)
+@dataclass(frozen=True)
+class CameraHealth:
+    """State of one camera.
+
+    Attributes:
+        name: "" = the node has one camera, without a name.
+        problem: why a question about the newest frame would be refused, and what to do; "" = it
+            would be answered.
+        cautions: the cautions of the newest frame, with reasons; it is used nevertheless.
+        latency: latency of the last answer, seconds by stage.
+        detections: counters of a detector's messages by name; empty = they are not measured.
+        inputs: None while the node is not active.
+    """
+
+    name: str
+    problem: str
+    cautions: str
+    latency: Mapping[str, float]
+    detections: Mapping[str, str]
+    inputs: Subscriptions | None
+
+    @property
+    def doubts(self) -> str:
+        """Problem and cautions; "" = neither."""
+        return "; ".join(filter(None, (self.problem, self.cautions)))
+
+
+def statuses(node: str, health: Health, cameras: Sequence[CameraHealth]) -> list[DiagnosticStatus]:
+    """The status `NODE: questions`, with the values of a camera without a name, and one status
+    `NODE: camera NAME` for each camera with a name.
+
+    Args:
+        node: the node's name.
+        cameras: at least one.
+    """
+    doubts = {f"camera {one.name}" if one.name else "": one.doubts for one in cameras}
+    inactive = any(one.inputs is None for one in cameras)
+    values = _values(health)
+    for one in cameras:
+        if not one.name:
+            values |= _camera_values(one)
+    level = _level(health, inactive, doubts)
+    found = [_status(f"{node}: questions", *level, health.model_id, values)]
+    for one in cameras:
+        if one.name:
+            level = _level(health, inactive, {"": one.doubts})
+            name = f"{node}: camera {one.name}"
+            found.append(_status(name, *level, health.model_id, _camera_values(one)))
+    return found
+
+
+def _status(
+    name: str, level: bytes, message: str, model_id: str, values: Mapping[str, str]
+) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        message=message,
+        hardware_id=model_id,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+
+
+def _values(health: Health) -> dict[str, str]:
     values = {
         "state": health.state,
         "model": health.model_id or "none",
@@ -65,23 +117,20 @@ def status(name: str, health: Health, subscriptions: Subscriptions | None) -> Di
         "questions failed": str(health.failed),
         "questions waiting": str(health.waiting),
         "last error": health.last_error or "none",
+        **health.standing,
     }
-    for stage, seconds in health.latency.items():
-        values[f"latency {stage} (s)"] = f"{seconds:.4f}"
-    values.update(health.detections)
-    values.update(health.standing)
     for memory, size in (("resident", health.resident_bytes), ("GPU", health.gpu_bytes)):
         if size is not None:
             values[f"{memory} memory (MB)"] = f"{size / 1e6:.1f}"
-    if subscriptions is not None:
-        values.update(_input_values(subscriptions))
-    return DiagnosticStatus(
-        level=level,
-        name=name,
-        message=message,
-        hardware_id=health.model_id,
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
-    )
+    return values
+
+
+def _camera_values(camera: CameraHealth) -> dict[str, str]:
+    values = {f"latency {stage} (s)": f"{time_s:.4f}" for stage, time_s in camera.latency.items()}
+    values |= camera.detections
+    if camera.inputs is not None:
+        values |= _input_values(camera.inputs)
+    return values
 
 
 def _input_values(subscriptions: Subscriptions) -> dict[str, str]:
@@ -101,13 +150,14 @@ def _input_values(subscriptions: Subscriptions) -> dict[str, str]:
     return values
 
 
-def _level(health: Health, active: bool) -> tuple[bytes, str]:
+def _level(health: Health, inactive: bool, doubts: Mapping[str, str]) -> tuple[bytes, str]:
+    """Level and message; `doubts` are of the cameras, by their names."""
     if health.failure:
         return DiagnosticStatus.ERROR, health.failure
-    if not active:
+    if inactive:
         doing = health.loading or health.state
         return DiagnosticStatus.WARN, f"{doing}: questions are refused"
-    problems = [text for text in (health.problem, health.cautions) if text]
-    if problems:
-        return DiagnosticStatus.WARN, "; ".join(problems)
+    found = [f"{name}: {text}" if name else text for name, text in doubts.items() if text]
+    if found:
+        return DiagnosticStatus.WARN, "; ".join(found)
     return DiagnosticStatus.OK, "ready"

@@ -1,31 +1,24 @@
 """Dispatcher: creates a ticket for each request and queues it for a worker.
 
-Chooses the frame that a request is about and the worker that runs it, while the node is active. One
-rule decides whether a frame is fresh, for requests and for the diagnostics. Does not know how
-replies are built, or the life cycle that starts and stops it.
+Chooses the camera and the frame that a request is about and the worker that runs it, while the node
+is active; all cameras share the two workers. Does not know how replies are built, or the life cycle
+that starts and stops it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rclpy.node import Node
 
 from sdvlm.msg import Asked
-from sdvlm_core.answer import AnswerBy, SpatialAnswer, answered_by
+from sdvlm_core.answer import AnswerBy, answered_by
 from sdvlm_core.camera.decoding import serialized_frame_id
-from sdvlm_core.camera.messages import nanoseconds
-from sdvlm_core.camera.pairing import Input
 from sdvlm_core.camera.regions import regions_from_messages
-from sdvlm_core.errors import (
-    FrameError,
-    ModelNotReadyError,
-    QueryCanceled,
-    QueryError,
-    QueryTimeout,
-)
+from sdvlm_core.errors import ModelNotReadyError, QueryError, QueryTimeout
 from sdvlm_core.frame import Region as CoreRegion
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry.measured import Measured
@@ -33,10 +26,10 @@ from sdvlm_core.geometry.pairs import Pair
 from sdvlm_core.geometry.scene import Scene, open_scene
 from sdvlm_ros import parameters
 from sdvlm_ros.answering import QuestionRequest, QuestionTicket, Together
-from sdvlm_ros.detections_out import DetectionsOut
-from sdvlm_ros.first_frame import FirstFrame, Waiter
-from sdvlm_ros.frame_buffer import ClockState, RawFrame, check_age
-from sdvlm_ros.inspection import Finding, Inspection
+from sdvlm_ros.camera import Camera, named
+from sdvlm_ros.first_frame import Waiter
+from sdvlm_ros.frame_buffer import RawFrame
+from sdvlm_ros.outputs import Outputs
 from sdvlm_ros.parameters import MAX_FRAME_CHARS, Settings
 from sdvlm_ros.questions import read_questions
 from sdvlm_ros.requests import (
@@ -46,7 +39,6 @@ from sdvlm_ros.requests import (
     VerifiableRequest,
     seconds,
 )
-from sdvlm_ros.subscriptions import Subscriptions
 from sdvlm_ros.ticket import (
     Opened,
     Outcome,
@@ -57,13 +49,11 @@ from sdvlm_ros.ticket import (
     Ticket,
 )
 from sdvlm_ros.vision_messages import Named
-from sdvlm_ros.visualization import Visualization
-from sdvlm_ros.worker import FrameDecoder, Gravity, Worker
+from sdvlm_ros.worker import Gravity, Worker
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import SpatialEngine
     from sdvlm_core.session import FrameSession
-    from sdvlm_core.verification import Check
 
 
 OpenedT = TypeVar("OpenedT", bound=Opened)
@@ -76,63 +66,58 @@ class Dispatcher:
     Args:
         node: the node whose parameters, clock and executor are used.
         why_not_ready: describes why the node does not accept requests.
-        visualization, detections: publish the measurements of the workers.
+        outputs: publish the measurements of the workers, by camera.
         gravity: looks up what is up, see `FrameDecoder`; used with the parameter gravity_frame.
         on_worker_end: called by the thread of a worker that has failed, with the exception.
 
     Attributes:
-        subscriptions: subscriptions of the active node; None = not active.
+        cameras: those of the active node by name; empty = not active.
     """
 
     def __init__(
         self,
         node: Node,
         why_not_ready: Callable[[], str],
-        visualization: Visualization,
-        detections: DetectionsOut,
+        outputs: Mapping[str, Outputs],
         gravity: Callable[[str, int], Gravity] | None = None,
         on_worker_end: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self._node = node
         self._why_not_ready = why_not_ready
-        self._visualization, self._detections = visualization, detections
+        self._outputs = outputs
         self._gravity, self._on_worker_end = gravity, on_worker_end
         self._model: Worker[FrameSession] | None = None
         self._geometry: Worker[Scene] | None = None
-        self._inspection: Inspection | None = None
-        self._first_frame: FirstFrame | None = None
-        self._clock_moved = (0, time.monotonic())
-        self.subscriptions: Subscriptions | None = None
+        self._stopping: list[Camera] = []
+        self.cameras: dict[str, Camera] = {}
 
     def start(self, engine: SpatialEngine, settings: Settings) -> None:
         """Subscribe, and start the threads that own the model and the geometry."""
-        inputs = self.subscriptions = Subscriptions(self._node, settings, self._on_message)
-        decode = FrameDecoder(
-            inputs.color_type,
-            inputs.depth_type,
-            inputs.camera,
-            color_topic=inputs.topic(Input.COLOR),
-            depth_topic=inputs.topic(Input.DEPTH),
-            depth_info=lambda: inputs.depth_info,
-            gravity=self._gravity if settings.gravity_frame else None,
-        ).decode
-        capacity, on_end = settings.queue_size, self._on_worker_end
-        self._first_frame = FirstFrame(inputs.frame_expected, capacity)
+        cameras, on_end = self.cameras, self._on_worker_end
+        for name in self._outputs:
+            cameras[name] = Camera(self._node, name, settings, self._gravity, on_end)
+        own = dict(cameras)
+
+        def decode(raw: RawFrame) -> RgbdFrame:
+            return own[raw.camera].decode(raw)
+
         together = Together(settings.max_rows)
-        self._model = Worker(decode, engine.open, "sdvlm_model", capacity, on_end, together)
+        self._model = Worker(
+            decode, engine.open, "sdvlm_model", settings.queue_size, on_end, together
+        )
         # A separate thread, so that measuring does not wait for the model.
         self._geometry = Worker(
-            decode, lambda frame, _: open_scene(frame), "sdvlm_geometry", capacity, on_end
+            decode,
+            lambda frame, _: open_scene(frame),
+            "sdvlm_geometry",
+            settings.queue_size,
+            on_end,
         )
-        self._inspection = Inspection(self._node, decode, on_end)
 
     def cancel(self) -> None:
         """Unsubscribe and cancel all tickets, without waiting; may be called twice."""
-        if self._first_frame is not None:
-            self._first_frame.close(QueryCanceled("canceled before the first frame"))
-        if self.subscriptions is not None:
-            self.subscriptions.close()
-        self._first_frame = self.subscriptions = None
+        self._stopping += self.cameras.values()
+        self.cameras.clear()
         for part in self._parts:
             part.cancel()
 
@@ -141,55 +126,37 @@ class Dispatcher:
         self.cancel()
         for part in self._parts:
             part.close()
-        self._visualization.close()
-        self._model = self._geometry = self._inspection = None
+        for output in self._outputs.values():
+            output.close()
+        self._model = self._geometry = None
+        self._stopping = []
+
+    @property
+    def active(self) -> bool:
+        """Whether requests are accepted."""
+        return bool(self.cameras)
 
     @property
     def alive(self) -> bool:
         """Whether every thread of the active node runs."""
-        return all(part.alive for part in self._parts)
+        return all(part.alive for part in (*self._parts, *self.cameras.values()))
 
     @property
-    def _parts(self) -> list[Worker[Any] | Inspection]:
-        return list(filter(None, (self._model, self._geometry, self._inspection)))
-
-    def refusal(self) -> str:
-        """Why a question about the newest frame would be refused now; "" = it would be answered."""
-        if self.subscriptions is None:
-            return self._why_not_ready()
-        try:
-            frame = self.subscriptions.buffer.peek()
-            self._check_age(frame, self._parameter("max_age"))
-        except FrameError as error:
-            return str(error)
-        return self.finding().refusal
-
-    def finding(self) -> Finding:
-        """The cautions of the last inspected frame, or why it is refused."""
-        return self._inspection.finding if self._inspection is not None else Finding()
+    def _parts(self) -> list[Worker[Any] | Camera]:
+        workers = (self._model, self._geometry)
+        return [*(worker for worker in workers if worker is not None), *self._stopping]
 
     def monitor(self) -> None:
-        """Once a second: inspect the newest frame, and refuse who waits in vain for the first."""
-        self._clock_state()
-        if self._inspection is None or self._first_frame is None or self.subscriptions is None:
-            return
-        self.subscriptions.look_for_latched_info()
-        self._first_frame.poll()
-        try:
-            self._inspection.inspect(self.subscriptions.buffer.peek())
-        except (FrameError, ModelNotReadyError):
-            return  # `refusal` reports it
-
-    @property
-    def watched(self) -> bool:
-        """Whether somebody subscribes to measured objects."""
-        return self._visualization.wanted or self._detections.wanted
+        """Once a second, see `Camera.monitor`."""
+        for camera in self.cameras.values():
+            with suppress(ModelNotReadyError):  # a thread has ended: the node leaves this state
+                camera.monitor()
 
     @property
     def waiting(self) -> int:
         """Tickets in the model's queue, or without a first frame."""
         queued = self._model.waiting if self._model is not None else 0
-        return queued + (len(self._first_frame) if self._first_frame is not None else 0)
+        return queued + sum(camera.waiting for camera in self.cameras.values())
 
     def ask(
         self,
@@ -209,8 +176,10 @@ class Dispatcher:
                 node is not active.
         """
         arrived = time.monotonic()
-        self._active_subscriptions()  # checked first: an inactive node is the most useful reason
-        regions = self._regions(request)
+        camera = self._camera(
+            request
+        )  # checked first: what is not active is the most useful reason
+        regions = self._regions(request, camera)
         by = answered_by(AnswerBy(self._choice("answer_by")), request.verify)
         if regions and by is AnswerBy.LANGUAGE:
             raise QueryError(
@@ -222,16 +191,10 @@ class Dispatcher:
             by,
             self._choice("sensor"),
             parameters.read_generation(self._node),
-            self._show_checks,
+            self._outputs[camera.name].show_checks,
         )
-        pick = self._frame_source(request)
-        return self._submit(self._model, work, request, pick, arrived, on_progress)
-
-    def _show_checks(
-        self, frame: RgbdFrame, answer: SpatialAnswer, checks: Sequence[Check]
-    ) -> None:
-        self._visualization.show_checks(frame, checks)
-        self._detections.show_checks(frame, answer, checks)
+        pick = camera.frame_source(request)
+        return self._submit(camera, self._model, work, request, pick, arrived, on_progress)
 
     def measure(
         self,
@@ -252,20 +215,20 @@ class Dispatcher:
                 is not active.
         """
         arrived = time.monotonic()
-        subscriptions = self._active_subscriptions()
-        regions = self._regions(request)
+        camera = self._camera(request)
+        regions = self._regions(request, camera)
         if not regions:
             raise QueryError("no regions to measure")
+        outputs = self._outputs[camera.name]
 
         def show(image: RgbdFrame, found: Sequence[Measured], pairs: Sequence[Pair]) -> None:
-            self._visualization.show(image, found, pairs)
-            self._detections.show(image, found, names)
+            outputs.show(image, found, pairs, names)
 
         work = RegionRequest(regions, self._choice("sensor"), request.points, show)
-        pick = pick or self._frame_source(request)
-        if Input.DEPTH in subscriptions.buffer.inputs:
-            return self._submit(self._geometry, work, request, pick, arrived)
-        return self._submit(self._model, work, request, pick, arrived)
+        pick = pick or camera.frame_source(request)
+        if camera.has_depth:
+            return self._submit(camera, self._geometry, work, request, pick, arrived)
+        return self._submit(camera, self._model, work, request, pick, arrived)
 
     def hold_frame(self, request: NewestFrameRequest) -> Outcome[tuple[int, str]]:
         """Keep the newest frame for later questions; its stamp, nanoseconds, and frame_id.
@@ -275,8 +238,8 @@ class Dispatcher:
         Raises:
             SdvlmError: there is no frame, it is too old, or the node is not active.
         """
-        buffer = self._active_subscriptions().buffer
-        max_age_s = seconds(request.max_age, "max_age") or self._parameter("max_age")
+        camera = self._camera(request)
+        max_age_s = seconds(request.max_age, "max_age")
         timeout_s = seconds(request.timeout, "timeout") or self._parameter("timeout")
         ended_at = time.monotonic() + timeout_s
         outcome: Outcome[tuple[int, str]] = Outcome(
@@ -284,25 +247,26 @@ class Dispatcher:
         )
 
         def hold(frame: RawFrame) -> None:
-            buffer.hold(frame)
+            camera.inputs.buffer.hold(frame)
             outcome.settle((frame.color.stamp_ns, serialized_frame_id(frame.color.data)))
 
         waiter = Waiter(
-            lambda: self._newest(max_age_s),
+            lambda: camera.newest(max_age_s),
             hold,
             outcome.settle,
             lambda: time.monotonic() > ended_at,
         )
-        self._serve(waiter)
+        camera.serve(waiter)
         return outcome
 
-    def _active_subscriptions(self) -> Subscriptions:
-        if self.subscriptions is None:
+    def _camera(self, request: NewestFrameRequest) -> Camera:
+        if not self.cameras:
             raise ModelNotReadyError(self._why_not_ready())
-        return self.subscriptions
+        return self.cameras[named(request.camera, [*self.cameras])]
 
     def _submit(
         self,
+        camera: Camera,
         worker: Worker[OpenedT] | None,
         work: RequestT,
         request: FrameRequest,
@@ -315,7 +279,7 @@ class Dispatcher:
                 f"target_frame has {len(request.target_frame)} characters; at most "
                 f"{MAX_FRAME_CHARS} are accepted"
             )
-        assert worker is not None  # both exist while there are subscriptions
+        assert worker is not None  # both exist while there are cameras
         queue = worker
         timeout_s = seconds(request.timeout, "timeout") or self._parameter("timeout")
         outcome: Outcome[None] = Outcome(
@@ -331,49 +295,12 @@ class Dispatcher:
 
         waiter = Waiter(pick, submit, ticket.finish, ticket.canceled.is_set)
         ticket.report(Stage.WAITING, 0, "")
-        self._serve(waiter)
+        camera.serve(waiter)
         return ticket
 
-    def _serve(self, waiter: Waiter) -> None:
-        assert self._first_frame is not None  # it exists while there are subscriptions
-        self._first_frame.serve(waiter)
-
-    def _on_message(self) -> None:
-        if self._first_frame:
-            self._first_frame.poll()
-
-    def _frame_source(self, request: FrameRequest) -> Callable[[], RawFrame]:
-        """Finds the frame of a request; only the newest frame is worth waiting for."""
-        max_age = seconds(request.max_age, "max_age")
-        stamp_ns = nanoseconds(request.stamp)
-        if not stamp_ns:
-            return lambda: self._newest(max_age or self._parameter("max_age"))
-        frame = self._active_subscriptions().buffer.at(stamp_ns)
-        # A caller that requests a stamp accepts the age of that frame.
-        if max_age:
-            self._check_age(frame, max_age)
-        return lambda: frame
-
-    def _newest(self, max_age_s: float) -> RawFrame:
-        frame = self._active_subscriptions().buffer.newest()
-        self._check_age(frame, max_age_s)
-        return frame
-
-    def _check_age(self, frame: RawFrame, limit_s: float) -> None:
-        check_age(frame, self._clock_state(), round(limit_s * 1e9))
-
-    def _clock_state(self) -> ClockState:
-        """The node's clock, and for how long it has not advanced."""
-        now_ns, monotonic_s = self._node.get_clock().now().nanoseconds, time.monotonic()
-        if now_ns != self._clock_moved[0]:
-            self._clock_moved = (now_ns, monotonic_s)
-        sim_time = bool(self._node.get_parameter("use_sim_time").value)
-        return ClockState(now_ns, monotonic_s, sim_time, monotonic_s - self._clock_moved[1])
-
-    def _regions(self, request: FrameRequest) -> tuple[CoreRegion, ...]:
-        settings = self._active_subscriptions().camera
+    def _regions(self, request: FrameRequest, camera: Camera) -> tuple[CoreRegion, ...]:
         limit = int(self._parameter("max_regions"))
-        return regions_from_messages(request.regions, limit, settings)
+        return regions_from_messages(request.regions, limit, camera.inputs.camera)
 
     def _parameter(self, name: str) -> float:
         return float(self._node.get_parameter(name).value)

@@ -56,11 +56,12 @@ class BufferedMessage(StampedMessage):
 
 @dataclass(frozen=True, eq=False)
 class RawFrame:
-    """Undecoded messages of one frame; `depth` is None where depth is estimated."""
+    """Undecoded messages of one frame of a camera; `depth` is None where depth is estimated."""
 
     color: BufferedMessage
     depth: BufferedMessage | None
     info: BufferedMessage
+    camera: str = ""
 
     def same_messages(self, other: RawFrame) -> bool:
         """Whether both hold the same messages; equal stamps do not suffice, they may be 0."""
@@ -99,6 +100,7 @@ class FrameBuffer:
             messages.
         inputs: the messages of a frame; no DEPTH = depth is estimated elsewhere.
         clock: monotonic seconds.
+        camera: name of the camera, for its frames.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class FrameBuffer:
         describe_publishers: Callable[[Input], str],
         inputs: tuple[Input, ...] = tuple(Input),
         clock: Callable[[], float] = time.monotonic,
+        camera: str = "",
     ) -> None:
         self.slop_ns = slop_ns
         self.inputs = inputs
@@ -123,7 +126,7 @@ class FrameBuffer:
         self._used: list[RawFrame] = []
         self._unpaired_after = max(1, capacity // 2)
         self._describe_publishers = describe_publishers
-        self._clock = clock
+        self._clock, self._camera = clock, camera
 
     def add(
         self, kind: Input, stamp_ns: int, data: bytes, refusal: FrameError | None = None
@@ -286,12 +289,12 @@ class FrameBuffer:
         if difference_ns > self.slop_ns:  # static: it says nothing about which image is complete
             difference_ns = 0
         if Input.DEPTH not in self.inputs:
-            return difference_ns, RawFrame(color, None, info)
+            return difference_ns, RawFrame(color, None, info, self._camera)
         depth = partner(Input.DEPTH, self._rings[Input.DEPTH], color.stamp_ns, self.slop_ns)
         if depth is None:
             return None
         difference_ns += abs(depth.stamp_ns - color.stamp_ns)
-        return difference_ns, RawFrame(color, depth, info)
+        return difference_ns, RawFrame(color, depth, info, self._camera)
 
     def _use(self, frame: RawFrame) -> RawFrame:
         """Count the frame, and keep it among the last used ones."""

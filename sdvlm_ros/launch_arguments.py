@@ -58,6 +58,50 @@ def token(name: str, text: str) -> str:
     )
 
 
+def camera_names(text: str) -> list[str]:
+    """The names in the argument `cameras`; [] = one camera without a name.
+
+    Raises:
+        ValueError: a text that is no name, or a name given twice.
+    """
+    names = [token("cameras", name) for name in re.split(r"[,\s]+", text.strip("[] ")) if name]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"cameras:={text!r} has {twice[0]} twice")
+    return names
+
+
+def camera_topic(
+    argument: str, topic: str, given: str, preset: str, cameras: list[str]
+) -> list[tuple[str, str]]:
+    """Remappings of one input: (its name in the node, topic), for each camera.
+
+    Args:
+        argument: name of the launch argument.
+        topic: name of the input in a node with one camera.
+        given: value of the argument, with {camera} for the name of each of several; "" = none.
+        preset: the preset's topic for one camera; "" = none.
+        cameras: as `camera_names` returns them.
+
+    Raises:
+        ValueError: several cameras would have the same topic.
+    """
+    if not cameras:
+        return [(topic, given or preset or topic)]
+    if given and "{camera}" not in given and len(cameras) > 1:
+        raise ValueError(
+            f"{argument}:={given!r} is one topic for the cameras {', '.join(cameras)}: write "
+            "{camera} where their names are, for example /{camera}/color/image_raw"
+        )
+    if preset and not given:
+        raise ValueError(
+            f"with cameras:={','.join(cameras)} the preset's topic {preset} is of one camera only: "
+            f"set {argument}:= to the topics, with {{camera}} where their names are"
+        )
+    if not given:
+        return []  # <camera>/<topic> already
+    return [(f"{name}/{topic}", given.replace("{camera}", name)) for name in cameras]
+
+
 def params_file(text: str, node: str = "/spatial_query") -> str:
     """The path of a parameters file, checked as far as launch and rcl do not name the mistake.
 

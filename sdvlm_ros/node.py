@@ -1,4 +1,4 @@
-"""SpatialQueryNode: answers spatial questions about the images of a camera.
+"""SpatialQueryNode: answers spatial questions about the images of one or several cameras.
 
 Connects subscriptions, dispatcher, services, action and publishers, and implements the life cycle:
 configure loads the model on a thread, activate subscribes. If a thread of the active node fails,
@@ -27,19 +27,18 @@ from sdvlm_core.errors import ParameterError, shown
 from sdvlm_ros import alive, diagnostics, parameters, process
 from sdvlm_ros.action import ReasoningAction
 from sdvlm_ros.backend import Backend
+from sdvlm_ros.camera import Camera
 from sdvlm_ros.detections_in import DetectionsIn
-from sdvlm_ros.detections_out import DetectionsOut
 from sdvlm_ros.dispatch import Dispatcher
 from sdvlm_ros.lifecycle import AsyncLifecycleNode, on_thread
 from sdvlm_ros.loading import ModelLoader, log_load_error
-from sdvlm_ros.publishers import Publishers
+from sdvlm_ros.outputs import Outputs
 from sdvlm_ros.services import Services
 from sdvlm_ros.standing import StandingQuestions
 from sdvlm_ros.subscriptions import SILENCE_S
 from sdvlm_ros.tally import Tally
 from sdvlm_ros.throttle import Throttle
 from sdvlm_ros.transforms import Transforms
-from sdvlm_ros.visualization import Visualization
 
 if TYPE_CHECKING:
     from sdvlm_core.engine import SpatialEngine
@@ -53,7 +52,7 @@ _MAX_TEXT = 1000
 
 
 class SpatialQueryNode(AsyncLifecycleNode):
-    """Answers questions about the newest frame of an RGB-D camera.
+    """Answers questions about the newest frame of an RGB-D camera, or of several.
 
     Subscribes (relative names; SensorData QoS by default, see the parameters and `qos_overrides`):
         rgb/image_rect_color, depth_registered/image_rect, rgb/camera_info; with a compressed
@@ -61,6 +60,8 @@ class SpatialQueryNode(AsyncLifecycleNode):
         With the parameter depth_estimator there is no depth subscription.
         With the parameter measure_detections also detections (vision_msgs/Detection2DArray), see
         `sdvlm_ros.detections_in`.
+        With the parameter cameras, the topics of each camera are below its name, such as
+        left/rgb/image_rect_color; so are those that are published, such as ~/left/answers.
     Services: ~/query (sdvlm/srv/SpatialQuery), ~/measure_regions (sdvlm/srv/MeasureRegions: from
         depth alone, without the model), ~/capture (sdvlm/srv/Capture: hold the newest frame, so
         that later questions can name its stamp), ~/ask_every (sdvlm/srv/AskEvery: a question that
@@ -82,23 +83,18 @@ class SpatialQueryNode(AsyncLifecycleNode):
         self._engine: SpatialEngine | None = None
         self._loader = ModelLoader(self)
         self._failure = ""
-        self._problem_since: float | None = None
-        self._cautions_logged = Throttle(_CAUTION_PERIOD_S)
-        self._visualization = Visualization(self)
-        self._transforms = Transforms(self)
+        self._problem_since: dict[str, float] = {}  # by camera
+        self._cautions_logged = Throttle(_CAUTION_PERIOD_S, 64 * parameters.MAX_CAMERAS)
+        self._problems_logged = Throttle(_REMINDER_S)
+        transforms = self._transforms = Transforms(self)
         self._tally = Tally(self)
-        detections_out = DetectionsOut(self, self._transforms)
+        cameras = parameters.read(self).cameras
+        self._outputs = {name: Outputs(self, transforms, name) for name in cameras}
         self._dispatcher = Dispatcher(
-            self,
-            self._why_not_ready,
-            self._visualization,
-            detections_out,
-            self._transforms.gravity,
-            self._on_worker_end,
+            self, self._why_not_ready, self._outputs, transforms.gravity, self._on_worker_end
         )
-        self._answer_publishers = Publishers(self)
-        backend = Backend(self._dispatcher, self._tally, self._answer_publishers, self._transforms)
-        self._detections = DetectionsIn(self, backend, detections_out)
+        backend = Backend(self._dispatcher, self._tally, self._outputs, transforms)
+        self._detections = {name: DetectionsIn(self, backend, name) for name in cameras}
         self._query_services = Services(self, backend)
         self._standing = StandingQuestions(self, backend)
         self._reasoning_action = ReasoningAction(self, backend)
@@ -140,7 +136,8 @@ class SpatialQueryNode(AsyncLifecycleNode):
             settings = parameters.read(self)
             self._dispatcher.start(self._engine, settings)
             self._transforms.listen()
-            self._detections.listen(settings)
+            for detections in self._detections.values():
+                detections.listen(settings)
         except Exception as error:  # noqa: BLE001 - usually an invalid QoS override
             self.get_logger().error(f"cannot be activated: {error}")
             self.get_logger().debug(traceback.format_exc())
@@ -203,15 +200,16 @@ class SpatialQueryNode(AsyncLifecycleNode):
 
     def _cancel(self) -> None:
         """The part of `close` that does not wait."""
-        self._detections.close()
+        for detections in self._detections.values():
+            detections.close()
         self._dispatcher.cancel()
         self._transforms.close()
-        self._problem_since = None
+        self._problem_since = {}
 
     @property
     def active(self) -> bool:
         """Whether questions are accepted."""
-        return self._dispatcher.subscriptions is not None
+        return self._dispatcher.active
 
     @property
     def loading(self) -> bool:
@@ -251,60 +249,77 @@ class SpatialQueryNode(AsyncLifecycleNode):
             self._fail(None)
             self.start(self.change, Transition.TRANSITION_DEACTIVATE)
         self._dispatcher.monitor()
-        problem, cautions = self._problem(), self._cautions()
-        self._log(problem)
-        tally, subscriptions = self._tally, self._dispatcher.subscriptions
+        if self._loader.loading:
+            progress = self._loader.progress
+            self.get_logger().info(progress, throttle_duration_sec=_REMINDER_S)
+        tally = self._tally
         health = diagnostics.Health(
             state=self.state_label,
             model_id=self._engine.model_id if self._engine is not None else "",
             loading=self._loader.progress,
             failure="" if self._loader.loading else self._failure,
-            problem=problem,
-            cautions=cautions,
             last_error=tally.last_error,
             answered=tally.answered,
             canceled=tally.canceled,
             failed=tally.failed,
             waiting=self._dispatcher.waiting,
-            latency=self._answer_publishers.latency,
-            detections=self._detections.counted(),
             standing=self._standing.counted(),
             resident_bytes=process.resident_bytes(),
             gpu_bytes=process.gpu_bytes(),
         )
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        name = f"{self.get_fully_qualified_name()}: questions"
-        message.status = [diagnostics.status(name, health, subscriptions)]
+        cameras = [self._camera_health(name) for name in self._outputs]
+        message.status = diagnostics.statuses(self.get_fully_qualified_name(), health, cameras)
         self._diagnostics.publish(message)
 
-    def _problem(self) -> str:
+    def _camera_health(self, name: str) -> diagnostics.CameraHealth:
+        """The state of a camera; what is wrong with it is logged, too."""
+        camera = self._dispatcher.cameras.get(name)
+        problem = cautions = ""
+        if camera is not None:
+            problem, cautions = self._problem(camera), self._cautions(camera)
+            self._log(name, problem)
+        return diagnostics.CameraHealth(
+            name=name,
+            problem=problem,
+            cautions=cautions,
+            latency=self._outputs[name].answers.latency,
+            detections=self._detections[name].counted(),
+            inputs=camera.inputs if camera is not None else None,
+        )
+
+    def _problem(self, camera: Camera) -> str:
         """Why a question about the newest frame would be refused; "" = it would not."""
-        subscriptions = self._dispatcher.subscriptions
-        if subscriptions is None:
-            return ""
-        found = (self._dispatcher.refusal(), subscriptions.problem())
+        found = (camera.refusal(), camera.inputs.problem())
         return shown("; ".join(dict.fromkeys(filter(None, found))), _MAX_TEXT)
 
-    def _cautions(self) -> str:
+    def _cautions(self, camera: Camera) -> str:
         """The cautions of the last inspected frame and why; each caution is logged once."""
-        finding = self._dispatcher.finding()
+        finding = camera.finding
         codes = [caution.value for caution in finding.cautions]
         reasons = "; ".join(finding.reasons)
         text = shown(f"{', '.join(codes)}: {reasons}" if reasons else ", ".join(codes), _MAX_TEXT)
-        new = [code for code in codes if self._cautions_logged.allows(code)]
+        new = [code for code in codes if self._cautions_logged.allows(f"{camera.name} {code}")]
         if new:
-            self.get_logger().warning(text)
+            self.get_logger().warning(_of(camera.name) + text)
         return text
 
-    def _log(self, problem: str) -> None:
-        logger, now = self.get_logger(), time.monotonic()
-        if self._loader.loading:
-            logger.info(self._loader.progress, throttle_duration_sec=_REMINDER_S)
-        since = self._problem_since = (self._problem_since or now) if problem else None
-        # Not immediately, because discovery takes time.
-        if since is not None and now - since > SILENCE_S:
-            logger.warning(f"no new frame: {problem}", throttle_duration_sec=_REMINDER_S)
+    def _log(self, name: str, problem: str) -> None:
+        if not problem:
+            self._problem_since.pop(name, None)
+            return
+        now = time.monotonic()
+        # Not immediately, because discovery takes time. rclpy's own throttle is for a line of code,
+        # whatever the camera.
+        late = now - self._problem_since.setdefault(name, now) > SILENCE_S
+        if late and self._problems_logged.allows(name):
+            self.get_logger().warning(f"{_of(name)}no new frame: {problem}")
+
+
+def _of(camera: str) -> str:
+    """The beginning of a line of the log about a camera."""
+    return f"camera {camera}: " if camera else ""
 
 
 def main(args: list[str] | None = None) -> int:

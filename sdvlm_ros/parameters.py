@@ -7,6 +7,8 @@ how the values are used.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -36,6 +38,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "constrained": ("auto", "always", "never"),
     "answer_by": tuple(one.value for one in AnswerBy),
 }
+#: Largest number of cameras of a node.
+MAX_CAMERAS = 8
+# A name in a topic.
+_CAMERA = re.compile("[A-Za-z][A-Za-z0-9_]{0,63}")
 #: Longest target_frame, characters.
 MAX_FRAME_CHARS = 255
 #: Limits of the period of a standing question, seconds.
@@ -61,6 +67,7 @@ class Settings:
     threads: int
     depth_estimator: str
     allow_download: bool
+    cameras: list[str]
     autostart: bool
     exit_on_failure: bool
     rgb_transport: str
@@ -157,6 +164,15 @@ PARAMETERS: dict[str, tuple[Any, ParameterDescriptor]] = {
     "allow_download": (
         False,
         fixed("Download missing models when the node is configured; never while it answers."),
+    ),
+    "cameras": (
+        [""],
+        fixed(
+            "Names of the node's cameras, at most 8. Each name is before the camera's input and "
+            "output topics (left/rgb/image_rect_color, ~/left/answers) and is the field `camera` "
+            "of requests; all share the model, and take turns. One empty name = one camera, whose "
+            "topics have no name before them."
+        ),
     ),
     "autostart": (True, fixed("Configure and activate at start, without a lifecycle manager.")),
     "exit_on_failure": (
@@ -359,6 +375,8 @@ def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
         if choices is not None and parameter.value not in choices:
             reason = f"'{shown(str(parameter.value))}' is not one of {', '.join(choices)}"
             return SetParametersResult(successful=False, reason=reason)
+        if parameter.name == "cameras" and (reason := _cameras_reason(parameter.value)):
+            return SetParametersResult(successful=False, reason=reason)
         if parameter.name == "target_frame" and len(parameter.value) > MAX_FRAME_CHARS:
             reason = f"target_frame has more than {MAX_FRAME_CHARS} characters"
             return SetParametersResult(successful=False, reason=reason)
@@ -370,9 +388,26 @@ def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
     return SetParametersResult(successful=True)
 
 
+def _cameras_reason(names: Sequence[str]) -> str:
+    """Why the names of the cameras are refused; "" = they are not."""
+    if not 1 <= len(names) <= MAX_CAMERAS:
+        return f"cameras has {len(names)} names; it must have 1 to {MAX_CAMERAS}"
+    if [*names] == [""]:
+        return ""
+    wrong = [name for name in names if not _CAMERA.fullmatch(name)]
+    if wrong:
+        return (
+            f"cameras has the name '{shown(wrong[0])}'; a name has letters, digits and _, with a "
+            "letter first, and at most 64 characters"
+        )
+    twice = [name for name in names if names.count(name) > 1]
+    return f"cameras has the name {twice[0]} twice" if twice else ""
+
+
 def read(node: Node) -> Settings:
     """The current values."""
-    return Settings(**{name: node.get_parameter(name).value for name in PARAMETERS})
+    values = {name: node.get_parameter(name).value for name in PARAMETERS}
+    return Settings(**values | {"cameras": [*values["cameras"]]})
 
 
 def camera_settings(settings: Settings) -> CameraSettings:

@@ -19,19 +19,22 @@ _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Publishers:
-    """Publishers of ~/answers, ~/last_answer and ~/latency.
+    """Publishers of ~/answers, ~/last_answer and ~/latency, of one camera.
 
     ~/last_answer is latched: a subscriber that comes later gets the last answer. ~/answers is not,
     so that a planner that starts again does not take old answers for new ones.
+
+    Args:
+        prefix: before the names: "~/", or "~/left/" for the camera left.
 
     Attributes:
         latency: latency of the last answer, seconds by stage.
     """
 
-    def __init__(self, node: Node) -> None:
-        self._answers = node.create_publisher(SpatialAnswer, "~/answers", 10)
-        self._last_answer = node.create_publisher(SpatialAnswer, "~/last_answer", _LATCHED)
-        self._latencies = node.create_publisher(Latency, "~/latency", 10)
+    def __init__(self, node: Node, prefix: str = "~/") -> None:
+        self._answers = node.create_publisher(SpatialAnswer, f"{prefix}answers", 10)
+        self._last_answer = node.create_publisher(SpatialAnswer, f"{prefix}last_answer", _LATCHED)
+        self._latencies = node.create_publisher(Latency, f"{prefix}latency", 10)
         self.latency: dict[str, float] = {}
 
     def publish(

@@ -20,6 +20,7 @@ class NewestFrameRequest(Protocol):
 
     max_age: Duration
     timeout: Duration
+    camera: str
 
 
 class FrameRequest(NewestFrameRequest, Protocol):

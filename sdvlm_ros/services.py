@@ -90,13 +90,13 @@ async def answered(
             ticket = backend.dispatcher.ask(request, words, typed)
             (answer,) = await ticket.wait()
             response.answer = answer_message(
-                answer, ticket.stamp_ns, ticket.frame_id, uuid.uuid4().hex
+                answer, ticket.stamp_ns, ticket.frame_id, uuid.uuid4().hex, ticket.camera
             )
             await backend.transforms.apply(response.answer, request.target_frame)
         except Exception as error:  # noqa: BLE001 - every failure becomes a code and a text
             return backend.tally.refuse(response, error, who)
         backend.tally.count_answers(1)
-        backend.publishers.publish(
+        backend.outputs[ticket.camera].answers.publish(
             response.answer, answer.timings, ticket.elapsed_s(), ticket.frame_id
         )
         return response

@@ -6,6 +6,8 @@ One that still waits for its answer is not asked again. Does not know how a ques
 
 from __future__ import annotations
 
+from itertools import product
+
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -20,6 +22,7 @@ from sdvlm_core.errors import ParameterError, QueryError, shown
 from sdvlm_core.language.question import phrase
 from sdvlm_ros import parameters
 from sdvlm_ros.backend import Backend
+from sdvlm_ros.camera import named
 from sdvlm_ros.conversions import duration_message
 from sdvlm_ros.questions import read_questions, stated
 from sdvlm_ros.services import answered
@@ -42,6 +45,7 @@ class _Standing:
         return StandingQuestion(
             question=self.request.question,
             asked=self.request.asked,
+            camera=self.request.camera,
             period=duration_message(self.period_s),
             answered=self.answered,
             refused=self.refused,
@@ -58,16 +62,18 @@ class StandingQuestions:
 
     def __init__(self, node: Node, backend: Backend) -> None:
         self._node, self._backend = node, backend
-        self._standing: dict[str, _Standing] = {}
+        self._standing: dict[tuple[str, str], _Standing] = {}
         # Reentrant: while an answer is awaited, other questions are asked, and this one is skipped.
         self._group = ReentrantCallbackGroup()
         self._service = node.create_service(
             AskEvery, "~/ask_every", self._on_ask_every, callback_group=self._group
         )
         settings = parameters.read(node)
-        for question in filter(None, settings.standing_questions):
+        questions = filter(None, settings.standing_questions)
+        for question, camera in product(questions, settings.cameras):
+            request = SpatialQuery.Request(question=question, camera=camera)
             try:
-                self._stand(SpatialQuery.Request(question=question), settings.standing_period)
+                self._stand(request, settings.standing_period)
             except QueryError as error:
                 raise ParameterError(f"parameter standing_questions: {error}") from error
 
@@ -102,6 +108,7 @@ class StandingQuestions:
             regions=request.regions,
             target_frame=request.target_frame,
             verify=request.verify,
+            camera=named(request.camera, parameters.read(self._node).cameras),
         )
         period_s = nanoseconds(request.period) / 1e9
         if period_s:
@@ -150,7 +157,7 @@ class StandingQuestions:
             executor.create_task(self._ask, one)
 
     async def _ask(self, one: _Standing) -> None:
-        if self._backend.dispatcher.subscriptions is None:  # not active
+        if not self._backend.dispatcher.active:
             return
         if one.waits:
             one.skipped += 1
@@ -161,7 +168,7 @@ class StandingQuestions:
                 self._backend,
                 one.request,
                 SpatialQuery.Response(),
-                f"standing question '{shown(_key(one.request), 60)}'",
+                f"standing question '{shown(_key(one.request)[1], 60)}'",
             )
         finally:
             one.waits = False
@@ -171,6 +178,7 @@ class StandingQuestions:
             one.refused += 1
 
 
-def _key(request: SpatialQuery.Request) -> str:
-    """The question in words, which is equal for the same one; raises QueryError."""
-    return str(request.question) or phrase(asked_from_message(request.asked))
+def _key(request: SpatialQuery.Request) -> tuple[str, str]:
+    """Camera, and the question in words, which is equal for the same one; raises QueryError."""
+    words = str(request.question) or phrase(asked_from_message(request.asked))
+    return str(request.camera), words

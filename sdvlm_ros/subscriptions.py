@@ -61,10 +61,11 @@ _TOPICS = {
 
 
 class Subscriptions:
-    """The subscriptions of an active node.
+    """The subscriptions of an active node to one camera.
 
     Args:
         on_message: called after a message has been stored.
+        name: the camera's, before the names of its topics; "" = none.
 
     Raises:
         RuntimeError: a QoS override has an invalid value. No subscription is left then.
@@ -79,9 +80,14 @@ class Subscriptions:
     """
 
     def __init__(
-        self, node: Node, settings: Settings, on_message: Callable[[], None] = lambda: None
+        self,
+        node: Node,
+        settings: Settings,
+        on_message: Callable[[], None] = lambda: None,
+        name: str = "",
     ) -> None:
         self._node = node
+        self._prefix = f"{name}/" if name else ""
         self._on_message = on_message
         self.camera = camera_settings(settings)
         self.depth_info: bytes | None = None
@@ -94,7 +100,9 @@ class Subscriptions:
         self.depth_type = Image if settings.depth_transport == "raw" else CompressedImage
         kinds = tuple(k for k in Input if k is not Input.DEPTH or not settings.depth_estimator)
         slop_ns = round(settings.sync_slop * 1e9)
-        self.buffer = FrameBuffer(settings.buffer_size, slop_ns, self._describe_publishers, kinds)
+        self.buffer = FrameBuffer(
+            settings.buffer_size, slop_ns, self._describe_publishers, kinds, camera=name
+        )
         node.add_post_set_parameters_callback(self._on_parameters)
         self.mismatches = dict.fromkeys(kinds, 0)
         self._subscriptions: dict[Input, Subscription[Image | CompressedImage | CameraInfo]] = {}
@@ -160,7 +168,7 @@ class Subscriptions:
     def _subscribe(self, kind: Input, message: type, transport: str, qos: str) -> None:
         self._suffixes[kind] = suffix = "" if transport == "raw" else f"/{transport}"
         # As in image_transport, the base name is remapped and then the transport is appended.
-        topic = self._node.resolve_topic_name(_TOPICS[kind][0]) + suffix
+        topic = self._node.resolve_topic_name(self._prefix + _TOPICS[kind][0]) + suffix
         self._subscriptions[kind] = self._node.create_subscription(
             message,
             topic,
@@ -281,7 +289,7 @@ class Subscriptions:
 
     def _other_topics(self, kind: Input) -> str:
         """Topics of the input's type that it could be remapped to."""
-        topic, _ = _TOPICS[kind]
+        topic = self._prefix + _TOPICS[kind][0]
         # Excludes ~/annotated_image, which is not a camera's topic.
         own = f"{self._node.get_fully_qualified_name()}/"
         wanted = _type_name(self._subscriptions[kind].msg_type)

@@ -204,6 +204,11 @@ class Ticket(Control, Generic[RequestT_co, ResultT_co]):
         self._outcome = outcome
         self._started = arrived
 
+    @property
+    def camera(self) -> str:
+        """Name of the camera of the frame; "" also while the frame is not known."""
+        return self.frame.camera if self.frame is not None else ""
+
     # The callback that made the ticket.
 
     def cancel(self) -> None:

@@ -54,12 +54,16 @@ _Result = tuple[RgbdFrame, tuple[Measured, ...], tuple[Pair, ...]]
 
 
 class Visualization:
-    """Publishes ~/markers (visualization_msgs/MarkerArray) and ~/annotated_image (rgb8 Image)."""
+    """Publishes ~/markers (visualization_msgs/MarkerArray) and ~/annotated_image (rgb8 Image).
 
-    def __init__(self, node: Node) -> None:
+    Args:
+        prefix: before the topics' names, as in `Publishers`.
+    """
+
+    def __init__(self, node: Node, prefix: str = "~/") -> None:
         self._log = node.get_logger()
-        self._markers = node.create_publisher(MarkerArray, "~/markers", 1)
-        self._images = node.create_publisher(Image, "~/annotated_image", 1)
+        self._markers = node.create_publisher(MarkerArray, f"{prefix}markers", 1)
+        self._images = node.create_publisher(Image, f"{prefix}annotated_image", 1)
         self._changed = threading.Condition()
         self._waiting: _Result | None = None
         self._closing = False

@@ -1,10 +1,12 @@
-"""Worker: one thread that owns a model or the geometry, behind a bounded queue of tickets.
+"""Worker: one thread that owns a model or the geometry, behind bounded queues of tickets.
 
 Decodes a ticket's frame, opens it (only if it is not the frame opened last), and runs the ticket
 on it, alone or with others (`Runner`). The model has one worker, the geometry another; both share a
-`FrameDecoder`. An exception ends its tickets; what is no `Exception`, such as a panic of a
-tokenizer's Rust code, ends the worker too: all its tickets fail, it accepts no more, and it reports
-its end. Does not know nodes, services, or clocks other than `time.monotonic`.
+`FrameDecoder` for each camera. Cameras take turns, and each has its own places in the queue: one
+that is asked a thousand times does not delay another. An exception ends its tickets; what is no
+`Exception`, such as a panic of a tokenizer's Rust code, ends the worker too: all its tickets fail,
+it accepts no more, and it reports its end. Does not know nodes, services, or clocks other than
+`time.monotonic`.
 """
 
 from __future__ import annotations
@@ -184,7 +186,7 @@ class Worker(Generic[OpenedT_co]):
         open_frame: called only by this thread, whenever the frame changes, with the deadline and
             the cancellation of the ticket.
         name: name of the thread.
-        capacity: largest number of waiting tickets.
+        capacity: largest number of waiting tickets of one camera.
         on_end: called by this thread with what ended it, unless it was closed.
         runner: how tickets run; None = one by one.
     """
@@ -204,6 +206,7 @@ class Worker(Generic[OpenedT_co]):
         self._capacity = capacity
         self._changed = threading.Condition()
         self._queue: deque[Ticket[Any, Any]] = deque()
+        self._turns: dict[str, int] = {}  # camera -> number of its last turn
         self._running: list[Ticket[Any, Any]] = []
         self._closing = False
         self._opened: tuple[RawFrame, OpenedT_co] | None = None
@@ -224,7 +227,7 @@ class Worker(Generic[OpenedT_co]):
         """Queue a ticket; canceled tickets leave the queue first.
 
         Raises:
-            QueueFullError: the queue is at capacity; the ticket was not queued.
+            QueueFullError: the camera's places are taken; the ticket was not queued.
             ModelNotReadyError: the worker has ended.
         """
         with self._changed:
@@ -233,15 +236,17 @@ class Worker(Generic[OpenedT_co]):
             canceled = [waiting for waiting in self._queue if waiting.canceled.is_set()]
             for waiting in canceled:
                 self._queue.remove(waiting)
-            full = len(self._queue) >= self._capacity
+            waiting_there = sum(other.camera == ticket.camera for other in self._queue)
+            full = waiting_there >= self._capacity
             if not full:
                 self._queue.append(ticket)
                 self._changed.notify()
         for waiting in canceled:
             waiting.finish(QueryCanceled("canceled before it was answered"))
         if full:
+            where = f" for camera {ticket.camera}" if ticket.camera else ""
             raise QueueFullError(
-                f"{self._capacity} requests are waiting, the limit (parameter queue_size); "
+                f"{self._capacity} requests are waiting{where}, the limit (parameter queue_size); "
                 "ask again later"
             )
 
@@ -304,7 +309,8 @@ class Worker(Generic[OpenedT_co]):
             self._running = []
             self._changed.wait_for(lambda: self._queue or self._closing)
             if self._queue:
-                head = self._queue.popleft()
+                head = self._turn()
+                self._queue.remove(head)
                 self._running = [head, *self._runner.companions(head, self._queue)]
                 for ticket in self._running[1:]:
                     self._queue.remove(ticket)
@@ -312,6 +318,15 @@ class Worker(Generic[OpenedT_co]):
                 for ticket in self._running:
                     ticket.canceled.set()
             return self._running
+
+    def _turn(self) -> Ticket[Any, Any]:
+        """The first waiting ticket of the camera whose last turn was the longest ago."""
+        first: dict[str, Ticket[Any, Any]] = {}
+        for ticket in self._queue:
+            first.setdefault(ticket.camera, ticket)
+        camera = min(first, key=lambda name: self._turns.get(name, -1))
+        self._turns[camera] = max(self._turns.values(), default=-1) + 1
+        return first[camera]
 
     def _open(self, ticket: Ticket[Any, Any]) -> OpenedT_co:
         """The frame opened last if it has the same messages, else the newly opened frame."""

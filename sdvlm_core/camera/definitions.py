@@ -47,6 +47,7 @@ string text
 
 SPATIAL_ANSWER = """\
 std_msgs/Header header
+string camera
 string id
 string question
 Asked asked

@@ -122,18 +122,24 @@ def pose_message(
 
 
 def answer_message(
-    make: MessageFactory[MessageT], answer: SpatialAnswer, header: object, answer_id: str
+    make: MessageFactory[MessageT],
+    answer: SpatialAnswer,
+    header: object,
+    answer_id: str,
+    camera: str = "",
 ) -> MessageT:
     """SpatialAnswer -> sdvlm/SpatialAnswer.
 
     Args:
         header: message with the stamp and frame_id of the image.
         answer_id: unique.
+        camera: name of the camera; "" = the only one.
     """
     timings = answer.timings
     return make(
         "sdvlm/msg/SpatialAnswer",
         header=header,
+        camera=camera,
         id=answer_id,
         question=answer.question,
         asked=asked_message(make, answer.asked),

@@ -60,8 +60,8 @@ class AsyncSpatialClient:
 
     All methods that ask or measure take the keywords
     `target_frame` (frame of positions, "" = the node's parameter), `stamp_ns` (stamp of the frame,
-    nanoseconds, 0 = the newest), `max_age` (seconds, 0 = the node's parameter) and `timeout`
-    (seconds), and raise SpatialQueryFailed with the node's error code and text. If the node's
+    nanoseconds, 0 = the newest), `max_age` (seconds, 0 = the node's parameter), `timeout`
+    (seconds) and `camera` (of a node with several), and raise SpatialQueryFailed with the node's error code and text. If the node's
     process dies, they raise it within 2 s with MODEL_NOT_READY, as for a node that is not there
     yet; `wait_for_node` then waits until it is back.
 
@@ -250,10 +250,15 @@ class AsyncSpatialClient:
             raise SpatialQueryFailed(response.error_code, response.error_msg)
         return response
 
-    async def capture(self, /, *, max_age: float = 0.0, timeout: float = 5.0) -> int:
-        """Make the node hold its newest frame until the next capture; returns its `stamp_ns`."""
+    async def capture(
+        self, /, *, max_age: float = 0.0, timeout: float = 5.0, camera: str = ""
+    ) -> int:
+        """Make the node hold its newest frame until the next capture; returns its `stamp_ns`.
+
+        Each camera of a node with several holds one frame.
+        """
         request = Capture.Request(
-            max_age=duration_message(max_age), timeout=duration_message(timeout)
+            max_age=duration_message(max_age), timeout=duration_message(timeout), camera=camera
         )
         await wait_until_ready(self._watch, self._capture.service_is_ready, self._capture.srv_name)
         response: Capture.Response = await wait_for_reply(

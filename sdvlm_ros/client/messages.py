@@ -78,6 +78,7 @@ def request_fields(
     stamp_ns: int = 0,
     max_age: float = 0.0,
     timeout: float = 0.0,
+    camera: str = "",
 ) -> dict[str, Any]:
     """The fields of all requests; nanoseconds and seconds, zeros as in srv/SpatialQuery.
 
@@ -90,6 +91,7 @@ def request_fields(
         "stamp": time_message(stamp_ns),
         "max_age": duration_message(max_age),
         "timeout": duration_message(timeout),
+        "camera": camera,
     }
 
 

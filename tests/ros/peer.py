@@ -49,14 +49,18 @@ def info(stamp_ns: int, focal: float = 60.0) -> CameraInfo:
 
 
 class Peer:
-    """A node with a camera's publishers and a client for ~/query. Its methods spin it."""
+    """A node with a camera's publishers and a client for ~/query. Its methods spin it.
 
-    def __init__(self, context: rclpy.Context, namespace: str = "") -> None:
-        self.node = rclpy.create_node("peer", context=context, namespace=namespace)
+    With a `camera`, its topics are below that name, and its questions are about it.
+    """
+
+    def __init__(self, context: rclpy.Context, namespace: str = "", camera: str = "") -> None:
+        self.camera = camera
+        self.node = rclpy.create_node(f"peer{camera}", context=context, namespace=namespace)
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(self.node)
         self.publishers = {
-            topic: self.node.create_publisher(kind, topic, 10)
+            topic: self.node.create_publisher(kind, f"{camera}/{topic}".lstrip("/"), 10)
             for topic, kind in ((RGB, Image), (DEPTH, Image), (INFO, CameraInfo))
         }
         deep = QoSProfile(depth=100)  # any number of questions at once
@@ -80,7 +84,7 @@ class Peer:
 
     def request(self, question: str = "How far is it?", **fields: Any) -> SpatialQuery.Request:
         """A request; `stamp_ns` and `timeout` (seconds) replace the message fields."""
-        request = SpatialQuery.Request(question=question)
+        request = SpatialQuery.Request(question=question, camera=self.camera)
         stamp_ns = fields.pop("stamp_ns", 0)
         request.stamp.sec, request.stamp.nanosec = divmod(stamp_ns, 10**9)
         timeout_ns = round(fields.pop("timeout", PATIENCE_S / 2) * 1e9)

@@ -135,10 +135,55 @@ def test_a_node_has_the_given_name() -> None:
 
 def test_a_preset_remaps_the_inputs_by_their_base_names() -> None:
     remappings, parameters = node_of(camera="realsense")
-    color = "/camera/camera/color/image_raw"
+    color = "camera/camera/color/image_raw"
     assert remappings["rgb/image_rect_color"] == color
-    assert remappings["rgb/camera_info"] == "/camera/camera/color/camera_info"
+    assert remappings["rgb/camera_info"] == "camera/camera/color/camera_info"
     assert parameters["sensor"] == "realsense"
+
+
+def test_a_presets_topics_are_relative_for_drivers_in_a_namespace() -> None:
+    presets = sorted((ROOT / "config" / "cameras").glob("*.yaml"))
+    topics = [
+        topic
+        for preset in presets
+        for topic in yaml.safe_load(preset.read_text())["topics"].values()
+    ]
+    assert len(topics) == 3 * len(presets)
+    assert not [topic for topic in topics if topic.startswith("/")]
+
+
+def test_several_cameras_have_their_own_topics() -> None:
+    _, parameters = node_of(cameras="left, right")
+    assert list(parameters["cameras"]) == ["left", "right"]
+    remappings, parameters = node_of(
+        cameras="left,right",
+        camera="realsense",
+        rgb="/{camera}/color/image_raw",
+        depth="/{camera}/aligned_depth_to_color/image_raw",
+        info="/{camera}/color/camera_info",
+        detections="yolo/{camera}",
+    )
+    assert remappings["left/rgb/image_rect_color"] == "/left/color/image_raw"
+    assert remappings["right/rgb/camera_info"] == "/right/color/camera_info"
+    assert remappings["right/detections"] == "yolo/right"
+    assert "rgb/image_rect_color" not in remappings
+    assert parameters["sensor"] == "realsense"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"cameras": "left,left"}, "has left twice"),
+        ({"cameras": "left,1"}, "'1' is not a name"),
+        ({"cameras": "left,right", "rgb": "/image"}, "rgb:='/image' is one topic for the cameras"),
+        ({"cameras": "left,right", "camera": "zed"}, "is of one camera only: set rgb:="),
+    ],
+)
+def test_cameras_that_would_share_a_topic_are_refused(
+    arguments: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        node_of(**arguments)
 
 
 def test_the_unit_of_depth_of_a_preset_can_be_overridden() -> None:
@@ -151,7 +196,7 @@ def test_the_unit_of_depth_of_a_preset_can_be_overridden() -> None:
 def test_an_explicit_argument_overrides_the_preset() -> None:
     remappings, parameters = node_of(camera="zed", rgb="/mine", rgb_transport="compressed")
     assert remappings["rgb/image_rect_color"] == "/mine"
-    assert remappings["depth_registered/image_rect"] == "/zed/zed_node/depth/depth_registered"
+    assert remappings["depth_registered/image_rect"] == "zed/zed_node/depth/depth_registered"
     assert parameters["rgb_transport"] == "compressed"
 
 

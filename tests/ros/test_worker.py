@@ -100,12 +100,13 @@ def worker(engine: Engine) -> Iterator[Worker[Engine]]:
     worker.close()
 
 
-def raw_frame(stamp_ns: int = 1, metres: float = 1.0) -> RawFrame:
+def raw_frame(stamp_ns: int = 1, metres: float = 1.0, camera: str = "") -> RawFrame:
     return RawFrame(
         *(
             BufferedMessage(stamp_ns, serialize_message(message), 0.0)
             for message in (color(stamp_ns), depth(stamp_ns, metres), info(stamp_ns))
-        )
+        ),
+        camera=camera,
     )
 
 
@@ -170,6 +171,35 @@ def test_a_defect_reaches_its_caller_and_the_next_question_is_answered(
     assert isinstance(failure, RuntimeError)
     assert submit(worker, frame).get() is None
     assert len(engine.opened) == 2, "a session that failed is not used again"
+
+
+def test_cameras_take_turns_and_a_flood_of_one_leaves_the_places_of_the_other(
+    engine: Engine,
+) -> None:
+    worker = Worker(FrameDecoder().decode, engine.open, "fair", capacity=4)
+    frames = {name: raw_frame(camera=name) for name in ("left", "right")}
+    engine.go.clear()
+    first = submit(worker, frames["left"])
+    wait_until_running(worker, first)
+    order: list[str] = []
+
+    def asked(name: str) -> Settled:
+        def on_progress(stage: Stage, *_: object) -> None:
+            if stage is Stage.ENCODING:
+                order.append(name)
+
+        one, outcome = ticket(frames[name], on_progress=on_progress)
+        worker.submit(one)
+        return outcome
+
+    answers = [asked("left") for _ in range(4)]
+    with pytest.raises(QueueFullError, match="4 requests are waiting for camera left"):
+        asked("left")
+    answers += [asked("right") for _ in range(2)]
+    engine.go.set()
+    assert [answer.get() for answer in answers] == [None] * 6
+    assert order == ["right", "left", "right", "left", "left", "left"]
+    worker.close()
 
 
 class Panic(BaseException):
