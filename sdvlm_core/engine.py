@@ -18,7 +18,7 @@ from sdvlm_core import threads
 from sdvlm_core.errors import FrameError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model import slots
-from sdvlm_core.model.checkpoint import NANO, Checkpoint, load_for_server
+from sdvlm_core.model.checkpoint import NANO, Checkpoint, load_for_server, mergeless
 from sdvlm_core.model.checkpoint import load as load_checkpoint
 from sdvlm_core.model.coded_features import token_features
 from sdvlm_core.model.frame_features import depth_code, frame_features
@@ -73,17 +73,20 @@ def load_engine(options: LoadOptions) -> SpatialEngine:
     Raises:
         CheckpointError: a model is missing, incomplete, cannot run on this machine, or is of a
             family that is not served.
-        ServerError: the server is not there, refuses the key, or has no such model.
+        ServerError: the server is not there, refuses the key, or has no such model, or one with
+            other weights.
     """
     if not options.server:
         checkpoint = load_checkpoint(
             options.model, options.device, options.dtype, options.quantization, options.attention
         )
         return SpatialEngine(checkpoint, _estimator(options, checkpoint))
+    from sdvlm_core.model.image_half import language_mark
     from sdvlm_core.model.server import Server, key_from_environment
 
     name = options.served_model or options.model
-    server = Server(options.server, name, key_from_environment())
+    mark = language_mark(mergeless(options.model))
+    server = Server(options.server, name, key_from_environment(), mark)
     try:
         server.check()
         checkpoint = load_for_server(options.model, options.device, options.dtype)

@@ -23,7 +23,7 @@ from sdvlm_core.cli.models import convert, download
 from sdvlm_core.cli.questions import PairCommand
 from sdvlm_core.cli.read import read
 from sdvlm_core.cli.replay import replay
-from sdvlm_core.cli.serve import serve
+from sdvlm_core.cli.serve import encoder, serve
 from sdvlm_core.cli.view import view
 
 _SIGTERM_STATUS = 128 + signal.SIGTERM  # the exit status that shells report
@@ -55,7 +55,19 @@ def _root(
 
 # In the order of --help.
 app.command(cls=PairCommand)(ask)
-for _command in (measure, view, mcp, read, replay, serve, download, convert, bench, doctor):
+for _command in (
+    measure,
+    view,
+    mcp,
+    read,
+    replay,
+    serve,
+    encoder,
+    download,
+    convert,
+    bench,
+    doctor,
+):
     app.command()(_command)
 
 

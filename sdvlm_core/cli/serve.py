@@ -77,7 +77,9 @@ def serve(
 
       sdvlm serve nano --print
     """
-    from sdvlm_core.model.server import KEY, KEY_FILE, key_from_environment
+    from sdvlm_core.model.checkpoint import mergeless
+    from sdvlm_core.model.image_half import language_mark
+    from sdvlm_core.model.server import KEY, KEY_FILE, key_from_environment, marked
     from sdvlm_core.model.serving_files import Serving, command, serving_directory
 
     with refusals(as_json=False):
@@ -90,12 +92,42 @@ def serve(
         on_cpu = _checked(python)
         folder = out or _cache() / Path(model).name
         directory = serving_directory(model, folder)
-        serving = Serving(name or model, host, port, questions, context, gpus, dtype)
+        own = name or model
+        names = (own, marked(own, language_mark(mergeless(model))))
+        serving = Serving(names, host, port, questions, context, gpus, dtype)
         words = command(python, directory, serving, on_cpu)
         if show:
             print(shlex.join(words))
             return
-        _run(words, model, serving.name, host, port, key)
+        _run(words, model, own, host, port, key)
+
+
+def encoder(
+    model: Annotated[
+        str, typer.Argument(help="nano, a model directory, or the name of a download.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The directory to write.")],
+) -> None:
+    """Write the image half of a model: all that a robot needs whose questions a server answers.
+
+    It is a tenth of a 7B model. Copy it to the robots and name it as their model; it remembers
+    which language model it belongs to, and a server that has another one is refused.
+
+    Examples:
+
+      sdvlm encoder sd-vlm-7b sd-vlm-7b-encoder
+
+      sdvlm ask "How tall is the mug?" --rgb c.png --depth d.png --intrinsics k.json \\
+          --model sd-vlm-7b-encoder --server http://10.0.0.5:8000 --served-model sd-vlm-7b
+    """
+    with refusals(as_json=False):
+        from sdvlm_core.model.checkpoint import mergeless, require_files
+        from sdvlm_core.model.image_half import write_image_half
+
+        directory = mergeless(model)
+        require_files(directory, "config.json", "tokenizer.json", "*.safetensors")
+        size = write_image_half(directory, out)
+    print(f"{out}: {size / 1e6:.1f} MB")
 
 
 def _cache() -> Path:

@@ -25,6 +25,7 @@ from sdvlm_core.model import hub
 from sdvlm_core.model.backbones import backbone_for
 from sdvlm_core.model.backbones.contract import Backbone
 from sdvlm_core.model.devices import Placement, resolve
+from sdvlm_core.model.image_half import LANGUAGE, MARK_FILE
 from sdvlm_core.model.model_config import PREPROCESSOR, read_config, read_preprocessor
 from sdvlm_core.model.own_settings import encoding_settings
 from sdvlm_core.model.prompt import Template, Tokenizer, end_id, template
@@ -154,6 +155,11 @@ def load_model(directory: Path, placement: Placement) -> PreTrainedModel:
         CheckpointError: another layout or architecture, or as `load_strictly`.
     """
     _refuse_release(directory)
+    if (directory / MARK_FILE).exists():
+        raise CheckpointError(
+            f"{directory} has the image half of a model: its language model is on a server, name "
+            "that (--server, or the parameters backend and server)"
+        )
     with _loading(directory, "a model for images and text"):
         config = read_config(directory)
     return load_strictly(
@@ -179,7 +185,7 @@ def load_image_half(directory: Path, placement: Placement) -> PreTrainedModel:
     return load_strictly(
         AutoModelForImageTextToText,
         directory,
-        ("language_model.", "text_model.", "lm_head."),
+        LANGUAGE,
         config=config,
         **placement.arguments(),
     )

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as CallTimeout  # its own class until Python 3.10
 from pathlib import Path
@@ -29,6 +29,15 @@ _SILENCE_S = 60.0
 _MAX_KEY_BYTES = 4096
 _MAX_LINE = 4_000_000
 _MAX_REASON = 300
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(shown(name, 80) for name in names[:10])
+
+
+def marked(model: str, mark: str) -> str:
+    """The name on a server of a model with certain weights."""
+    return f"{model}#{mark}"
 
 
 def key_from_environment(environment: Mapping[str, str] = os.environ) -> str:
@@ -60,12 +69,14 @@ class Server:
         url: http(s)://host:port, without a path.
         model: its name on the server.
         key: "" = the server wants none.
+        mark: of its weights (`image_half.language_mark`): the server must have a model of this name
+            and mark, as `sdvlm serve` starts it. "" = any weights.
 
     Raises:
         ServerError: the URL has another form.
     """
 
-    def __init__(self, url: str, model: str, key: str = "") -> None:
+    def __init__(self, url: str, model: str, key: str = "", mark: str = "") -> None:
         try:
             parts = urlsplit(url)
             fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -76,7 +87,9 @@ class Server:
                 f"the server must be http://host:port or https://host:port, got {shown(url)!r}; a "
                 f"key belongs into {KEY} or {KEY_FILE}"
             )
-        self.url, self.model = url.rstrip("/"), model
+        # Every request names the weights: a server that is started again with others refuses it.
+        self.url, self._name = url.rstrip("/"), model
+        self.model = marked(model, mark) if mark else model
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._closing = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -106,11 +119,21 @@ class Server:
         except CallTimeout:
             call.cancel()
             raise ServerError(f"{self.url} does not answer within {timeout_s:g} s") from None
-        if self.model not in names:
+        if self.model in names:
+            return
+        others = [name for name in names if name.startswith(marked(self._name, ""))]
+        if others:
             raise ServerError(
-                f"{self.url} has no model {shown(self.model)!r}; it has "
-                + ", ".join(shown(name, 80) for name in names[:10])
+                f"{self.url} has {shown(self._name)!r} with other weights than ours: ours are "
+                f"{shown(self.model)}, its are {_listed(others)}. Serve the very model that the "
+                "robots have"
             )
+        if self._name in names:
+            raise ServerError(
+                f"{self.url} does not tell which weights its {shown(self._name)!r} has: start it "
+                f"with sdvlm serve, or add the name {shown(self.model)} to --served-model-name"
+            )
+        raise ServerError(f"{self.url} has no model {shown(self._name)!r}; it has {_listed(names)}")
 
     def start(self, body: bytes, sink: Callable[[Any], None]) -> Future[None]:
         """Send a request; its chunks (dict), then None or an SdvlmError, go to `sink`.

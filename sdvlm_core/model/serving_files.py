@@ -43,7 +43,7 @@ class Serving:
     """How a model is served.
 
     Attributes:
-        name: the model's name on the server.
+        names: the model's names on the server; the first is the one that it reports.
         host, port: where it listens.
         questions: questions that are decoded at the same time, at most.
         context: tokens of a prompt and its answer; 0 = as many as the model has.
@@ -51,7 +51,7 @@ class Serving:
         dtype: as of vLLM: auto, float32, float16, bfloat16.
     """
 
-    name: str
+    names: tuple[str, ...]
     host: str = "127.0.0.1"
     port: int = 8000
     questions: int = 64
@@ -113,7 +113,6 @@ def command(python: str, directory: Path, serving: Serving, on_cpu: bool) -> lis
     """
     options = {
         "--model": str(directory),
-        "--served-model-name": serving.name,
         "--host": serving.host,
         "--port": str(serving.port),
         "--dtype": serving.dtype,
@@ -130,6 +129,7 @@ def command(python: str, directory: Path, serving: Serving, on_cpu: bool) -> lis
         options["--block-size"] = "32"
         flags.append("--enforce-eager")
     words = [word for pair in options.items() for word in pair]
+    words += ["--served-model-name", *serving.names]
     return [python, "-m", "vllm.entrypoints.openai.api_server", *words, *flags]
 
 

@@ -34,7 +34,8 @@ from sdvlm_core.model import constrained
 from sdvlm_core.model import server as connection
 from sdvlm_core.model.checkpoint import NANO_DIRECTORY, load_for_server
 from sdvlm_core.model.generation_options import GenerationOptions, Query
-from sdvlm_core.model.server import Server, key_from_environment
+from sdvlm_core.model.image_half import language_mark, write_image_half
+from sdvlm_core.model.server import Server, key_from_environment, marked
 
 NAME, KEY = "nano", "the-key"
 FRAME = RgbdFrame(
@@ -51,6 +52,7 @@ class Scripted(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.names = [NAME, marked(NAME, language_mark(NANO_DIRECTORY))]
         self.requests: list[dict] = []
         self.closed = threading.Event()  # a client closed a request
         self.reply: Callable[[_Handler, dict], None] = lambda handler, _: handler.events(tokens())
@@ -70,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"Bearer {KEY}":
             self.refuse(401, b'{"error": "Unauthorized"}')
             return
-        body = json.dumps({"data": [{"id": NAME}]}).encode()
+        body = json.dumps({"data": [{"id": name} for name in self.server.names]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -200,6 +202,31 @@ def test_a_wrong_key_or_model_is_refused_when_the_model_loads(
     monkeypatch.setenv("SDVLM_SERVER_KEY", key)
     with pytest.raises(ServerError, match=reason):
         load_engine(LoadOptions("nano", server=server.url, served_model=model))
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ([NAME, f"{NAME}#0123456789abcdef"], "with other weights than ours: .*0123456789abcdef"),
+        ([NAME], "does not tell which weights"),
+    ],
+)
+def test_a_server_with_other_or_unknown_weights_is_refused(server, monkeypatch, names, reason):
+    monkeypatch.setenv("SDVLM_SERVER_KEY", KEY)
+    server.names = names
+    with pytest.raises(ServerError, match=reason):
+        load_engine(LoadOptions(NAME, "cpu", server=server.url))
+
+
+def test_every_request_names_the_weights(server, monkeypatch, tmp_path):
+    monkeypatch.setenv("SDVLM_SERVER_KEY", KEY)
+    half = tmp_path / "half"
+    write_image_half(NANO_DIRECTORY, half)
+    for model in (NAME, str(half)):
+        engine = load_engine(LoadOptions(model, "cpu", server=server.url, served_model=NAME))
+        assert ask(engine).measurements[0].value == 0.25
+        engine.close()
+    assert [one["model"] for one in server.requests] == [server.names[1]] * 2
 
 
 def test_the_key_is_of_the_environment_or_of_a_file(tmp_path):
