@@ -42,6 +42,8 @@ def mcp(
     dtype: options.Dtype = "auto",
     quantization: options.Quantization = "none",
     attention: options.Attention = "auto",
+    server: options.Server = "",
+    served_model: options.ServedModel = "",
     threads: options.Threads = 0,
     http: Annotated[
         bool, typer.Option("--http", help="Streamable HTTP instead of stdin and stdout.")
@@ -97,7 +99,9 @@ def mcp(
         )
         loading = None  # a node has its own, and a client need not wait for torch
         if node is None:
-            loading = model_of(model, device, dtype, quantization, attention)
+            loading = model_of(
+                *(model, device, dtype, quantization, attention), server, served_model
+            )
         address = None
         if http:
             token = read_token(token_file, os.environ.get(TOKEN_VARIABLE, ""))

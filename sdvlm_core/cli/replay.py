@@ -63,6 +63,8 @@ class ReplayOptions:
     limit: int | None
     answer_by: AnswerBy = AnswerBy.LANGUAGE
     sensor: str = DEFAULT_SENSOR
+    server: str = ""
+    served_model: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def replay(
     dtype: options.Dtype = "auto",
     quantization: options.Quantization = "none",
     attention: options.Attention = "auto",
+    server: options.Server = "",
+    served_model: options.ServedModel = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Ask questions about a recorded bag, without ROS; the live node gives the same answers.
@@ -167,6 +171,8 @@ def replay(
         dtype=dtype,
         quantization=quantization,
         attention=attention,
+        server=server,
+        served_model=served_model,
         estimate_depth=estimate_depth,
         camera=CameraOptions(
             color=color,
@@ -251,6 +257,8 @@ def _load(chosen: ReplayOptions) -> SpatialEngine:
             chosen.quantization,
             chosen.attention,
             chosen.estimate_depth,
+            chosen.server,
+            chosen.served_model,
         )
     )
     engine.use_threads()

@@ -41,11 +41,19 @@ def source_of(**chosen: Any) -> Source:
 
 
 def model_of(
-    name: str, device: str, dtype: str, quantization: str, attention: str
+    name: str,
+    device: str,
+    dtype: str,
+    quantization: str,
+    attention: str,
+    server: str,
+    served_model: str,
 ) -> LoadOptions | None:
     """The model to load; None if --model says so."""
     if name == NO_MODEL:
         return None
     from sdvlm_core.engine import LoadOptions
 
-    return LoadOptions(name, device, dtype, quantization, attention)
+    return LoadOptions(
+        *(name, device, dtype, quantization, attention), server=server, served_model=served_model
+    )

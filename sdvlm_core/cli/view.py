@@ -50,6 +50,8 @@ def view(
     dtype: options.Dtype = "auto",
     quantization: options.Quantization = "none",
     attention: options.Attention = "auto",
+    server: options.Server = "",
+    served_model: options.ServedModel = "",
     threads: options.Threads = 0,
     host: Annotated[
         str,
@@ -100,7 +102,9 @@ def view(
         )
         loading = None  # a node has its own, and a client need not wait for torch
         if node is None:
-            loading = model_of(model, device, dtype, quantization, attention)
+            loading = model_of(
+                *(model, device, dtype, quantization, attention), server, served_model
+            )
         access = access_for(host, read_token(token_file, os.environ.get(TOKEN_VARIABLE, "")))
         listener = _listener(host, port)
         backend = open_source(source, loading, threads)
