@@ -11,6 +11,8 @@ from sdvlm_core.language import words as w
 from sdvlm_core.language.clauses import Clause, Part
 from sdvlm_core.language.tokens import vocabulary
 
+#: The doubt about a number that comes on top of another: "another 3".
+ADDITION = "it is an addition"
 _OPERATORS = frozenset(("+", "*", "/", "\u00f7", "\u00b7", "-", "minus", "plus", "times"))
 _BEYOND = vocabulary(
     "most least more less above below over under taller higher wider longer larger fewer"
@@ -74,7 +76,7 @@ def doubt_of(
     ):
         return "it is in brackets"
     if words & {"additional", "extra", "another", "every", "each"}:
-        return "it is an addition"
+        return ADDITION
     bare = parts[at].amounts[0].dimension == "number"
     if bare and (clause.opener in ("which", "who") or "each" in after):
         return "it is a part of the number before"

@@ -9,6 +9,7 @@ Reads English and the answer forms of MSMU. Does not know frames, models or the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ from sdvlm_core.answer import SIDES, Asked, Measurement, Quantity, Source, Verdi
 from sdvlm_core.language.amounts import Amount
 from sdvlm_core.language.claims import Claim, claim_of, claims_of_size, free_claims
 from sdvlm_core.language.clauses import find_clauses
-from sdvlm_core.language.doubts import ANOTHER
+from sdvlm_core.language.doubts import ADDITION, ANOTHER
 from sdvlm_core.language.markup import plain_lines
 from sdvlm_core.language.mentions import means
 from sdvlm_core.language.points import LABEL, Points, find_points
@@ -28,6 +29,15 @@ from sdvlm_core.language.verdicts import decides, denies, is_refusal
 #: Characters; what follows is not read. An answer is limited to far fewer tokens.
 MAX_TEXT = 50_000
 #: Two values of one quantity are the same up to this ratio ("1.5 m (4.9 ft)").
+# What is added to a count: "another is on the chair", "3 more", "plus two".
+_A_FEW = r"(?:\d+|one|two|three|four|five|six)"
+_ADDED = re.compile(
+    r"\banother(?: one)? (?:is|on|in|at|by|near|next|under|behind|lies|sits|stands)\b"
+    rf"|\b{_A_FEW} more\b(?! than)|\bplus {_A_FEW}\b",
+    re.I,
+)
+# Words that stand for the things counted before.
+_SAME_THINGS = ("ones", "more", "others")
 _SAME_RATIO = 1.06
 _NUMBERS = frozenset(
     (*SIDES, Quantity.SIZE, Quantity.DISTANCE, Quantity.GAP, Quantity.CAMERA_DISTANCE)
@@ -75,6 +85,8 @@ def read(text: str, asked: Asked) -> Reading:
     why = ""
     if asked.quantity is Quantity.FREE or asked.quantity in _NUMBERS:
         measurements, why = _measurements(find_statements(clauses), asked)
+    if asked.quantity is Quantity.COUNT and measurements and (added := _ADDED.search(plain)):
+        measurements, why = (), f"the text counts in parts: {added[0]}"
     if asked.quantity is Quantity.COUNT and absent and not measurements:
         measurements, why = (Measurement(Quantity.COUNT, 0.0, objects=asked.objects),), ""
     if measurements:
@@ -166,6 +178,8 @@ def _measurements(
         claims = [claim_of(one, asked) for one in statements]
         if asked.quantity is Quantity.COUNT:
             claims = _without_totals(claims, statements, asked)
+            if parts := _parts(claims, statements, asked):
+                return (), f"the text counts in parts: {parts}"
         if asked.quantity in (Quantity.DISTANCE, Quantity.GAP):
             claims = _two_ended(claims, statements)
     taken = [claim for claim in claims if not claim.why]
@@ -219,6 +233,39 @@ def _without_totals(
         replace(claim, why=claim.why or why, final=False) if one.final and not what else claim
         for claim, one, what in zip(claims, statements, counted, strict=True)
     ]
+
+
+def _parts(claims: Sequence[Claim], statements: Sequence[Statement], asked: Asked) -> str:
+    """The numbers of a count in parts, "2 books here and 3 there"; "" = it has none.
+
+    Further numbers that sum up to the first are its parts, and the first is the count.
+    """
+    taken = next((at for at, claim in enumerate(claims) if not claim.why), len(claims))
+    if any(claim.final for claim in claims):
+        return ""
+    first, more = statements[taken : taken + 1], statements[taken + 1 :]
+    further = [one.amounts[0] for one in more if first and _continues(one, first[0], asked)]
+    if not further or (
+        len(further) > 1 and sum(one.value for one in further) == first[0].amounts[0].value
+    ):
+        return ""
+    return ", ".join(one.text for one in (first[0].amounts[0], *further))[:100]
+
+
+def _continues(statement: Statement, first: Statement, asked: Asked) -> bool:
+    """Whether a number counts more of the same things: "3 on the chair", "3 blue ones"."""
+    amount, counted = statement.amounts[0], statement.counted.split()
+    more = statement.doubt == ADDITION or counted[-1:] == ["more"]
+    return (
+        amount.dimension == "number"
+        and amount.value % 1 == 0
+        and len(statement.amounts) == 1
+        and statement.doubt in ("", ADDITION)
+        and not statement.restated
+        and (more or statement.sentence == first.sentence)
+        and (not counted or counted[-1] in _SAME_THINGS)
+        and (not statement.owners or means(statement.owners[0], asked.objects[0], plural=True))
+    )
 
 
 def _concluded(claims: Sequence[Claim]) -> list[Claim]:
