@@ -123,11 +123,13 @@ class ServedDecoder:
                     if (reached := _limit(prompts[index])) is not None:
                         waiting.pop(index).cancel()
                         yield Progress(index, True, reached)
+                # Looked at before the wait: events come before the end of their request, so one
+                # that had ended before, and has no event after it, was lost.
+                ended_before = [one for one, call in waiting.items() if call.done()]
                 try:
                     index, event = events.get(timeout=_POLL_S)
                 except queue.Empty:
-                    # Its events come before its end: one that ended, and sent none, was lost.
-                    for index in [one for one, call in waiting.items() if call.done()]:
+                    for index in ended_before:
                         del waiting[index]
                         lost = ServerError(f"the request to {self.server.url} was lost")
                         yield Progress(index, True, lost)

@@ -121,6 +121,7 @@ def test_of_two_nodes_and_one_with_two_cameras_no_question_is_lost_when_one_is_k
                     assert answer.camera == camera
                     found.append((question, answer.text))
                 except SpatialQueryFailed as error:
+                    print(f"{namespace} {camera}, question {count}: {error}")
                     found.append((question, error.code))
         return found
 

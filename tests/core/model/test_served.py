@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -30,7 +32,7 @@ from sdvlm_core.errors import (
     error_code,
 )
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
-from sdvlm_core.model import constrained
+from sdvlm_core.model import constrained, served
 from sdvlm_core.model import server as connection
 from sdvlm_core.model.checkpoint import NANO_DIRECTORY, load_for_server
 from sdvlm_core.model.generation_options import GenerationOptions, Query
@@ -227,6 +229,31 @@ def test_every_request_names_the_weights(server, monkeypatch, tmp_path):
         assert ask(engine).measurements[0].value == 0.25
         engine.close()
     assert [one["model"] for one in server.requests] == [server.names[1]] * 2
+
+
+def test_an_answer_that_arrives_as_the_wait_for_it_ends_is_not_lost(half, monkeypatch):
+    class Late(queue.SimpleQueue):
+        """The answer arrives, and its request ends, when the first wait has just ended."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
+            if call.done():
+                return super().get(block, timeout)
+            for event in (*tokens(), None):
+                sinks[0](event)
+            call.set_result(None)
+            raise queue.Empty
+
+    class Silent(Server):
+        def start(self, body: bytes, sink: Callable[[object], None]) -> Future[None]:
+            sinks.append(sink)
+            return call
+
+    sinks: list[Callable[[object], None]] = []
+    call: Future[None] = Future()
+    monkeypatch.setattr(served.queue, "SimpleQueue", Late)
+    engine = SpatialEngine(half, server=Silent("http://127.0.0.1:9", NAME))
+    assert ask(engine).measurements[0].value == 0.25
+    engine.close()
 
 
 def test_the_key_is_of_the_environment_or_of_a_file(tmp_path):
