@@ -34,6 +34,7 @@ _ANSWER = {
     **dict.fromkeys(("farther", "left", "right", "above", "below"), ("The {winner}.",)),
     "compare several": ("The {winner}.",),
     "refer distance": ("{vb}.",),
+    "unknown": ("There is no such object in the image.",),
 }
 _MORE = {
     **dict.fromkeys(("taller", "higher"), ("height", 1)),

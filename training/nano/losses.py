@@ -30,6 +30,7 @@ from sdvlm_core.model.own_settings import encoding_settings
 from training.nano.architecture import BOS
 from training.nano.batches import KINDS, Batch
 from training.nano.packed import Packed, packed_forward
+from training.nano.precision import autocast, product_dtype
 from training.nano.stage import StepLosses
 
 LOOK_LAYER, LOOK_HEADS, FACTS_LAYER = 1, 2, 2
@@ -122,7 +123,7 @@ def _forward(
     if settings.kind != "none":  # "none" where `readout.extra` gives the depth
         valid = batch.valid & batch.shown.unsqueeze(1)
         code = encode(batch.coordinates, valid, settings, embedding.shape[1])
-    with torch.autocast(device.type, torch.bfloat16):
+    with autocast(device):
         projected = model.model.multi_modal_projector(seen).float()
     given = DepthPrefix(fuse(projected, code, settings))
     if readout.extra is not None:
@@ -133,7 +134,7 @@ def _forward(
         F.embedding(batch.ids, embedding),
         batch.places,
         batch.segments,
-        torch.bfloat16,
+        product_dtype(device),
         hidden_of=(FACTS_LAYER, VALUE_LAYER),
         attention_of=(LOOK_LAYER, PLACE_LAYER),
     )

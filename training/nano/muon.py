@@ -1,8 +1,8 @@
 """Muon for the matrices of a small transformer: momentum, then the nearest orthogonal matrix.
 
 Batches matrices of one shape (torch.optim.Muon takes one at a time), in bfloat16 as its author
-does: a fifth of the time of float32 on one AVX-512 core (54 against 290 ms for nano's language
-model). Every other parameter is AdamW's.
+does, where the hardware has it: a fifth of the time of float32 on one such core (54 against 290 ms
+for nano's language model). Every other parameter is AdamW's.
 
 Sources: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the scale
 that lets AdamW's learning rates be used is from Liu et al., arXiv 2502.16982.
@@ -15,6 +15,8 @@ from collections.abc import Iterable
 
 import torch
 
+from training.nano.precision import product_dtype
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
 _MOMENTUM = 0.95
@@ -24,7 +26,7 @@ def orthogonalise(batch: torch.Tensor) -> torch.Tensor:
     """(N, R, C) -> about the nearest matrices with all singular values one (0.7 to 1.2)."""
     tall = batch.shape[1] > batch.shape[2]
     x = batch.transpose(1, 2) if tall else batch
-    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(product_dtype(x.device))
     a, b, c = _COEFFICIENTS
     for _ in range(_STEPS):
         gram = x @ x.transpose(1, 2)

@@ -30,6 +30,7 @@ from training.nano.batches import WIDE
 from training.nano.config import NanoConfig, read_config
 from training.nano.frames import TrainingFrames, load
 from training.nano.language import Recipe, train_language
+from training.nano.precision import autocast
 from training.nano.tower import normalise, train_tower
 from training.nano.vocabulary import corpus, extended, train_tokenizer
 from training.processes import exit_on_sigterm
@@ -141,7 +142,7 @@ def _train(
     @torch.inference_mode()
     def see(chosen: npt.NDArray[np.int64]) -> torch.Tensor:
         pixels = normalise(torch.from_numpy(frames.picture[chosen]).to(device))
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             features: torch.Tensor = tower(pixels).last_hidden_state[:, 1:].float()
         return features
 

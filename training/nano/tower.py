@@ -23,6 +23,7 @@ from training.loop.parallel import rank_and_world
 from training.nano.architecture import CELLS
 from training.nano.frames import TrainingFrames
 from training.nano.muon import split
+from training.nano.precision import autocast
 from training.nano.stage import Stage, StepLosses, scheduled_frames, train_stage
 from training.simulate.catalogue import CATEGORIES, COLOURS
 
@@ -117,7 +118,7 @@ def train_tower(
             pixels = normalise(torch.from_numpy(frames.picture[chosen]).to(device), jitter)
             owner = torch.from_numpy(frames.owner[chosen]).to(device).long()
             objects = torch.from_numpy(frames.objects[chosen]).to(device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device):
                 tokens = tower(pixels).last_hidden_state[:, 1:]
             yield StepLosses(_losses(tokens.float(), heads, owner, objects), {})
 
@@ -136,7 +137,7 @@ def tower_features(tower: CLIPVisionModel, pictures: npt.NDArray[np.uint8]) -> t
     for start in track(range(0, len(pictures), size), "features"):
         # A copy: torch refuses read-only memory maps.
         own = torch.from_numpy(np.array(pictures[start : start + size])).to(tower.device)
-        with torch.autocast(tower.device.type, torch.bfloat16):
+        with autocast(tower.device):
             found = tower(normalise(own)).last_hidden_state[:, 1:]
         features[start : start + size] = found.half()
     return features

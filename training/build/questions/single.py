@@ -78,7 +78,10 @@ def _false_premise(view: View, rng: Rng, style: Style) -> Question | None:
             names, instances = names[::-1], instances[::-1]
         what = pick(rng, pairs)
         question = fill(rng, style.ask[what], a=names[0], b=names[1])
-    answer = fill(rng, style.answer["absent"], name=name, things=plural(name))
+    # A thing that the model does not know has no name in its answer: it would misspell it.
+    unknown = style.beyond is not None and name.split()[-1] in style.beyond.things
+    denial = style.answer["unknown" if unknown else "absent"]
+    answer = fill(rng, denial, name=name, things=plural(name))
     asked = (Asked(QUANTITIES[what], names),)
     return Question("existence", question, answer, "absent", names, instances, asked)
 
