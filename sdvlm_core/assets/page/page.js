@@ -237,6 +237,7 @@ function line(svg, name, [x1, y1], [x2, y2]) {
 function draw() {
   if (!shot) return;
   for (const picture of [$("color"), $("depth")]) {
+    if (!picture.clientWidth) continue; // not laid out yet: its size is an event, which draws again
     const svg = overlay(picture);
     svg.setAttribute("viewBox", `0 0 ${shot.width} ${shot.height}`);
     svg.replaceChildren();
