@@ -60,10 +60,10 @@ class AsyncSpatialClient:
 
     All methods that ask or measure take the keywords
     `target_frame` (frame of positions, "" = the node's parameter), `stamp_ns` (stamp of the frame,
-    nanoseconds, 0 = the newest), `max_age` (seconds, 0 = the node's parameter), `timeout`
-    (seconds) and `camera` (of a node with several), and raise SpatialQueryFailed with the node's error code and text. If the node's
-    process dies, they raise it within 2 s with MODEL_NOT_READY, as for a node that is not there
-    yet; `wait_for_node` then waits until it is back.
+    nanoseconds, 0 = the newest), `max_age` (seconds, 0 = the node's parameter), `timeout` (seconds)
+    and `camera` (of a node with several), and raise SpatialQueryFailed with the node's error code
+    and text. If the node's process dies, they raise it within 2 s with MODEL_NOT_READY, as for a
+    node that is not there yet; `wait_for_node` then waits until it is back.
 
     Args:
         server: name of the spatial query node, relative to `node`'s namespace.
