@@ -96,5 +96,7 @@ def write_image_half(directory: Path, out: Path) -> int:
             if file.is_file() and not file.name.endswith(_WEIGHTS):
                 shutil.copyfile(file, folder / file.name)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        # safetensors writes for its user only; this is copied to robots.
+        shutil.copymode(directory / "config.json", folder / "model.safetensors")
         write_json(folder / MARK_FILE, {"mark": mark})
     return sum(file.stat().st_size for file in out.iterdir())

@@ -56,6 +56,7 @@ def test_an_image_half_is_small_has_the_mark_and_loads_for_a_server_only(tmp_pat
     assert done.exit_code == 0, done.output
     assert not any(map(is_language, names_of(out)))
     assert language_mark(out) == language_mark(NANO_DIRECTORY)
+    assert len({file.stat().st_mode for file in out.iterdir()}) == 1
     half, whole = load_for_server(str(out), "cpu"), load_for_server("nano", "cpu")
     for (name, one), (_, other) in zip(
         half.model.state_dict().items(), whole.model.state_dict().items(), strict=True
