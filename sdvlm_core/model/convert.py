@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.files import atomic_file, sha256, write_json
@@ -147,7 +146,7 @@ def _is_complete(shard: _Shard, stamp: Mapping[str, str]) -> bool:
 
 def _save(tensors: dict[str, torch.Tensor], path: Path, stamp: dict[str, str]) -> None:
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata=stamp)
+        weight_files.save(tensors, temporary, stamp)
 
 
 def _is_installed(name: str) -> bool:

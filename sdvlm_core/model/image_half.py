@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.files import atomic_directory, read_json, write_json
@@ -95,8 +94,6 @@ def write_image_half(directory: Path, out: Path) -> int:
         for file in sorted(directory.iterdir()):
             if file.is_file() and not file.name.endswith(_WEIGHTS):
                 shutil.copyfile(file, folder / file.name)
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-        # safetensors writes for its user only; this is copied to robots.
-        shutil.copymode(directory / "config.json", folder / "model.safetensors")
+        weight_files.save(weights, folder / "model.safetensors", {"format": "pt"})
         write_json(folder / MARK_FILE, {"mark": mark})
     return sum(file.stat().st_size for file in out.iterdir())

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.files import atomic_directory, read_json, write_json, write_text
+from sdvlm_core.model import weight_files
 from sdvlm_core.model.checkpoint import SERVED_FAMILIES, mergeless, require_files
 
 TEMPLATE, _SOURCE = "sdvlm_chat.jinja", "sdvlm_source.json"
@@ -149,7 +149,7 @@ def _weights(source: Path, target: Path) -> None:
             target.symlink_to(source)
             return
         tensors = {_name(name): stored.get_tensor(name) for name in names}
-    save_file(tensors, target, metadata={"format": "pt"})
+    weight_files.save(tensors, target, {"format": "pt"})
 
 
 def _processor(config: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,14 +1,17 @@
-"""Weight files of any source, safetensors or PyTorch's .bin and .pth, read without running code.
+"""Weight files: reads safetensors, .bin and .pth without running code; writes safetensors.
 
 Does not know models or the meaning of a tensor's name.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from sdvlm_core.errors import CheckpointError
 from sdvlm_core.files import read_json
@@ -76,3 +79,16 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
             }
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a readable weight file: {error}") from error
+
+
+def save(
+    weights: dict[str, torch.Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file that those may read who may read other new files.
+
+    The library writes for its user alone, and a node often runs as another one.
+    """
+    save_file(weights, path, metadata=dict(metadata) if metadata else None)
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from sdvlm_core.files import atomic_directory, atomic_file, read_json, write_json
+from sdvlm_core.model import weight_files
 
 Tensors = dict[str, torch.Tensor]
 
@@ -38,7 +39,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], **metadata: s
     """
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
     with atomic_file(path) as temporary:
-        save_file(contiguous, temporary, metadata=metadata or None)
+        weight_files.save(contiguous, temporary, metadata)
 
 
 def with_prefix(tensors: Mapping[str, torch.Tensor], prefix: str) -> Tensors:
