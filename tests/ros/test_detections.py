@@ -81,13 +81,13 @@ class Detector:
 
     def __init__(self, peer: Peer) -> None:
         self.peer, self.received, self.diagnostics = peer, [], {}
-        node = peer.node
+        node, below = peer.node, f"{peer.camera}/" if peer.camera else ""
         self.publisher = node.create_publisher(
-            message_class(vision_messages.DETECTIONS_2D), "detections", 10
+            message_class(vision_messages.DETECTIONS_2D), f"{below}detections", 10
         )
         node.create_subscription(
             message_class(vision_messages.DETECTIONS_3D),
-            "spatial_query/detections_3d",
+            f"spatial_query/{below}detections_3d",
             self.received.append,
             10,
         )
@@ -99,13 +99,17 @@ class Detector:
         peer.spin_until(
             lambda: (
                 self.publisher.get_subscription_count()
-                and node.count_publishers("spatial_query/detections_3d")
+                and node.count_publishers(f"spatial_query/{below}detections_3d")
             ),
             "the node's topics",
         )
 
     def _on_diagnostics(self, array: DiagnosticArray) -> None:
-        self.diagnostics = {pair.key: pair.value for pair in array.status[0].values}
+        name = f"camera {self.peer.camera}" if self.peer.camera else "questions"
+        full = f"{self.peer.node.get_namespace().rstrip('/')}/spatial_query: {name}"
+        for status in array.status:
+            if status.name == full:
+                self.diagnostics = {pair.key: pair.value for pair in status.values}
 
     def set_rate(self, rate_hz: float) -> None:
         """Set detections_rate."""
@@ -213,6 +217,25 @@ def test_boxes_equal_those_of_measure_regions_of_the_same_frame(detector: Detect
             covariance = np.asarray(one.pose.covariance).reshape(6, 6)
             np.testing.assert_allclose(np.diag(covariance)[:3], same.position_std_dev**2)
             assert np.count_nonzero(covariance) == 6
+
+
+def test_each_camera_has_its_own_detector(vision: dict[str, str], context: rclpy.Context) -> None:
+    options = (
+        *("-r", "__ns:=/two", "-p", "cameras:=[left, right]"),
+        *("-p", "sensor:=simulated", "-p", "measure_detections:=true"),
+    )
+    with running("tests.ros.stub_node", "--ros-args", *options, **vision):
+        left, right = (Detector(Peer(context, "/two", name)) for name in ("left", "right"))
+        for detector, name in ((left, "chair"), (right, "table")):
+            detector.show_frame()
+            given = detection(BOXES[name], name, name=name)
+            array = detector.result(detector.array(given), lambda one: len(one.detections))
+            assert [one.id for one in array.detections] == [name]
+        shown = {one.id for array in left.received for one in array.detections}
+        assert shown == {"chair"}
+        right.show_frame()
+        reason = right.reason(right.array(stamp_ns=0), "header.stamp of detections is 0")
+        assert "right/detections" in reason
 
 
 def test_a_frame_without_detections_has_an_empty_result(detector: Detector) -> None:
