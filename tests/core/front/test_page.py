@@ -169,9 +169,28 @@ def test_an_answer_streams_in_parts_and_ends_with_its_checks():
     assert "box=330" not in last["copy"]["cli"]
 
 
+class Talking(Live):
+    """A model that goes on with its answer until it is canceled."""
+
+    def ask(
+        self,
+        stamp_ns: int,
+        questions: Sequence[Any],
+        regions: Sequence[Any] = (),
+        verify: bool = False,
+        on_text: OnText | None = None,
+    ) -> list[dict[str, Any]]:
+        assert on_text is not None
+        self.started.set()
+        while on_text(0, "a word "):
+            assert not self.go.wait(0.05), "it was not canceled"
+        self.canceled.set()
+        raise QueryCanceled("canceled")
+
+
 def test_a_reader_that_leaves_cancels_its_question():
     # Over a socket: some versions of the test client give a stream only when it has ended.
-    live = Live()
+    live = Talking()
     with listening(make_app(live, _SOURCE, Access())) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request("POST", "/api/capture", "{}", _JSON)
@@ -181,8 +200,10 @@ def test_a_reader_that_leaves_cancels_its_question():
         assert live.started.wait(30)
         response.close()
         connection.close()
-        live.go.set()
-        assert live.canceled.wait(30)
+        try:
+            assert live.canceled.wait(30)
+        finally:
+            live.close()
 
 
 def test_more_questions_than_allowed_are_refused():
