@@ -76,7 +76,7 @@ def test_quantized_weights_answer_nearly_as_the_full_ones(name):
     full, quantized = load("nano", "cpu"), load("nano", "cpu", quantization=name)
     logits, expected = _logits(quantized), _logits(full)
     assert not torch.equal(logits, expected)
-    least = {"bnb-int8": 0.999, "bnb-nf4": 0.995}[name]
+    least = {"bnb-int8": 0.999, "bnb-nf4": 0.99}[name]
     assert torch.nn.functional.cosine_similarity(logits, expected, dim=0) > least
     assert SpatialEngine(quantized).open(_frame()).ask("How tall is it?").text
 

@@ -159,7 +159,7 @@ def test_an_object_is_located_with_and_without_a_box_in_the_optical_frame(client
 
 
 def test_objects_are_counted(client) -> None:
-    assert client.count("mugs") == 1
+    assert client.count("boxes") == 1
 
 
 def test_the_node_reasons_about_several_questions_on_one_frame(client) -> None:
