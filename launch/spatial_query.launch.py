@@ -116,8 +116,7 @@ def nodes(context: LaunchContext) -> list[Node]:
     if cameras:
         explicit["cameras"] = cameras
     for argument, topic in TOPICS.items():
-        # Relative, as the preset's driver has them in a namespace.
-        theirs = preset["topics"].get(argument, "").lstrip("/")
+        theirs = preset["topics"].get(argument, "")
         remappings += camera_topic(argument, topic, value[argument], theirs, cameras)
     if value["detections"]:
         switches["measure_detections"] = True

@@ -47,6 +47,21 @@ def named(name: str, cameras: Sequence[str]) -> str:
     raise QueryError(f"{asked}; it must be one of this node's cameras: {', '.join(cameras)}")
 
 
+def decoder_of(
+    inputs: Subscriptions, gravity: Callable[[str, int], Gravity] | None = None
+) -> FrameDecoder:
+    """The decoder of what some subscriptions receive; `gravity` as of `FrameDecoder`."""
+    return FrameDecoder(
+        inputs.color_type,
+        inputs.depth_type,
+        inputs.camera,
+        color_topic=inputs.topic(Input.COLOR),
+        depth_topic=inputs.topic(Input.DEPTH),
+        depth_info=lambda: inputs.depth_info,
+        gravity=gravity,
+    )
+
+
 class Camera:
     """One camera of the active node.
 
@@ -74,15 +89,7 @@ class Camera:
     ) -> None:
         self._node, self.name = node, name
         inputs = self.inputs = Subscriptions(node, settings, self._on_message, name)
-        self.decode = FrameDecoder(
-            inputs.color_type,
-            inputs.depth_type,
-            inputs.camera,
-            color_topic=inputs.topic(Input.COLOR),
-            depth_topic=inputs.topic(Input.DEPTH),
-            depth_info=lambda: inputs.depth_info,
-            gravity=gravity if settings.gravity_frame else None,
-        ).decode
+        self.decode = decoder_of(inputs, gravity if settings.gravity_frame else None).decode
         self._first_frame = FirstFrame(inputs.frame_expected, settings.queue_size)
         self._inspection = Inspection(node, self.decode, on_worker_end)
         self._clock_moved = (0, time.monotonic())

@@ -28,12 +28,12 @@ from sdvlm_core.camera.decoding import image_size
 from sdvlm_core.camera.pairing import Input
 from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, ModelNotReadyError, shown
 from sdvlm_core.frame import RgbdFrame
+from sdvlm_ros.camera import decoder_of
 from sdvlm_ros.conversions import read_serialized
 from sdvlm_ros.frame_buffer import NoImageError, RawFrame
 from sdvlm_ros.parameters import PARAMETERS, Settings, camera_settings
 from sdvlm_ros.screening import MAX_IMAGE_BYTES
 from sdvlm_ros.subscriptions import Subscriptions
-from sdvlm_ros.worker import FrameDecoder
 
 #: How long a picture, a parameter and the first message of a topic may take, seconds.
 PATIENCE_S = 20.0
@@ -272,15 +272,8 @@ class _Camera:
 
     def __init__(self, node: Node, settings: Settings) -> None:
         self._node = node
-        self.inputs = inputs = Subscriptions(node, settings)
-        self.decode = FrameDecoder(
-            inputs.color_type,
-            inputs.depth_type,
-            inputs.camera,
-            color_topic=inputs.topic(Input.COLOR),
-            depth_topic=inputs.topic(Input.DEPTH),
-            depth_info=lambda: inputs.depth_info,
-        ).decode
+        self.inputs = Subscriptions(node, settings)
+        self.decode = decoder_of(self.inputs).decode
 
     def look(self, stamp_ns: int) -> tuple[RawFrame | None, bool]:
         """The frame of exactly `stamp_ns`, and whether it cannot be expected any more."""

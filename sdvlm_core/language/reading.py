@@ -28,7 +28,6 @@ from sdvlm_core.language.verdicts import decides, denies, is_refusal
 
 #: Characters; what follows is not read. An answer is limited to far fewer tokens.
 MAX_TEXT = 50_000
-#: Two values of one quantity are the same up to this ratio ("1.5 m (4.9 ft)").
 # What is added to a count: "another is on the chair", "3 more", "plus two".
 _A_FEW = r"(?:\d+|one|two|three|four|five|six)"
 _ADDED = re.compile(
@@ -38,6 +37,7 @@ _ADDED = re.compile(
 )
 # Words that stand for the things counted before.
 _SAME_THINGS = ("ones", "more", "others")
+# Two values of one quantity are the same up to this ratio ("1.5 m (4.9 ft)").
 _SAME_RATIO = 1.06
 _NUMBERS = frozenset(
     (*SIDES, Quantity.SIZE, Quantity.DISTANCE, Quantity.GAP, Quantity.CAMERA_DISTANCE)

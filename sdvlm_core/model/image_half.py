@@ -36,8 +36,9 @@ def is_language(name: str) -> bool:
 def language_mark(directory: Path) -> str:
     """Sixteen hex digits that differ for other language models in a model directory.
 
-    Of every weight of the language model: name, data type, shape, and its middle row. Any training
-    changes those; reading all values would take a minute.
+    Of every weight of the language model: name, data type, shape, and its middle row. Training
+    changes all rows of the matrices that it trains; reading all values would take a minute. A
+    change of single other rows, as by hand, is not noticed.
 
     Raises:
         CheckpointError: no such weights, or they are unreadable.
