@@ -28,6 +28,8 @@ from rclpy.signals import (
     uninstall_signal_handlers,
 )
 
+from sdvlm_ros.responses import note_dropped_responses
+
 # How long a thread that runs Python code keeps the interpreter while another thread waits. The
 # executor waits for the interpreter several times in every cycle; the model's thread is only
 # slightly slower.
@@ -87,6 +89,7 @@ def run(make_node: Callable[[], ServedNode], args: list[str] | None = None) -> i
         The exit status: 0 = ended by a signal, 1 = the node is broken.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    note_dropped_responses()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
     node: ServedNode | None = None

@@ -16,6 +16,7 @@ from sdvlm.srv import Capture, MeasureRegions, SpatialQuery
 from sdvlm_ros.backend import Backend
 from sdvlm_ros.conversions import answer_message, header_message, measured_response
 from sdvlm_ros.questions import stated
+from sdvlm_ros.responses import send_again
 
 # The default depth of 10 loses requests of a burst. The queue must reject them instead.
 _QOS = QoSProfile(depth=100)
@@ -41,6 +42,8 @@ class Services:
         self._capture = node.create_service(
             Capture, "~/capture", self._on_capture, qos_profile=_QOS, callback_group=group
         )
+        for service in (self._query, self._measure_regions, self._capture):
+            send_again(node, service)
 
     async def _on_query(
         self, request: SpatialQuery.Request, response: SpatialQuery.Response

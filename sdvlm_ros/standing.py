@@ -25,6 +25,7 @@ from sdvlm_ros.backend import Backend
 from sdvlm_ros.camera import named
 from sdvlm_ros.conversions import duration_message
 from sdvlm_ros.questions import read_questions, stated
+from sdvlm_ros.responses import send_again
 from sdvlm_ros.services import answered
 
 #: Largest number of standing questions.
@@ -68,6 +69,7 @@ class StandingQuestions:
         self._service = node.create_service(
             AskEvery, "~/ask_every", self._on_ask_every, callback_group=self._group
         )
+        send_again(node, self._service)
         settings = parameters.read(node)
         questions = filter(None, settings.standing_questions)
         for question, camera in product(questions, settings.cameras):
