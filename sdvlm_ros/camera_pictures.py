@@ -1,8 +1,9 @@
 """CameraPictures: the frame that a running node has, decoded in another process.
 
-A node sends no pictures. This finds the topics that it subscribes to, however they are remapped,
-reads its parameters, and receives the same messages with the node's own subscriptions and decoder.
-A frame is the one of exactly the requested stamp, or none. Does not know questions or regions.
+A node sends no pictures. Its diagnostics name the topics that it subscribes to, however they are
+remapped; this reads them and its parameters, and receives the same messages with the node's own
+subscriptions and decoder. A frame is the one of exactly the requested stamp, or none. Does not know
+questions or regions.
 """
 
 from __future__ import annotations
@@ -15,25 +16,22 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node, NodeNameNonExistentError
+from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
-from rclpy.qos import QoSPresetProfiles
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image
 
-from sdvlm_core.camera.decoding import image_size
 from sdvlm_core.camera.pairing import Input
-from sdvlm_core.errors import DepthError, FrameError, IntrinsicsError, ModelNotReadyError, shown
+from sdvlm_core.errors import DepthError, IntrinsicsError, ModelNotReadyError
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_ros.camera import decoder_of
-from sdvlm_ros.conversions import read_serialized
+from sdvlm_ros.diagnostics import status_name, topic_key
 from sdvlm_ros.frame_buffer import NoImageError, RawFrame
-from sdvlm_ros.parameters import PARAMETERS, Settings, camera_settings
-from sdvlm_ros.screening import MAX_IMAGE_BYTES
-from sdvlm_ros.subscriptions import Subscriptions
+from sdvlm_ros.parameters import PARAMETERS, Settings
+from sdvlm_ros.subscriptions import TOPICS, Subscriptions
 
 #: How long a picture, a parameter and the first message of a topic may take, seconds.
 PATIENCE_S = 20.0
@@ -42,10 +40,6 @@ _POLL_S = 0.02
 _CALL_S = 60.0
 # Depth and camera_info arrive less than this after their colour image.
 _LATE_NS = 1_000_000_000
-_IMAGE, _COMPRESSED, _INFO = (
-    f"sensor_msgs/msg/{name}" for name in ("Image", "CompressedImage", "CameraInfo")
-)
-_SUFFIXES = {"compressed": "/compressed", "compressedDepth": "/compressedDepth"}
 T = TypeVar("T")
 
 
@@ -54,17 +48,20 @@ class CameraPictures:
 
     Args:
         server: name of the node, with its namespace.
+
+    Attributes:
+        camera: which of the node's cameras; "" = the only one, without a name. Set before `start`.
     """
 
     def __init__(self, server: str) -> None:
-        self._server = server
+        self._server, self.camera = server, ""
         self._context = Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._finder = self._node("sdvlm_pictures_finder")
         self._remote = AsyncParameterClient(self._finder, server)
-        self._lock = threading.Lock()  # of the camera
-        self._camera: _Camera | None = None
+        self._lock = threading.Lock()  # of what is received
+        self._received: _Camera | None = None
         self._thread = threading.Thread(target=self._spin, name="sdvlm_pictures", daemon=True)
         self._thread.start()
 
@@ -79,8 +76,7 @@ class CameraPictures:
         """Find the node's camera and subscribe to it, unless that is done.
 
         Raises:
-            FrameError: an input has no topic, or sends nothing within PATIENCE_S.
-            ModelNotReadyError: the node does not answer.
+            ModelNotReadyError: the node does not answer, or is not active.
         """
         self._started()
 
@@ -105,13 +101,13 @@ class CameraPictures:
     def forget(self) -> None:
         """Look for the node's topics again with the next frame: it may have been restarted."""
         with self._lock:
-            camera, self._camera = self._camera, None
+            camera, self._received = self._received, None
         if camera is not None:
             self._call(camera.close)
 
     def missing(self) -> str:
         """Which input is missing, and its publishers; "" = none."""
-        camera = self._camera
+        camera = self._received
         return "" if camera is None else self._call(camera.inputs.problem)
 
     def parameters(self, *names: str) -> list[Any]:
@@ -137,105 +133,43 @@ class CameraPictures:
 
     def _started(self) -> _Camera:
         with self._lock:
-            if self._camera is None:
-                self._camera = self._find_camera()
-            return self._camera
+            if self._received is None:
+                self._received = self._receive()
+            return self._received
 
-    def _find_camera(self) -> _Camera:
+    def _receive(self) -> _Camera:
         settings = Settings(**dict(zip(PARAMETERS, self.parameters(*PARAMETERS), strict=True)))
-        topics = self._topics(settings)
+        topics = self._topics()
         remaps = [word for name, topic in topics.items() for word in ("-r", f"{name}:={topic}")]
         node = self._node("sdvlm_pictures", "--ros-args", *remaps)
         return self._call(lambda: _Camera(node, settings))
 
-    def _topics(self, settings: Settings) -> dict[str, str]:
-        """The names of the node's inputs -> its topics, without the transport."""
-        of_type: dict[str, list[str]] = {_IMAGE: [], _COMPRESSED: [], _INFO: []}
-        for topic, types in self._subscribed():
-            for kind in types:
-                of_type.get(kind, []).append(topic)
-        colors, depths = of_type[_IMAGE], of_type[_IMAGE]
-        if settings.rgb_transport != "raw":
-            colors = _of_transport(of_type[_COMPRESSED], settings.rgb_transport)
-        if settings.depth_transport != "raw":
-            depths = _of_transport(of_type[_COMPRESSED], settings.depth_transport)
-        if settings.depth_estimator:
-            depths = []
-        elif colors is depths:  # both raw
-            colors, depths = self._told_apart(colors, settings)
-        (color,) = self._one(colors, "colour")
-        topics = {"rgb/image_rect_color": color}
-        infos = of_type[_INFO]
-        if depths or not settings.depth_estimator:
-            (depth,) = self._one(depths, "depth")
-            topics["depth_registered/image_rect"] = depth
-            beside = f"{depth.rpartition('/')[0]}/camera_info"
-            infos = [topic for topic in infos if topic != beside] or infos
-        (topics["rgb/camera_info"],) = self._one(infos, "camera_info")
-        return topics
+    def _topics(self) -> dict[str, str]:
+        """The names of the node's inputs -> its topics, from the diagnostics of an active node."""
+        wanted = status_name(self._server, self.camera)
+        found: dict[str, str] = {}
 
-    def _subscribed(self) -> list[tuple[str, list[str]]]:
-        """Topics and types of the node's subscriptions; the graph is discovered piece by piece."""
-        namespace, _, name = self._server.rpartition("/")
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            with suppress(NodeNameNonExistentError):
-                found = self._finder.get_subscriber_names_and_types_by_node(name, namespace or "/")
-                if any(_INFO in types for _, types in found):
-                    return found
-            self._check(deadline, "subscribes to no camera_info: is it active?")
+        def on_diagnostics(message: DiagnosticArray) -> None:
+            for status in message.status:
+                if status.name == wanted:
+                    values = {one.key: one.value for one in status.values}
+                    keys = {topic_key(kind): name for kind, (name, _) in TOPICS.items()}
+                    found.update((name, values[key]) for key, name in keys.items() if key in values)
 
-    def _one(self, topics: list[str], what: str) -> list[str]:
-        if len(topics) != 1:
-            found = ", ".join(map(shown, topics)) or "none"
-            raise FrameError(
-                f"the node {self._server} must subscribe to one {what} topic, found {found}; is it "
-                "active?"
+        subscription = self._call(
+            lambda: self._finder.create_subscription(
+                DiagnosticArray, "/diagnostics", on_diagnostics, 10
             )
-        return topics
-
-    def _told_apart(self, topics: list[str], settings: Settings) -> tuple[list[str], list[str]]:
-        """Colour and depth among topics of raw images, by the encodings of their messages."""
-        kinds: dict[str, Input] = {}
-        limits = camera_settings(settings)
-
-        def on_image(topic: str, data: bytes) -> None:
-            if len(data) > MAX_IMAGE_BYTES or topic in kinds:
-                return
-            message = read_serialized(data, Image, "an image", FrameError)
-            for kind in (Input.COLOR, Input.DEPTH):
-                with suppress(FrameError):
-                    image_size(message, limits, kind)
-                    kinds[topic] = kind
-
-        def subscribe() -> list[Any]:
-            return [
-                self._finder.create_subscription(
-                    Image,
-                    topic,
-                    lambda data, topic=topic: on_image(topic, data),
-                    QoSPresetProfiles.SENSOR_DATA.value,
-                    raw=True,
-                )
-                for topic in topics
-            ]
-
-        subscriptions = self._call(subscribe)
-        deadline = time.monotonic() + PATIENCE_S
-        while len(kinds) < len(topics) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-        self._call(lambda: [self._finder.destroy_subscription(one) for one in subscriptions])
-        silent = [shown(topic) for topic in topics if topic not in kinds]
-        if silent:
-            raise FrameError(
-                f"no image that can be decoded on {', '.join(silent)} within {PATIENCE_S:g} s: "
-                "does the camera run?"
-            )
-        colors, depths = (
-            [topic for topic in topics if kinds[topic] is kind]
-            for kind in (Input.COLOR, Input.DEPTH)
         )
-        return colors, depths
+        deadline = time.monotonic() + PATIENCE_S
+        try:
+            while not found:
+                self._check(
+                    deadline, f"has named no topics on /diagnostics ({wanted}): is it active?"
+                )
+        finally:
+            self._call(lambda: self._finder.destroy_subscription(subscription))
+        return found
 
     def _node(self, name: str, *arguments: str) -> Node:
         node = rclpy.create_node(
@@ -292,9 +226,3 @@ class _Camera:
         """Unsubscribe."""
         self.inputs.close()
         self._node.destroy_node()
-
-
-def _of_transport(topics: list[str], transport: str) -> list[str]:
-    """The topics of a transport, without its suffix."""
-    suffix = _SUFFIXES[transport]
-    return [topic.removesuffix(suffix) for topic in topics if topic.endswith(suffix)]

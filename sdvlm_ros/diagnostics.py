@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from sdvlm_core.camera.pairing import Input
 from sdvlm_ros.subscriptions import Subscriptions
 
 
@@ -72,6 +73,16 @@ class CameraHealth:
         return "; ".join(filter(None, (self.problem, self.cautions)))
 
 
+def status_name(node: str, camera: str) -> str:
+    """Name of the status that has a camera's values; `camera` "" = the only one, without a name."""
+    return f"{node}: camera {camera}" if camera else f"{node}: questions"
+
+
+def topic_key(kind: Input) -> str:
+    """Key of the value that names the topic of an input, without the transport."""
+    return f"{kind.value} topic"
+
+
 def statuses(node: str, health: Health, cameras: Sequence[CameraHealth]) -> list[DiagnosticStatus]:
     """The status `NODE: questions`, with the values of a camera without a name, and one status
     `NODE: camera NAME` for each camera with a name.
@@ -87,11 +98,11 @@ def statuses(node: str, health: Health, cameras: Sequence[CameraHealth]) -> list
         if not one.name:
             values |= _camera_values(one)
     level = _level(health, inactive, doubts)
-    found = [_status(f"{node}: questions", *level, health.model_id, values)]
+    found = [_status(status_name(node, ""), *level, health.model_id, values)]
     for one in cameras:
         if one.name:
             level = _level(health, inactive, {"": one.doubts})
-            name = f"{node}: camera {one.name}"
+            name = status_name(node, one.name)
             found.append(_status(name, *level, health.model_id, _camera_values(one)))
     return found
 
@@ -137,6 +148,7 @@ def _input_values(subscriptions: Subscriptions) -> dict[str, str]:
     values, buffer = {}, subscriptions.buffer
     for kind in buffer.inputs:
         counters, silence = buffer.counters[kind], buffer.silence(kind)
+        values[topic_key(kind)] = subscriptions.topic(kind)
         values[f"{kind.value} received"] = str(counters.received)
         values[f"{kind.value} paired"] = str(counters.paired)
         values[f"{kind.value} dropped"] = str(counters.dropped)

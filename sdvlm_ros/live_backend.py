@@ -38,6 +38,7 @@ from sdvlm_core.errors import (
 from sdvlm_core.frame import Region, RgbdFrame
 from sdvlm_core.front.backend import OnText, Origin, Shot, shot_of
 from sdvlm_core.language.question import check_labels, parse
+from sdvlm_ros.camera import named
 from sdvlm_ros.camera_pictures import PATIENCE_S, CameraPictures
 from sdvlm_ros.client import SpatialClient, SpatialQueryFailed
 from sdvlm_ros.conversions import make_message
@@ -64,13 +65,15 @@ _ERRORS: dict[int, type[SdvlmError]] = {
 }
 
 
-def connect(name: str = "/spatial_query") -> LiveBackend:
-    """Connect to a node that is running and active.
+def connect(name: str = "/spatial_query", camera: str = "") -> LiveBackend:
+    """Connect to a camera of a node that is running and active.
 
     Args:
         name: name of the node, with its namespace.
+        camera: name of the camera; "" = the only one.
 
     Raises:
+        QueryError: the node has no such camera, or several and `camera` is "".
         ModelNotReadyError, QueryTimeout: there is no such node, or it is not active within
             READY_S.
     """
@@ -79,16 +82,18 @@ def connect(name: str = "/spatial_query") -> LiveBackend:
     try:
         with _node_errors():
             client.wait_for_node(READY_S)
-        (model,) = pictures.parameters("model")
+        model, cameras = pictures.parameters("model", "cameras")
+        pictures.camera = named(camera, cameras)
     except BaseException:
         client.close()
         pictures.close()
         raise
-    return LiveBackend(client, pictures, Origin("node", full, model=model))
+    shown_as = f"{full}, camera {pictures.camera}" if pictures.camera else full
+    return LiveBackend(client, pictures, Origin("node", shown_as, model=model))
 
 
 class LiveBackend:
-    """A `front.backend.Backend` of a running node; made by `connect`.
+    """A `front.backend.Backend` of one camera of a running node; made by `connect`.
 
     The node holds the frames: the last eight that were captured, asked about or measured, by
     anyone. Questions are asked one call after the other, because `cancel` ends all of a client's.
@@ -96,6 +101,7 @@ class LiveBackend:
 
     def __init__(self, client: SpatialClient, pictures: CameraPictures, origin: Origin) -> None:
         self._client, self._pictures, self._origin = client, pictures, origin
+        self._camera = pictures.camera
         self._asking = threading.Lock()
         self._frames_lock = threading.Lock()
         self._frame_ids: dict[int, str] = {}
@@ -118,7 +124,7 @@ class LiveBackend:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             with _node_errors():
-                stamp_ns = self._client.capture(timeout=PATIENCE_S)
+                stamp_ns = self._client.capture(timeout=PATIENCE_S, camera=self._camera)
             frame = self._pictures.frame(stamp_ns, deadline)
             if frame is not None:
                 self._remember(frame)
@@ -143,7 +149,11 @@ class LiveBackend:
         frame_id = self._frame_id(stamp_ns)
         with _node_errors():
             response = self._client.measure(
-                _corners(regions), stamp_ns=stamp_ns, target_frame=frame_id, timeout=PATIENCE_S
+                _corners(regions),
+                stamp_ns=stamp_ns,
+                target_frame=frame_id,
+                timeout=PATIENCE_S,
+                camera=self._camera,
             )
         _check_stamp(response.header, stamp_ns)
         return measured_document(response)
@@ -173,6 +183,7 @@ class LiveBackend:
             "stamp_ns": stamp_ns,
             "target_frame": frame_id,
             "timeout": ASK_S,
+            "camera": self._camera,
         }
         found: dict[int, dict[str, Any]] = {}
         with self._asking:

@@ -52,8 +52,8 @@ PROFILES = {
     "reliable": QoSProfile(depth=10),
     "system_default": QoSPresetProfiles.SYSTEM_DEFAULT.value,
 }
-# Input -> topic name, and prefix of the input's parameters.
-_TOPICS = {
+#: Input -> topic name, and prefix of the input's parameters.
+TOPICS = {
     Input.COLOR: ("rgb/image_rect_color", "rgb"),
     Input.DEPTH: ("depth_registered/image_rect", "depth"),
     Input.INFO: ("rgb/camera_info", "info"),
@@ -107,6 +107,9 @@ class Subscriptions:
         self.mismatches = dict.fromkeys(kinds, 0)
         self._subscriptions: dict[Input, Subscription[Image | CompressedImage | CameraInfo]] = {}
         self._suffixes: dict[Input, str] = {}  # appended to the topic names
+        # As rclpy takes them. It remaps what it is given: a resolved name would be remapped twice,
+        # and with left:=right, right:=left each camera would get its own topics again.
+        self._given: dict[Input, str] = {}
         chosen = {
             Input.COLOR: (self.color_type, settings.rgb_transport, settings.rgb_qos),
             Input.DEPTH: (self.depth_type, settings.depth_transport, settings.depth_qos),
@@ -167,8 +170,11 @@ class Subscriptions:
 
     def _subscribe(self, kind: Input, message: type, transport: str, qos: str) -> None:
         self._suffixes[kind] = suffix = "" if transport == "raw" else f"/{transport}"
-        # As in image_transport, the base name is remapped and then the transport is appended.
-        topic = self._node.resolve_topic_name(self._prefix + _TOPICS[kind][0]) + suffix
+        topic = self._prefix + TOPICS[kind][0]
+        if suffix:
+            # As in image_transport, the base name is remapped and then the transport is appended.
+            topic = self._node.resolve_topic_name(topic) + suffix
+        self._given[kind] = topic
         self._subscriptions[kind] = self._node.create_subscription(
             message,
             topic,
@@ -190,7 +196,7 @@ class Subscriptions:
         """
         if self._latched or self.buffer.counters[Input.INFO].received:
             return
-        topic = self._subscriptions[Input.INFO].topic_name
+        topic = self._given[Input.INFO]
         self._latched = any(
             info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
             for info in self._node.get_publishers_info_by_topic(topic)
@@ -254,7 +260,7 @@ class Subscriptions:
         if subscription is None:
             return "not subscribed"
         topic = subscription.topic_name
-        publishers = self._node.get_publishers_info_by_topic(topic)
+        publishers = self._node.get_publishers_info_by_topic(self._given[kind])
         if not publishers:
             return f"{topic} has no publisher: {self._other_topics(kind)}"
         offered = ", ".join(
@@ -269,7 +275,7 @@ class Subscriptions:
 
     def _incompatibility(self, kind: Input, publishers: list[TopicEndpointInfo]) -> str:
         """Why all publishers of a topic are incompatible; "" = at least one is compatible."""
-        subscription, name = self._subscriptions[kind], _TOPICS[kind][1]
+        subscription, name = self._subscriptions[kind], TOPICS[kind][1]
         wanted = _type_name(subscription.msg_type)
         typed = [info for info in publishers if info.topic_type == wanted]
         if not typed:
@@ -289,7 +295,7 @@ class Subscriptions:
 
     def _other_topics(self, kind: Input) -> str:
         """Topics of the input's type that it could be remapped to."""
-        topic = self._prefix + _TOPICS[kind][0]
+        topic = self._prefix + TOPICS[kind][0]
         # Excludes ~/annotated_image, which is not a camera's topic.
         own = f"{self._node.get_fully_qualified_name()}/"
         wanted = _type_name(self._subscriptions[kind].msg_type)

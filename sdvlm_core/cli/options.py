@@ -113,6 +113,9 @@ BagTime = Annotated[
 Node = Annotated[
     str | None, typer.Option(help="A running node instead, e.g. /spatial_query; needs ROS 2.")
 ]
+NodeCamera = Annotated[
+    str, typer.Option(help="With --node: one of its cameras, if it has several.")
+]
 #: Value of --model without which nothing is loaded.
 NO_MODEL = "none"
 ModelOrNone = Annotated[

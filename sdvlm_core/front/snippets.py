@@ -33,12 +33,12 @@ def measurement_snippets(
     """
     if source.node is not None:
         return {
-            "ros": _ros(source.node, regions, stamp_ns),
-            "python": _client(source.node, regions, stamp_ns),
+            "ros": _ros(source, regions, stamp_ns),
+            "python": _client(source, regions, stamp_ns),
         }
     return {
         "cli": _command(source, regions, at_s),
-        "ros": _ros(_DEFAULT_NODE, regions, 0),
+        "ros": _ros(source, regions, 0),
         "python": _python(source, regions, at_s),
     }
 
@@ -60,11 +60,11 @@ def question_snippets(
     """
     if source.node is not None:
         return {
-            "ros": _ros_question(source.node, question, regions, verify, stamp_ns),
-            "python": _client_question(source.node, question, regions, verify, stamp_ns),
+            "ros": _ros_question(source, question, regions, verify, stamp_ns),
+            "python": _client_question(source, question, regions, verify, stamp_ns),
         }
     snippets = {
-        "ros": _ros_question(_DEFAULT_NODE, question, regions, verify, 0),
+        "ros": _ros_question(source, question, regions, verify, 0),
         "python": _python_question(source, question, regions, verify, at_s, model),
     }
     if source.rgb is not None:
@@ -118,23 +118,31 @@ def _changed(source: Source) -> str | None:
     return None if rectify == DEFAULT_SETTINGS.rectify else rectify
 
 
-def _ros(node: str, regions: Sequence[Region], stamp_ns: int) -> str:
-    return _call(f"{node}/measure_regions", "sdvlm/srv/MeasureRegions", {}, regions, stamp_ns)
+def _ros(source: Source, regions: Sequence[Region], stamp_ns: int) -> str:
+    return _call(source, "measure_regions", "sdvlm/srv/MeasureRegions", {}, regions, stamp_ns)
 
 
 def _ros_question(
-    node: str, question: str, regions: Sequence[Region], verify: bool, stamp_ns: int
+    source: Source, question: str, regions: Sequence[Region], verify: bool, stamp_ns: int
 ) -> str:
     request = {"question": question, "verify": verify}
-    return _call(f"{node}/query", "sdvlm/srv/SpatialQuery", request, regions, stamp_ns)
+    return _call(source, "query", "sdvlm/srv/SpatialQuery", request, regions, stamp_ns)
 
 
 def _call(
-    service: str, kind: str, request: dict[str, Any], regions: Sequence[Region], stamp_ns: int
+    source: Source,
+    service: str,
+    kind: str,
+    request: dict[str, Any],
+    regions: Sequence[Region],
+    stamp_ns: int,
 ) -> str:
     request = {**request, "regions": [_region_message(region) for region in regions]}
     if stamp_ns:
         request["stamp"] = {"sec": stamp_ns // _NS, "nanosec": stamp_ns % _NS}
+    if source.camera:
+        request["camera"] = source.camera
+    service = f"{source.node or _DEFAULT_NODE}/{service}"
     # JSON is YAML, which the command reads.
     return shlex.join(["ros2", "service", "call", service, kind, json.dumps(request)])
 
@@ -154,24 +162,25 @@ def _shapes(regions: Sequence[Region]) -> str:
     return repr({region.label: region.box or region.point for region in regions})
 
 
-def _client(node: str, regions: Sequence[Region], stamp_ns: int) -> str:
-    return _with_client(node, f"client.measure({_shapes(regions)}, stamp_ns={stamp_ns})")
+def _client(source: Source, regions: Sequence[Region], stamp_ns: int) -> str:
+    return _with_client(source, f"client.measure({_shapes(regions)}", stamp_ns)
 
 
 def _client_question(
-    node: str, question: str, regions: Sequence[Region], verify: bool, stamp_ns: int
+    source: Source, question: str, regions: Sequence[Region], verify: bool, stamp_ns: int
 ) -> str:
     more = f", regions={_shapes(regions)}" if regions else ""
-    call = f"client.ask({question!r}, verify={verify}{more}, stamp_ns={stamp_ns})"
-    return _with_client(node, call)
+    return _with_client(source, f"client.ask({question!r}, verify={verify}{more}", stamp_ns)
 
 
-def _with_client(node: str, call: str) -> str:
+def _with_client(source: Source, call: str, stamp_ns: int) -> str:
+    """A program around a call that is still open."""
+    camera = f", camera={source.camera!r}" if source.camera else ""
     return (
         "from sdvlm_ros.client import SpatialClient\n\n"
-        f"with SpatialClient({node!r}) as client:\n"
+        f"with SpatialClient({source.node!r}) as client:\n"
         "    client.wait_for_node()\n"
-        f"    print({call})\n"
+        f"    print({call}, stamp_ns={stamp_ns}{camera}))\n"
     )
 
 

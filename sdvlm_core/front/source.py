@@ -34,6 +34,7 @@ class Source:
         depth: a file, or a bag's topic.
         time_s: of a bag's first frame that is shown; None = the first complete one.
         node: name of a running node, with its namespace.
+        camera: name of one of the node's cameras; "" = the only one.
 
     Raises:
         QueryError: not exactly one of files, bag and node, or an option of another one.
@@ -45,6 +46,7 @@ class Source:
     bag: Path | None = None
     time_s: float | None = None
     node: str | None = None
+    camera: str = ""
     color: str | None = None
     info: str | None = None
     sync_slop_s: float = DEFAULT_SLOP_S
@@ -62,6 +64,8 @@ class Source:
         of_bag = (self.time_s, self.color, self.info, self.gravity_frame)
         if self.bag is None and of_bag != (None, None, None, ""):
             raise QueryError("--time, --color, --info and --gravity-frame need --bag")
+        if self.node is None and self.camera:
+            raise QueryError("--camera needs --node: it names one of the node's cameras")
         if self.up is not None and self.gravity_frame:
             raise QueryError("give --up or --gravity-frame, not both")
         if self.node is not None and (self.depth, self.depth_scale, self.up) != (None, None, None):
@@ -79,7 +83,7 @@ def open_source(source: Source, model: LoadOptions | None, threads: int = 0) -> 
         SdvlmError: as `open_offline`.
     """
     if source.node is not None:
-        return _connected(source.node)
+        return _connected(source.node, source.camera)
     depth = source.depth
     return open_offline(
         source.rgb,
@@ -103,7 +107,7 @@ def open_source(source: Source, model: LoadOptions | None, threads: int = 0) -> 
     )
 
 
-def _connected(node: str) -> Backend:
+def _connected(node: str, camera: str) -> Backend:
     try:
         live = importlib.import_module(_LIVE)
     except ImportError as error:
@@ -111,4 +115,4 @@ def _connected(node: str) -> Backend:
             f"--node needs ROS 2 and the built interfaces ({error}): source the workspace's "
             "install/setup.bash, or make setup; --rgb and --bag need neither"
         ) from error
-    return cast("Backend", live.connect(node))
+    return cast("Backend", live.connect(node, camera))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import rclpy
 from typer.testing import CliRunner
 
 from sdvlm_core.answer import Asked, Quantity
@@ -25,6 +27,7 @@ from sdvlm_ros.live_backend import LiveBackend, connect
 from sdvlm_ros.simulated_camera import FRAME_ID
 from tests.paths import ROOT
 from tests.ros.conftest import running
+from tests.ros.peer import DEPTH, INFO, RGB, Peer, depth, frame
 from tests.waiting import PATIENCE_S
 
 MUG, BOX, CAN = TABLE
@@ -163,6 +166,57 @@ def test_another_stamp_or_region_is_refused(backend: LiveBackend) -> None:
         backend.measure(shot.stamp_ns, [Region("a", mask=np.ones((480, 640), bool))])
     with pytest.raises(QueryError, match="red mug"):
         backend.ask(shot.stamp_ns, ["How tall is the box?"], regions("red mug"), verify=True)
+
+
+@pytest.fixture
+def cameras(context: rclpy.Context) -> Iterator[str]:
+    """The name of a node with two cameras; the topics of each are named as if of the other."""
+    namespace, metres = "/two", {"left": 1.5, "right": 2.5}
+    peers = {name: Peer(context, namespace, name) for name in metres}
+    crossed = [
+        word
+        for name, other in (("left", "right"), ("right", "left"))
+        for topic in (RGB, DEPTH, INFO)
+        for word in ("-r", f"{name}/{topic}:={other}/{topic}")
+    ]
+    ended = threading.Event()
+
+    def publish() -> None:
+        while not ended.wait(0.2):
+            for name, peer in peers.items():
+                stamp_ns = time.time_ns()
+                messages = frame(stamp_ns, depth=depth(stamp_ns, metres[name]))
+                for topic, message in messages.items():
+                    peer.publishers[topic].publish(message)
+
+    publishing = threading.Thread(target=publish)
+    publishing.start()
+    arguments = ("-r", f"__ns:={namespace}", *crossed, "-p", "cameras:=[left, right]")
+    try:
+        with running("tests.ros.stub_node", "--ros-args", *arguments, "-p", "max_age:=60.0"):
+            yield f"{namespace}/spatial_query"
+    finally:
+        ended.set()
+        publishing.join()
+
+
+def test_a_backend_shows_and_asks_the_camera_that_it_was_made_for(cameras: str) -> None:
+    for name, metres in (("left", 2.5), ("right", 1.5)):
+        backend = connect(cameras, name)
+        try:
+            assert backend.origin.name == f"{cameras}, camera {name}"
+            shot = backend.capture()
+            assert np.nanmedian(shot.depth) == pytest.approx(metres, abs=0.1)
+            wall = [Region("wall", box=(8.0, 8.0, 48.0, 38.0))]
+            (measured,) = backend.measure(shot.stamp_ns, wall)["regions"]
+            assert measured["camera_distance_m"] == pytest.approx(metres, abs=0.1)
+            (told,) = backend.ask(shot.stamp_ns, ["How far is it?"])
+            assert told["text"] == "an answer"
+        finally:
+            backend.close()
+    for unknown in ("", "wrist"):
+        with pytest.raises(QueryError, match="left, right"):
+            connect(cameras, unknown)
 
 
 def test_a_node_that_does_not_exist_has_an_error_with_a_code(monkeypatch) -> None:

@@ -63,6 +63,16 @@ def test_the_calls_of_a_node_name_its_frame():
     assert fields["regions"][1]["roi"] == {"x_offset": 332, "y_offset": 131}
 
 
+def test_the_calls_of_one_of_several_cameras_name_it():
+    source = Source(node="/arm/spatial_query", camera="left")
+    for texts in (
+        measurement_snippets(source, [_MUG], None, 5),
+        question_snippets(source, "How tall is it?", [], verify=False, stamp_ns=5),
+    ):
+        assert json.loads(shlex.split(texts["ros"])[-1])["camera"] == "left"
+        assert "stamp_ns=5, camera='left')" in texts["python"]
+
+
 @pytest.mark.parametrize("source", [_FILES, _BAG, _NODE])
 def test_a_hostile_label_or_question_stays_inside_its_quotes(source):
     for texts in (
@@ -97,6 +107,7 @@ def test_a_question_is_a_command_for_files_only():
         ({"bag": Path("a"), "node": "/n"}, "--rgb"),
         ({"node": "/n", "depth": "d"}, "parameters of the node"),
         ({"rgb": Path("a"), "time_s": 1.0}, "need --bag"),
+        ({"rgb": Path("a"), "camera": "left"}, "--camera needs --node"),
         ({"bag": Path("a"), "intrinsics": Path("k")}, "--intrinsics needs --rgb"),
     ],
 )
