@@ -28,6 +28,7 @@ from sdvlm_core.cautions import Caution
 from sdvlm_core.errors import QueryError
 from sdvlm_core.frame import RgbdFrame, pixel_from_fraction, point_at
 from sdvlm_core.geometry.scene import open_scene
+from sdvlm_core.language.boxes import Form
 from sdvlm_core.language.question import Dialect, parse, phrase
 from sdvlm_core.language.reading import Reading, measured, read
 from sdvlm_core.model import confidence, constrained
@@ -222,7 +223,8 @@ class FrameSession:
     def _answer(self, question: str, asked: Asked, generated: Generated) -> SpatialAnswer:
         started = time.perf_counter()
         text = generated.text.strip()
-        reading = read(text, asked)
+        in_pixels = self.boxes_form == Form.PIXELS
+        reading = read(text, asked, self.picture_size if in_pixels else None)
         found = reading.measurements
         if asked.quantity is Quantity.FREE and not found:  # one question about several objects
             found = measured(question, text)

@@ -17,7 +17,9 @@ _NOT_A_NAME = re.compile(
     r"|did|would|could|should|will|say|think|you|between|not|versus|vs|compared|respectively|there"
     r"|it|them|they|he|she|this|that|these|those|each|other|both|its|their|sum|ratio|difference"
     r"|centers|centres|surfaces|edges|distance|height|width|length|size|taller|shorter|wider"
-    r"|closer|farther)\b|\bfrom .+ to\b",
+    r"|closer|farther|fit|fits)\b|\bfrom .+ to\b"
+    r"|\b(?:above|over|off) the (?:floor|ground)\b"
+    r"|^(?:to|from|of|on|in|at|with|for|by|above|below|under|near)\b",
     re.I,
 )
 #: A part of an object has a place of its own: "the top of the box", "its right side".

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 from sdvlm_core.answer import SIDES, Asked, Quantity
 from sdvlm_core.language.amounts import Amount
+from sdvlm_core.language.doubts import WHOLE
 from sdvlm_core.language.mentions import means
+from sdvlm_core.language.places import apart, is_elsewhere
 from sdvlm_core.language.relations import OPPOSITES, RELATIONS
 from sdvlm_core.language.statements import Statement
 from sdvlm_core.language.units import UNITS
@@ -42,7 +44,10 @@ class Claim:
 def claim_of(statement: Statement, asked: Asked) -> Claim:
     """The claim of one statement about the asked quantity."""
     amount, why = _amount(statement, asked)
-    why = why or statement.doubt or _wrong_measure(statement, asked) or _wrong(statement, asked)
+    doubt = statement.doubt
+    if doubt == WHOLE and not apart(asked.objects[0])[1]:
+        doubt = ""  # "3 of the 8 books are red": there are 8
+    why = why or doubt or _wrong_measure(statement, asked) or _wrong(statement, asked)
     claim = Claim(asked.quantity, amount, asked.objects, why)
     denied = statement.doubt == "it is negated" and not _wrong_measure(statement, asked)
     return replace(claim, final=statement.final, sentence=statement.sentence, denied=denied)
@@ -109,6 +114,8 @@ def _wrong(statement: Statement, asked: Asked) -> str:
         return _wrong_difference(statement, asked)
     if statement.attributive and not statement.measure:
         return f"{text} is of a {statement.attributive}"
+    if statement.several:
+        return f"{text} is of {statement.several} together"
     return _wrong_owner(statement, asked)
 
 
@@ -149,6 +156,8 @@ def _wrong_ends(statement: Statement, asked: Asked) -> str:
 
 def _wrong_count(statement: Statement, asked: Asked) -> str:
     text, name = statement.amounts[0].text, asked.objects[0]
+    if is_elsewhere(name, statement.place):
+        return f"{text} counts those {' '.join(statement.place)}"
     if statement.counted:
         words = statement.counted.split()
         starts = (" ".join(words[: n + 1]) for n in range(len(words)))  # "books stacked"

@@ -13,6 +13,8 @@ from sdvlm_core.language.tokens import vocabulary
 
 #: The doubt about a number that comes on top of another: "another 3".
 ADDITION = "it is an addition"
+#: A count of which the text names a part: "two of the three cups".
+WHOLE = "it is the whole of a part"
 _OPERATORS = frozenset(("+", "*", "/", "\u00f7", "\u00b7", "-", "minus", "plus", "times"))
 _BEYOND = vocabulary(
     "most least more less above below over under taller higher wider longer larger fewer"
@@ -20,6 +22,7 @@ _BEYOND = vocabulary(
 #: The text speaks of several such objects ("the left one is").
 ANOTHER = "it may be of another one"
 _ORDERS = frozenset(("first", "second", "third", "other", "next", "middle"))
+_PICTURES = frozenset(("picture", "image", "photo", "frame", "view", "scene"))
 _REVISED = frozenset(("first", "initial", "original", "earlier", "previous"))
 #: Pictures with a scale of their own; "in the image" only says where the object is.
 _DRAWINGS = frozenset(("drawing", "map", "plan", "diagram", "screen", "paper", "print", "sketch"))
@@ -52,7 +55,7 @@ def doubt_of(
         return "it is negated"
     if words & w.IFS or ("used" in words and "to" in words):
         return "it is only assumed"
-    if words & w.JOINTLY:
+    if words & w.JOINTLY or {"minus", "plus"} & {*after[1:]}:
         return "it is of more or less than the object"
     if words & w.GENERIC:
         return "it is typical of such objects"
@@ -60,6 +63,8 @@ def doubt_of(
         return ANOTHER
     if any(part.role == "nameless" and part.text.split()[0] in _REVISED for part in left):
         return "it is a first guess"
+    if any(_is_another_picture(part) for part in parts[: at + 8]):
+        return "it is of another picture"
     if any(_is_drawn(parts, i) for i in range(at)):
         return "it is a length in a drawing"
     if words & _REACHES and any(part.role == "place" for part in left):
@@ -75,10 +80,12 @@ def doubt_of(
         clause.host is None or clause.host.role in ("nameless", "pronoun")
     ):
         return "it is in brackets"
+    bare = parts[at].amounts[0].dimension == "number"
+    if bare and (whole := _whole(parts, start, at)):
+        return whole
     if words & {"additional", "extra", "another", "every", "each"}:
         return ADDITION
-    bare = parts[at].amounts[0].dimension == "number"
-    if bare and (clause.opener in ("which", "who") or "each" in after):
+    if bare and (clause.opener in ("which", "who") or {"each", "per"} & {*after}):
         return "it is a part of the number before"
     if start and _is_detail(parts, start, at):
         return "it is a part of the number before"
@@ -94,6 +101,25 @@ def _is_one_of_several(parts: Sequence[Part], at: int) -> bool:
     if parts[at].role != "nameless" or len(words) < 2 or words[-1] not in ("one", "ones"):
         return False
     return words[-2] in w.PLACES | w.RELATIVE_WORDS | _ORDERS
+
+
+def _is_another_picture(part: Part) -> bool:
+    """Whether a part is "previous picture"."""
+    words = part.text.split()
+    other = _REVISED | {"last", "other", "another", "next"}
+    return part.role == "nameless" and words[-1] in _PICTURES and bool(other & {*words[:-1]})
+
+
+def _whole(parts: Sequence[Part], start: int, at: int) -> str:
+    """Why a count after "of" is no count of the object: "two of the 3", "two rows of 3"."""
+    before = [part for part in parts[:at] if part.role != "hedge" and part.text not in ("the", ":")]
+    if [part.text for part in before[-1:]] != ["of"] or len(before) < 2:
+        return ""
+    head = before[-2]
+    if head.role == "number" or head.text in ("none", "one", "some", "most", "few", "many", "half"):
+        return WHOLE
+    numbered = start > 0 and parts[start - 1].amounts[0].value != 1
+    return "it is a multiple of something" if numbered and head.text.endswith("s") else ""
 
 
 def _is_drawn(parts: Sequence[Part], at: int) -> bool:

@@ -3,8 +3,8 @@
 Forms: "(0.72, 0.28)", "x = 0.72, y = 0.28", "(72%, 28%)", `<point x="72" y="28">` (percent, as
 Molmo writes), `<|box_start|>(a,b),(c,d)<|box_end|>` and JSON `bbox_2d` (parts of 1000, as Qwen
 writes; the centre of the box), `box_2d` (the same with y first, as Gemini writes), `point_2d`.
-Pixels are no fractions: a point with coordinates that fit none of these scales is not read. Does
-not know objects or frames.
+Pixels are no fractions: a point with coordinates that fit none of these scales is not read, except
+of a model that writes the pixels of a known picture. Does not know objects or frames.
 """
 
 from __future__ import annotations
@@ -64,16 +64,22 @@ class Points(NamedTuple):
     other_scale: bool
 
 
-def find_points(text: str) -> Points:
-    """The image points of a text, in order. Never raises; linear time."""
+def find_points(text: str, picture: tuple[int, int] | None = None) -> Points:
+    """The image points of a text, in order. Never raises; linear time.
+
+    Args:
+        picture: (width, height) of the picture in whose pixels the model writes `bbox_2d` and
+            `point_2d` (Qwen2.5-VL); None = it writes them in parts of 1000.
+    """
     found: list[tuple[int, int, float, float]] = []
     whole = text
     state = {"other": False}
 
-    def take(match: re.Match[str], values: list[float], scale: float) -> str:
-        u = sum(values[::2]) / len(values[::2]) / scale
-        v = sum(values[1::2]) / len(values[1::2]) / scale
-        if max(values) <= scale:
+    def take(match: re.Match[str], values: list[float], scale: float | tuple[int, int]) -> str:
+        width, height = scale if isinstance(scale, tuple) else (scale, scale)
+        u = sum(values[::2]) / len(values[::2]) / width
+        v = sum(values[1::2]) / len(values[1::2]) / height
+        if max(values[::2]) <= width and max(values[1::2]) <= height:
             found.append((match.start(), match.end(), u, v))
         else:
             state["other"] = True
@@ -84,7 +90,7 @@ def find_points(text: str) -> Points:
 
     def box(match: re.Match[str]) -> str:
         values = numbers(match)
-        return take(match, values, 1.0 if max(values) <= 1 else 1000.0)
+        return take(match, values, 1.0 if max(values) <= 1 else picture or 1000.0)
 
     def keyed(match: re.Match[str]) -> str:
         if match[1].lower() == "box_2d":

@@ -18,8 +18,10 @@ from sdvlm_core.language.amounts import Amount
 from sdvlm_core.language.claims import Claim, claim_of, claims_of_size, free_claims
 from sdvlm_core.language.clauses import find_clauses
 from sdvlm_core.language.doubts import ADDITION, ANOTHER
+from sdvlm_core.language.idioms import in_plain_words
 from sdvlm_core.language.markup import plain_lines
 from sdvlm_core.language.mentions import means
+from sdvlm_core.language.places import apart, is_at, is_elsewhere
 from sdvlm_core.language.points import LABEL, Points, find_points
 from sdvlm_core.language.question import parse_each
 from sdvlm_core.language.relations import RELATION_WORDS
@@ -33,6 +35,14 @@ _A_FEW = r"(?:\d+|one|two|three|four|five|six)"
 _ADDED = re.compile(
     r"\banother(?: one)? (?:is|on|in|at|by|near|next|under|behind|lies|sits|stands)\b"
     rf"|\b{_A_FEW} more\b(?! than)|\bplus {_A_FEW}\b",
+    re.I,
+)
+_SOME_OF = re.compile(
+    r"\b(?:one|some|few|most|half|two|three|four|five) of (?:which|them|these|those)\b", re.I
+)
+_ONE_MORE = re.compile(
+    r"\b(?:another|an additional|one additional|(?:a|the) (?:second|third|fourth|fifth|sixth))"
+    r"((?: [a-z'-]{1,30}){1,4})",
     re.I,
 )
 # Words that stand for the things counted before.
@@ -70,12 +80,16 @@ class Reading:
     why_none: str = ""
 
 
-def read(text: str, asked: Asked) -> Reading:
-    """What a text answers to a typed question. Never raises; time is linear in its length."""
+def read(text: str, asked: Asked, picture: tuple[int, int] | None = None) -> Reading:
+    """What a text answers to a typed question. Never raises; time is linear in its length.
+
+    Args:
+        picture: as of `find_points`.
+    """
     # An answer to "which is higher" may say "taller".
     asked = replace(asked, relation=RELATION_WORDS.get(asked.relation, asked.relation))
-    points = find_points(text[:MAX_TEXT])
-    plain = plain_lines(points.rest)
+    points = find_points(text[:MAX_TEXT], picture)
+    plain = in_plain_words(plain_lines(points.rest))
     clauses = find_clauses(plain, asked.objects)
     choice = decides(plain, clauses, asked)
     numeric = asked.quantity in _NUMBERS or asked.quantity is Quantity.POSITION
@@ -85,12 +99,12 @@ def read(text: str, asked: Asked) -> Reading:
     why = ""
     if asked.quantity is Quantity.FREE or asked.quantity in _NUMBERS:
         measurements, why = _measurements(find_statements(clauses), asked)
-    if asked.quantity is Quantity.COUNT and measurements and (added := _ADDED.search(plain)):
-        measurements, why = (), f"the text counts in parts: {added[0]}"
+    if asked.quantity is Quantity.COUNT and measurements and (added := _added(plain, asked)):
+        measurements, why = (), f"the text counts in parts: {added}"
     if asked.quantity is Quantity.COUNT and absent and not measurements:
         measurements, why = (Measurement(Quantity.COUNT, 0.0, objects=asked.objects),), ""
-    if measurements:
-        absent = absent and asked.quantity is Quantity.COUNT
+    if measurements:  # "not three but four cups" denies none
+        absent = absent and asked.quantity is Quantity.COUNT and measurements[0].value == 0
     reading = Reading(
         text, measurements, _of_object(points, asked), verdict, choice.chosen, absent, why
     )
@@ -123,7 +137,8 @@ def read_each(text: str, asked: Sequence[Asked]) -> tuple[Measurement, ...]:
     if len(asked) < 2:
         return read(text, asked[0]).measurements if asked else ()
     objects = tuple(dict.fromkeys(name for one in asked for name in one.objects))
-    plain = plain_lines(find_points(text[:MAX_TEXT]).rest).replace(" and ", ", and ")
+    plain = in_plain_words(plain_lines(find_points(text[:MAX_TEXT]).rest))
+    plain = plain.replace(" and ", ", and ")
     statements = find_statements(find_clauses(plain, objects))
     if len(objects) > 1:
         named = [s for s in statements if s.owners and not s.pronoun]
@@ -178,6 +193,7 @@ def _measurements(
         claims = [claim_of(one, asked) for one in statements]
         if asked.quantity is Quantity.COUNT:
             claims = _without_totals(claims, statements, asked)
+            claims = _without_wholes(claims, statements, asked)
             if parts := _parts(claims, statements, asked):
                 return (), f"the text counts in parts: {parts}"
         if asked.quantity in (Quantity.DISTANCE, Quantity.GAP):
@@ -235,6 +251,26 @@ def _without_totals(
     ]
 
 
+def _without_wholes(
+    claims: Sequence[Claim], statements: Sequence[Statement], asked: Asked
+) -> list[Claim]:
+    """Without the counts at no place where the text has another number at the asked place.
+
+    "There are three cups, one of which is on the table."
+    """
+    name = asked.objects[0]
+    if not any(
+        is_at(name, one.place) and (not one.counted or means(one.counted, name, plural=True))
+        for one in statements
+    ):
+        return [*claims]
+    why = "it may count those at other places too"
+    return [
+        claim if one.place else replace(claim, why=claim.why or why)
+        for claim, one in zip(claims, statements, strict=True)
+    ]
+
+
 def _parts(claims: Sequence[Claim], statements: Sequence[Statement], asked: Asked) -> str:
     """The numbers of a count in parts, "2 books here and 3 there"; "" = it has none.
 
@@ -252,6 +288,21 @@ def _parts(claims: Sequence[Claim], statements: Sequence[Statement], asked: Aske
     return ", ".join(one.text for one in (first[0].amounts[0], *further))[:100]
 
 
+def _added(text: str, asked: Asked) -> str:
+    """What a text adds to a count: "another is on the chair", "a third chair"; "" = nothing."""
+    if found := _ADDED.search(text):
+        return found[0]
+    name, place = apart(asked.objects[0])
+    if place and (found := _SOME_OF.search(text)):
+        return found[0]
+    for match in _ONE_MORE.finditer(text):
+        words = match[1].split()
+        names = (" ".join(words[:n]) for n in range(1, len(words) + 1))
+        if words[0] == "one" or any(means(one, name, plural=True) for one in names):
+            return match[0].strip()
+    return ""
+
+
 def _continues(statement: Statement, first: Statement, asked: Asked) -> bool:
     """Whether a number counts more of the same things: "3 on the chair", "3 blue ones"."""
     amount, counted = statement.amounts[0], statement.counted.split()
@@ -264,6 +315,7 @@ def _continues(statement: Statement, first: Statement, asked: Asked) -> bool:
         and not statement.restated
         and (more or statement.sentence == first.sentence)
         and (not counted or counted[-1] in _SAME_THINGS)
+        and not is_elsewhere(asked.objects[0], statement.place)
         and (not statement.owners or means(statement.owners[0], asked.objects[0], plural=True))
     )
 

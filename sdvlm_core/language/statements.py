@@ -24,6 +24,7 @@ from sdvlm_core.language.clauses import Clause, Part
 from sdvlm_core.language.doubts import doubt_of
 from sdvlm_core.language.relations import RELATION_WORDS
 from sdvlm_core.language.subjects import Subject, stronger, subject_before, subject_of
+from sdvlm_core.language.tokens import vocabulary
 
 _TOGETHER = frozenset(("including", "counting", "with", "without"))
 _CONDITIONS = frozenset(("if", "unless"))
@@ -32,6 +33,14 @@ _EXCLUDED = frozenset(("not", "including", "counting"))
 _REACH = 60
 _ENDS_FOLLOW = frozenset(("from", "to", "between", "and", "of", "off", "than"))
 _SEPARATED = frozenset(("separated", "spaced", "apart", "given", "distance", "gap"))
+#: Round numbers in brackets: "1 m (3 feet)". Beyond this ratio they contradict.
+_ROUNDED = 1.2
+_REFERRING = frozenset(("that", "this", "it", "that's", "it's"))
+_STATES = vocabulary(
+    "is was isn't wasn't can't cannot couldn't seems looks must that's it's sounds would"
+)
+_TRUE = vocabulary("right correct true possible plausible accurate realistic")
+_FALSE = vocabulary("wrong incorrect false impossible implausible unrealistic unlikely mistaken")
 _UPRIGHT = frozenset(("base", "bottom", "floor", "ground", "foot", "top", "rim", "tabletop"))
 
 
@@ -55,6 +64,8 @@ class Statement:
         counted: the name after a bare number. restated: repeats the number before the bracket.
         topic: the first name of the sentence before. unknown: a word before the number that no
             table knows. others: further names of the clause, without mere places.
+        several: the number of things that the subject counts, as in "two mugs are 20 cm tall".
+        place: where what is counted is: ("on", "shelf").
     """
 
     amounts: tuple[Amount, ...]
@@ -77,6 +88,8 @@ class Statement:
     topic: str = ""
     unknown: str = ""
     others: tuple[str, ...] = ()
+    several: str = ""
+    place: tuple[str, str] | tuple[()] = ()
 
 
 @dataclass
@@ -93,6 +106,7 @@ class _Context:
     earlier: str = ""  # the topic before this sentence
     heading: str = ""
     sides: tuple[str, ...] = ()
+    surface: bool = False  # "measured from edge to edge"
     partial: bool = False  # "not including the base, ..."
     condition: bool = False  # "if the tiles are 30 cm wide, ..."
 
@@ -102,9 +116,11 @@ def find_statements(clauses: Sequence[Clause]) -> list[Statement]:
     context = _Context()
     found: list[Statement] = []
     sides = {clause.sentence: named for clause in clauses if (named := _sides_named(clause))}
+    surfaces = {clause.sentence for clause in clauses if _is_between_surfaces(clause)}
     for index, clause in enumerate(clauses):
         _enter(context, clause)
         context.sides = sides.get(clause.sentence, ())
+        context.surface = clause.sentence in surfaces
         following = clauses[index + 1] if index + 1 < len(clauses) else None
         found += _statements(clause, following, context)
     return found
@@ -180,7 +196,7 @@ def _statement(
     measure, tail = _measure_after(right)
     follows = tail[0].text if tail and tail[0].role in ("name", "word") else ""
     attributive = follows if len(amounts) == 1 else ""
-    inverted = subject_of(tail) if _is_inverted(left, tail) else Subject()
+    inverted = _subject_after(left, tail)
     measure = stronger(measure, subject.measure or inverted.measure)
     owners = subject.owners or inverted.owners
     pronoun = subject.pronoun and not owners
@@ -200,7 +216,7 @@ def _statement(
         clause, parts, start, at, right, context.doubt
     )
     words = {part.text for part in parts if part.role not in ("name", "number", "measure")}
-    restated = clause.opener == "(" and clause.host is not None and clause.host.role == "number"
+    restated = clause.opener == "(" and clause.host is not None and _repeats(clause.host, amounts)
     statement = Statement(
         amounts,
         measure,
@@ -211,7 +227,7 @@ def _statement(
         context.sides if len(amounts) == len(context.sides) else (),
         doubt,
         bool(words & w.COMPONENTS) or (bool(tail) and tail[0].role == "place"),
-        subject.surface or any(part.role == "surface" for part in parts),
+        subject.surface or context.surface or any(part.role == "surface" for part in parts),
         subject.centre or inverted.centre or _is_between_centres(parts),
         pronoun,
         bool(attributive),
@@ -222,6 +238,8 @@ def _statement(
         context.earlier,
         next((part.text for part in left if part.role == "word"), ""),
         _others(left, tail, owners),
+        _several(parts, start, at),
+        _place(right),
     )
     if clause.opener != "(":
         # "two collars, 6 cm wide"
@@ -238,6 +256,8 @@ def _doubt(clause: Clause, following: Clause | None, context: _Context) -> str:
         return "a part of the object is left out"
     if context.condition and any(part.text == "would" for part in clause.parts):
         return "it is only assumed"
+    if following is not None and _denies(following, clause.sentence):
+        return "it is negated"
     if following is None or following.sentence != clause.sentence:
         return ""
     return "it is only assumed" if following.opener in _CONDITIONS else ""
@@ -263,10 +283,77 @@ def _measure_after(right: Sequence[Part]) -> tuple[str, Sequence[Part]]:
     return "", right[at:]
 
 
-def _is_inverted(left: Sequence[Part], tail: Sequence[Part]) -> bool:
-    """Whether the subject follows: "10 cm is the height of the mug"."""
-    bare = all(part.role in ("hedge", "mark") for part in left)
-    return bare and bool(tail) and tail[0].role == "verb"
+def _subject_after(left: Sequence[Part], tail: Sequence[Part]) -> Subject:
+    """The subject that follows: "10 cm is the height of the mug", "2 m from me is the car"."""
+    bare = all(part.role in ("hedge", "mark") or part.text == "at" for part in left)
+    verb = next((i for i, part in enumerate(tail[:6]) if part.role == "verb"), None)
+    if not bare or verb is None:
+        return Subject()
+    if any(part.role not in ("preposition", "place", "camera", "hedge") for part in tail[:verb]):
+        return Subject()
+    if verb == 0 and not any(part.text == "at" for part in left):
+        return subject_of(tail)
+    return replace(subject_before(tail[verb + 1 :])[0], measure="")
+
+
+def _is_between_surfaces(clause: Clause) -> bool:
+    """Whether a clause without a number says "from edge to edge"."""
+    if any(part.role == "number" for part in clause.parts):
+        return False
+    words = [word for part in clause.parts for word in part.text.replace("-", " ").split()]
+    return "to" in words and sum(word in w.SURFACES for word in words) > 1
+
+
+def _repeats(host: Part, amounts: Sequence[Amount]) -> bool:
+    """Whether numbers in brackets repeat the number before: not "0.35 m (35 inches)"."""
+    if host.role != "number":
+        return False
+    first, second = host.amounts[0], amounts[0]
+    low, high = sorted((first.value, second.value))
+    comparable = first.dimension == second.dimension == "length" and low > 0
+    return not comparable or len(amounts) > 1 or high / low < _ROUNDED
+
+
+def _several(parts: Sequence[Part], start: int, at: int) -> str:
+    """The number of things that a subject counts: "a stack of two mugs is 20 cm"; "" = none."""
+    if start == 0 or any(part.text in ("each", "every", "both", "all") for part in parts[:at]):
+        return ""
+    number = parts[start - 1].amounts[0]
+    verbs = [i for i, part in enumerate(parts[:at]) if part.role == "verb"]
+    named = start < at and parts[start].role in ("name", "word", "nameless")
+    if number.dimension != "number" or number.value == 1 or not named:
+        return ""
+    return number.text if verbs and verbs[0] >= start else ""
+
+
+def _place(right: Sequence[Part]) -> tuple[str, str] | tuple[()]:
+    """Where something is, by the first place and name of the parts after it: ("on", "shelf")."""
+    where = ""
+    for part in right[:8]:
+        if part.role == "place" or part.text in ("in", "at"):
+            where = where or part.text
+        elif part.role == "name" and where:
+            return where, part.text
+        elif part.role in ("nameless", "camera") and where:
+            return ()  # "in the image"
+    return ()
+
+
+def _denies(clause: Clause, sentence: int) -> bool:
+    """Whether a clause says that the one before is wrong: "which can't be right"."""
+    texts = [part.text for part in clause.parts[:10]]
+    if clause.sentence > sentence + (clause.opener == "") or any(p.amounts for p in clause.parts):
+        return False
+    if clause.opener != "which":
+        if not texts or texts[0] not in _REFERRING:
+            return False
+        texts = texts[texts[0] not in _STATES :]
+    if not texts or texts[0] not in _STATES:
+        return False
+    words = {*texts}
+    if words & _FALSE:
+        return not words & (w.NEGATIONS - _FALSE)
+    return bool(words & _TRUE) and bool(words & w.NEGATIONS)
 
 
 def _measure(measure: str, relation: str, left: Sequence[Part], tail: Sequence[Part]) -> str:

@@ -48,6 +48,8 @@ def vocabulary(words: str) -> frozenset[str]:
 GLYPHS = {"½": 1 / 2, "⅓": 1 / 3, "⅔": 2 / 3, "¼": 1 / 4, "¾": 3 / 4}
 
 _FIRST_IDEOGRAPH = "\u2e80"
+_POWERS = {"2": "²", "3": "³"}
+_SQUARED = vocabulary("m cm mm km ft in yd")
 _LARGE_UNITS = vocabulary("m ft feet foot yd")
 _LETTERS = r"[^\W\d_²³½⅓⅔¼¾]+"
 # Apostrophes and non-breaking spaces, which group the digits of one number.
@@ -104,7 +106,8 @@ def _numbers(text: str, raw: str, start: int, tokens: Sequence[Token]) -> list[T
     before = text[start - 1] if start else " "
     named = before.isalpha() and before < _FIRST_IDEOGRAPH  # "A4", but not a word before "1.2"
     if before == "_" or (named and not _splits_number(tokens)):
-        return []
+        squared = named and raw in _POWERS and tokens[-1].text in _SQUARED
+        return [Token("mark", _POWERS[raw], start, start + 1)] if squared else []  # "1.2 m2"
     digits, e, exponent = raw.lower().partition("e")
     power = e + exponent
     pieces = [raw]

@@ -16,6 +16,7 @@ from sdvlm_core.answer import Asked, Quantity, Verdict
 from sdvlm_core.language import words as w
 from sdvlm_core.language.clauses import Clause, Part
 from sdvlm_core.language.mentions import means
+from sdvlm_core.language.places import is_elsewhere
 from sdvlm_core.language.relations import OPPOSITES, RELATION_WORDS
 from sdvlm_core.language.tokens import vocabulary
 
@@ -353,13 +354,20 @@ def decides(text: str, clauses: Sequence[Clause], asked: Asked) -> Choice:
         texts = [part.text for part in clause.parts]
         if clause.opener in w.IFS or w.IFS & set(texts):
             continue  # "to tell whether there is a ladder"
-        shows = {"there", "see", "there's", "shows", "visible", "is", "are"} & set(texts)
+        shows = bool({"there", "see", "there's", "shows", "visible", "is", "are"} & set(texts))
         named = any(
             means(part.text, one, plural=True)
             for part in clause.parts
             if part.role in ("name", "word")
             for one in asked.objects
         )
+        elsewhere = any(
+            part.role in ("name", "word") and is_elsewhere(one, (where.text, part.text))
+            for where, part in pairwise(clause.parts)
+            if where.text in ("in", "inside", "outside")
+            for one in asked.objects
+        )
+        shows = shows and not elsewhere
         if shows and named and not clause.question and not w.NEGATIONS & set(texts):
             return Choice(Verdict.HOLDS, "")
     return Choice(Verdict.UNDECIDED, "")

@@ -139,7 +139,7 @@ NAMELESS = vocabulary(
     "appearance count counts line direct euclidean one ones two both other map data "
     "reasoning step steps point points conclusion summary explanation note unit "
     "units meter meters order actual real true small slight narrow exact apparent physical "
-    "rough tiny visible correct final"
+    "rough tiny visible correct final approximate"
 )
 SURFACES = vocabulary("edge edges surface surfaces side sides edge-to-edge surface-to-surface")
 RELATIVE_WORDS = frozenset(RELATION_WORDS) | vocabulary("more less deeper thicker fewer")

@@ -244,3 +244,13 @@ def test_the_corners_that_explain_a_scale_are_no_image_points():
     text = "With (0, 0) at the top left and (1, 1) at the bottom right, the bell is at (0.2, 0.6)."
     assert read(text, Asked(Quantity.POSITION, ("bell",))).image_points == ((0.2, 0.6),)
     assert read("(0, 0)", Asked(Quantity.POSITION, ("bell",))).image_points == ((0.0, 0.0),)
+
+
+def test_a_model_that_writes_pixels_is_read_in_the_pixels_of_its_picture() -> None:
+    asked = Asked(Quantity.POSITION, ("red apple",))
+    text = '{"point_2d": [420, 210], "label": "red apple"}'
+    assert read(text, asked).image_points == ((0.42, 0.21),)
+    assert read(text, asked, (840, 420)).image_points == ((0.5, 0.5),)
+    beyond = read(text, asked, (400, 400))
+    assert beyond.image_points == ()
+    assert beyond.why_none == "the text gives pixels, not fractions of the image"

@@ -1,0 +1,36 @@
+"""Idioms -> the words that the grammar of answers knows: "nowhere near 2 m" is "not 2 m".
+
+Text in, text out; every rule is one pass of a regular expression, linear in time. Does not know
+grammar or questions.
+"""
+
+from __future__ import annotations
+
+import re
+
+_NUMBER = r"(?:about |around |being |exactly |a )?(?:\d|(?:one|two|three|four|five|six|ten|half)\b)"
+_RULES = [
+    (re.compile(rf"\b(?:{pattern})", re.I), new)
+    for pattern, new in (
+        (r"nowhere (?:near|close to)\b", "not"),
+        (rf"far from (?={_NUMBER})", "not "),
+        (r"anything but\b", "not"),
+        (r"fail(?:s|ed)? to (?:reach|be|measure|have)\b", "is not"),
+        (r"too \w{1,20} to (?:be|measure|reach|have) (?=\d|an?\b|one|two|three|four|five)", "not "),
+        (r"no (?=\d)", "not "),
+        # what others think
+        (
+            r"(?:some|many|most|other|a few) (?:people|viewers) (?:(?:may|might|would|could) )?"
+            r"(?:think|say|guess|assume|believe|expect|claim)\b",
+            "if",
+        ),
+        (r"(?:one|you|someone|people) (?:may|might) (?:think|assume|believe|expect)\b", "if"),
+    )
+]
+
+
+def in_plain_words(text: str) -> str:
+    """The text with its idioms replaced."""
+    for form, new in _RULES:
+        text = form.sub(new, text)
+    return text
