@@ -151,8 +151,12 @@ def nodes(context: LaunchContext) -> list[Node]:
         parameters=[{key: on for key, on in switches.items() if key == "use_sim_time"}],
         remappings=[
             *remappings,
-            # The topics of config/sdvlm.rviz have the default name.
-            *((f"spatial_query/{topic}", f"{name}/{topic}") for topic in VIEWED),
+            # The topics of config/sdvlm.rviz have the default name. Of several cameras, the first
+            # is shown.
+            *(
+                (f"spatial_query/{topic}", "/".join((name, *cameras[:1], topic)))
+                for topic in VIEWED
+            ),
         ],
     )
     return [node, viewer]

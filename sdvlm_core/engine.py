@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from sdvlm_core import threads
-from sdvlm_core.errors import FrameError
+from sdvlm_core.errors import CheckpointError, FrameError
 from sdvlm_core.frame import CameraIntrinsics, RgbdFrame
 from sdvlm_core.model import slots
 from sdvlm_core.model.checkpoint import NANO, Checkpoint, load_for_server, mergeless
@@ -72,7 +72,7 @@ def load_engine(options: LoadOptions) -> SpatialEngine:
 
     Raises:
         CheckpointError: a model is missing, incomplete, cannot run on this machine, or is of a
-            family that is not served.
+            family that is not served; or quantization or attention is chosen with a server.
         ServerError: the server is not there, refuses the key, or has no such model, or one with
             other weights.
     """
@@ -81,6 +81,11 @@ def load_engine(options: LoadOptions) -> SpatialEngine:
             options.model, options.device, options.dtype, options.quantization, options.attention
         )
         return SpatialEngine(checkpoint, _estimator(options, checkpoint))
+    if (options.quantization, options.attention) != ("none", "auto"):
+        raise CheckpointError(
+            f"quantization {options.quantization} and attention {options.attention} are of the "
+            "language model, which the server has: leave them at none and auto"
+        )
     from sdvlm_core.model.image_half import language_mark
     from sdvlm_core.model.server import Server, key_from_environment
 
@@ -186,6 +191,10 @@ class SpatialEngine:
         """Close the connections to the server, if there is one; no question can be asked after."""
         if self.server is not None:
             self.server.close()
+
+    def problem(self) -> str:
+        """Why no question can be answered now: the server is down. "" = one can. Never waits."""
+        return "" if self.server is None else self.server.problem()
 
     def use_threads(self, wanted: int = 0) -> int:
         """Bound the threads of this process for the model (`threads.use`); for its owner only."""

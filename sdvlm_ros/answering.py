@@ -69,13 +69,12 @@ class Together:
         for ticket in waiting:
             if not isinstance(ticket.request, QuestionRequest) or ticket.frame is None:
                 continue
+            if not ticket.frame.same_messages(head.frame):
+                continue
             room -= len(ticket.request.questions)
             if room < 0:
                 break  # in their order: a long request is not overtaken again and again
-            if ticket.frame.same_messages(head.frame):
-                found.append(ticket)
-            else:
-                room += len(ticket.request.questions)
+            found.append(ticket)
         return found
 
     def run(self, tickets: Sequence[Ticket[Any, Any]], opened: Any) -> None:

@@ -34,6 +34,7 @@ from sdvlm_ros.backend import Backend
 from sdvlm_ros.conversions import message_class, read_serialized, region_message
 from sdvlm_ros.frame_buffer import RawFrame
 from sdvlm_ros.parameters import Settings
+from sdvlm_ros.throttle import Throttle
 from sdvlm_ros.ticket import sleep
 from sdvlm_ros.vision_messages import (
     DETECTIONS_2D,
@@ -74,6 +75,7 @@ class DetectionsIn:
         self._messages = dict.fromkeys(("received", "measured", "dropped", "refused"), 0)
         self._objects = dict.fromkeys(("measured", "unfit", "refused"), 0)
         self._reason = ""
+        self._warned = Throttle(_REMINDER_S)
         if node.get_parameter("measure_detections").value and (missing := missing_package()):
             raise ParameterError(f"measure_detections is true, but {missing}")
 
@@ -226,4 +228,5 @@ class DetectionsIn:
 
     def _warn(self, text: str) -> None:
         self._reason = text
-        self._node.get_logger().warning(text, throttle_duration_sec=_REMINDER_S)
+        if self._warned.allows(""):  # not rclpy's throttle: it is for all cameras together
+            self._node.get_logger().warning(text)

@@ -9,7 +9,6 @@ measure; does not know where the objects come from.
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,8 @@ from sdvlm_core.errors import TransformError, shown
 from sdvlm_core.frame import RgbdFrame
 from sdvlm_core.geometry.measured import Measured
 from sdvlm_ros.conversions import measured_response, message_class
+from sdvlm_ros.tally import TRACEBACK_PERIOD_S, traceback_text
+from sdvlm_ros.throttle import Throttle
 from sdvlm_ros.ticket import RegionMeasurements
 from sdvlm_ros.transforms import Transforms
 from sdvlm_ros.vision_messages import (
@@ -46,6 +47,7 @@ class DetectionsOut:
     def __init__(self, node: Node, transforms: Transforms, prefix: str = "~/") -> None:
         self._node, self._transforms = node, transforms
         self._topic = topic = f"{prefix}detections_3d"
+        self._warned = Throttle(_REMINDER_S)
         missing = missing_package()
         if missing:
             node.get_logger().info(f"there is no {topic}: {missing}", once=True)
@@ -96,8 +98,12 @@ class DetectionsOut:
             self._publisher.publish(detections_message(response.regions, names, response.header))
         except TransformError as error:
             self._warn(f"{self._topic} leaves out a frame: {shown(str(error), 500)}")
-        except Exception:  # noqa: BLE001 - the executor must survive
-            self._warn(f"{self._topic} cannot be published:\n{traceback.format_exc()}")
+        except Exception as error:  # noqa: BLE001 - the executor must survive
+            self._node.get_logger().error(
+                f"{self._topic} cannot be published: {traceback_text(error)}",
+                throttle_duration_sec=TRACEBACK_PERIOD_S,
+            )
 
     def _warn(self, text: str) -> None:
-        self._node.get_logger().warning(text, throttle_duration_sec=_REMINDER_S)
+        if self._warned.allows(""):  # not rclpy's throttle: it is for all cameras together
+            self._node.get_logger().warning(text)

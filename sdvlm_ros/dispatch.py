@@ -16,6 +16,7 @@ from rclpy.node import Node
 
 from sdvlm.msg import Asked
 from sdvlm_core.answer import AnswerBy, answered_by
+from sdvlm_core.answer import Asked as CoreAsked
 from sdvlm_core.camera.decoding import serialized_frame_id
 from sdvlm_core.camera.regions import regions_from_messages
 from sdvlm_core.errors import ModelNotReadyError, QueryError, QueryTimeout
@@ -176,19 +177,10 @@ class Dispatcher:
                 node is not active.
         """
         arrived = time.monotonic()
-        camera = self._camera(
-            request
-        )  # checked first: what is not active is the most useful reason
-        regions = self._regions(request, camera)
-        by = answered_by(AnswerBy(self._choice("answer_by")), request.verify)
-        if regions and by is AnswerBy.LANGUAGE:
-            raise QueryError(
-                "regions are used for verification only: set verify, or leave the regions out"
-            )
+        # First: that the node is not active is the most useful reason.
+        camera = self._camera(request)
         work = QuestionRequest(
-            read_questions(words, typed, [region.label for region in regions]),
-            regions,
-            by,
+            *checked(self._node, request, words, typed),
             self._choice("sensor"),
             parameters.read_generation(self._node),
             self._outputs[camera.name].show_checks,
@@ -274,11 +266,7 @@ class Dispatcher:
         arrived: float,
         on_progress: ProgressCallback | None = None,
     ) -> Ticket[RequestT, Any]:
-        if len(request.target_frame) > MAX_FRAME_CHARS:
-            raise QueryError(
-                f"target_frame has {len(request.target_frame)} characters; at most "
-                f"{MAX_FRAME_CHARS} are accepted"
-            )
+        _check_target(request)
         assert worker is not None  # both exist while there are cameras
         queue = worker
         timeout_s = seconds(request.timeout, "timeout") or self._parameter("timeout")
@@ -307,6 +295,35 @@ class Dispatcher:
 
     def _choice(self, name: str) -> str:
         return str(self._node.get_parameter(name).value)
+
+
+def checked(
+    node: Node, request: VerifiableRequest, words: Sequence[str], typed: Sequence[Asked] = ()
+) -> tuple[tuple[str | CoreAsked, ...], tuple[CoreRegion, ...], AnswerBy]:
+    """Questions, regions, and whose numbers answer: all of a request but its frame.
+
+    Raises:
+        QueryError: the request would be refused whatever the frame.
+    """
+    _check_target(request)
+    settings = parameters.read(node)
+    regions = regions_from_messages(
+        request.regions, settings.max_regions, parameters.camera_settings(settings)
+    )
+    by = answered_by(AnswerBy(settings.answer_by), request.verify)
+    if regions and by is AnswerBy.LANGUAGE:
+        raise QueryError(
+            "regions are used for verification only: set verify, or leave the regions out"
+        )
+    return read_questions(words, typed, [region.label for region in regions]), regions, by
+
+
+def _check_target(request: FrameRequest) -> None:
+    if len(request.target_frame) > MAX_FRAME_CHARS:
+        raise QueryError(
+            f"target_frame has {len(request.target_frame)} characters; at most "
+            f"{MAX_FRAME_CHARS} are accepted"
+        )
 
 
 def _overdue(waiter: Waiter, timeout_s: float, waiting: int = 0) -> Exception:

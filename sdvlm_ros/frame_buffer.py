@@ -9,6 +9,7 @@ it stores stamps and bytes. Not thread-safe: only the executor's callbacks use i
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from sdvlm_core.camera.pairing import (
     nearest,
     partner,
 )
-from sdvlm_core.errors import FrameError, StaleFrameError
+from sdvlm_core.errors import DepthError, FrameError, StaleFrameError
 
 #: Frames that are kept after their use, because a later request may name their stamps.
 USED_FRAMES = 8
@@ -135,7 +136,8 @@ class FrameBuffer:
         self.counters[kind].received += 1
         ring = self._rings[kind]
         if kind is Input.COLOR and ring and stamp_ns < ring[0].stamp_ns:
-            self._used = []  # the bag has restarted: its stamps now belong to other images
+            # The bag has restarted: its stamps now belong to other images.
+            self._used, self._held = [], None
         if refusal is not None:
             self.counters[kind].refused += 1
             data = b""
@@ -195,6 +197,7 @@ class FrameBuffer:
 
         Raises:
             NoImageError: no colour image is within the slop.
+            DepthError: its depth has not arrived yet; an older one is not taken for it.
             FrameError, DepthError, IntrinsicsError: one of its messages is missing or was refused.
         """
         kept = [frame for frame in (self._held, *self._used) if frame is not None]
@@ -215,6 +218,7 @@ class FrameBuffer:
         found = self._pair(color)
         if found is None:
             raise self._unpaired(color)
+        self._check_depth(found[1])
         return _accepted(found[1])
 
     def hold(self, frame: RawFrame) -> None:
@@ -295,6 +299,22 @@ class FrameBuffer:
             return None
         difference_ns += abs(depth.stamp_ns - color.stamp_ns)
         return difference_ns, RawFrame(color, depth, info, self._camera)
+
+    def _check_depth(self, frame: RawFrame) -> None:
+        """Raises DepthError if the depth may be of the image before, because its own has not come.
+
+        Depth is some constant time before or after colour, less than half of its period.
+        """
+        stamps = self.stamps(Input.DEPTH) if frame.depth is not None else []
+        periods = sorted(b - a for a, b in itertools.pairwise(stamps) if b > a)
+        if frame.depth is None or not periods:
+            return
+        late_ns = frame.color.stamp_ns - max(stamps)
+        if late_ns > periods[len(periods) // 2] / 2:
+            raise DepthError(
+                f"the depth of the image of stamp {frame.color.stamp_ns / 1e9:.3f} has not arrived;"
+                f" the newest is {late_ns / 1e9:.3f} s older: ask again"
+            )
 
     def _use(self, frame: RawFrame) -> RawFrame:
         """Count the frame, and keep it among the last used ones."""

@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
+from sdvlm_ros.camera_names import refusal
+
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
 _PARAMETERS = "ros__parameters"
@@ -62,11 +64,11 @@ def camera_names(text: str) -> list[str]:
     """The names in the argument `cameras`; [] = one camera without a name.
 
     Raises:
-        ValueError: a text that is no name, or a name given twice.
+        ValueError: the node would refuse them.
     """
-    names = [token("cameras", name) for name in re.split(r"[,\s]+", text.strip("[] ")) if name]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"cameras:={text!r} has {twice[0]} twice")
+    names = [name for name in re.split(r"[,\s]+", text.strip("[] ")) if name]
+    if names and (reason := refusal(names)):
+        raise ValueError(f"cameras:={text!r}: {reason}")
     return names
 
 

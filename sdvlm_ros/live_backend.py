@@ -234,8 +234,6 @@ class LiveBackend:
             answers = self._client.reason(
                 [_stated(one) for one in questions], on_feedback=text.take, **options
             )
-        if text.error is not None:
-            raise text.error
         for place, answer in enumerate(answers):
             _check_stamp(answer.header, options["stamp_ns"])
             text.complete(place, answer.text)
@@ -262,22 +260,17 @@ class _Text:
     client: SpatialClient
     indices: Sequence[int]
     on_text: OnText | None
-    error: Exception | None = None
     _reported: dict[int, int] = field(default_factory=dict)
 
     def take(self, feedback: SpatialReasoning.Feedback) -> None:
-        """Report what is new; called in the client's thread, which an exception would end."""
-        try:
-            go_on = self.complete(feedback.question_index, feedback.partial_text)
-        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
-            self.error, go_on = error, False
-        if not go_on:
+        """Report what is new; called in the client's thread."""
+        if not self.complete(feedback.question_index, feedback.partial_text):
             self.client.cancel()
 
     def complete(self, place: int, text: str) -> bool:
         """Report what is new of the text of a question, by its place in the goal."""
-        if self.on_text is None or self.error is not None:
-            return self.error is None
+        if self.on_text is None:
+            return True
         text = text.lstrip()  # as the answer's
         known = self._reported.get(place, 0)
         self._reported[place] = max(known, len(text))

@@ -28,11 +28,13 @@ from sdvlm_ros import alive, diagnostics, parameters, process
 from sdvlm_ros.action import ReasoningAction
 from sdvlm_ros.backend import Backend
 from sdvlm_ros.camera import Camera
+from sdvlm_ros.camera_names import MAX_CAMERAS
 from sdvlm_ros.detections_in import DetectionsIn
 from sdvlm_ros.dispatch import Dispatcher
 from sdvlm_ros.lifecycle import AsyncLifecycleNode, on_thread
 from sdvlm_ros.loading import ModelLoader, log_load_error
 from sdvlm_ros.outputs import Outputs
+from sdvlm_ros.responses import Responses
 from sdvlm_ros.services import Services
 from sdvlm_ros.standing import StandingQuestions
 from sdvlm_ros.subscriptions import SILENCE_S
@@ -84,7 +86,7 @@ class SpatialQueryNode(AsyncLifecycleNode):
         self._loader = ModelLoader(self)
         self._failure = ""
         self._problem_since: dict[str, float] = {}  # by camera
-        self._cautions_logged = Throttle(_CAUTION_PERIOD_S, 64 * parameters.MAX_CAMERAS)
+        self._cautions_logged = Throttle(_CAUTION_PERIOD_S, 64 * MAX_CAMERAS)
         self._problems_logged = Throttle(_REMINDER_S)
         transforms = self._transforms = Transforms(self)
         self._tally = Tally(self)
@@ -95,8 +97,9 @@ class SpatialQueryNode(AsyncLifecycleNode):
         )
         backend = Backend(self._dispatcher, self._tally, self._outputs, transforms)
         self._detections = {name: DetectionsIn(self, backend, name) for name in cameras}
-        self._query_services = Services(self, backend)
-        self._standing = StandingQuestions(self, backend)
+        responses = Responses(self)
+        self._query_services = Services(self, backend, responses)
+        self._standing = StandingQuestions(self, backend, responses)
         self._reasoning_action = ReasoningAction(self, backend)
         self._ended = self.create_guard_condition(self._leave_active)
         self._alive = alive.publisher(self)
@@ -291,7 +294,8 @@ class SpatialQueryNode(AsyncLifecycleNode):
 
     def _problem(self, camera: Camera) -> str:
         """Why a question about the newest frame would be refused; "" = it would not."""
-        found = (camera.refusal(), camera.inputs.problem())
+        server = self._engine.problem() if self._engine is not None else ""
+        found = (server, camera.refusal(), camera.inputs.problem())
         return shown("; ".join(dict.fromkeys(filter(None, found))), _MAX_TEXT)
 
     def _cautions(self, camera: Camera) -> str:

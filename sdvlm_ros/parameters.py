@@ -7,8 +7,6 @@ how the values are used.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -23,6 +21,7 @@ from sdvlm_core.camera.settings import RECTIFY, CameraSettings, Rectify
 from sdvlm_core.errors import ParameterError, shown
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR, SENSORS
 from sdvlm_core.model.generation_options import GenerationOptions, Sampling
+from sdvlm_ros.camera_names import refusal
 from sdvlm_ros.descriptors import changeable, choice, count, fixed, number, table_row
 
 QOS = ("sensor_data", "reliable", "system_default")
@@ -38,10 +37,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "constrained": ("auto", "always", "never"),
     "answer_by": tuple(one.value for one in AnswerBy),
 }
-#: Largest number of cameras of a node.
-MAX_CAMERAS = 8
-# A name in a topic.
-_CAMERA = re.compile("[A-Za-z][A-Za-z0-9_]{0,63}")
 #: Longest target_frame, characters.
 MAX_FRAME_CHARS = 255
 #: Limits of the period of a standing question, seconds.
@@ -375,7 +370,7 @@ def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
         if choices is not None and parameter.value not in choices:
             reason = f"'{shown(str(parameter.value))}' is not one of {', '.join(choices)}"
             return SetParametersResult(successful=False, reason=reason)
-        if parameter.name == "cameras" and (reason := _cameras_reason(parameter.value)):
+        if parameter.name == "cameras" and (reason := refusal(parameter.value)):
             return SetParametersResult(successful=False, reason=reason)
         if parameter.name == "target_frame" and len(parameter.value) > MAX_FRAME_CHARS:
             reason = f"target_frame has more than {MAX_FRAME_CHARS} characters"
@@ -386,22 +381,6 @@ def _check(changed: list[Parameter[Any]]) -> SetParametersResult:
             )
             return SetParametersResult(successful=False, reason=reason)
     return SetParametersResult(successful=True)
-
-
-def _cameras_reason(names: Sequence[str]) -> str:
-    """Why the names of the cameras are refused; "" = they are not."""
-    if not 1 <= len(names) <= MAX_CAMERAS:
-        return f"cameras has {len(names)} names; it must have 1 to {MAX_CAMERAS}"
-    if [*names] == [""]:
-        return ""
-    wrong = [name for name in names if not _CAMERA.fullmatch(name)]
-    if wrong:
-        return (
-            f"cameras has the name '{shown(wrong[0])}'; a name has letters, digits and _, with a "
-            "letter first, and at most 64 characters"
-        )
-    twice = [name for name in names if names.count(name) > 1]
-    return f"cameras has the name {twice[0]} twice" if twice else ""
 
 
 def read(node: Node) -> Settings:

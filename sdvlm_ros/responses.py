@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import threading
 import warnings
+from functools import partial
 from typing import Any
 
 from rclpy.clock import Clock
@@ -23,7 +24,7 @@ from rclpy.service import Service
 # Between two tries. Each one stops the process for the 100 ms that Fast DDS waits.
 PERIOD_S = 1.0
 TRIES = 8
-# Responses that wait for their client's reader, per service; further ones are dropped.
+# Responses of a node that wait for their client's reader; further ones are dropped.
 _MAX_WAITING = 4
 _DROPPED = "failed to send response (timeout)"
 
@@ -45,55 +46,60 @@ def note_dropped_responses() -> None:
     warnings.filterwarnings("always", re.escape(_DROPPED), RuntimeWarning)
 
 
-def send_again(node: Node, service: Service[Any, Any]) -> None:
-    """Send each response of a service again until the middleware takes it, or after `TRIES`.
+class Responses:
+    """Sends each response of a node's services again, until the middleware takes it.
 
     Needs `note_dropped_responses`. A response that is lost in the end is logged.
     """
-    send = service.send_response
-    clock = Clock(clock_type=ClockType.STEADY_TIME)
-    waiting = 0
 
-    def send_response(response: Any, header: Any) -> None:
-        nonlocal waiting
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._waiting = 0
+
+    def watch(self, *services: Service[Any, Any]) -> None:
+        """Send the responses of these services again."""
+        for service in services:
+            service.send_response = partial(  # type: ignore[method-assign]
+                self._send, service, service.send_response
+            )
+
+    def _send(self, service: Service[Any, Any], send: Any, response: Any, header: Any) -> None:
         if _sent(send, response, header):
             return
-        if waiting >= _MAX_WAITING:
-            _log_dropped(node, service, "too many responses wait for their clients")
+        if self._waiting >= _MAX_WAITING:
+            self._log_dropped(service, "too many responses wait for their clients")
             return
-        waiting += 1
+        self._waiting += 1
         tries = 1
 
         def again() -> None:
-            nonlocal waiting, tries
+            nonlocal tries
             tries += 1
             try:
                 sent = _sent(send, response, header)
             except InvalidHandle:  # the node is being destroyed
-                sent = False
-                tries = TRIES
+                sent, tries = False, TRIES
             if not sent and tries < TRIES:
                 return
-            waiting -= 1
-            node.destroy_timer(timer)
+            self._waiting -= 1
+            self._node.destroy_timer(timer)
             if not sent:
-                _log_dropped(node, service, f"sent {tries} times in {tries * PERIOD_S:g} s")
+                self._log_dropped(service, f"sent {tries} times in {tries * PERIOD_S:g} s")
 
-        timer = node.create_timer(PERIOD_S, again, clock=clock)
+        # Not the node's clock, which may stop.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        timer = self._node.create_timer(PERIOD_S, again, clock=steady)
 
-    service.send_response = send_response  # type: ignore[method-assign]
+    def _log_dropped(self, service: Service[Any, Any], why: str) -> None:
+        name = self._node.resolve_service_name(service.srv_name)
+        self._node.get_logger().warning(
+            f"a response of {name} is lost ({why}): its client reads with another QoS than reliable"
+            " and volatile, or discovery has not found it",
+            throttle_duration_sec=10.0,
+        )
 
 
 def _sent(send: Any, response: Any, header: Any) -> bool:
     _thread.dropped = False
     send(response, header)
     return not _thread.dropped
-
-
-def _log_dropped(node: Node, service: Service[Any, Any], why: str) -> None:
-    name = node.resolve_service_name(service.srv_name)
-    node.get_logger().warning(
-        f"a response of {name} is lost ({why}): its client reads with another QoS than reliable and"
-        " volatile, or discovery has not found it",
-        throttle_duration_sec=10.0,
-    )

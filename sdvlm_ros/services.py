@@ -16,7 +16,7 @@ from sdvlm.srv import Capture, MeasureRegions, SpatialQuery
 from sdvlm_ros.backend import Backend
 from sdvlm_ros.conversions import answer_message, header_message, measured_response
 from sdvlm_ros.questions import stated
-from sdvlm_ros.responses import send_again
+from sdvlm_ros.responses import Responses
 
 # The default depth of 10 loses requests of a burst. The queue must reject them instead.
 _QOS = QoSProfile(depth=100)
@@ -25,7 +25,7 @@ _QOS = QoSProfile(depth=100)
 class Services:
     """~/query, ~/measure_regions and ~/capture of a node."""
 
-    def __init__(self, node: Node, backend: Backend) -> None:
+    def __init__(self, node: Node, backend: Backend, responses: Responses) -> None:
         self._backend = backend
         # Reentrant: a callback that awaits its ticket must not block the next request.
         group = ReentrantCallbackGroup()
@@ -42,8 +42,7 @@ class Services:
         self._capture = node.create_service(
             Capture, "~/capture", self._on_capture, qos_profile=_QOS, callback_group=group
         )
-        for service in (self._query, self._measure_regions, self._capture):
-            send_again(node, service)
+        responses.watch(self._query, self._measure_regions, self._capture)
 
     async def _on_query(
         self, request: SpatialQuery.Request, response: SpatialQuery.Response

@@ -17,15 +17,15 @@ from rclpy.timer import Timer
 from sdvlm.msg import StandingQuestion
 from sdvlm.srv import AskEvery, SpatialQuery
 from sdvlm_core.camera.messages import asked_from_message, nanoseconds
-from sdvlm_core.camera.regions import regions_from_messages
 from sdvlm_core.errors import ParameterError, QueryError, shown
 from sdvlm_core.language.question import phrase
 from sdvlm_ros import parameters
 from sdvlm_ros.backend import Backend
 from sdvlm_ros.camera import named
 from sdvlm_ros.conversions import duration_message
-from sdvlm_ros.questions import read_questions, stated
-from sdvlm_ros.responses import send_again
+from sdvlm_ros.dispatch import checked
+from sdvlm_ros.questions import stated
+from sdvlm_ros.responses import Responses
 from sdvlm_ros.services import answered
 
 #: Largest number of standing questions.
@@ -39,7 +39,6 @@ class _Standing:
 
     def __init__(self, request: SpatialQuery.Request, period_s: float) -> None:
         self.request, self.period_s = request, period_s
-        self.waits = False
         self.answered = self.refused = self.skipped = 0
 
     def message(self) -> StandingQuestion:
@@ -61,15 +60,17 @@ class StandingQuestions:
         ParameterError: a question of the parameter standing_questions cannot be asked.
     """
 
-    def __init__(self, node: Node, backend: Backend) -> None:
+    def __init__(self, node: Node, backend: Backend, responses: Responses) -> None:
         self._node, self._backend = node, backend
         self._standing: dict[tuple[str, str], _Standing] = {}
+        # Those that wait for an answer, also of a question that has been replaced since.
+        self._waiting: set[tuple[str, str]] = set()
         # Reentrant: while an answer is awaited, other questions are asked, and this one is skipped.
         self._group = ReentrantCallbackGroup()
         self._service = node.create_service(
             AskEvery, "~/ask_every", self._on_ask_every, callback_group=self._group
         )
-        send_again(node, self._service)
+        responses.watch(self._service)
         settings = parameters.read(node)
         questions = filter(None, settings.standing_questions)
         for question, camera in product(questions, settings.cameras):
@@ -125,7 +126,9 @@ class StandingQuestions:
         low, high = parameters.PERIOD_S
         if not low <= period_s <= high:
             raise QueryError(f"the period is {period_s:g} s; it must be {low:g} to {high:g} s")
-        self._check(request)
+        typed = stated(request.asked)
+        words = [request.question] if request.question or not typed else []
+        checked(self._node, request, words, typed)
         before = self._standing.get(_key(request))
         if before is None and len(self._standing) >= MAX_STANDING:
             raise QueryError(
@@ -143,16 +146,6 @@ class StandingQuestions:
         )
         self._standing[_key(request)] = one
 
-    def _check(self, request: SpatialQuery.Request) -> None:
-        """Refuse now what would be refused every time."""
-        settings = parameters.read(self._node)
-        regions = regions_from_messages(
-            request.regions, settings.max_regions, parameters.camera_settings(settings)
-        )
-        typed = stated(request.asked)
-        words = [request.question] if request.question or not typed else []
-        read_questions(words, typed, [region.label for region in regions])
-
     def _start(self, one: _Standing) -> None:
         executor = self._node.executor
         if executor is not None:
@@ -161,10 +154,11 @@ class StandingQuestions:
     async def _ask(self, one: _Standing) -> None:
         if not self._backend.dispatcher.active:
             return
-        if one.waits:
+        key = _key(one.request)
+        if key in self._waiting:
             one.skipped += 1
             return
-        one.waits = True
+        self._waiting.add(key)
         try:
             response = await answered(
                 self._backend,
@@ -173,7 +167,7 @@ class StandingQuestions:
                 f"standing question '{shown(_key(one.request)[1], 60)}'",
             )
         finally:
-            one.waits = False
+            self._waiting.discard(key)
         if response.error_code == SpatialQuery.Response.NONE:
             one.answered += 1
         else:

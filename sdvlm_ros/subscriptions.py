@@ -36,6 +36,7 @@ from sdvlm_core.errors import FrameError, shown
 from sdvlm_ros import screening
 from sdvlm_ros.frame_buffer import FrameBuffer
 from sdvlm_ros.parameters import Settings, camera_settings
+from sdvlm_ros.throttle import Throttle
 
 #: An input without a message for this time, seconds, causes a warning.
 SILENCE_S = 2.0
@@ -105,6 +106,7 @@ class Subscriptions:
         )
         node.add_post_set_parameters_callback(self._on_parameters)
         self.mismatches = dict.fromkeys(kinds, 0)
+        self._warned = Throttle(_REMINDER_S)
         self._subscriptions: dict[Input, Subscription[Image | CompressedImage | CameraInfo]] = {}
         self._suffixes: dict[Input, str] = {}  # appended to the topic names
         # As rclpy takes them. It remaps what it is given: a resolved name would be remapped twice,
@@ -233,15 +235,17 @@ class Subscriptions:
             stamp_ns = serialized_stamp_ns(data)
             refusal = screening.refusal(kind, data, self.camera, raw_image=raw_image)
         except FrameError as error:
-            self._warn(f"{kind.value}: {error}")
+            self._warn(kind, "message", f"{self._subscriptions[kind].topic_name}: {error}")
             return
         if not self.buffer.counters[kind].received:
             self._expected_since[kind] = time.monotonic()
         self.buffer.add(kind, stamp_ns, data, refusal)
         self._on_message()
 
-    def _warn(self, text: str) -> None:
-        self._node.get_logger().warning(text, throttle_duration_sec=_REMINDER_S)
+    def _warn(self, kind: Input, what: str, text: str) -> None:
+        """Not rclpy's throttle: it is for a line of code, whatever the camera and input."""
+        if self._warned.allows(f"{kind.value} {what}"):
+            self._node.get_logger().warning(text)
 
     def _on_lost(self, kind: Input, info: object) -> None:
         self.buffer.counters[kind].dropped += getattr(info, "total_count_change", 0)
@@ -250,8 +254,10 @@ class Subscriptions:
         self.mismatches[kind] += getattr(info, "total_count_change", 0)
         policy = qos_policy_name_from_kind(getattr(info, "last_policy_kind", 0)).lower()
         self._warn(
+            kind,
+            "QoS",
             f"{kind.value}: a publisher's {policy} is incompatible with the subscription, so "
-            f"nothing arrives from it; {self._describe_publishers(kind)}"
+            f"nothing arrives from it; {self._describe_publishers(kind)}",
         )
 
     def _describe_publishers(self, kind: Input) -> str:

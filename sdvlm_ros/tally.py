@@ -19,8 +19,8 @@ from sdvlm_ros.throttle import Throttle
 _MAX_TEXT = 1000
 # Calls in a traceback, the innermost ones.
 _MAX_CALLS = 12
-# Time between two tracebacks of one type of exception, seconds.
-_TRACEBACK_PERIOD_S = 60.0
+#: Time between two tracebacks of one type of exception, seconds.
+TRACEBACK_PERIOD_S = 60.0
 
 
 class Reply(Protocol):
@@ -31,6 +31,14 @@ class Reply(Protocol):
 
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
+
+
+def traceback_text(error: BaseException) -> str:
+    """Where an exception was raised, and its text as one line of limited length."""
+    # Not traceback.format_exception: a message of several lines would look like a log line.
+    calls = "".join(traceback.format_tb(error.__traceback__)[-_MAX_CALLS:])
+    what = shown(f"{type(error).__name__}: {error}", _MAX_TEXT)
+    return f"Traceback (most recent call last):\n{calls}{what}"
 
 
 class Tally:
@@ -44,7 +52,7 @@ class Tally:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._tracebacks = Throttle(_TRACEBACK_PERIOD_S)
+        self._tracebacks = Throttle(TRACEBACK_PERIOD_S)
         self.answered = self.canceled = self.failed = self.in_flight = 0
         self.last_error = ""
 
@@ -84,7 +92,4 @@ class Tally:
     def log_traceback(self, error: BaseException) -> None:
         """Log where an exception was raised, once a minute for each type."""
         if self._tracebacks.allows(type(error).__name__):
-            # Not traceback.format_exception: a message of several lines would look like a log line.
-            calls = "".join(traceback.format_tb(error.__traceback__)[-_MAX_CALLS:])
-            what = shown(f"{type(error).__name__}: {error}", _MAX_TEXT)
-            self._node.get_logger().error(f"Traceback (most recent call last):\n{calls}{what}")
+            self._node.get_logger().error(traceback_text(error))

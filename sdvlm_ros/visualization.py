@@ -9,7 +9,6 @@ them. Does not measure, and does not draw (`sdvlm_core.geometry.drawing`).
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -39,6 +38,7 @@ from sdvlm_core.geometry.scene import open_scene
 from sdvlm_core.geometry.support_plane import plane_outline, points_on
 from sdvlm_core.geometry.upright_box import UprightBox
 from sdvlm_ros.conversions import header_message, image_message, make_message
+from sdvlm_ros.tally import TRACEBACK_PERIOD_S, traceback_text
 
 if TYPE_CHECKING:  # it imports torch
     from sdvlm_core.verification import Check
@@ -117,8 +117,11 @@ class Visualization:
                     return
             try:
                 self._publish(*result)
-            except Exception:  # noqa: BLE001 - the thread must survive a failed drawing
-                self._log.error(f"cannot draw the measurements:\n{traceback.format_exc()}")
+            except Exception as error:  # noqa: BLE001 - the thread must survive a failed drawing
+                self._log.error(
+                    f"cannot draw the measurements: {traceback_text(error)}",
+                    throttle_duration_sec=TRACEBACK_PERIOD_S,
+                )
 
     def _publish(
         self, frame: RgbdFrame, found: tuple[Measured, ...], pairs: tuple[Pair, ...]

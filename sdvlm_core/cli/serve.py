@@ -6,6 +6,7 @@ Writes what vLLM reads, starts it, and says when it is ready. Does not know what
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -90,14 +91,20 @@ def serve(
                 f"{KEY} or {KEY_FILE}"
             )
         on_cpu = _checked(python)
-        folder = out or _cache() / Path(model).name
-        directory = serving_directory(model, folder)
+        source = mergeless(model)
+        directory = serving_directory(model, out or _cache(source.resolve()))
         own = name or model
-        names = (own, marked(own, language_mark(mergeless(model))))
+        names = (own, marked(own, language_mark(source)))
         serving = Serving(names, host, port, questions, context, gpus, dtype)
         words = command(python, directory, serving, on_cpu)
         if show:
             print(shlex.join(words))
+            if key:
+                print(
+                    f"The command has no key: set VLLM_API_KEY to that of {KEY} or {KEY_FILE}, or "
+                    "the server takes requests from everybody.",
+                    file=sys.stderr,
+                )
             return
         _run(words, model, own, host, port, key)
 
@@ -130,9 +137,11 @@ def encoder(
     print(f"{out}: {size / 1e6:.1f} MB")
 
 
-def _cache() -> Path:
+def _cache(source: Path) -> Path:
+    """The folder of a model in the cache; two models of one name have two."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sdvlm" / "serving"
+    path = hashlib.sha256(os.fsencode(source)).hexdigest()[:8]
+    return Path(base) / "sdvlm" / "serving" / f"{source.name}-{path}"
 
 
 def _checked(python: str) -> bool:

@@ -32,12 +32,15 @@ class Origin:
         name: the file, the bag or the node, for people.
         duration_s: length of a bag, seconds; 0 for others.
         model: name of the model; "" = none, so that only measuring is possible.
+        server, served_model: where its language model is, as of `LoadOptions`; "" = here.
     """
 
     kind: str
     name: str
     duration_s: float = 0.0
     model: str = ""
+    server: str = ""
+    served_model: str = ""
 
 
 @dataclass(frozen=True, eq=False)

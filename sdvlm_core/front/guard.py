@@ -132,7 +132,7 @@ class Guard:
         site = headers.get("sec-fetch-site", "same-origin")
         if scope["method"] not in ("GET", "HEAD"):
             origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            if origin is not None and not self._is_of(origin, host):
                 return 403, "WRONG_ORIGIN", "requests of other pages are refused"
             if site != "same-origin":
                 return 403, "WRONG_ORIGIN", "requests of other pages are refused"
@@ -142,6 +142,14 @@ class Guard:
         if scope["path"] not in self._open and not self._has_token(headers):
             return 401, "TOKEN_NEEDED", "give the token that `sdvlm view` printed"
         return None
+
+    @staticmethod
+    def _is_of(origin: str, host: str) -> bool:
+        """Whether a request comes from a page of this server."""
+        try:
+            return urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:
+            return False
 
     def _is_own(self, host: str) -> bool:
         try:

@@ -98,10 +98,10 @@ def open_offline(
         camera = CameraOptions(settings=CameraSettings(range_m=noise.range_m))
     if up is not None:
         camera = replace(camera, up=up)
-    name = model.model if model is not None else ""
+    loaded = (model.model, model.server, model.served_model) if model is not None else ()
     if bag is not None:
         of_bag, options = bag, camera
-        origin = Origin("bag", str(bag), _length_s(bag), name)
+        origin = Origin("bag", str(bag), _length_s(bag), *loaded)
 
         def read(at_s: float | None) -> RgbdFrame:
             return read_bag_frame(of_bag, options, sync_slop, time if at_s is None else at_s)
@@ -110,7 +110,7 @@ def open_offline(
         frame = read_frame(
             rgb, depth, intrinsics, depth_scale, settings=camera.settings, up=camera.up
         )
-        origin = Origin("files", str(rgb), model=name)
+        origin = Origin("files", str(rgb), 0.0, *loaded)
 
         def read(at_s: float | None) -> RgbdFrame:
             if at_s is not None:

@@ -217,8 +217,8 @@ class _Page:
         if not self._asking.acquire(blocking=False):
             raise QueueFullError(f"{MAX_ASKING} questions are being answered: ask again later")
         stamp_ns = taken.shot.stamp_ns
-        model = self._backend.origin.model
-        copy = question_snippets(self._source, question, used, verify, taken.at_s, stamp_ns, model)
+        origin = self._backend.origin
+        copy = question_snippets(self._source, question, used, verify, taken.at_s, stamp_ns, origin)
         done = {"regions": [one.label for one in used], "copy": copy}
 
         def ask(on_text: OnText) -> dict[str, Any]:

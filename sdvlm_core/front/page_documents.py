@@ -26,6 +26,8 @@ MAX_REGIONS = 16
 MAX_LABEL_CHARS = 80
 #: Largest stamp: that of builtin_interfaces/Time in 2106.
 _MAX_STAMP_NS = 1 << 62
+# Of a bag, seconds: three centuries.
+_MAX_TIME_S = 1e10
 # A frame's stamp is by this machine's clock if it is at most so old, or so far in the future.
 _MAX_AGE_S, _MAX_AHEAD_S = 24 * 3600.0, 1.0
 
@@ -80,7 +82,11 @@ def parse_time(value: object) -> float | None:
     """Seconds in a bag; None = not given. Raises QueryError."""
     if value is None:
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 <= value <= _MAX_TIME_S
+    ):
         return float(value)
     raise QueryError(f"at_s is a number of seconds, not {shown(repr(value), 40)}")
 

@@ -12,10 +12,12 @@ from typing import Any
 
 from sdvlm_core.camera.settings import DEFAULT_SETTINGS
 from sdvlm_core.frame import Region
+from sdvlm_core.front.backend import Origin
 from sdvlm_core.front.source import DEFAULT_SLOP_S, Source
 from sdvlm_core.geometry.sensor_noise import DEFAULT_SENSOR
 
 _DEFAULT_NODE = "/spatial_query"
+_NANO = Origin("files", "", model="nano")
 _NS = 1_000_000_000
 
 
@@ -50,13 +52,13 @@ def question_snippets(
     verify: bool,
     at_s: float | None = None,
     stamp_ns: int = 0,
-    model: str = "nano",
+    origin: Origin = _NANO,
 ) -> dict[str, str]:
     """A question, as `measurement_snippets`; "cli" for image files only, which `sdvlm ask` reads.
 
     Args:
         regions: those that the answer is checked with.
-        model: that answered; of a node, its own.
+        origin: has the model that answered; of a node, its own.
     """
     if source.node is not None:
         return {
@@ -65,10 +67,14 @@ def question_snippets(
         }
     snippets = {
         "ros": _ros_question(source, question, regions, verify, 0),
-        "python": _python_question(source, question, regions, verify, at_s, model),
+        "python": _python_question(source, question, regions, verify, at_s, origin),
     }
     if source.rgb is not None:
-        words = ["sdvlm", "ask", question, *_options(source, at_s), "--model", model]
+        words = ["sdvlm", "ask", question, *_options(source, at_s), "--model", origin.model]
+        if origin.server:
+            words += ["--server", origin.server]
+        if origin.served_model:
+            words += ["--served-model", origin.served_model]
         words += [*_region_options(regions), *(["--verify"] if verify else []), "--json"]
         snippets["cli"] = shlex.join(words)
     return snippets
@@ -201,9 +207,16 @@ def _python_question(
     regions: Sequence[Region],
     verify: bool,
     at_s: float | None,
-    model: str,
+    origin: Origin,
 ) -> str:
     imports, frame = _read(source, at_s)
+    load = f"sdvlm.load({origin.model!r})"
+    if origin.server:
+        imports += "from sdvlm_core.engine import LoadOptions, load_engine\n"
+        load = (
+            f"load_engine(LoadOptions({origin.model!r}, server={origin.server!r}, "
+            f"served_model={origin.served_model!r}))"
+        )
     check = ""
     if verify:
         imports += "from sdvlm_core.verification import verify\n"
@@ -211,7 +224,7 @@ def _python_question(
         check = f"answer, checks = verify(session, answer, {known})\n"
     return (
         f"from pathlib import Path\n\nimport sdvlm_core as sdvlm\n{imports}\n{frame}"
-        f"session = sdvlm.load({model!r}).open(frame)\n"
+        f"session = {load}.open(frame)\n"
         f"answer = session.ask({question!r})\n{check}"
         "print(answer.text, answer.measurements, answer.cautions)\n"
     )

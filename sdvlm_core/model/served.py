@@ -89,6 +89,14 @@ def served_prefix(
     )
 
 
+@dataclass(eq=False)
+class _Asked:
+    """A question at the server; `read`: it has read our prompt."""
+
+    prompt: Prompt
+    read: bool = False
+
+
 class ServedDecoder:
     """See `generation.Decoder`. All questions of a call are sent at once; the server batches."""
 
@@ -108,6 +116,7 @@ class ServedDecoder:
     def decode(self, prompts: Sequence[Prompt]) -> Generator[Progress, None, None]:
         """Generate all answers; one that ends with an error ends alone."""
         started = time.perf_counter()
+        asked = [_Asked(prompt) for prompt in prompts]
         events: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         waiting: dict[int, Future[None]] = {}
         try:
@@ -136,7 +145,7 @@ class ServedDecoder:
                     continue
                 if index not in waiting:
                     continue
-                ended, error = self._take(prompts[index], event, time.perf_counter() - started)
+                ended, error = self._take(asked[index], event, time.perf_counter() - started)
                 if ended:
                     waiting.pop(index).cancel()
                 yield Progress(index, ended, error)
@@ -180,21 +189,25 @@ class ServedDecoder:
             document["structured_outputs"] = {"regex": constrained.pattern(prompt.form)}
         return json.dumps(document).encode()
 
-    def _take(self, prompt: Prompt, event: Any, elapsed_s: float) -> tuple[bool, Exception | None]:
+    def _take(self, asked: _Asked, event: Any, elapsed_s: float) -> tuple[bool, Exception | None]:
         """Take what the server sent for a question: whether its answer ended, and with what."""
-        generated = prompt.generated
+        prompt, generated = asked.prompt, asked.prompt.generated
         if event is None:
-            return True, None
+            return True, self._cut(prompt, "")
         if isinstance(event, Exception):
             return True, event
         try:
             read = event.get("prompt_token_ids")
             if read is not None and not self._is_ours(read, prompt):
                 return True, self._other_prompt(read, prompt)
+            asked.read = asked.read or read is not None
             choices = event.get("choices") or []
             if not choices:
                 return False, None
             tokens = [int(one) for one in choices[0].get("token_ids") or []]
+            if tokens and not asked.read:
+                return True, ServerError(f"{self.server.url} does not say which prompt it has read")
+            ended = str(choices[0].get("finish_reason") or "")
             details = (choices[0].get("logprobs") or {}).get("content") or []
             chances = [math.exp(float(one["logprob"])) for one in details]
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
@@ -212,7 +225,20 @@ class ServedDecoder:
             generated.append(token, min(1.0, chances[place]))
             if generated.is_stopped:
                 return True, None
-        return False, None
+        if not ended:
+            return False, None
+        return True, None if ended == "stop" else self._cut(prompt, ended)
+
+    def _cut(self, prompt: Prompt, reason: str) -> ServerError | None:
+        """The error of an answer that ends before its end; None = it has all tokens it may have."""
+        tokens = len(prompt.generated.token_ids)
+        if reason == "length" and tokens >= prompt.options.max_new_tokens:
+            return None
+        hint = "its --context is full" if reason == "length" else "it may be shutting down"
+        return ServerError(
+            f"{self.server.url} ended an answer after {tokens} tokens, before its end "
+            f"({shown(reason) or 'no reason'}): {hint}"
+        )
 
     def _is_ours(self, read: Sequence[int], prompt: Prompt) -> bool:
         """Whether the server read our prompt: with one image placeholder, or one for each token."""

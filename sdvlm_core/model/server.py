@@ -9,26 +9,31 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as CallTimeout  # its own class until Python 3.10
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
-from sdvlm_core.errors import SdvlmError, ServerError, shown
+from sdvlm_core.errors import QueryError, SdvlmError, ServerError, shown
 
 #: Environment variables with the server's key, or with the name of a file that holds it.
 KEY, KEY_FILE = "SDVLM_SERVER_KEY", "SDVLM_SERVER_KEY_FILE"
 _CONNECT_S = 5.0
 #: A server that sends nothing for so long is an error; questions also wait there for their turn.
 _SILENCE_S = 60.0
+#: How often `problem` looks, seconds.
+_LOOK_S = 5.0
 _MAX_KEY_BYTES = 4096
 _MAX_LINE = 4_000_000
 _MAX_REASON = 300
+# How vLLM refuses a prompt that is longer than its context.
+_TOO_LONG = re.compile(r"maximum context length", re.I)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -92,6 +97,8 @@ class Server:
         self.model = marked(model, mark) if mark else model
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._closing = threading.Lock()
+        self._look: Future[None] | None = None
+        self._look_due, self._problem = 0.0, ""
         self._loop = asyncio.new_event_loop()
         self._client = httpx2.AsyncClient(
             base_url=self.url,
@@ -113,27 +120,47 @@ class Server:
         Raises:
             ServerError: it is not, does not, or has not.
         """
-        call = asyncio.run_coroutine_threadsafe(self._models(), self._loop)
+        asyncio.run_coroutine_threadsafe(self._checked(timeout_s), self._loop).result()
+
+    def problem(self) -> str:
+        """Why the server would refuse a question; "" = it would not, or is being looked at.
+
+        Never waits: looks in the background, every _LOOK_S seconds at most.
+        """
+        if self._look is not None and self._look.done() and not self._look.cancelled():
+            error = self._look.exception()
+            self._problem = "" if error is None else str(error)
+            self._look = None
+        if self._look is None and time.monotonic() >= self._look_due and not self._loop.is_closed():
+            self._look_due = time.monotonic() + _LOOK_S
+            self._look = asyncio.run_coroutine_threadsafe(self._checked(_LOOK_S), self._loop)
+        return self._problem
+
+    async def _checked(self, timeout_s: float) -> None:
         try:
-            names = call.result(timeout_s)
-        except CallTimeout:
-            call.cancel()
+            names = await asyncio.wait_for(self._models(), timeout_s)
+        except asyncio.TimeoutError:
             raise ServerError(f"{self.url} does not answer within {timeout_s:g} s") from None
-        if self.model in names:
-            return
+        if self.model not in names:
+            raise self._missing(names)
+
+    def _missing(self, names: Sequence[str]) -> ServerError:
+        """The error of a server with these models, none of which is ours."""
         others = [name for name in names if name.startswith(marked(self._name, ""))]
         if others:
-            raise ServerError(
+            return ServerError(
                 f"{self.url} has {shown(self._name)!r} with other weights than ours: ours are "
                 f"{shown(self.model)}, its are {_listed(others)}. Serve the very model that the "
                 "robots have"
             )
         if self._name in names:
-            raise ServerError(
+            return ServerError(
                 f"{self.url} does not tell which weights its {shown(self._name)!r} has: start it "
                 f"with sdvlm serve, or add the name {shown(self.model)} to --served-model-name"
             )
-        raise ServerError(f"{self.url} has no model {shown(self._name)!r}; it has {_listed(names)}")
+        return ServerError(
+            f"{self.url} has no model {shown(self._name)!r}; it has {_listed(names)}"
+        )
 
     def start(self, body: bytes, sink: Callable[[Any], None]) -> Future[None]:
         """Send a request; its chunks (dict), then None or an SdvlmError, go to `sink`.
@@ -210,6 +237,8 @@ class Server:
             content=body,
             headers={"Content-Type": "application/json"},
         ) as answer:
+            if answer.status_code == 404:
+                raise self._missing(await self._models())  # started again, with another model
             if answer.status_code != 200:
                 raise self._refused(answer.status_code, await answer.aread())
             async for line in answer.aiter_lines():
@@ -240,6 +269,8 @@ class Server:
             return ServerError(
                 f"{self.url} refuses the key (HTTP {status}): set {KEY} or {KEY_FILE}"
             )
+        if status == 400 and _TOO_LONG.search(reason):
+            return QueryError(f"the question has more tokens than {self.url} takes: {reason}")
         return ServerError(f"{self.url} refuses the request (HTTP {status}): {reason}")
 
     def _unreachable(self, error: Exception) -> ServerError:

@@ -18,6 +18,7 @@ from sdvlm_core.errors import CheckpointError
 from sdvlm_core.files import atomic_directory, read_json, write_json, write_text
 from sdvlm_core.model import weight_files
 from sdvlm_core.model.checkpoint import SERVED_FAMILIES, mergeless, require_files
+from sdvlm_core.model.image_half import MARK_FILE
 
 TEMPLATE, _SOURCE = "sdvlm_chat.jinja", "sdvlm_source.json"
 #: The text parts of a message and the mark of its image, one after the other.
@@ -64,7 +65,8 @@ def serving_directory(model: str, out: Path) -> Path:
     """Write the directory OUT that vLLM serves; one that is of the same files is kept.
 
     Raises:
-        CheckpointError: no such model, an adapter, or a family that is not served.
+        CheckpointError: no such model, an adapter, an image half, or a family that is not served;
+            OUT is the model's directory or holds it, or has files that this has not written.
     """
     source = mergeless(model).resolve()
     require_files(source, "config.json", "tokenizer.json", "*.safetensors")
@@ -74,6 +76,17 @@ def serving_directory(model: str, out: Path) -> Path:
         raise CheckpointError(
             f"{source}: models of the family {family} are not served; those of "
             f"{', '.join(SERVED_FAMILIES)} are"
+        )
+    if (source / MARK_FILE).exists():
+        raise CheckpointError(
+            f"{source} is the image half of a model, for robots: serve the whole model"
+        )
+    target = out.resolve()
+    if target == source or target in source.parents or source in target.parents:
+        raise CheckpointError(f"--out {out} and the model {source} must not hold each other")
+    if target.exists() and not (target / _SOURCE).exists():
+        raise CheckpointError(
+            f"--out {out} exists and was not written by sdvlm serve: name a directory that does not"
         )
     made_of = {
         "source": str(source),
@@ -85,7 +98,7 @@ def serving_directory(model: str, out: Path) -> Path:
     }
     if (out / _SOURCE).exists() and read_json(out / _SOURCE, CheckpointError) == made_of:
         return out
-    with atomic_directory(out) as folder:
+    with atomic_directory(target) as folder:
         for file in sorted(source.iterdir()):
             if file.suffix == ".safetensors":
                 _weights(file, folder / file.name)

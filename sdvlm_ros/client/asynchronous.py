@@ -289,27 +289,30 @@ class AsyncSpatialClient:
         Raises:
             SpatialQueryFailed: CANCELED after `cancel`, or another code; `answers` has the
                 complete answers.
+            Exception: what `on_feedback` raised; the goal is canceled then.
         """
         fields = request_fields(regions or {}, timeout=timeout, **when)
         goal = SpatialReasoning.Goal(**question_fields(questions), verify=verify, **fields)
-        publish = on_feedback and (lambda message: on_feedback(message.feedback))
+        listener = None if on_feedback is None else _Listener(on_feedback)
         await wait_until_ready(self._watch, self.reasoning.server_is_ready, self._action)
         self._running += 1
         try:
-            result = await self._result(goal, publish, timeout)
+            result = await self._result(goal, listener, timeout)
         finally:
             self._running -= 1
+            if listener is not None and listener.error is not None:
+                raise listener.error
         if result.error_code != Code.NONE:
             answers = tuple(result.answers)
             raise SpatialQueryFailed(result.error_code, result.error_msg, answers=answers)
         return list(result.answers)
 
     async def _result(
-        self, goal: SpatialReasoning.Goal, on_feedback: Callable[[Any], None] | None, timeout: float
+        self, goal: SpatialReasoning.Goal, listener: _Listener | None, timeout: float
     ) -> SpatialReasoning.Result:
         """Send a goal, and wait for its result."""
         handle: ClientGoalHandle[Any, Any, Any] = await wait_for_reply(
-            self._watch, self.reasoning.send_goal_async(goal, on_feedback), timeout
+            self._watch, self.reasoning.send_goal_async(goal, listener), timeout
         )
         if not handle.accepted:
             raise SpatialQueryFailed(
@@ -317,6 +320,8 @@ class AsyncSpatialClient:
                 "the goal was rejected: too many goals are waiting, or the node is not active",
             )
         self._goals.append(handle)
+        if listener is not None:
+            listener.accept(handle)
         try:
             return (await wait_for_reply(self._watch, handle.get_result_async(), timeout)).result
         except BaseException:
@@ -341,3 +346,33 @@ class AsyncSpatialClient:
     def running(self) -> int:
         """Calls of `reason` that have not returned."""
         return self._running
+
+
+class _Listener:
+    """Passes feedback on. An exception of the caller's function cancels the goal, and is kept.
+
+    Raised into the executor it would end the client's thread.
+    """
+
+    def __init__(self, function: Callable[[SpatialReasoning.Feedback], None]) -> None:
+        self._function = function
+        self._goal: ClientGoalHandle[Any, Any, Any] | None = None
+        self.error: Exception | None = None
+
+    def __call__(self, message: Any) -> None:
+        if self.error is not None:
+            return
+        try:
+            self._function(message.feedback)
+        except Exception as error:  # noqa: BLE001 - raised again by `reason`
+            self.error = error
+            self._cancel()
+
+    def accept(self, goal: ClientGoalHandle[Any, Any, Any]) -> None:
+        """The goal was accepted; feedback may have come before."""
+        self._goal = goal
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self.error is not None and self._goal is not None:
+            self._goal.cancel_goal_async()

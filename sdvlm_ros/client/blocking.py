@@ -17,7 +17,6 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -127,8 +126,17 @@ class SpatialClient:
         self.close()
 
     def _spin(self) -> None:
-        with suppress(ExternalShutdownException):  # raised when `close` shuts the context down
+        try:
             self._executor.spin()
+        except ExternalShutdownException:
+            pass  # `close` has shut the context down
+        except BaseException as error:
+            with self._lock:
+                waiting, self._waiting = self._waiting or set(), None
+            for outcome in waiting:
+                self._deliver(outcome, error=error)
+            self._context.try_shutdown()
+            raise
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the client's thread; returns its result or raises its exception."""

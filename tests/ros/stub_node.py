@@ -71,6 +71,7 @@ def load_model(settings: object, logger: object) -> object:
         model_id="stub",
         estimator=None,
         close=lambda: None,
+        problem=lambda: "",
     )
 
 

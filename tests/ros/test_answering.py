@@ -139,6 +139,8 @@ def test_a_batch_has_at_most_max_rows_questions_and_nothing_is_overtaken_for_eve
     )
     assert together.companions(head, [small, large, next_small]) == [small]
     assert together.companions(large, [next_small]) == [next_small]
+    elsewhere = ticket(raw_frame(2), *QUESTIONS[:3])[0]  # another frame takes no place
+    assert together.companions(head, [elsewhere, small, next_small]) == [small, next_small]
 
 
 def test_each_request_ends_by_its_own_limits_and_the_others_go_on(worker, gate):

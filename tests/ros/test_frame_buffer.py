@@ -182,6 +182,33 @@ def test_a_frame_from_before_a_bag_restart_is_not_returned_for_a_new_stamp(
     assert again.color is not before.color
 
 
+def test_a_held_frame_ends_with_a_restart_of_the_stamps(buffer: FrameBuffer) -> None:
+    add(buffer, 1000)
+    buffer.hold(before := buffer.newest())
+    add(buffer, 0)
+    add(buffer, 1000)
+    assert buffer.find(1000 * MS).color is not before.color
+
+
+def test_an_image_whose_own_depth_has_not_arrived_is_not_given_the_one_before(
+    buffer: FrameBuffer,
+) -> None:
+    for stamp in (0, 16, 32):
+        add(buffer, stamp)
+    add(buffer, 48, Input.COLOR, Input.INFO)
+    with pytest.raises(DepthError, match=r"has not arrived; the newest is 0\.016 s older"):
+        buffer.find(48 * MS)
+    add(buffer, 64)  # its depth was lost: the nearest within the slop is taken
+    assert stamps_ms(buffer.find(48 * MS)) == (48, 64, 48)
+
+
+def test_depth_with_a_constant_offset_is_paired_at_once(buffer: FrameBuffer) -> None:
+    for stamp in (0, 33, 66):
+        add(buffer, stamp, Input.DEPTH)
+        add(buffer, stamp + 12, Input.COLOR, Input.INFO)
+        assert stamps_ms(buffer.find((stamp + 12) * MS))[1] == stamp
+
+
 def test_a_frame_without_a_stamp_cannot_be_held(buffer: FrameBuffer) -> None:
     add(buffer, 0)
     with pytest.raises(StaleFrameError, match=r"header\.stamp is 0 cannot be held"):

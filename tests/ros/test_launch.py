@@ -173,8 +173,10 @@ def test_several_cameras_have_their_own_topics() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"cameras": "left,left"}, "has left twice"),
-        ({"cameras": "left,1"}, "'1' is not a name"),
+        ({"cameras": "left,left"}, "has the name left twice"),
+        ({"cameras": "left,1"}, "has the name '1'"),
+        ({"cameras": "_left"}, "with a letter first"),
+        ({"cameras": "a,b,c,d,e,f,g,h,i"}, "has 9 names; it must have 1 to 8"),
         ({"cameras": "left,right", "rgb": "/image"}, "rgb:='/image' is one topic for the cameras"),
         ({"cameras": "left,right", "camera": "zed"}, "is of one camera only: set rgb:="),
     ],

@@ -77,7 +77,7 @@ def test_a_dropped_response_is_sent_until_it_arrives(
     monkeypatch.setattr(responses, "PERIOD_S", 0.05)
     pair = Pair(context, f"dropped_{times}")
     sent = drops(pair.service, times)
-    responses.send_again(pair.server, pair.service)
+    responses.Responses(pair.server).watch(pair.service)
     pair.spin_until(pair.client.service_is_ready, "the service")
     future = pair.client.call_async(Capture.Request(camera="left"))
     pair.spin_until(future.done, "the response")
@@ -92,7 +92,7 @@ def test_tries_end_and_no_more_than_a_few_responses_wait(
     monkeypatch.setattr(responses, "PERIOD_S", 0.05)
     pair = Pair(context, "never")
     sent = drops(pair.service, 10**6)
-    responses.send_again(pair.server, pair.service)
+    responses.Responses(pair.server).watch(pair.service)
     pair.spin_until(pair.client.service_is_ready, "the service")
     asked = 7
     for _ in range(asked):

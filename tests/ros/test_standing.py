@@ -121,14 +121,19 @@ def test_a_typed_question_is_asked_as_typed(patrol: Patrol) -> None:
     assert patrol.ask_every(0.0, asked=asked).error_code == Response.NONE
 
 
+TALL = "How tall is the mug?"
+
+
 @pytest.mark.parametrize(
     ("period_s", "fields", "text"),
     [
         (0.05, {"question": "How far is it?"}, "the period is 0.05 s"),
         (90_000.0, {"question": "How far is it?"}, "it must be 0.1 to 86400 s"),
         (1.0, {"question": "x" * 3000}, "3000 characters"),
-        (1.0, {"question": "How tall is the mug?", "asked": Asked(quantity=1)}, "one of the two"),
-        (1.0, {"question": "How tall is the mug?", "regions": [Region(label="car")]}, "car"),
+        (1.0, {"question": TALL, "asked": Asked(quantity=1)}, "one of the two"),
+        (1.0, {"question": TALL, "regions": [Region(label="car")], "verify": True}, "car"),
+        (1.0, {"question": TALL, "regions": [Region(label="mug")]}, "set verify, or leave"),
+        (1.0, {"question": TALL, "target_frame": "x" * 300}, "target_frame has 300 characters"),
     ],
 )
 def test_what_would_be_refused_every_time_does_not_stand(

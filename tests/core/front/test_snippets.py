@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from sdvlm_core.cli.app import app
 from sdvlm_core.errors import QueryError
 from sdvlm_core.frame import Region
+from sdvlm_core.front.backend import Origin
 from sdvlm_core.front.snippets import measurement_snippets, question_snippets
 from sdvlm_core.front.source import Source, open_source
 
@@ -71,6 +72,15 @@ def test_the_calls_of_one_of_several_cameras_name_it():
     ):
         assert json.loads(shlex.split(texts["ros"])[-1])["camera"] == "left"
         assert "stamp_ns=5, camera='left')" in texts["python"]
+
+
+def test_a_question_to_a_model_on_a_server_names_it():
+    origin = Origin("files", "", 0.0, "nano", "http://10.0.0.5:8000", "sd")
+    texts = question_snippets(_FILES, "How tall is it?", [], verify=False, origin=origin)
+    assert "--model nano --server http://10.0.0.5:8000 --served-model sd" in texts["cli"]
+    wanted = "LoadOptions('nano', server='http://10.0.0.5:8000', served_model='sd')"
+    assert f"session = load_engine({wanted}).open(frame)" in texts["python"]
+    ast.parse(texts["python"])
 
 
 @pytest.mark.parametrize("source", [_FILES, _BAG, _NODE])

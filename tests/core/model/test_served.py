@@ -23,6 +23,7 @@ from transformers import AutoTokenizer
 from sdvlm_core.answer import Asked, Quantity
 from sdvlm_core.engine import LoadOptions, SpatialEngine, load_engine
 from sdvlm_core.errors import (
+    CheckpointError,
     ErrorCode,
     ModelOutputError,
     QueryCanceled,
@@ -38,6 +39,7 @@ from sdvlm_core.model.checkpoint import NANO_DIRECTORY, load_for_server
 from sdvlm_core.model.generation_options import GenerationOptions, Query
 from sdvlm_core.model.image_half import language_mark, write_image_half
 from sdvlm_core.model.server import Server, key_from_environment, marked
+from tests.waiting import PATIENCE_S
 
 NAME, KEY = "nano", "the-key"
 FRAME = RgbdFrame(
@@ -83,6 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(request)
+        self.read = read_prompt(request)
         try:
             self.server.reply(self, request)
         except OSError:
@@ -105,6 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def events(self, events: list[object], end: str = "data: [DONE]\n\n") -> None:
         self.begin()
+        if events and isinstance(events[0], dict):
+            events = [{"prompt_token_ids": self.read, **events[0]}, *events[1:]]
         for event in events:
             self.send(f"data: {json.dumps(event)}\n\n")
         self.send(end)
@@ -119,10 +124,18 @@ def half():
 TOKENIZER = AutoTokenizer.from_pretrained(NANO_DIRECTORY, local_files_only=True)
 
 
-def tokens(text: str = "0.25 m.", **more: object) -> list[object]:
+def read_prompt(request: dict) -> list[int]:
+    """The ids of the prompt that vLLM makes of a request, with one image placeholder."""
+    before, _, after = request["messages"][0]["content"]
+    text = f"{before['text']}<image>{after['text']}"
+    return TOKENIZER.encode(text, add_special_tokens=False)
+
+
+def tokens(text: str = "0.25 m.", finish: str | None = "stop", **more: object) -> list[object]:
     ids = TOKENIZER.encode(text, add_special_tokens=False)
     chances = [{"logprob": math.log(0.9)} for _ in ids]
-    return [{"choices": [{"token_ids": ids, "logprobs": {"content": chances}}], **more}]
+    choice = {"token_ids": ids, "logprobs": {"content": chances}, "finish_reason": finish}
+    return [{"choices": [choice], **more}]
 
 
 @pytest.fixture
@@ -238,16 +251,19 @@ def test_an_answer_that_arrives_as_the_wait_for_it_ends_is_not_lost(half, monkey
         def get(self, block: bool = True, timeout: float | None = None) -> object:
             if call.done():
                 return super().get(block, timeout)
-            for event in (*tokens(), None):
-                sinks[0](event)
+            (event,) = tokens(prompt_token_ids=read_prompt(json.loads(bodies[0])))
+            for one in (event, None):
+                sinks[0](one)
             call.set_result(None)
             raise queue.Empty
 
     class Silent(Server):
         def start(self, body: bytes, sink: Callable[[object], None]) -> Future[None]:
+            bodies.append(body)
             sinks.append(sink)
             return call
 
+    bodies: list[bytes] = []
     sinks: list[Callable[[object], None]] = []
     call: Future[None] = Future()
     monkeypatch.setattr(served.queue, "SimpleQueue", Late)
@@ -276,7 +292,14 @@ LIES = {
     "a list": (lambda h, _: h.events([[1]]), "not JSON"),
     "an error event": (lambda h, _: h.events([{"error": "engine died"}]), "engine died"),
     "another form": (lambda h, _: h.events([{"choices": [{"token_ids": "x"}]}]), "another form"),
-    "no end": (lambda h, _: h.events(tokens("0.2"), ""), "before the end of the answer"),
+    "no end": (lambda h, _: h.events(tokens("0.2", None), ""), "before the end of the answer"),
+    "cut off": (lambda h, _: h.events(tokens("1", "abort")), "ended an answer after 1 .*abort"),
+    "a full context": (lambda h, _: h.events(tokens("1", "length")), "its --context is full"),
+    "no reason": (lambda h, _: h.events(tokens("1", None)), "ended an answer after 1 .*no reason"),
+    "an unknown prompt": (
+        lambda h, _: h.events(tokens(prompt_token_ids=None)),
+        "does not say which prompt",
+    ),
     "another prompt": (
         lambda h, _: h.events(tokens(prompt_token_ids=[1, 2, 3])),
         "read another prompt than ours",
@@ -291,6 +314,48 @@ def test_what_is_no_answer_is_an_error_that_names_the_server(engine, server, nam
         ask(engine)
     assert server.url in str(caught.value)
     assert "\x1b" not in str(caught.value)
+
+
+def test_a_server_that_has_another_model_since_says_which(engine, server):
+    server.reply = lambda handler, _: handler.refuse(404, b'{"error": "no such model"}')
+    server.names = ["other"]
+    with pytest.raises(ServerError, match="has no model 'nano'; it has other"):
+        ask(engine)
+
+
+def test_a_question_beyond_the_servers_context_is_the_questions_fault(engine, server):
+    reason = b"This model's maximum context length is 160 tokens. However, you requested 900."
+    server.reply = lambda handler, _: handler.refuse(400, reason)
+    with pytest.raises(QueryError, match=r"more tokens than .* takes: .* 160 tokens"):
+        ask(engine)
+
+
+def test_the_servers_problem_is_known_without_waiting(half, server, monkeypatch):
+    monkeypatch.setattr(connection, "_LOOK_S", 0.05)
+    engine = SpatialEngine(half, server=Server(server.url, NAME, KEY))
+
+    def becomes(wanted: str) -> str:
+        deadline = time.monotonic() + PATIENCE_S
+        while wanted not in (found := engine.problem()) or bool(found) is not bool(wanted):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return found
+
+    server.names = ["other"]
+    becomes("has no model 'nano'")
+    server.names = [NAME]
+    becomes("")
+    server.shutdown()
+    server.server_close()
+    assert server.url in becomes("failed")
+    engine.close()
+    engine.problem()  # looks no more
+
+
+def test_the_settings_of_a_language_model_elsewhere_are_refused():
+    for options in ({"quantization": "bnb-nf4"}, {"attention": "sdpa"}):
+        with pytest.raises(CheckpointError, match="leave them at none and auto"):
+            load_engine(LoadOptions("nano", server="http://127.0.0.1:9", **options))
 
 
 def test_a_token_without_its_probability_is_an_error(engine, server):
@@ -321,7 +386,8 @@ def test_a_server_that_always_breaks_is_an_error_after_two_requests(engine, serv
 def stall(handler: _Handler, _: dict) -> None:
     """One token, then nothing until the client is gone."""
     handler.begin()
-    handler.send(f"data: {json.dumps(tokens('0.2')[0])}\n\n")
+    (event,) = tokens("0.2", None, prompt_token_ids=handler.read)
+    handler.send(f"data: {json.dumps(event)}\n\n")
     while True:
         time.sleep(0.05)
         handler.send(": still here\n\n")

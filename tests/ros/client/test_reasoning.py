@@ -139,6 +139,36 @@ def test_a_feedback_callback_cannot_call_a_blocking_method(asking) -> None:
     assert "only cancel() is allowed there" in str(raised[0])
 
 
+def test_what_a_feedback_callback_raises_ends_the_goal_and_not_the_client(asking, reasoner) -> None:
+    def fail(_: Any) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        asking.reason(["x" * 500], on_feedback=fail)
+    assert reasoner.canceled.wait(PATIENCE_S)
+    assert asking.reason(["next"])[0].text == "next"
+
+
+def test_a_client_whose_thread_has_ended_releases_its_callers_and_refuses_others(reasoner) -> None:
+    client = SpatialClient(reasoner.name)
+    ended = threading.Event()
+
+    def end(_: object) -> None:
+        ended.set()
+        raise SystemExit  # as an exception of rclpy would
+
+    threading.excepthook, hook = lambda _: None, threading.excepthook
+    try:
+        client._executor.create_task(lambda: end(None))
+        with pytest.raises((SystemExit, SpatialQueryFailed)):
+            client.reason(["x" * 500])
+        assert ended.is_set()
+        with pytest.raises(SpatialQueryFailed, match="closed"):
+            client.reason(["next"])
+    finally:
+        threading.excepthook = hook
+
+
 def test_close_releases_waiting_callers_and_cancels_their_goals(asking, reasoner) -> None:
     begun, failures = threading.Event(), []
 
