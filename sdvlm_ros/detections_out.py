@@ -48,6 +48,7 @@ class DetectionsOut:
         self._node, self._transforms = node, transforms
         self._topic = topic = f"{prefix}detections_3d"
         self._warned = Throttle(_REMINDER_S)
+        self._failed = Throttle(TRACEBACK_PERIOD_S)
         missing = missing_package()
         if missing:
             node.get_logger().info(f"there is no {topic}: {missing}", once=True)
@@ -99,10 +100,10 @@ class DetectionsOut:
         except TransformError as error:
             self._warn(f"{self._topic} leaves out a frame: {shown(str(error), 500)}")
         except Exception as error:  # noqa: BLE001 - the executor must survive
-            self._node.get_logger().error(
-                f"{self._topic} cannot be published: {traceback_text(error)}",
-                throttle_duration_sec=TRACEBACK_PERIOD_S,
-            )
+            if self._failed.allows(type(error).__name__):
+                self._node.get_logger().error(
+                    f"{self._topic} cannot be published: {traceback_text(error)}"
+                )
 
     def _warn(self, text: str) -> None:
         if self._warned.allows(""):  # not rclpy's throttle: it is for all cameras together

@@ -39,6 +39,7 @@ from sdvlm_core.geometry.support_plane import plane_outline, points_on
 from sdvlm_core.geometry.upright_box import UprightBox
 from sdvlm_ros.conversions import header_message, image_message, make_message
 from sdvlm_ros.tally import TRACEBACK_PERIOD_S, traceback_text
+from sdvlm_ros.throttle import Throttle
 
 if TYPE_CHECKING:  # it imports torch
     from sdvlm_core.verification import Check
@@ -62,6 +63,7 @@ class Visualization:
 
     def __init__(self, node: Node, prefix: str = "~/") -> None:
         self._log = node.get_logger()
+        self._failed = Throttle(TRACEBACK_PERIOD_S)
         self._markers = node.create_publisher(MarkerArray, f"{prefix}markers", 1)
         self._images = node.create_publisher(Image, f"{prefix}annotated_image", 1)
         self._changed = threading.Condition()
@@ -118,10 +120,8 @@ class Visualization:
             try:
                 self._publish(*result)
             except Exception as error:  # noqa: BLE001 - the thread must survive a failed drawing
-                self._log.error(
-                    f"cannot draw the measurements: {traceback_text(error)}",
-                    throttle_duration_sec=TRACEBACK_PERIOD_S,
-                )
+                if self._failed.allows(type(error).__name__):
+                    self._log.error(f"cannot draw the measurements: {traceback_text(error)}")
 
     def _publish(
         self, frame: RgbdFrame, found: tuple[Measured, ...], pairs: tuple[Pair, ...]
