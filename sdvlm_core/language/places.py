@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
+_INSIDE = frozenset(("in", "inside", "within", "into", "at"))
 _AT = (
     frozenset(("on", "upon", "atop", "top", "onto")),
-    frozenset(("in", "inside", "within", "into", "at")),
+    _INSIDE,
     frozenset(("under", "below", "beneath", "underneath")),
     frozenset(("near", "beside", "next", "by", "alongside", "nearby", "against")),
     frozenset(("behind",)),
@@ -43,6 +44,11 @@ def is_elsewhere(name: str, place: Place) -> bool:
     """Whether a place is another one than that of a name that has one."""
     wanted = apart(name)[1]
     return bool(wanted) and bool(place) and not _same(wanted, place)
+
+
+def may_contain(name: str) -> bool:
+    """Whether the place of a name may contain others: "chairs in the room"."""
+    return next(iter(apart(name)[1]), "") in _INSIDE
 
 
 def _same(one: Place, other: Place) -> bool:

@@ -21,7 +21,7 @@ from sdvlm_core.language.doubts import ADDITION, ANOTHER
 from sdvlm_core.language.idioms import in_plain_words
 from sdvlm_core.language.markup import plain_lines
 from sdvlm_core.language.mentions import means
-from sdvlm_core.language.places import apart, is_at, is_elsewhere
+from sdvlm_core.language.places import apart, is_at, is_elsewhere, may_contain
 from sdvlm_core.language.points import LABEL, Points, find_points
 from sdvlm_core.language.question import parse_each
 from sdvlm_core.language.relations import RELATION_WORDS
@@ -256,15 +256,16 @@ def _without_wholes(
 ) -> list[Claim]:
     """Without the counts at no place where the text has another number at the asked place.
 
-    "There are three cups, one of which is on the table."
+    "There are three cups, one of which is on the table." A room contains other places: "4 chairs at
+    the table and 2 in the room".
     """
     name = asked.objects[0]
-    if not any(
-        is_at(name, one.place) and (not one.counted or means(one.counted, name, plural=True))
-        for one in statements
-    ):
-        return [*claims]
     why = "it may count those at other places too"
+    same = [s for s in statements if not s.counted or means(s.counted, name, plural=True)]
+    if may_contain(name) and any(is_elsewhere(name, one.place) for one in same):
+        return [replace(claim, why=claim.why or why) for claim in claims]
+    if not any(is_at(name, one.place) for one in same):
+        return [*claims]
     return [
         claim if one.place else replace(claim, why=claim.why or why)
         for claim, one in zip(claims, statements, strict=True)

@@ -16,7 +16,7 @@ keeps the reason as `doubt`. Does not know the question.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sdvlm_core.language import words as w
 from sdvlm_core.language.amounts import Amount
@@ -106,6 +106,7 @@ class _Context:
     earlier: str = ""  # the topic before this sentence
     heading: str = ""
     sides: tuple[str, ...] = ()
+    labels: dict[int, str] = field(default_factory=dict)  # of numbers, by the id of their part
     surface: bool = False  # "measured from edge to edge"
     partial: bool = False  # "not including the base, ..."
     condition: bool = False  # "if the tiles are 30 cm wide, ..."
@@ -116,6 +117,7 @@ def find_statements(clauses: Sequence[Clause]) -> list[Statement]:
     context = _Context()
     found: list[Statement] = []
     sides = {clause.sentence: named for clause in clauses if (named := _sides_named(clause))}
+    context.labels = dict(filter(None, map(_label, clauses)))
     surfaces = {clause.sentence for clause in clauses if _is_between_surfaces(clause)}
     for index, clause in enumerate(clauses):
         _enter(context, clause)
@@ -132,6 +134,14 @@ def _sides_named(clause: Clause) -> tuple[str, ...]:
     if clause.opener == "(" and not sides and not any(p.amounts for p in clause.parts):
         sides = tuple(part.text for part in clause.parts if part.role == "measure")
     return sides
+
+
+def _label(clause: Clause) -> tuple[int, str] | None:
+    """The side that a bracket after a number names: "30 cm (width) by 10 cm (height)"."""
+    if clause.opener != "(" or clause.host is None or clause.host.role != "number":
+        return None
+    named = [part.text for part in clause.parts if part.role == "measure"] or _sides_named(clause)
+    return (id(clause.host), named[0]) if len(named) == len(clause.parts) == 1 else None
 
 
 def _enter(context: _Context, clause: Clause) -> None:
@@ -212,6 +222,8 @@ def _statement(
         owners = _inherited(clause, left, following, context)
     relation = _relation(parts, at, tail)
     measure = _measure(measure, relation, left, tail)
+    if label := context.labels.get(id(clause.parts[at])):
+        measure, relation = label, ""
     doubt = _doubt(clause, following, context) or doubt_of(
         clause, parts, start, at, right, context.doubt
     )
@@ -330,7 +342,7 @@ def _place(right: Sequence[Part]) -> tuple[str, str] | tuple[()]:
     """Where something is, by the first place and name of the parts after it: ("on", "shelf")."""
     where = ""
     for part in right[:8]:
-        if part.role == "place" or part.text in ("in", "at"):
+        if part.role == "place" or part.text in ("in", "at", "by"):
             where = where or part.text
         elif part.role == "name" and where:
             return where, part.text

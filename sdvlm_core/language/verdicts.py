@@ -76,9 +76,13 @@ _DENIED = [
     )
 ]
 _SEEMS = vocabulary("look looks seem seems appear appears looking appearing")
+_SHOWING = vocabulary("there's see there sees shows is are")
 #: Clauses of a sentence that are looked at: the time stays linear.
 _SENTENCE = 12
 _ANY = vocabulary("it they them that this such one any object thing none objects visible")
+
+
+_EQUATIVES = {"height": "taller", "width": "wider", "length": "longer"}
 
 
 class Choice(NamedTuple):
@@ -168,6 +172,11 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
     subject = ""
     sentence = -1
     mentioned: set[str] = set()
+    supposed = {
+        one.sentence
+        for one in clauses
+        if {one.opener, *(part.text for part in one.parts)} & (w.IFS | w.JOINTLY)
+    }
     for index, clause in enumerate(clauses):
         if clause.question:
             continue
@@ -175,7 +184,14 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
             subject, sentence = "", clause.sentence
         parts = clause.parts
         at = next(
-            (i for i, part in enumerate(parts) if _relation(part) and not _asked(part, asked)), None
+            (
+                i
+                for i, part in enumerate(parts)
+                if _relation(part)
+                and not _asked(part, asked)
+                and (part.role != "measure" or _is_equative(parts, i))
+            ),
+            None,
         )
         names = [(i, one) for i, part in enumerate(parts) if (one := _asked(part, asked))]
         earlier, mentioned = mentioned, mentioned | {one for _, one in names}
@@ -186,17 +202,24 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
             else:
                 subject = names[0][1] if names else subject
             continue
+        equal = _is_equative(parts, at)
         start = _last_statement(parts[:at])
         before = [one for i, one in names if start <= i < at]
         after = tuple(dict.fromkeys(one for i, one in names if i > at))
         texts = [clause.opener, *(part.text for part in parts)]
         if clause.opener in w.IFS or w.IFS & set(texts) or _is_apparent(clauses, index):
             continue
+        if "would" in texts and clause.sentence in supposed:
+            continue
         if parts[at].text in ("left", "right") and texts[at + 2 : at + 3] == ["next"]:
             continue  # "right next to"
         negated = any(text in w.NEGATIONS and text != "no" for text in texts)
         negated = negated and not ("not" in texts and {"only", "just"} & set(texts))
         relation = _relation(parts[at])
+        if equal:  # "not as tall as" is shorter
+            if not negated:
+                continue
+            relation, negated = OPPOSITES.get(relation, "shorter"), False
         if not after and any(part.role == "name" for part in parts[at + 1 :]) and before:
             continue  # "taller than the can"
         verbs_after = any(part.role == "verb" for part in parts[at:])
@@ -217,6 +240,12 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
             # "Is the mug left of the box?" "It is to the left."
             found.append(_Stated(asked.objects[0], relation, after, negated))
     return found
+
+
+def _is_equative(parts: Sequence[Part], at: int) -> bool:
+    """Whether a part is the "tall" of "as tall as"."""
+    around = [part.text for part in (*parts[max(0, at - 1) : at], *parts[at + 1 : at + 2])]
+    return parts[at].role == "measure" and around == ["as", "as"]
 
 
 def _joined(parts: Sequence[Part], places: Sequence[int]) -> bool:
@@ -260,6 +289,8 @@ def _pronoun(parts: Sequence[Part]) -> bool:
 def _relation(part: Part) -> str:
     """The relation that a part names: "taller", "left", "left side"; "" = none."""
     first, _, more = part.text.partition(" ")
+    if part.role == "measure":  # of "as tall as"
+        return _EQUATIVES.get(part.text, "")
     if part.role == "name":  # "the longer tool"
         return RELATION_WORDS.get(first, "") if more and first not in w.PLACES else ""
     word = first if part.role in ("surface", "nameless") else part.text
@@ -334,6 +365,8 @@ def _only_named(clauses: Sequence[Clause], asked: Asked) -> set[str]:
         texts = {part.text for part in clause.parts if part.role != "name"}
         if texts & {"same", "equal", "both"}:
             return set()
+        if any(part.role in ("place", "relation", "word") for part in clause.parts):
+            return set()  # "the cupboard towers over the fridge"
         if not texts & w.NEGATIONS:  # "the door, not the window"
             named |= {one for part in clause.parts if (one := _asked(part, asked))}
     return named
@@ -344,26 +377,29 @@ def decides(text: str, clauses: Sequence[Clause], asked: Asked) -> Choice:
     if asked.quantity is Quantity.COMPARISON:
         return compare(clauses, text, asked)
     said = yes_or_no(text)
-    if asked.quantity is not Quantity.EXISTS or said is not Verdict.UNDECIDED:
+    if asked.quantity is not Quantity.EXISTS:
+        return Choice(said, "")
+    if said is Verdict.HOLDS and _sees_another(clauses, asked):
+        return Choice(Verdict.UNDECIDED, "")
+    if said is not Verdict.UNDECIDED:
         return Choice(said, "")
     if denies(text, asked.objects):
         return Choice(Verdict.DOES_NOT_HOLD, "")
     if _UNSURE.search(text):
         return Choice(Verdict.UNDECIDED, "")
     for clause in clauses:
-        texts = [part.text for part in clause.parts]
+        parts = clause.parts
+        texts = [part.text for part in parts]
         if clause.opener in w.IFS or w.IFS & set(texts):
             continue  # "to tell whether there is a ladder"
         shows = bool({"there", "see", "there's", "shows", "visible", "is", "are"} & set(texts))
         named = any(
-            means(part.text, one, plural=True)
-            for part in clause.parts
-            if part.role in ("name", "word")
-            for one in asked.objects
+            part.role in ("name", "word") and _is_asked(part.text, asked) and not _goes_on(parts, i)
+            for i, part in enumerate(parts)
         )
         elsewhere = any(
             part.role in ("name", "word") and is_elsewhere(one, (where.text, part.text))
-            for where, part in pairwise(clause.parts)
+            for where, part in pairwise(parts)
             if where.text in ("in", "inside", "outside")
             for one in asked.objects
         )
@@ -371,3 +407,33 @@ def decides(text: str, clauses: Sequence[Clause], asked: Asked) -> Choice:
         if shows and named and not clause.question and not w.NEGATIONS & set(texts):
             return Choice(Verdict.HOLDS, "")
     return Choice(Verdict.UNDECIDED, "")
+
+
+def _is_asked(name: str, asked: Asked) -> bool:
+    """Whether a name is an asked object's, also with what it does: "bicycle leaning"."""
+    words = name.split()
+    while len(words) > 1 and words[-1].endswith(("ing", "ed")):
+        words.pop()
+    names = (name, " ".join(words))
+    return any(means(one, wanted, plural=True) for one in names for wanted in asked.objects)
+
+
+def _goes_on(parts: Sequence[Part], at: int) -> bool:
+    """Whether a name is the beginning of another one: "dog" of "dog house"."""
+    following = parts[at + 1] if at + 1 < len(parts) else None
+    if following is None or following.role != "word":
+        return False
+    return not following.text.endswith(("ing", "ed"))
+
+
+def _sees_another(clauses: Sequence[Clause], asked: Asked) -> bool:
+    """Whether a text with a yes says that there is something else: "Yes, there's a dog"."""
+    others = False
+    for clause in clauses:
+        parts = clause.parts
+        if any(part.role in ("name", "word") and _is_asked(part.text, asked) for part in parts):
+            return False
+        for before, part in pairwise(parts):
+            shown = before.text in _SHOWING or (before.text == "is" and parts[0].role == "pronoun")
+            others = others or (shown and part.role == "name")
+    return others
