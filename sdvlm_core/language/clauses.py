@@ -343,7 +343,9 @@ def _split(parts: Sequence[Part], sentence: int) -> Iterator[Clause]:
             (numbered and numbers_after > 0) or following in ("verb", "break", "pronoun")
         )
         numbers_after -= part.role == "number"
-        if part.role in ("comma", "break") or joins:
+        next_two = [other.role for other in outer[at + 1 : at + 3]]
+        adds = part.text == "with" and numbered and "measure" in next_two  # "with a width of"
+        if part.role in ("comma", "break") or joins or adds:
             host = next((p for p in reversed(current.parts) if p.role == "name"), host)
             found.append(current)
             current = Clause([], part.text, host, sentence)
