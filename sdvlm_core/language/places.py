@@ -1,12 +1,15 @@
 """Where something is, in a name and in a statement: "cups on the table", ("on", "shelf").
 
-Two places are the same if their things have one head noun and their prepositions mean the same.
+Two places are the same if their things may be one ("table", "wooden table", not "top shelf" and
+"bottom shelf") and their prepositions mean the same.
 Does not know numbers or clauses.
 """
 
 from __future__ import annotations
 
 import re
+
+from sdvlm_core.language.object_names import matched_name
 
 _INSIDE = frozenset(("in", "inside", "within", "into", "at"))
 _AT = (
@@ -54,4 +57,4 @@ def may_contain(name: str) -> bool:
 def _same(one: Place, other: Place) -> bool:
     (first, thing), (second, things) = one or ("", ""), other or ("", "")
     alike = first == second or any(first in words and second in words for words in _AT)
-    return alike and thing.split()[-1:] == things.split()[-1:]
+    return alike and matched_name(things, (thing,)) is not None

@@ -38,7 +38,8 @@ _ADDED = re.compile(
     re.I,
 )
 _SOME_OF = re.compile(
-    r"\b(?:one|some|few|most|half|two|three|four|five) of (?:which|them|these|those)\b", re.I
+    r"\b(?:one|some|few|most|half|two|three|four|five|\d{1,3}) of (?:which|them|these|those)\b",
+    re.I,
 )
 _ONE_MORE = re.compile(
     r"\b(?:another|an additional|one additional|(?:a|the) (?:second|third|fourth|fifth|sixth))"
@@ -294,7 +295,8 @@ def _added(text: str, asked: Asked) -> str:
     if found := _ADDED.search(text):
         return found[0]
     name, place = apart(asked.objects[0])
-    if place and (found := _SOME_OF.search(text)):
+    subset = place or (" " in name and asked.objects[0].lower() not in text.lower())
+    if subset and (found := _SOME_OF.search(text)):
         return found[0]
     for match in _ONE_MORE.finditer(text):
         words = match[1].split()

@@ -238,7 +238,8 @@ def _statement(
         relation,
         context.sides if len(amounts) == len(context.sides) else (),
         doubt,
-        bool(words & w.COMPONENTS) or (bool(tail) and tail[0].role == "place"),
+        bool(words & w.COMPONENTS)
+        or (bool(tail) and tail[0].role == "place" and tail[0].text != "on"),
         subject.surface or context.surface or any(part.role == "surface" for part in parts),
         subject.centre or inverted.centre or _is_between_centres(parts),
         pronoun,
@@ -344,7 +345,7 @@ def _place(right: Sequence[Part]) -> tuple[str, str] | tuple[()]:
     for part in right[:8]:
         if part.role == "place" or part.text in ("in", "at", "by"):
             where = where or part.text
-        elif part.role == "name" and where:
+        elif part.role in ("name", "surface") and where:
             return where, part.text
         elif part.role in ("nameless", "camera") and where:
             return ()  # "in the image"
@@ -444,7 +445,9 @@ def _ends(parts: Sequence[Part], at: int, owners: tuple[str, ...]) -> tuple[str,
             continue
         before = next((p for p in reversed(parts[:i]) if p.role not in ("hedge", "nameless")), None)
         linked = before is not None and before.text in _ENDS_FOLLOW
+        # "35 cm from the toaster on the counter": both are on it
         relational = before is not None and before.role == "place" and i > at
+        relational = relational and before is not None and before.text != "on"
         if linked or relational:
             ends.append(part.text)
     return tuple(ends)

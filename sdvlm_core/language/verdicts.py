@@ -16,7 +16,7 @@ from sdvlm_core.answer import Asked, Quantity, Verdict
 from sdvlm_core.language import words as w
 from sdvlm_core.language.clauses import Clause, Part
 from sdvlm_core.language.mentions import means
-from sdvlm_core.language.places import is_elsewhere
+from sdvlm_core.language.places import is_elsewhere, may_contain
 from sdvlm_core.language.relations import OPPOSITES, RELATION_WORDS
 from sdvlm_core.language.tokens import vocabulary
 
@@ -49,9 +49,7 @@ _NOT_OBJECTS = vocabulary(
     "reference scale information depth exact precise reliable clear wait sorry"
 )
 _NO_OBJECT = f"(?:{'|'.join(sorted(_NOT_OBJECTS))})"
-_STOP = (
-    r"(?=\s(?:in|on|at|is|are|visible|present|here|there|that|which|shown|to|and|or)\b|[.,;!?\n]|$)"
-)
+_STOP = r"(?=\s(?:in|on|at|next|near|under|behind|beside|is|are|visible|present|here|there|that|which|shown|to|and|or)\b|[.,;!?\n]|$)"
 _THING = rf"(?P<name>[\w' -]{{1,60}}?){_STOP}"
 _SEEING = r"(?:see|find|locate|identify|detect|spot)"
 _DENIED = [
@@ -59,6 +57,8 @@ _DENIED = [
     for pattern in (
         rf"\bthere(?:'s| is| are| was| were) (?:clearly |actually )?no {_THING}",
         rf"\bthere (?:isn't|aren't|is not|are not|wasn't) (?:an? |any |the )?{_THING}",
+        r"\bthere (?:doesn't|does not|don't|do not) (?:appear|seem) to be (?:an? |any |the )?"
+        rf"{_THING}",
         rf"(?:^|[.!\n,]\s{{0,3}}|yes,? |no,? )no (?!{_NO_OBJECT}\b){_THING}",
         rf"\b(?:can'?t|cannot|can not|could not|couldn't|don't|do not|didn't|unable to|not able to)"
         rf" (?:actually |clearly )?{_SEEING} (?:an? |any |the )?{_THING}",
@@ -211,6 +211,8 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
             continue
         if "would" in texts and clause.sentence in supposed:
             continue
+        if _from_elsewhere(parts, at, asked):
+            continue
         if parts[at].text in ("left", "right") and texts[at + 2 : at + 3] == ["next"]:
             continue  # "right next to"
         negated = any(text in w.NEGATIONS and text != "no" for text in texts)
@@ -240,6 +242,16 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
             # "Is the mug left of the box?" "It is to the left."
             found.append(_Stated(asked.objects[0], relation, after, negated))
     return found
+
+
+def _from_elsewhere(parts: Sequence[Part], at: int, asked: Asked) -> bool:
+    """Whether "closer" is to another thing than the camera: "closer to the wall than B"."""
+    if _relation(parts[at]) not in ("closer", "farther"):
+        return False
+    return any(
+        before.text in ("to", "from") and part.role == "name" and not _asked(part, asked)
+        for before, part in pairwise(parts[at + 1 :])
+    )
 
 
 def _is_equative(parts: Sequence[Part], at: int) -> bool:
@@ -400,8 +412,9 @@ def decides(text: str, clauses: Sequence[Clause], asked: Asked) -> Choice:
         elsewhere = any(
             part.role in ("name", "word") and is_elsewhere(one, (where.text, part.text))
             for where, part in pairwise(parts)
-            if where.text in ("in", "inside", "outside")
             for one in asked.objects
+            if where.text in ("in", "inside", "outside")
+            or (where.role == "place" and not may_contain(one))
         )
         shows = shows and not elsewhere
         if shows and named and not clause.question and not w.NEGATIONS & set(texts):
