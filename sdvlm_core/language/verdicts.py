@@ -49,7 +49,10 @@ _NOT_OBJECTS = vocabulary(
     "reference scale information depth exact precise reliable clear wait sorry"
 )
 _NO_OBJECT = f"(?:{'|'.join(sorted(_NOT_OBJECTS))})"
-_STOP = r"(?=\s(?:in|on|at|next|near|under|behind|beside|is|are|visible|present|here|there|that|which|shown|to|and|or)\b|[.,;!?\n]|$)"
+_STOP = (
+    r"(?=\s(?:in|on|at|next|near|under|behind|beside|is|are|visible|present|here|there|that|which"
+    r"|shown|to|and|or)\b|[.,;!?\n]|$)"
+)
 _THING = rf"(?P<name>[\w' -]{{1,60}}?){_STOP}"
 _SEEING = r"(?:see|find|locate|identify|detect|spot)"
 _DENIED = [
