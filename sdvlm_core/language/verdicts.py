@@ -227,6 +227,10 @@ def _relations(clauses: Sequence[Clause], asked: Asked) -> list[_Stated]:
             relation, negated = OPPOSITES.get(relation, "shorter"), False
         if not after and any(part.role == "name" for part in parts[at + 1 :]) and before:
             continue  # "taller than the can"
+        from_camera = any(part.role == "camera" for part in parts[:at])
+        if from_camera and not before and after and relation in ("closer", "farther"):
+            found.append(_Stated(after[0], relation, after[1:], negated))  # "you are closer to A"
+            continue
         verbs_after = any(part.role == "verb" for part in parts[at:])
         other = any(part.role == "name" and not _asked(part, asked) for part in parts[:at])
         if before:
