@@ -78,7 +78,7 @@ test-lowest: setup
 	build/lowest/venv/bin/$(PIP_INSTALL) pip==$(PIP_VERSION)
 	build/lowest/venv/bin/$(PIP_INSTALL) -r build/lowest/requirements.txt \
 	  "$$(sed -n 's/^ *\(torch\)>=/\1==/p' setup.cfg)" \
-	  "$$(grep '^pytest==' requirements/dev.txt)" "$$(grep '^pytest-xdist==' requirements/dev.txt)" hypothesis
+	  $$(grep '^pytest' requirements/dev.txt) hypothesis
 	OMP_NUM_THREADS=1 build/lowest/venv/bin/python -m pytest -n 2 --dist loadfile tests/core
 
 # Builds the wheel, installs it into an empty virtual environment, and measures a rendered frame.

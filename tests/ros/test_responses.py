@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +18,6 @@ from sdvlm.srv import Capture
 from sdvlm_ros import responses
 from tests.ros.conftest import running
 from tests.ros.peer import Peer
-from tests.waiting import PATIENCE_S
 
 # The service writes volatile responses; a reader of latched ones never matches.
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -49,6 +50,24 @@ class Pair:
 
     def spin_until(self, condition: Any, what: str) -> None:
         Peer.spin_until(self, condition, what)  # type: ignore[arg-type]
+
+
+@contextmanager
+def every(period_s: float, call: Callable[[], object]) -> Iterator[None]:
+    """Call in another thread, until the block ends."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(period_s):
+            call()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def timers(node: Node) -> int:
@@ -116,13 +135,12 @@ def test_the_node_says_that_a_client_with_another_qos_gets_no_response(
     with running("tests.ros.stub_node", "--ros-args", "-r", "__ns:=/unread") as node:
         peer = Peer(context, "/unread")
         client = peer.node.create_client(Capture, "spatial_query/capture", qos_profile=LATCHED)
-        assert peer.query.wait_for_service(PATIENCE_S)
-        for _ in range(10):
-            client.call_async(Capture.Request())
         assert node.stdout is not None
-        said = []
-        while not said or " is lost " not in said[-1]:
-            said.append(node.stdout.readline())
-            assert said[-1], "the node has ended"
+        # It is never ready, so that a call may be too early for the service: there are many.
+        with every(0.2, lambda: client.call_async(Capture.Request())):
+            said = [node.stdout.readline()]
+            while " is lost " not in said[-1]:
+                said.append(node.stdout.readline())
+                assert said[-1], "the node has ended"
     assert "a response of /unread/spatial_query/capture is lost" in said[-1]
     assert not any("RuntimeWarning" in line for line in said)
