@@ -15,12 +15,12 @@ from enum import Enum
 from typing import NamedTuple
 
 from sdvlm_core.errors import shown
+from sdvlm_core.language.denials import denies
 from sdvlm_core.language.markup import plain_lines
 from sdvlm_core.language.mentions import means
 from sdvlm_core.language.points import BOX_KEYS, LABEL, NUMBER, around, numbers
 from sdvlm_core.language.reading import MAX_TEXT
 from sdvlm_core.language.tokens import vocabulary
-from sdvlm_core.language.verdicts import denies
 
 
 class Form(str, Enum):

@@ -27,6 +27,13 @@ _REVISED = frozenset(("first", "initial", "original", "earlier", "previous"))
 #: Pictures with a scale of their own; "in the image" only says where the object is.
 _DRAWINGS = frozenset(("drawing", "map", "plan", "diagram", "screen", "paper", "print", "sketch"))
 _REACHES = frozenset(("reach", "reaches", "reaching"))
+#: How a sentence begins that speaks of the one before.
+_REFERRING = frozenset(("that", "this", "it", "that's", "it's"))
+_STATES = vocabulary(
+    "is was isn't wasn't can't cannot couldn't seems looks must that's it's sounds would"
+)
+_TRUE = vocabulary("right correct true possible plausible accurate realistic")
+_FALSE = vocabulary("wrong incorrect false impossible implausible unrealistic unlikely mistaken")
 _LIMITS = vocabulary("max maximum minimum min tops plus +")
 
 
@@ -93,6 +100,23 @@ def doubt_of(
         return "it is part of a calculation"
     joined = clause.opener in ("and", "or") and not any(part.role == "verb" for part in left)
     return inherited if joined else ""
+
+
+def denies_before(clause: Clause, sentence: int) -> bool:
+    """Whether a clause says that the one before is wrong: "which can't be right"."""
+    texts = [part.text for part in clause.parts[:10]]
+    if clause.sentence > sentence + (clause.opener == "") or any(p.amounts for p in clause.parts):
+        return False
+    if clause.opener != "which":
+        if not texts or texts[0] not in _REFERRING:
+            return False
+        texts = texts[texts[0] not in _STATES :]
+    if not texts or texts[0] not in _STATES:
+        return False
+    words = {*texts}
+    if words & _FALSE:
+        return not words & (w.NEGATIONS - _FALSE)
+    return bool(words & _TRUE) and bool(words & w.NEGATIONS)
 
 
 def _is_one_of_several(parts: Sequence[Part], at: int) -> bool:

@@ -17,6 +17,7 @@ from sdvlm_core.answer import SIDES, Asked, Measurement, Quantity, Source, Verdi
 from sdvlm_core.language.amounts import Amount
 from sdvlm_core.language.claims import Claim, claim_of, claims_of_size, free_claims
 from sdvlm_core.language.clauses import find_clauses
+from sdvlm_core.language.denials import denies
 from sdvlm_core.language.doubts import ADDITION, ANOTHER
 from sdvlm_core.language.idioms import in_plain_words
 from sdvlm_core.language.markup import plain_lines
@@ -26,7 +27,8 @@ from sdvlm_core.language.points import LABEL, Points, find_points
 from sdvlm_core.language.question import parse_each
 from sdvlm_core.language.relations import RELATION_WORDS
 from sdvlm_core.language.statements import Statement, find_statements
-from sdvlm_core.language.verdicts import decides, denies, is_refusal
+from sdvlm_core.language.verdicts import decides
+from sdvlm_core.language.yes_no import is_refusal
 
 #: Characters; what follows is not read. An answer is limited to far fewer tokens.
 MAX_TEXT = 50_000

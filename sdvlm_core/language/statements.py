@@ -21,26 +21,25 @@ from dataclasses import dataclass, field, replace
 from sdvlm_core.language import words as w
 from sdvlm_core.language.amounts import Amount
 from sdvlm_core.language.clauses import Clause, Part
-from sdvlm_core.language.doubts import doubt_of
+from sdvlm_core.language.doubts import denies_before, doubt_of
+from sdvlm_core.language.neighbours import (
+    counted_after,
+    ends_of,
+    others_around,
+    place_after,
+    several_before,
+)
 from sdvlm_core.language.relations import RELATION_WORDS
 from sdvlm_core.language.subjects import Subject, stronger, subject_before, subject_of
-from sdvlm_core.language.tokens import vocabulary
 
 _TOGETHER = frozenset(("including", "counting", "with", "without"))
 _CONDITIONS = frozenset(("if", "unless"))
 _EXCLUDED = frozenset(("not", "including", "counting"))
 #: Parts on each side of a number that can say something of it.
 _REACH = 60
-_ENDS_FOLLOW = frozenset(("from", "to", "between", "and", "of", "off", "than"))
 _SEPARATED = frozenset(("separated", "spaced", "apart", "given", "distance", "gap"))
 #: Round numbers in brackets: "1 m (3 feet)". Beyond this ratio they contradict.
 _ROUNDED = 1.2
-_REFERRING = frozenset(("that", "this", "it", "that's", "it's"))
-_STATES = vocabulary(
-    "is was isn't wasn't can't cannot couldn't seems looks must that's it's sounds would"
-)
-_TRUE = vocabulary("right correct true possible plausible accurate realistic")
-_FALSE = vocabulary("wrong incorrect false impossible implausible unrealistic unlikely mistaken")
 _UPRIGHT = frozenset(("base", "bottom", "floor", "ground", "foot", "top", "rim", "tabletop"))
 
 
@@ -233,7 +232,7 @@ def _statement(
         amounts,
         measure,
         owners,
-        _ends(parts, at, owners),
+        ends_of(parts, at, owners),
         any(part.role == "camera" for part in parts),
         relation,
         context.sides if len(amounts) == len(context.sides) else (),
@@ -246,13 +245,13 @@ def _statement(
         bool(attributive),
         context.final or _concludes(clause, parts),
         clause.sentence,
-        _counted(amounts, right),
+        counted_after(amounts, right),
         restated,
         context.earlier,
         next((part.text for part in left if part.role == "word"), ""),
-        _others(left, tail, owners),
-        _several(parts, start, at),
-        _place(right),
+        others_around(left, tail, owners),
+        several_before(parts, start, at),
+        place_after(right),
     )
     if clause.opener != "(":
         # "two collars, 6 cm wide"
@@ -269,7 +268,7 @@ def _doubt(clause: Clause, following: Clause | None, context: _Context) -> str:
         return "a part of the object is left out"
     if context.condition and any(part.text == "would" for part in clause.parts):
         return "it is only assumed"
-    if following is not None and _denies(following, clause.sentence):
+    if following is not None and denies_before(following, clause.sentence):
         return "it is negated"
     if following is None or following.sentence != clause.sentence:
         return ""
@@ -325,48 +324,6 @@ def _repeats(host: Part, amounts: Sequence[Amount]) -> bool:
     low, high = sorted((first.value, second.value))
     comparable = first.dimension == second.dimension == "length" and low > 0
     return not comparable or len(amounts) > 1 or high / low < _ROUNDED
-
-
-def _several(parts: Sequence[Part], start: int, at: int) -> str:
-    """The number of things that a subject counts: "a stack of two mugs is 20 cm"; "" = none."""
-    if start == 0 or any(part.text in ("each", "every", "both", "all") for part in parts[:at]):
-        return ""
-    number = parts[start - 1].amounts[0]
-    verbs = [i for i, part in enumerate(parts[:at]) if part.role == "verb"]
-    named = start < at and parts[start].role in ("name", "word", "nameless")
-    if number.dimension != "number" or number.value == 1 or not named:
-        return ""
-    return number.text if verbs and verbs[0] >= start else ""
-
-
-def _place(right: Sequence[Part]) -> tuple[str, str] | tuple[()]:
-    """Where something is, by the first place and name of the parts after it: ("on", "shelf")."""
-    where = ""
-    for part in right[:8]:
-        if part.role == "place" or part.text in ("in", "at", "by"):
-            where = where or part.text
-        elif part.role in ("name", "surface") and where:
-            return where, part.text
-        elif part.role in ("nameless", "camera") and where:
-            return ()  # "in the image"
-    return ()
-
-
-def _denies(clause: Clause, sentence: int) -> bool:
-    """Whether a clause says that the one before is wrong: "which can't be right"."""
-    texts = [part.text for part in clause.parts[:10]]
-    if clause.sentence > sentence + (clause.opener == "") or any(p.amounts for p in clause.parts):
-        return False
-    if clause.opener != "which":
-        if not texts or texts[0] not in _REFERRING:
-            return False
-        texts = texts[texts[0] not in _STATES :]
-    if not texts or texts[0] not in _STATES:
-        return False
-    words = {*texts}
-    if words & _FALSE:
-        return not words & (w.NEGATIONS - _FALSE)
-    return bool(words & _TRUE) and bool(words & w.NEGATIONS)
 
 
 def _measure(measure: str, relation: str, left: Sequence[Part], tail: Sequence[Part]) -> str:
@@ -437,52 +394,11 @@ def _relation(parts: Sequence[Part], at: int, tail: Sequence[Part]) -> str:
     return ""
 
 
-def _ends(parts: Sequence[Part], at: int, owners: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of a clause that can be ends of a distance, in order; mere places are left out."""
-    ends = list(owners)
-    for i, part in enumerate(parts):
-        if part.role != "name" or part.text in ends:
-            continue
-        before = next((p for p in reversed(parts[:i]) if p.role not in ("hedge", "nameless")), None)
-        linked = before is not None and before.text in _ENDS_FOLLOW
-        # "35 cm from the toaster on the counter": both are on it
-        relational = before is not None and before.role == "place" and i > at
-        relational = relational and before is not None and before.text != "on"
-        if linked or relational:
-            ends.append(part.text)
-    return tuple(ends)
-
-
-def _others(left: Sequence[Part], tail: Sequence[Part], owners: tuple[str, ...]) -> tuple[str, ...]:
-    """The names around a number that are neither its owner nor a mere place."""
-    found: list[str] = []
-    for parts in (left, tail):
-        for at, part in enumerate(parts):
-            placed = at > 0 and (
-                parts[at - 1].role == "place" or parts[at - 1].text in ("in", "at", "with", "as")
-            )
-            if part.role == "name" and part.text not in owners and not placed:
-                found.append(part.text)
-    return tuple(found)
-
-
 def _is_between_centres(parts: Sequence[Part]) -> bool:
     """Whether a clause says "centre to centre"."""
     texts = [part.text for part in parts]
     pairs = zip(texts, texts[1:], texts[2:], strict=False)
     return any(a == c and b == "to" and a in ("centre", "center") for a, b, c in pairs)
-
-
-def _counted(amounts: Sequence[Amount], right: Sequence[Part]) -> str:
-    """The name after a bare number: "3 red chairs"."""
-    if len(amounts) != 1 or amounts[0].dimension != "number":
-        return ""
-    for part in right[:4]:
-        if part.role in ("name", "word", "nameless", "camera"):
-            return part.text
-        if part.role not in ("hedge", "measure", "relation"):
-            break
-    return ""
 
 
 def _concludes(clause: Clause, parts: Sequence[Part]) -> bool:

@@ -74,6 +74,14 @@ class Peer:
             self.executor.spin_once(timeout_sec=0.05)
         return result
 
+    def client(self, kind: Any, name: str) -> Any:
+        """A client of ~/`name` that is ready. Services are discovered one by one: a request to an
+        undiscovered one is lost.
+        """
+        client = self.node.create_client(kind, f"spatial_query/{name}")
+        assert client.wait_for_service(PATIENCE_S), f"~/{name} did not appear"
+        return client
+
     def connect(self, topics: tuple[str, ...] = (RGB, DEPTH, INFO)) -> None:
         """Wait until the node is active: service available, subscriptions matched."""
         assert self.query.wait_for_service(PATIENCE_S), "the node's service did not appear"

@@ -68,8 +68,7 @@ class Caller:
 
     def limit(self, tokens: int) -> None:
         """Set max_new_tokens, while the node runs."""
-        caller = self.peer.node.create_client(SetParameters, "spatial_query/set_parameters")
-        assert caller.wait_for_service(PATIENCE_S)
+        caller = self.peer.client(SetParameters, "set_parameters")
         parameter = Parameter("max_new_tokens", value=tokens).to_parameter_msg()
         future = caller.call_async(SetParameters.Request(parameters=[parameter]))
         self.peer.spin_until(future.done, "the parameter")
@@ -252,8 +251,7 @@ def test_deactivation_cancels_a_goal_and_the_next_activation_answers(
     caller.limit(LONG)
     handle = caller.send(QUESTIONS, stamp_ns)
     caller.peer.spin_until(lambda: len(caller.feedback) > 3, "feedback")
-    change = caller.peer.node.create_client(ChangeState, "spatial_query/change_state")
-    assert change.wait_for_service(PATIENCE_S)
+    change = caller.peer.client(ChangeState, "change_state")
     for number in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
         request = ChangeState.Request(transition=Transition(id=number))
         future = change.call_async(request)

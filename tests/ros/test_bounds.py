@@ -83,8 +83,7 @@ def test_requests_are_bounded_before_anything_is_stored(watched: Watched) -> Non
     assert "target_frame has 100000 characters" in response.error_msg
     response = peer.ask("x" * 1_000_000)
     assert response.error_code == Response.INVALID_QUERY
-    measure = peer.node.create_client(MeasureRegions, "spatial_query/measure_regions")
-    assert measure.wait_for_service(PATIENCE_S)
+    measure = peer.client(MeasureRegions, "measure_regions")
     for regions, text in (
         ([Region(label=str(number)) for number in range(4)], "at most 3"),
         ([Region(label=FORGED * 10)], "at most 200"),

@@ -56,9 +56,7 @@ class Robot:
         return stamp_ns
 
     def call(self, kind: type, service: str, request: object) -> object:
-        client = self.peer.node.create_client(kind, f"spatial_query/{service}")
-        self.peer.spin_until(client.service_is_ready, f"the service {service}")
-        future = client.call_async(request)
+        future = self.peer.client(kind, service).call_async(request)
         self.peer.spin_until(future.done, f"a response of {service}")
         return future.result()
 

@@ -92,8 +92,8 @@ class Detector:
             10,
         )
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self.measure = node.create_client(MeasureRegions, "spatial_query/measure_regions")
-        self.parameters = node.create_client(SetParameters, "spatial_query/set_parameters")
+        self.measure = peer.client(MeasureRegions, "measure_regions")
+        self.parameters = peer.client(SetParameters, "set_parameters")
         self.stamp_ns = 0
         peer.connect()
         peer.spin_until(

@@ -35,9 +35,7 @@ def answer(watched: Watched, question: str = "How far is it?", **fields: float) 
 
 
 def call(peer: Peer, kind: type, name: str, request: object) -> object:
-    client = peer.node.create_client(kind, f"spatial_query/{name}")
-    assert client.wait_for_service(PATIENCE_S)
-    future = client.call_async(request)
+    future = peer.client(kind, name).call_async(request)
     peer.spin_until(future.done, name)
     return future.result()
 

@@ -109,10 +109,8 @@ def publish_until(peer: Peer, *futures: rclpy.Future) -> None:
 
 
 def test_question_measurement_and_capture_wait_for_the_first_frame(peer: Peer) -> None:
-    measure = peer.node.create_client(MeasureRegions, "spatial_query/measure_regions")
-    capture = peer.node.create_client(Capture, "spatial_query/capture")
-    assert measure.wait_for_service(PATIENCE_S)
-    assert capture.wait_for_service(PATIENCE_S)
+    measure = peer.client(MeasureRegions, "measure_regions")
+    capture = peer.client(Capture, "capture")
     peer.connect()
     region = Region(label="part")
     region.roi.x_offset, region.roi.y_offset, region.roi.width, region.roi.height = 10, 10, 20, 20

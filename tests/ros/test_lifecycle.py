@@ -14,7 +14,6 @@ from tests.ros.conftest import running
 from tests.ros.peer import Peer, Response, frame
 from tests.ros.stub_node import BLOCK
 from tests.ros.watch import Watched
-from tests.waiting import PATIENCE_S
 
 INSIDE = ("--ros-args", "-r", "__ns:=/ends")
 
@@ -26,16 +25,9 @@ def test_while_a_question_cannot_be_interrupted_the_deactivating_node_answers(
     with running("tests.ros.stub_node", *INSIDE, STUB_GATE=str(gate)):
         peer = Peer(context, "/ends")
         watched = Watched(peer)
-        clients = [
-            peer.node.create_client(kind, f"spatial_query/{name}")
-            for kind, name in (
-                (ChangeState, "change_state"),
-                (GetState, "get_state"),
-                (GetParameters, "get_parameters"),
-            )
-        ]
-        assert all(client.wait_for_service(PATIENCE_S) for client in clients)
-        change, get_state, get_parameters = clients
+        change = peer.client(ChangeState, "change_state")
+        get_state = peer.client(GetState, "get_state")
+        get_parameters = peer.client(GetParameters, "get_parameters")
         peer.connect()
         watched.publish_until(frame, lambda: watched.value("colour received") not in ("", "0"))
         held = peer.query.call_async(peer.request(BLOCK, max_age=Duration(sec=600)))

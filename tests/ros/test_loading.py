@@ -40,16 +40,9 @@ def test_a_life_cycle_manager_gets_its_reply_after_the_load_and_others_are_answe
     arguments = (*SLOW, "-p", "autostart:=false", "-r", "__ns:=/managed_load")
     with running("tests.ros.stub_node", "--ros-args", *arguments):
         peer = Peer(context, "/managed_load")
-        clients = [
-            peer.node.create_client(kind, f"spatial_query/{name}")
-            for kind, name in (
-                (ChangeState, "change_state"),
-                (GetState, "get_state"),
-                (GetParameters, "get_parameters"),
-            )
-        ]
-        assert all(client.wait_for_service(PATIENCE_S) for client in clients)
-        change, get_state, get_parameters = clients
+        change = peer.client(ChangeState, "change_state")
+        get_state = peer.client(GetState, "get_state")
+        get_parameters = peer.client(GetParameters, "get_parameters")
         configure = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
         configured = change.call_async(configure)
         label = get_state.call_async(GetState.Request())

@@ -95,8 +95,7 @@ def test_a_point_and_a_mask_are_regions_too(peer, client, shown):
     )
     request = MeasureRegions.Request(regions=[point, mask])
     request.stamp.sec, request.stamp.nanosec = divmod(shown, 10**9)
-    caller = peer.node.create_client(MeasureRegions, "spatial_query/measure_regions")
-    future = caller.call_async(request)
+    future = peer.client(MeasureRegions, "measure_regions").call_async(request)
     peer.spin_until(future.done, "a response")
     response = future.result()
     assert response.error_code == Response.NONE, response.error_msg
@@ -152,7 +151,7 @@ def test_regions_without_verify_are_refused(client, shown):
 @pytest.fixture
 def answer_by(peer: Peer) -> Iterator[Callable[[str], bool]]:
     """Sets the parameter of the running node; the default again at the end."""
-    caller = peer.node.create_client(SetParameters, "spatial_query/set_parameters")
+    caller = peer.client(SetParameters, "set_parameters")
 
     def change(value: str) -> bool:
         parameter = Parameter("answer_by", value=value).to_parameter_msg()
@@ -160,7 +159,6 @@ def answer_by(peer: Peer) -> Iterator[Callable[[str], bool]]:
         peer.spin_until(future.done, "the parameter")
         return bool(future.result().results[0].successful)
 
-    assert caller.wait_for_service(PATIENCE_S)
     yield change
     assert change("both")
 

@@ -381,9 +381,7 @@ def test_the_life_cycle_can_run_twice(tiny_model: Path, context: rclpy.Context) 
     arguments = ("-p", f"model:={tiny_model}", "-p", "autostart:=false", "-r", "__ns:=/managed")
     with running("sdvlm_ros.node", "--ros-args", *arguments) as process:
         peer = Peer(context, "/managed")
-        change = peer.node.create_client(ChangeState, "spatial_query/change_state")
-        # Services are discovered one by one. A request to an undiscovered service is lost.
-        assert change.wait_for_service(PATIENCE_S)
+        change = peer.client(ChangeState, "change_state")
         assert peer.query.wait_for_service(PATIENCE_S)
 
         def transition(number: int) -> bool:

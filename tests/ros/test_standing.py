@@ -38,8 +38,7 @@ class Patrol(Watched):
             lambda answer: self.answers.append(answer.question),
             100,
         )
-        self.service = peer.node.create_client(AskEvery, "spatial_query/ask_every")
-        assert self.service.wait_for_service(PATIENCE_S)
+        self.service = peer.client(AskEvery, "ask_every")
 
     def ask_every(self, period_s: float, question: str = "", **fields: Any) -> AskEvery.Response:
         """The reply of the service."""
@@ -174,8 +173,7 @@ def test_a_question_that_waits_for_its_answer_is_skipped_and_never_queued_twice(
 
 
 def test_an_inactive_node_asks_nothing_and_an_active_one_continues(patrol: Patrol) -> None:
-    change = patrol.peer.node.create_client(ChangeState, "spatial_query/change_state")
-    assert change.wait_for_service(PATIENCE_S)
+    change = patrol.peer.client(ChangeState, "change_state")
 
     def transition(number: int) -> None:
         future = change.call_async(ChangeState.Request(transition=Transition(id=number)))

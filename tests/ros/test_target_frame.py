@@ -108,7 +108,7 @@ def responses() -> Iterator[dict[str, MeasureRegions.Response]]:
             INFO: camera_info_message(frame.intrinsics, stamp_ns, "optical"),
         }
         assert peer.ask_about(messages, stamp_ns).error_code == SpatialQuery.Response.NONE
-        caller = peer.node.create_client(MeasureRegions, "spatial_query/measure_regions")
+        caller = peer.client(MeasureRegions, "measure_regions")
 
         def measured(target: str, points: bool = False) -> MeasureRegions.Response:
             request = MeasureRegions.Request(
@@ -121,7 +121,7 @@ def responses() -> Iterator[dict[str, MeasureRegions.Response]]:
 
         found = {target: measured(target, points=True) for target in ("", "world")}
         changed = Parameter("target_frame", value="world").to_parameter_msg()
-        setting = peer.node.create_client(SetParameters, "spatial_query/set_parameters")
+        setting = peer.client(SetParameters, "set_parameters")
         future = setting.call_async(SetParameters.Request(parameters=[changed]))
         peer.spin_until(future.done, "the parameter")
         assert future.result().results[0].successful

@@ -68,8 +68,7 @@ def test_parameter_and_lifecycle_services_answer_while_a_question_is_answered(pe
         (GetParameters, "get_parameters", GetParameters.Request(names=["max_age"])),
         (ListParameters, "list_parameters", ListParameters.Request()),
     ]
-    callers = [peer.node.create_client(kind, f"spatial_query/{name}") for kind, name, _ in requests]
-    assert all(caller.wait_for_service(PATIENCE_S) for caller in callers)
+    callers = [peer.client(kind, name) for kind, name, _ in requests]
     handle, result = being_answered(peer, reason)
 
     for _ in range(CALLS):
