@@ -37,6 +37,7 @@ from sdvlm_core.errors import (
 from sdvlm_core.frame import RgbdFrame
 
 if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
     from rosbags.rosbag2 import Reader
 
 Vector: TypeAlias = tuple[float, float, float]
@@ -48,6 +49,8 @@ _MAX_WAITING_IMAGES = 8
 _MAX_BUFFERED_MESSAGES = 32
 # Largest memory of each of these buffers.
 _MAX_BUFFERED_BYTES = 512 << 20
+# The first span of a search backwards; a camera's info is published with each image.
+_FIRST_LOOK_BACK_NS = 200_000_000
 # Stands for the stamp of a colour message that is too short to have a header.
 _NO_HEADER_NS = -1
 
@@ -65,7 +68,7 @@ class BagFrame:
     """An undecoded colour image with its depth and camera info, or the error if one is missing.
 
     Attributes:
-        index: number of the colour image on its topic, from 0.
+        index: number of the colour image on its topic, from 0 or from the first one read.
         depth_info: the newest info of the depth camera; None = not recorded.
         refusal: the error that `decode` raises; None = the frame is complete.
     """
@@ -156,18 +159,25 @@ def open_camera(reader: Reader, options: CameraOptions) -> BagCamera:
 _Buffers: TypeAlias = dict[Input, deque[BagMessage]]
 
 
-def frames(reader: Reader, topics: Topics, slop_ns: int) -> Iterator[BagFrame]:
-    """Every colour image of a bag, in the order of the bag, with its depth and camera info.
+def frames(
+    reader: Reader, topics: Topics, slop_ns: int, start_ns: int | None = None
+) -> Iterator[BagFrame]:
+    """The colour images of a bag, in the order of the bag, with their depth and camera info.
 
     Args:
         slop_ns: largest difference of the stamps of one frame, nanoseconds.
+        start_ns: bag time; earlier images are left out, and so is their depth. None = all.
     """
+    info = None if start_ns is None else _newest(reader, topics.info, start_ns)
+    depth_info = None if start_ns is None else _newest(reader, topics.depth_info, start_ns)
     # Its first message may follow the first images, and holds for them as well.
-    depth_info = _first(reader, topics.depth_info)
+    depth_info = depth_info or _first(reader, topics.depth_info)
 
     def paired_messages() -> Iterator[tuple[Input, BagMessage]]:
         nonlocal depth_info
-        for kind, message in _messages(reader, topics):
+        if info is not None:
+            yield Input.INFO, info
+        for kind, message in _messages(reader, topics, start_ns):
             if kind is None:
                 depth_info = message
             else:
@@ -179,22 +189,40 @@ def frames(reader: Reader, topics: Topics, slop_ns: int) -> Iterator[BagFrame]:
 
 def _first(reader: Reader, topic: str | None) -> BagMessage | None:
     """The first message of a topic."""
-    for connection, bag_ns, data in stream(reader, () if topic is None else (topic,)):
-        stamp_ns = 0
-        with suppress(FrameError):
-            stamp_ns = serialized_stamp_ns(bytes(data[:12]))
-        return BagMessage(stamp_ns, bytes(data), bag_ns, connection.msgtype)
+    messages = stream(reader, () if topic is None else (topic,))
+    return next((_message(*one) for one in messages), None)
+
+
+def _newest(reader: Reader, topic: str | None, bag_ns: int) -> BagMessage | None:
+    """The newest message of a topic before a time. Looks back further and further: a camera may
+    publish its info with each image, or once.
+    """
+    stop_ns, span_ns = bag_ns, _FIRST_LOOK_BACK_NS
+    while topic is not None and stop_ns > reader.start_time:
+        newest = deque(stream(reader, (topic,), stop_ns - span_ns, stop_ns), maxlen=1)
+        if newest:
+            return _message(*newest[0])
+        stop_ns, span_ns = stop_ns - span_ns, span_ns * 8
     return None
 
 
-def _messages(reader: Reader, topics: Topics) -> Iterator[tuple[Input | None, BagMessage]]:
+def _message(connection: Connection, bag_ns: int, data: bytes | memoryview) -> BagMessage:
+    stamp_ns = 0
+    with suppress(FrameError):
+        stamp_ns = serialized_stamp_ns(bytes(data[:12]))
+    return BagMessage(stamp_ns, bytes(data), bag_ns, connection.msgtype)
+
+
+def _messages(
+    reader: Reader, topics: Topics, start_ns: int | None
+) -> Iterator[tuple[Input | None, BagMessage]]:
     """The messages that form frames; None = info of the depth camera."""
     kinds: dict[str, Input | None] = {topics.color: Input.COLOR, topics.info: Input.INFO}
     if topics.depth is not None:
         kinds[topics.depth] = Input.DEPTH
     if topics.depth_info is not None:
         kinds[topics.depth_info] = None
-    for connection, bag_ns, view in stream(reader, kinds):
+    for connection, bag_ns, view in stream(reader, kinds, start_ns):
         kind, data = kinds[connection.topic], bytes(view)
         try:
             stamp_ns = serialized_stamp_ns(data)

@@ -55,9 +55,15 @@ def _reason(error: Exception) -> str:
 
 
 def stream(
-    reader: Reader, topics: Collection[str]
+    reader: Reader,
+    topics: Collection[str],
+    start_ns: int | None = None,
+    stop_ns: int | None = None,
 ) -> Iterator[tuple[Connection, int, bytes | memoryview]]:
     """Connection, bag time in nanoseconds and message of these topics, in the order of the bag.
+
+    Args:
+        start_ns, stop_ns: bag times of the first message and after the last one; None = all.
 
     Raises:
         BagError: the rest of the bag cannot be read.
@@ -65,7 +71,7 @@ def stream(
     chosen = [c for c in reader.connections if c.topic in topics]
     try:
         if chosen:  # rosbags reads every topic if the list is empty
-            yield from reader.messages(chosen)
+            yield from reader.messages(chosen, start_ns, stop_ns)
     except BagError:
         raise
     except Exception as error:  # the type depends on the damaged part, as in `open_bag`

@@ -12,15 +12,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdvlm_core.answer import AnswerBy, Asked, SpatialAnswer
 from sdvlm_core.camera.bag_frames import CameraOptions
-from sdvlm_core.camera.bag_moment import read_bag_frame
-from sdvlm_core.camera.bags import open_bag
+from sdvlm_core.camera.bag_moment import open_moments
 from sdvlm_core.camera.image_files import read_frame
 from sdvlm_core.camera.rectification import rectified_regions
 from sdvlm_core.camera.settings import CameraSettings
@@ -98,13 +97,14 @@ def open_offline(
         camera = CameraOptions(settings=CameraSettings(range_m=noise.range_m))
     if up is not None:
         camera = replace(camera, up=up)
+    opened = ExitStack()
     loaded = (model.model, model.server, model.served_model) if model is not None else ()
     if bag is not None:
-        of_bag, options = bag, camera
-        origin = Origin("bag", str(bag), _length_s(bag), *loaded)
+        moments = opened.enter_context(open_moments(bag, camera, sync_slop))
+        origin = Origin("bag", str(bag), moments.length_s, *loaded)
 
         def read(at_s: float | None) -> RgbdFrame:
-            return read_bag_frame(of_bag, options, sync_slop, time if at_s is None else at_s)
+            return moments.frame(time if at_s is None else at_s)
     else:
         assert rgb is not None
         frame = read_frame(
@@ -117,23 +117,29 @@ def open_offline(
                 raise QueryError("image files are one frame: only a bag has times")
             return frame
 
-    backend = OfflineBackend(read, origin, sensor, model, threads)
-    backend.capture()  # refused here, not in the first call
+    backend = OfflineBackend(read, origin, sensor, model, threads, opened)
+    try:
+        backend.capture()  # refused here, not in the first call
+    except BaseException:
+        backend.close()
+        raise
     return backend
-
-
-def _length_s(bag: Path) -> float:
-    with open_bag(bag) as reader:
-        return float(reader.end_time - 1 - reader.start_time) / 1e9
 
 
 class OfflineBackend:
     """A `front.backend.Backend` of one source of frames; see `open_offline`."""
 
     def __init__(
-        self, read: Read, origin: Origin, sensor: str, model: LoadOptions | None, threads: int = 0
+        self,
+        read: Read,
+        origin: Origin,
+        sensor: str,
+        model: LoadOptions | None,
+        threads: int = 0,
+        opened: ExitStack | None = None,
     ) -> None:
         self._read = read
+        self._opened = opened or ExitStack()
         self._origin = origin
         self._sensor = sensor
         self._held: OrderedDict[int, _Held] = OrderedDict()
@@ -231,10 +237,12 @@ class OfflineBackend:
             self._waiting.release()
 
     def close(self) -> None:
-        """Cancel what is being answered, and forget the frames."""
+        """Cancel what is being answered, forget the frames, and close the bag."""
         self._closed.set()
         with self._held_lock:
             self._held.clear()
+        with self._read_lock:
+            self._opened.close()
 
     def _frame(self, stamp_ns: int) -> RgbdFrame:
         with self._held_lock:

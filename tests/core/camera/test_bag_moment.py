@@ -1,26 +1,33 @@
-"""`sdvlm measure --bag`: one frame of a bag is measured as the same image files are."""
+"""One frame of a bag: the nearest to a time; `sdvlm measure` measures it as image files."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from sdvlm_core.camera import bag_frames, bag_moment
 from sdvlm_core.camera.bag_frames import CameraOptions
-from sdvlm_core.camera.bag_moment import read_bag_frame
+from sdvlm_core.camera.bag_moment import open_moments, read_bag_frame
+from sdvlm_core.camera.bags import stream
 from sdvlm_core.camera.settings import CameraSettings
 from sdvlm_core.cli.app import app
-from sdvlm_core.errors import BagError, DepthError
+from sdvlm_core.errors import BagError, DepthError, FrameError
 from tests import bags
 from tests.paths import ROOT
 from tests.replays import bag_of
 
 runner = CliRunner()
+_WALL = np.arange(900, 964, dtype=np.uint16).reshape(8, 8)
 BOX = ["--region", "can=364,398,405,450", "--json"]
 
 
@@ -54,6 +61,70 @@ def test_without_a_time_the_first_complete_frame_is_read(tmp_path: Path) -> None
     bag = bags.write_bag(tmp_path / "never", [*without_depth, other])
     with pytest.raises(DepthError, match="no depth within"):
         red(bag)
+
+
+@pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
+@pytest.mark.parametrize("infos", ["each", "one"])
+def test_of_a_long_bag_only_the_part_around_the_time_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str, infos: str
+) -> None:
+    black, wall = np.zeros((48, 64, 3), np.uint8), bags.millimetres(0)
+    records = [
+        one
+        for number in range(1200)
+        for one in bags.frame(number, rgb=black, depth=wall)
+        if infos == "each" or one.topic != bags.INFO or number == 0
+    ]
+    bag = bags.write_bag(tmp_path / "bag", records, storage)
+    count = 0
+
+    def counted(*arguments: Any) -> Iterator[Any]:
+        nonlocal count
+        for one in stream(*arguments):
+            count += 1
+            yield one
+
+    monkeypatch.setattr(bag_frames, "stream", counted)
+    with open_moments(bag, CameraOptions(), 0.03) as moments:
+        for seconds, number in ((3.3, 33), (60.02, 600), (119.84, 1198), (119.9, 1199), (0.0, 0)):
+            count = 0
+            frame = moments.frame(seconds)
+            assert (frame.stamp_ns - bags.START_NS) // bags.PERIOD_NS == number
+            assert frame.intrinsics is not None
+            assert count < 60
+
+
+@given(data=st.data())
+def test_the_frame_does_not_depend_on_where_reading_begins(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Rare images, gaps, depth and camera info that are missing, rare or late."""
+    times = np.cumsum(data.draw(st.lists(st.sampled_from([1, 3, 30, 200]), min_size=1)))
+    records = bags.frame(0, rgb=np.zeros((8, 8, 3), np.uint8), depth=_WALL)
+    for number in times.tolist():
+        for one in bags.frame(number, rgb=np.zeros((8, 8, 3), np.uint8), depth=_WALL):
+            if one.topic == bags.RGB or data.draw(st.integers(0, 4)):
+                late_ns = data.draw(st.sampled_from([0, 20_000_000, 400_000_000]))
+                records.append(replace(one, bag_ns=one.bag_ns + late_ns))
+    records.sort(key=lambda one: one.bag_ns)
+    bag = bags.write_bag(tmp_path_factory.mktemp("bag") / "bag", records)
+    length_s = (records[-1].bag_ns - records[0].bag_ns) / 1e9
+    places = data.draw(st.lists(st.floats(0, 1), min_size=1, max_size=5))
+
+    def outcomes() -> list[Any]:
+        found = []
+        with open_moments(bag, CameraOptions(), 0.03) as moments:
+            for place in places:
+                try:
+                    found.append(moments.frame(place * length_s).stamp_ns)
+                except FrameError as error:
+                    found.append(str(error))
+        return found
+
+    here = outcomes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bag_moment, "_WINDOW_NS", 10**15)
+        assert here == outcomes()
 
 
 def test_the_settings_reach_the_frame(tmp_path: Path) -> None:
