@@ -236,6 +236,9 @@ def _is_pronoun(tokens: Sequence[Token], at: int, value: _Item) -> bool:
     if text_at(tokens, at) != "one" or value.last > at + 1:
         return False
     before, after = text_at(tokens, at - 1), text_at(tokens, at + 1)
+    other = _value(tokens, at + 2) if after in ("to", "or", "and", *_DASHES) else None
+    if other is not None and _unit(tokens, other.last)[0] is not None:
+        return False  # "between one and two metres"
     if before == "and" and after.isalpha():  # "two chairs and one table"
         return after in ("is", "are", "was", "of", "has")
     return before.isalpha() and before not in _BEFORE_ONE

@@ -73,6 +73,8 @@ def _amount(statement: Statement, asked: Asked) -> tuple[Amount, str]:
         return amount, ""
     if amount.value == 0 and asked.quantity not in (Quantity.GAP, Quantity.DIFFERENCE):
         return amount, f"{amount.text} is zero"
+    if amount.dimension == "number" and amount.value == 0 and not statement.counted:
+        return replace(amount, dimension="length"), ""  # "they touch, so the gap is zero"
     if amount.dimension == "number" and asked.unit.lower() in UNITS:
         if statement.counted:
             return amount, f"{amount.text} counts {statement.counted}"

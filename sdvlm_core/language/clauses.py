@@ -236,7 +236,9 @@ def _name_end(
     while last < end and tokens[last].start not in groups:
         token = tokens[last]
         hyphen = token.text == "-" and last > first and glued(tokens, last)
-        if last > first and last - 1 in covered and _is_verb(tokens, last, end, covered, groups):
+        possessive = tokens[last - 1].text.endswith("'s")  # "the bottle's reflection in"
+        after_name = last > first and last - 1 in covered and not possessive
+        if after_name and _is_verb(tokens, last, end, covered, groups):
             break
         can = token.text == "can" and determined and last == first  # "the can", not "can be"
         part_of = last > first and token.text in _PARTS_OF and text_at(tokens, last + 1) in w.VERBS

@@ -278,7 +278,10 @@ def _first_of_all(stated: Sequence[_Stated], asked: Asked) -> set[str]:
 
 
 def _only_named(clauses: Sequence[Clause], asked: Asked) -> set[str]:
-    """The one asked object of an answer that only names it."""
+    """The one asked object of an answer, or of its last sentence, that only names it."""
+    last = [clause for clause in clauses if clause.sentence == clauses[-1].sentence]
+    if len(last) < len(clauses) and (found := _only_named(last, asked)):
+        return found
     named: set[str] = set()
     for clause in clauses:
         texts = {part.text for part in clause.parts if part.role != "name"}

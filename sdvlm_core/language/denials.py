@@ -40,6 +40,10 @@ _DENIED = [
         r"(?! (?:clearly|fully|entirely|enough|to be"
         r"|as|taller|wider))",
         rf"\bdoes(?:n't| not) (?:contain|show|include|have|depict) (?:an? |any |the )?{_THING}",
+        r"(?:^|[.!?\n,] ?)(?:the |an? |any )?(?P<name>[\w' -]{1,60}?) (?:(?:is|are|was) )?"
+        r"(?:no longer (?:in|on|at|there|here|visible|present)|not (?:there|here|present|visible)"
+        r"(?=[.!,\n]|$))",
+        r"\bneither (?:an? |the )?(?P<name>[\w' -]{1,60}?)(?= nor\b)",
         r"\b(?P<name>none)\b(?: are| is)?[^.]{0,40}(?=[.]|$)",
     )
 ]

@@ -25,7 +25,12 @@ _ORDERS = frozenset(("first", "second", "third", "other", "next", "middle"))
 _PICTURES = frozenset(("picture", "image", "photo", "frame", "view", "scene"))
 _REVISED = frozenset(("first", "initial", "original", "earlier", "previous"))
 #: Pictures with a scale of their own; "in the image" only says where the object is.
-_DRAWINGS = frozenset(("drawing", "map", "plan", "diagram", "screen", "paper", "print", "sketch"))
+_DRAWINGS = vocabulary(
+    "drawing map plan diagram screen paper print sketch poster painting mural billboard mirror "
+    "advertisement cartoon illustration"
+)
+_CAN = vocabulary("can could may capacity")
+_CONTAIN = vocabulary("seat seats hold holds fit fits store stores carry take accommodate")
 _REACHES = frozenset(("reach", "reaches", "reaching"))
 #: How a sentence begins that speaks of the one before.
 _REFERRING = frozenset(("that", "this", "it", "that's", "it's"))
@@ -88,6 +93,9 @@ def doubt_of(
     ):
         return "it is in brackets"
     bare = parts[at].amounts[0].dimension == "number"
+    room = words & _CONTAIN and words & _CAN
+    if bare and (room or words & {"accommodate", "accommodates", "room", "capacity"}):
+        return "it is a capacity"
     if bare and (whole := _whole(parts, start, at)):
         return whole
     if words & {"additional", "extra", "another", "every", "each"}:

@@ -1,7 +1,7 @@
 """Idioms -> the words that the grammar of answers knows: "nowhere near 2 m" is "not 2 m".
 
-Text in, text out; every rule is one pass of a regular expression, linear in time. Does not know
-grammar or questions.
+So are common misspellings: "heigth". Text in, text out; every rule is one pass of a regular
+expression, linear in time. Does not know grammar or questions.
 """
 
 from __future__ import annotations
@@ -9,6 +9,17 @@ from __future__ import annotations
 import re
 
 _NUMBER = r"(?:about |around |being |exactly |a )?(?:\d|(?:one|two|three|four|five|six|ten|half)\b)"
+#: Words as small models write them.
+_MISSPELT = {
+    **dict.fromkeys(("heigth", "hieght", "heigt", "heighth", "hight"), "height"),
+    **dict.fromkeys(("lenght", "lenth", "legnth"), "length"),
+    **dict.fromkeys(("widht", "witdh", "widthh"), "width"),
+    **dict.fromkeys(("distanse", "distence", "distane"), "distance"),
+    **dict.fromkeys(("arround", "aroud"), "around"),
+    **dict.fromkeys(("betwen", "beetween", "beetwen"), "between"),
+    **dict.fromkeys(("aproximately", "approximatly", "aproximatly", "approximatley"), "about"),
+}
+_MISSPELLING = re.compile(rf"\b(?:{'|'.join(_MISSPELT)})\b", re.I)
 _RULES = [
     (re.compile(rf"\b(?:{pattern})", re.I), new)
     for pattern, new in (
@@ -18,6 +29,7 @@ _RULES = [
         (r"fail(?:s|ed)? to (?:reach|be|measure|have)\b", "is not"),
         (r"too \w{1,20} to (?:be|measure|reach|have) (?=\d|an?\b|one|two|three|four|five)", "not "),
         (r"no (?=\d)", "not "),
+        (r"not (?:only|just) (?=an? |the )", ""),
         # what others think
         (
             r"(?:some|many|most|other|a few) (?:people|viewers) (?:(?:may|might|would|could) )?"
@@ -30,7 +42,8 @@ _RULES = [
 
 
 def in_plain_words(text: str) -> str:
-    """The text with its idioms replaced."""
+    """The text with its idioms and misspellings replaced."""
+    text = _MISSPELLING.sub(lambda found: _MISSPELT[found[0].lower()], text)
     for form, new in _RULES:
         text = form.sub(new, text)
     return text

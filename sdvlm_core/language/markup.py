@@ -12,12 +12,26 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
 from sdvlm_core.language.tokens import vocabulary
 from sdvlm_core.language.units import UNITS
+from sdvlm_core.language.words import NOUNS
 
 #: The word that stands for the frame of a final answer.
 BOXED = "boxed"
 
+#: "red box:" with "  height: 24 cm" below it, or "- name: red box".
+_NESTED = re.compile(
+    r"^[\w \t-]{1,60}:[ \t]{0,8}\n[ \t]{1,16}(?:- )?[\w ]{1,40}:[ \t]"
+    r"|^[ \t]{0,8}- [\w ]{1,40}:[ \t][^\n]{0,200}\n[ \t]{2,16}[\w ]{1,40}:[ \t]",
+    re.M,
+)
+_FENCED = re.compile(r"```(?:ya?ml)?\n(.{1,4000}?)```", re.S)
+_MAX_YAML = 4000
+_OPENS = re.compile(r"\[\s{0,50}\{|\{")
+#: The comma of a value that was read before, as a box is.
+_LEFT_OUT = re.compile(r"(?<=[{\[])\s{0,1000},|,(?=\s{0,1000}[,}\]])")
 _MAX_JSON, _MAX_DEPTH, _MAX_VALUES = 3, 6, 200
 _TEX = (
     (r"\\boxed\s*\{", f" {BOXED} {{"),
@@ -37,6 +51,8 @@ _TEX = (
     (r"\\[,;:! ()\[\]]", " "),
     (r"[{}$]", " "),
 )
+_THOUGHT = re.compile(r"</think(?:ing)?>|\u25c1/think\u25b7")
+_THINKING = re.compile(r"<think(?:ing)?>|\u25c1think\u25b7")
 _TEX_RULES = [(re.compile(pattern), new) for pattern, new in _TEX]
 _MARKDOWN = [
     (re.compile(pattern, re.M), new)
@@ -84,8 +100,9 @@ _GENERIC = vocabulary(
 
 def plain_lines(text: str) -> str:
     """The text without markup; its lines are sentences or pairs "key: value". Linear time."""
-    text = text.rpartition("</think>")[2]
-    text = _without_json(text)
+    text = _THOUGHT.split(text)[-1]
+    text = _THINKING.split(text)[0]  # it ends in its reasoning
+    text = _without_json(_without_yaml(text))
     if "|" in text:
         text = "\n".join(_lines(text.split("\n")))
     for rule, new in _MARKDOWN:
@@ -141,7 +158,9 @@ def _table(rows: list[list[str]]) -> Iterator[str]:
         for name, cell in zip(names[1:], row[1:], strict=True):
             if name.lower() not in ("unit", "units"):
                 bare = re.fullmatch(r"[\d.,]{1,20}", cell)
-                yield f"{_key(f'{row[0]} {name}')}: {cell} {unit if bare else ''}"
+                side_first = row[0].lower() in NOUNS  # the columns are objects
+                key = f"{name} {row[0]}" if side_first else f"{row[0]} {name}"
+                yield f"{_key(key)}: {cell} {unit if bare else ''}"
 
 
 def _key(name: str) -> str:
@@ -150,19 +169,49 @@ def _key(name: str) -> str:
     return " ".join(words)
 
 
+def _without_yaml(text: str) -> str:
+    """The text with a nested YAML document as lines "key: value"."""
+    if len(text) > _MAX_YAML or _NESTED.search(text) is None:
+        return text
+    fenced = _FENCED.search(text)
+    document = fenced[1] if fenced else text
+    try:
+        value = _yaml_value(yaml.compose(document, Loader=yaml.SafeLoader), 0)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+    lines = "\n".join([*_pairs(value, "", "", 0)][:_MAX_VALUES])
+    return text.replace(document, f"\n{lines}\n", 1)
+
+
+def _yaml_value(node: Any, depth: int) -> Any:
+    """The value of a node; scalars as they are written. ValueError: a key is there twice."""
+    if depth > _MAX_DEPTH:
+        raise ValueError("nested too deep")
+    if isinstance(node, yaml.MappingNode):
+        value = {key.value: _yaml_value(inner, depth + 1) for key, inner in node.value}
+        if len(value) < len(node.value):
+            raise ValueError("a key is there twice")
+        return value
+    if isinstance(node, yaml.SequenceNode):
+        return [_yaml_value(inner, depth + 1) for inner in node.value]
+    return None if node is None else node.value
+
+
 def _without_json(text: str) -> str:
     """The text with its JSON objects as lines "key: value"."""
     decoder = json.JSONDecoder()
     at, parts = 0, []
+    if _OPENS.search(text):
+        text = _LEFT_OUT.sub("", text)
     for _ in range(_MAX_JSON):
-        start = text.find("{", at)
-        if start < 0:
+        if (found := _OPENS.search(text, at)) is None:
             break
+        start = found.start()
         try:
             value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            parts.append(text[at : start + 1])
-            at = start + 1
+            parts.append(text[at : found.end()])
+            at = found.end()
             continue
         parts += [text[at:start], "\n", "\n".join([*_pairs(value, "", "", 0)][:_MAX_VALUES]), "\n"]
         at = end

@@ -43,6 +43,7 @@ _SOME_OF = re.compile(
     r"\b(?:one|some|few|most|half|two|three|four|five|\d{1,3}) of (?:which|them|these|those)\b",
     re.I,
 )
+_TOTAL = re.compile(r"\b(?:in total|altogether|in all|all together)\b", re.I)
 _ONE_MORE = re.compile(
     r"\b(?:another|an additional|one additional|(?:a|the) (?:second|third|fourth|fifth|sixth))"
     r"((?: [a-z'-]{1,30}){1,4})",
@@ -297,8 +298,10 @@ def _added(text: str, asked: Asked) -> str:
     if found := _ADDED.search(text):
         return found[0]
     name, place = apart(asked.objects[0])
-    subset = place or (" " in name and asked.objects[0].lower() not in text.lower())
-    if subset and (found := _SOME_OF.search(text)):
+    kind = not place and " " in name and name.lower() not in text.lower()
+    if (place or kind) and (found := _SOME_OF.search(text)):
+        return found[0]
+    if kind and (found := _TOTAL.search(text)):
         return found[0]
     for match in _ONE_MORE.finditer(text):
         words = match[1].split()

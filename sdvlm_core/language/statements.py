@@ -104,6 +104,7 @@ class _Context:
     topic: str = ""  # the first name of the latest sentence with one
     earlier: str = ""  # the topic before this sentence
     heading: str = ""
+    concluding: bool = False  # the sentence before is a heading "Answer:"
     sides: tuple[str, ...] = ()
     labels: dict[int, str] = field(default_factory=dict)  # of numbers, by the id of their part
     surface: bool = False  # "measured from edge to edge"
@@ -152,7 +153,11 @@ def _enter(context: _Context, clause: Clause) -> None:
         context.partial = context.condition = False
     if clause.heading:
         names = [part.text for part in clause.parts if part.role == "name"]
-        context.heading = names[0] if len(names) == 1 else ""
+        plain = not any(part.role == "pronoun" for part in clause.parts)
+        context.heading = names[0] if len(names) == 1 and plain else ""
+        context.concluding = _concludes(clause, clause.parts)
+    elif context.concluding and clause.parts:
+        context.final, context.concluding = True, False
     for part in clause.parts:
         if part.role == "name" and context.topic in ("", context.earlier):
             context.topic = part.text

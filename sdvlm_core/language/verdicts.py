@@ -6,6 +6,7 @@ Brings together the yes or no that opens the text (yes_no.py), denials (denials.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -15,16 +16,23 @@ from sdvlm_core.language.clauses import Clause, Part
 from sdvlm_core.language.comparisons import Choice, compare
 from sdvlm_core.language.denials import denies
 from sdvlm_core.language.mentions import means
-from sdvlm_core.language.places import is_elsewhere, may_contain
+from sdvlm_core.language.places import apart, is_elsewhere, may_contain
 from sdvlm_core.language.tokens import vocabulary
-from sdvlm_core.language.yes_no import is_unsure, yes_or_no
+from sdvlm_core.language.yes_no import denies_denial, is_unsure, yes_or_no
 
+# "a bicycle leaning", and not "a dog bed"
+_PARTICIPLE = re.compile(
+    r"(?!(?:ceil|build|paint|rail|earr|str|spr|bear|cloth|light|cross|mould|wash)ing$)"
+    r"\w{2,30}(?:ing|(?<!sh)(?<!sl)(?<!e)ed)"
+)
 _SHOWING = vocabulary("there's see there sees shows is are")
 _THERE = vocabulary("there see there's shows visible is are")
 
 
 def decides(text: str, clauses: Sequence[Clause], asked: Asked) -> Choice:
     """The verdict of a text for any question; FREE and EXISTS know only yes, no and "there is"."""
+    if denies_denial(text):
+        return Choice(Verdict.UNDECIDED, "")
     if asked.quantity is Quantity.COMPARISON:
         return compare(clauses, text, asked)
     said = yes_or_no(text)
@@ -59,13 +67,21 @@ def _is_shown(clause: Clause, asked: Asked) -> bool:
         if where.text in ("in", "inside", "outside")
         or (where.role == "place" and not may_contain(one))
     )
-    return named and bool(_THERE & texts) and not elsewhere
+    whole = all(_is_named_whole(one, texts) for one in asked.objects)
+    return named and whole and bool(_THERE & texts) and not elsewhere
+
+
+def _is_named_whole(name: str, texts: set[str]) -> bool:
+    """Whether the parts of a clause have all words of a name: a cup may be no "red cup"."""
+    said = {word.removesuffix("s") for text in texts for word in text.split()}
+    *modifiers, _ = apart(name)[0].lower().split() or [""]
+    return {word.removesuffix("s") for word in modifiers} <= said
 
 
 def _is_asked(name: str, asked: Asked) -> bool:
     """Whether a name is an asked object's, also with what it does: "bicycle leaning"."""
     words = name.split()
-    while len(words) > 1 and words[-1].endswith(("ing", "ed")):
+    while len(words) > 1 and _PARTICIPLE.fullmatch(words[-1]):
         words.pop()
     names = (name, " ".join(words))
     return any(means(one, wanted, plural=True) for one in names for wanted in asked.objects)
@@ -76,7 +92,7 @@ def _goes_on(parts: Sequence[Part], at: int) -> bool:
     following = parts[at + 1] if at + 1 < len(parts) else None
     if following is None or following.role != "word":
         return False
-    return not following.text.endswith(("ing", "ed"))
+    return _PARTICIPLE.fullmatch(following.text) is None
 
 
 def _sees_another(clauses: Sequence[Clause], asked: Asked) -> bool:

@@ -32,6 +32,13 @@ _REFUSAL = re.compile(
     r"|not sure)\b",
     re.I,
 )
+# "It's not true that the crate isn't taller", "it wouldn't be correct to say there is no dog"
+_NEGATED = r"(?:\bnot\b|n't\b|\b(?:no|false|wrong|incorrect|untrue)\b)"
+_DENIED_DENIAL = re.compile(
+    r"(?:\bnot|n't|\bfalse|\bwrong|\bincorrect|\buntrue)\b[^.!?\n]{0,30}"
+    rf"\b(?:that|to (?:say|claim))\b[^.!?;\n]{{0,150}}{_NEGATED}",
+    re.I,
+)
 #: Words after "no" that name no object: "no it is not", "no idea".
 NOT_OBJECTS = vocabulary(
     "it the they that this these those there he she a an i we you its one idea clue doubt "
@@ -48,6 +55,11 @@ def is_refusal(text: str) -> bool:
 def is_unsure(text: str) -> bool:
     """Whether a text has words of doubt."""
     return _UNSURE.search(text) is not None
+
+
+def denies_denial(text: str) -> bool:
+    """Whether a text denies a statement that is negated itself."""
+    return _DENIED_DENIAL.search(text) is not None
 
 
 def yes_or_no(text: str) -> Verdict:
