@@ -28,7 +28,7 @@ _NESTED = re.compile(
     re.M,
 )
 _FENCED = re.compile(r"```(?:ya?ml)?\n(.{1,4000}?)```", re.S)
-_MAX_YAML = 4000
+_MAX_YAML, _MAX_BRACKETS = 4000, 100
 _OPENS = re.compile(r"\[\s{0,50}\{|\{")
 #: The comma of a value that was read before, as a box is.
 _LEFT_OUT = re.compile(r"(?<=[{\[])\s{0,1000},|,(?=\s{0,1000}[,}\]])")
@@ -171,29 +171,36 @@ def _key(name: str) -> str:
 
 def _without_yaml(text: str) -> str:
     """The text with a nested YAML document as lines "key: value"."""
-    if len(text) > _MAX_YAML or _NESTED.search(text) is None:
+    brackets = text.count("[") + text.count("{")  # PyYAML's time is quadratic in their depth
+    if len(text) > _MAX_YAML or brackets > _MAX_BRACKETS or _NESTED.search(text) is None:
         return text
     fenced = _FENCED.search(text)
     document = fenced[1] if fenced else text
     try:
-        value = _yaml_value(yaml.compose(document, Loader=yaml.SafeLoader), 0)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        value = _yaml_value(yaml.compose(document, Loader=yaml.SafeLoader), set(), 0)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         return text
     lines = "\n".join([*_pairs(value, "", "", 0)][:_MAX_VALUES])
     return text.replace(document, f"\n{lines}\n", 1)
 
 
-def _yaml_value(node: Any, depth: int) -> Any:
-    """The value of a node; scalars as they are written. ValueError: a key is there twice."""
-    if depth > _MAX_DEPTH:
-        raise ValueError("nested too deep")
+def _yaml_value(node: Any, seen: set[int], depth: int) -> Any:
+    """The value of a node; scalars as they are written.
+
+    Raises:
+        ValueError: it is nested too deep, a key is there twice, or an alias expands it.
+    """
+    if depth > _MAX_DEPTH or id(node) in seen:
+        raise ValueError("no plain document")
+    if isinstance(node, yaml.CollectionNode):
+        seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
-        value = {key.value: _yaml_value(inner, depth + 1) for key, inner in node.value}
+        value = {key.value: _yaml_value(inner, seen, depth + 1) for key, inner in node.value}
         if len(value) < len(node.value):
             raise ValueError("a key is there twice")
         return value
     if isinstance(node, yaml.SequenceNode):
-        return [_yaml_value(inner, depth + 1) for inner in node.value]
+        return [_yaml_value(inner, seen, depth + 1) for inner in node.value]
     return None if node is None else node.value
 
 
