@@ -137,7 +137,7 @@ def _wrong_owner(statement: Statement, asked: Asked) -> str:
 
 def _wrong_ends(statement: Statement, asked: Asked) -> str:
     text = statement.amounts[0].text
-    alone = len(statement.owners) == 1 and not statement.measure
+    alone = len(statement.owners) == 1 and not statement.measure and len(statement.ends) < 2
     if alone and asked.quantity is not Quantity.CAMERA_DISTANCE:
         return f"{text} is of the {statement.owners[0]} alone"
     if statement.component:

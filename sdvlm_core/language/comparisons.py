@@ -185,7 +185,7 @@ def _is_apparent(clauses: Sequence[Clause], index: int) -> bool:
     for later in clauses[index + 1 : index + _SENTENCE]:
         if later.sentence != clause.sentence:
             break
-        if later.opener in ("but", "although", "though"):
+        if later.opener in ("but", "although", "though", "yet", "however"):
             return True
     return False
 

@@ -79,7 +79,7 @@ def doubt_of(
         return "it is of another picture"
     if any(_is_drawn(parts, i) for i in range(at)):
         return "it is a length in a drawing"
-    if words & _REACHES and any(part.role == "place" for part in left):
+    if words & _REACHES and any(part.role == "place" or part.text == "to" for part in left):
         return "it may be where the object ends"  # "the bottle on the box reaches 70 cm"
     if _bounds(texts, after):
         return "it is a bound"

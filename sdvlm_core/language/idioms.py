@@ -14,10 +14,12 @@ _MISSPELT = {
     **dict.fromkeys(("heigth", "hieght", "heigt", "heighth", "hight"), "height"),
     **dict.fromkeys(("lenght", "lenth", "legnth"), "length"),
     **dict.fromkeys(("widht", "witdh", "widthh"), "width"),
-    **dict.fromkeys(("distanse", "distence", "distane"), "distance"),
+    **dict.fromkeys(("distanse", "distence", "distane", "distnce"), "distance"),
     **dict.fromkeys(("arround", "aroud"), "around"),
     **dict.fromkeys(("betwen", "beetween", "beetwen"), "between"),
-    **dict.fromkeys(("aproximately", "approximatly", "aproximatly", "approximatley"), "about"),
+    **dict.fromkeys(
+        ("aproximately", "approximatly", "aproximatly", "approximatley", "aprox"), "about"
+    ),
 }
 _MISSPELLING = re.compile(rf"\b(?:{'|'.join(_MISSPELT)})\b", re.I)
 _RULES = [
@@ -30,6 +32,27 @@ _RULES = [
         (r"too \w{1,20} to (?:be|measure|reach|have) (?=\d|an?\b|one|two|three|four|five)", "not "),
         (r"no (?=\d)", "not "),
         (r"not (?:only|just) (?=an? |the )", ""),
+        (r"(?:none|nothing) (?:other than|but) ", ""),
+        (r"(?:scratch|strike) that\b|on second thoughts?\b", "correction"),
+        (r"at first (?:glance|sight)\b", "first guess"),
+        (r"closer to (?=\d)", "about "),
+        (r"(?:a|the|its|maximum|working) reach of\b", "a radius of"),
+        (r"a single (?=[a-z])", "1 "),
+        (r"tl;? ?dr\b", "answer"),
+        (r"(?<=\w )which (?:makes|gives|adds up to|totals)\b", "making"),
+        # what was
+        (
+            r"last (?:year|month|week|time)\b|yesterday\b|(?:years?|months?|weeks?|days?) ago\b"
+            r"|used to (?:be|have|measure)\b",
+            "formerly",
+        ),
+        # as small models write
+        (r"more (?:tall|high)\b", "taller"),
+        (r"more short\b", "shorter"),
+        (r"more wide\b", "wider"),
+        (r"more long\b", "longer"),
+        (r"more big\b", "bigger"),
+        (r"(?<=er )then (?=the |an? |\w{1,20}[.!]?$)", "than "),
         # what others think
         (
             r"(?:some|many|most|other|a few) (?:people|viewers) (?:(?:may|might|would|could) )?"

@@ -32,6 +32,7 @@ _MAX_YAML, _MAX_BRACKETS = 4000, 100
 _OPENS = re.compile(r"\[\s{0,50}\{|\{")
 #: The comma of a value that was read before, as a box is.
 _LEFT_OUT = re.compile(r"(?<=[{\[])\s{0,1000},|,(?=\s{0,1000}[,}\]])")
+_COMMENT = re.compile(r"(?<![:\w])//[^\n\"]{0,200}$", re.M)
 _MAX_JSON, _MAX_DEPTH, _MAX_VALUES = 3, 6, 200
 _TEX = (
     (r"\\boxed\s*\{", f" {BOXED} {{"),
@@ -59,6 +60,7 @@ _MARKDOWN = [
     for pattern, new in (
         (r"(?<=[A-Za-z])\u2019(?=[A-Za-z])", "'"),
         (r"<answer>", f" {BOXED} "),
+        (r"\([ ]?(\u00b1|\+/-|\+-)([^()\n]{1,20})\)", r"\1 \2"),
         (r"<[a-zA-Z/|][^<>\n]{0,200}>", " "),
         (r"```\w{0,10}", "\n"),
         (r"`|\*\*|__|~~", ""),
@@ -209,7 +211,9 @@ def _without_json(text: str) -> str:
     decoder = json.JSONDecoder()
     at, parts = 0, []
     if _OPENS.search(text):
-        text = _LEFT_OUT.sub("", text)
+        text = _LEFT_OUT.sub("", _COMMENT.sub("", text))
+        if '"' not in text and "{'" in text:  # as Python writes it
+            text = text.replace("'", '"')
     for _ in range(_MAX_JSON):
         if (found := _OPENS.search(text, at)) is None:
             break
@@ -237,9 +241,13 @@ def _pairs(value: Any, key: str, unit: str, depth: int) -> Iterator[str]:
         if isinstance(flat.get("x"), (int, float)) and isinstance(flat.get("y"), (int, float)):
             yield f"{key}: x = {flat['x']}, y = {flat['y']}"
             return
+        if {"min", "max"} <= flat.keys() <= {"min", "max", "unit", "units"}:
+            yield from _pairs(f"{flat['min']} to {flat['max']} {unit}", key, "", depth + 1)
+            return
+        path = names[0] if names else key  # not "reference" or "objects" above a name
         for inner, item in value.items():
             if inner not in ("unit", "units", "object", "name", "label"):
-                yield from _pairs(item, f"{' '.join(names[:1])} {key} {inner}", unit, depth + 1)
+                yield from _pairs(item, f"{path} {inner}", unit, depth + 1)
         return
     words = key.replace("_", " ").split()
     if words and words[-1].lower() in UNITS and not isinstance(value, (bool, str)):
@@ -251,7 +259,9 @@ def _pairs(value: Any, key: str, unit: str, depth: int) -> Iterator[str]:
             yield from _pairs(item, key, unit, depth + 1)
         return
     if isinstance(value, list):
-        yield f"{name}: {' x '.join(map(str, value))} {unit}"
+        ranged = len(value) == 2 and "range" in name.lower().split()
+        name = " ".join(word for word in name.split() if word.lower() != "range")
+        yield f"{name}: {(' to ' if ranged else ' x ').join(map(str, value))} {unit}"
     elif isinstance(value, bool):
         yield f"{name}: {'yes' if value else 'no'}" if name else "yes" if value else "no"
     else:

@@ -68,10 +68,16 @@ def several_before(parts: Sequence[Part], start: int, at: int) -> str:
     return number.text if verbs and verbs[0] >= start else ""
 
 
-def place_after(right: Sequence[Part]) -> tuple[str, str] | tuple[()]:
-    """Where something is, by the first place and name of the parts after it: ("on", "shelf")."""
+def place_of(left: Sequence[Part], right: Sequence[Part]) -> tuple[str, str] | tuple[()]:
+    """Where something is: ("on", "shelf") of "on the shelf are 5 cups", too."""
+    opens = left[:1] and (left[0].role == "place" or left[0].text in ("in", "at"))
+    return _first_place(right) or (_first_place(left) if opens else ())
+
+
+def _first_place(parts: Sequence[Part]) -> tuple[str, str] | tuple[()]:
+    """The first place and name: ("on", "shelf")."""
     where = ""
-    for part in right[:8]:
+    for part in parts[:8]:
         if part.role == "place" or part.text in ("in", "at", "by"):
             where = where or part.text
         elif part.role in ("name", "surface") and where:

@@ -36,7 +36,8 @@ MAX_TEXT = 50_000
 _A_FEW = r"(?:\d+|one|two|three|four|five|six)"
 _ADDED = re.compile(
     r"\banother(?: one)? (?:is|on|in|at|by|near|next|under|behind|lies|sits|stands)\b"
-    rf"|\b{_A_FEW} more\b(?! than)|\bplus {_A_FEW}\b",
+    rf"|\b{_A_FEW} more\b(?! than)|\bplus {_A_FEW}\b"
+    rf"|\band {_A_FEW}(?: others?)? (?:is|are) (?:partly|partially|hidden|cut|only|half)\b",
     re.I,
 )
 _SOME_OF = re.compile(
@@ -93,7 +94,7 @@ def read(text: str, asked: Asked, picture: tuple[int, int] | None = None) -> Rea
     # An answer to "which is higher" may say "taller".
     asked = replace(asked, relation=RELATION_WORDS.get(asked.relation, asked.relation))
     points = find_points(text[:MAX_TEXT], picture)
-    plain = in_plain_words(plain_lines(points.rest))
+    plain = _with_names(in_plain_words(plain_lines(points.rest)), asked)
     clauses = find_clauses(plain, asked.objects)
     choice = decides(plain, clauses, asked)
     numeric = asked.quantity in _NUMBERS or asked.quantity is Quantity.POSITION
@@ -102,9 +103,12 @@ def read(text: str, asked: Asked, picture: tuple[int, int] | None = None) -> Rea
     measurements: tuple[Measurement, ...] = ()
     why = ""
     if asked.quantity is Quantity.FREE or asked.quantity in _NUMBERS:
-        measurements, why = _measurements(find_statements(clauses), asked)
-    if asked.quantity is Quantity.COUNT and measurements and (added := _added(plain, asked)):
-        measurements, why = (), f"the text counts in parts: {added}"
+        statements = find_statements(clauses)
+        measurements, why = _measurements(statements, asked)
+        if asked.quantity is Quantity.COUNT and measurements:
+            concludes = any(one.final and not one.doubt for one in statements)
+            if added := _of_more(plain, asked) or ("" if concludes else _added(plain, asked)):
+                measurements, why = (), f"the text counts in parts: {added}"
     if asked.quantity is Quantity.COUNT and absent and not measurements:
         measurements, why = (Measurement(Quantity.COUNT, 0.0, objects=asked.objects),), ""
     if measurements:  # "not three but four cups" denies none
@@ -113,6 +117,15 @@ def read(text: str, asked: Asked, picture: tuple[int, int] | None = None) -> Rea
         text, measurements, _of_object(points, asked), verdict, choice.chosen, absent, why
     )
     return replace(reading, why_none=_why_none(asked, reading, points.other_scale, plain))
+
+
+def _with_names(text: str, asked: Asked) -> str:
+    """The text with the asked names for "the former" and "the latter", if it has no name itself."""
+    if len(asked.objects) == 2 and not any(name.lower() in text.lower() for name in asked.objects):
+        for word, name in zip(("former", "latter"), asked.objects, strict=True):
+            literal = name.replace("\\", r"\\")
+            text = re.sub(rf"\bthe {word}\b", f"the {literal}", text, flags=re.I)
+    return text
 
 
 def _of_object(points: Points, asked: Asked) -> tuple[tuple[float, float], ...]:
@@ -297,18 +310,22 @@ def _added(text: str, asked: Asked) -> str:
     """What a text adds to a count: "another is on the chair", "a third chair"; "" = nothing."""
     if found := _ADDED.search(text):
         return found[0]
-    name, place = apart(asked.objects[0])
-    kind = not place and " " in name and name.lower() not in text.lower()
-    if (place or kind) and (found := _SOME_OF.search(text)):
-        return found[0]
-    if kind and (found := _TOTAL.search(text)):
-        return found[0]
+    name = apart(asked.objects[0])[0]
     for match in _ONE_MORE.finditer(text):
         words = match[1].split()
         names = (" ".join(words[:n]) for n in range(1, len(words) + 1))
         if words[0] == "one" or any(means(one, name, plural=True) for one in names):
             return match[0].strip()
     return ""
+
+
+def _of_more(text: str, asked: Asked) -> str:
+    """What says that a count is of more than the asked kind: "7 balls in total" for red balls."""
+    name, place = apart(asked.objects[0])
+    kind = not place and " " in name and name.lower() not in text.lower()
+    found = _SOME_OF.search(text) if place or kind else None
+    found = found or (_TOTAL.search(text) if kind else None)
+    return found[0] if found else ""
 
 
 def _continues(statement: Statement, first: Statement, asked: Asked) -> bool:

@@ -26,7 +26,7 @@ from sdvlm_core.language.neighbours import (
     counted_after,
     ends_of,
     others_around,
-    place_after,
+    place_of,
     several_before,
 )
 from sdvlm_core.language.relations import RELATION_WORDS
@@ -108,8 +108,10 @@ class _Context:
     sides: tuple[str, ...] = ()
     labels: dict[int, str] = field(default_factory=dict)  # of numbers, by the id of their part
     surface: bool = False  # "measured from edge to edge"
+    centre: bool = False  # "centre to centre, ..."
     partial: bool = False  # "not including the base, ..."
     condition: bool = False  # "if the tiles are 30 cm wide, ..."
+    past: bool = False  # "formerly, ..."
 
 
 def find_statements(clauses: Sequence[Clause]) -> list[Statement]:
@@ -119,10 +121,16 @@ def find_statements(clauses: Sequence[Clause]) -> list[Statement]:
     sides = {clause.sentence: named for clause in clauses if (named := _sides_named(clause))}
     context.labels = dict(filter(None, map(_label, clauses)))
     surfaces = {clause.sentence for clause in clauses if _is_between_surfaces(clause)}
+    centres = {
+        clause.sentence
+        for clause in clauses
+        if _is_between_centres(clause.parts) and not any(p.amounts for p in clause.parts)
+    }
     for index, clause in enumerate(clauses):
         _enter(context, clause)
         context.sides = sides.get(clause.sentence, ())
         context.surface = clause.sentence in surfaces
+        context.centre = clause.sentence in centres
         following = clauses[index + 1] if index + 1 < len(clauses) else None
         found += _statements(clause, following, context)
     return found
@@ -150,7 +158,7 @@ def _enter(context: _Context, clause: Clause) -> None:
         context.sentence, context.owners, context.measure = clause.sentence, (), ""
         context.last = ()
         context.doubt, context.final = "", False
-        context.partial = context.condition = False
+        context.partial = context.condition = context.past = False
     if clause.heading:
         names = [part.text for part in clause.parts if part.role == "name"]
         plain = not any(part.role == "pronoun" for part in clause.parts)
@@ -162,6 +170,7 @@ def _enter(context: _Context, clause: Clause) -> None:
         if part.role == "name" and context.topic in ("", context.earlier):
             context.topic = part.text
             break
+    context.past |= any(part.text == "formerly" for part in clause.parts)
     if clause.opener in _CONDITIONS:  # "if I had to guess" sets none
         context.condition |= any(part.role in ("name", "number") for part in clause.parts)
 
@@ -207,6 +216,9 @@ def _statement(
     left, right = parts[start:at], parts[at + 1 : end]
     amounts = parts[at].amounts
     subject, adjacent = subject_before(left)
+    alone = len(right) == 1 and right[0].role == "measure" and end < len(parts)
+    if alone and any(part.role == "measure" for part in left[-2:]):
+        right = []  # "length 2.4 m width 20 cm": of the next number
     measure, tail = _measure_after(right)
     follows = tail[0].text if tail and tail[0].role in ("name", "word") else ""
     attributive = follows if len(amounts) == 1 else ""
@@ -245,7 +257,7 @@ def _statement(
         bool(words & w.COMPONENTS)
         or (bool(tail) and tail[0].role == "place" and tail[0].text != "on"),
         subject.surface or context.surface or any(part.role == "surface" for part in parts),
-        subject.centre or inverted.centre or _is_between_centres(parts),
+        subject.centre or inverted.centre or context.centre or _is_between_centres(parts),
         pronoun,
         bool(attributive),
         context.final or _concludes(clause, parts),
@@ -256,7 +268,7 @@ def _statement(
         next((part.text for part in left if part.role == "word"), ""),
         others_around(left, tail, owners),
         several_before(parts, start, at),
-        place_after(right),
+        place_of(left, right),
     )
     if clause.opener != "(":
         # "two collars, 6 cm wide"
@@ -271,6 +283,8 @@ def _doubt(clause: Clause, following: Clause | None, context: _Context) -> str:
     """Why the other clauses of the sentence make a number no value; "" = they do not."""
     if context.partial:
         return "a part of the object is left out"
+    if context.past:
+        return "it is of another time"
     if context.condition and any(part.text == "would" for part in clause.parts):
         return "it is only assumed"
     if following is not None and denies_before(following, clause.sentence):

@@ -54,7 +54,8 @@ def _is_shown(clause: Clause, asked: Asked) -> bool:
     """Whether a clause says that an asked object is there, and not elsewhere."""
     parts = clause.parts
     texts = {part.text for part in parts}
-    if clause.question or w.NEGATIONS & texts or w.IFS & {clause.opener, *texts}:
+    denied = (w.NEGATIONS | {"nothing", "none", "was", "were"}) & texts
+    if clause.question or denied or w.IFS & {clause.opener, *texts}:
         return False  # "to tell whether there is a ladder"
     named = any(
         part.role in ("name", "word") and _is_asked(part.text, asked) and not _goes_on(parts, i)

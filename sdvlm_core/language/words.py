@@ -51,7 +51,7 @@ VERBS = vocabulary(
     "hangs exhibits estimate estimated shows estimates separates separate calculated computed "
     "determined : = ≈ ~ it's that's there's they're he's she's isn't aren't wasn't weren't "
     "doesn't don't didn't can't cannot couldn't wouldn't won't shouldn't hasn't haven't what's "
-    "here's → remains turns works i'd i'll measuring standing"
+    "here's → remains remain turns works i'd i'll measuring standing"
 )
 NEGATIONS = vocabulary(
     "not no never neither nor cannot hardly rather instead wrong incorrect false unlikely doubt "
