@@ -8,7 +8,7 @@ Does not know how the hypotheses were found, and no other source of error (`unce
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +36,12 @@ class Doubt:
     sizes: tuple[float, float, float] = (0.0, 0.0, 0.0)
     position: float = 0.0
     ambiguous: bool = False
+
+    def with_underside(self, underside: float) -> Doubt:
+        """With an unseen underside, metres: another plausible height."""
+        length, width, height = self.sizes
+        sizes = (length, width, max(height, underside))
+        return replace(self, sizes=sizes, position=max(self.position, underside / 2))
 
     def by_key(self) -> dict[str, float]:
         """The halves by `STD_DEV_KEYS`."""

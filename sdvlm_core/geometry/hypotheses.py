@@ -49,7 +49,7 @@ _MARGIN_FRACTION = 0.08
 #: Fraction of a segment's pixels at one height that make its top level.
 _MIN_LEVEL_FRACTION = 0.25
 #: Fractions of the pixels above a level top that may be another thing.
-_MIN_THING_FRACTION, _MAX_THING_FRACTION = 0.02, 0.4
+_MIN_THING_FRACTION, _MAX_THING_FRACTION = 0.02, 0.7
 #: Largest width of such a thing, as a fraction of the width of what it stands on.
 _MAX_THING_WIDTH = 0.7
 #: Number of segments that are tried as the object's main one: a thing in front of the object may

@@ -38,6 +38,7 @@ from sdvlm_core.geometry.uncertainty import (
     Situation,
     Spread,
     error_sources,
+    hidden_underside,
     is_imprecise,
     spreads,
 )
@@ -53,8 +54,9 @@ _MAX_POINTS = 1300
 _MAX_SMOOTHING_PX = 3
 #: Fraction of the support's scatter that smoothing leaves.
 _SMOOTHED_FRACTION = 0.5
-#: Hidden lower part, as a fraction of the height, above which there is a warning.
-_HIDDEN_BASE_FRACTION = 0.3
+#: Hidden lower part, as a fraction of the height, above which there is a warning: of a thing that
+#: may stand on the support, and of the underside of a thing in the air.
+_HIDDEN_BASE_FRACTION, _UNDERSIDE_FRACTION = 0.3, 0.05
 #: A reading lies behind a point if it is this fraction of the distance further away.
 _BEHIND_FRACTION = 0.02
 #: An object touches its support unless its lowest reading is higher than this fraction of the
@@ -134,6 +136,8 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
     warnings = (*scene.cautions, *_warnings(scene.frame, pixels))
     if doubt.ambiguous:
         warnings = (*warnings, Caution.AMBIGUOUS_EXTENT)
+    underside = hidden_underside(best.box) if best.hangs else 0.0
+    doubt = doubt.with_underside(underside)
     sources = error_sources(best.box, pixels, best.points, best.pixel_m, noise, best.clearance)
     situation = Situation.of(warnings, sources)
     errors = spreads(best.box, sources, situation, doubt.by_key())
@@ -142,19 +146,24 @@ def measure_region(scene: Scene, region: Region, noise: DepthNoise) -> Measured:
         spreads=errors,
         sources=sources,
         situation=situation,
-        warnings=(*warnings, *_imprecisions(best.box, pixels, sources, errors)),
+        warnings=(*warnings, *_imprecisions(best.box, pixels, sources, errors, underside)),
     )
     return replace(one, warnings=tuple(dict.fromkeys((*one.warnings, *one.distance_warnings))))
 
 
 def _imprecisions(
-    box: UprightBox, pixels: ObjectPixels, sources: ErrorSources, errors: dict[str, Spread]
+    box: UprightBox,
+    pixels: ObjectPixels,
+    sources: ErrorSources,
+    errors: dict[str, Spread],
+    underside: float,
 ) -> tuple[Caution, ...]:
     """Warnings of a large error, with its cause: what is hidden counts if a value depends on it."""
     length, _, height = (float(value) for value in box.size)
     longest = (length, errors["length_m"]) if length > height else (height, errors["height_m"])
     imprecise = is_imprecise(height, errors["height_m"]) or is_imprecise(*longest)
-    hidden_base = sources.base > _HIDDEN_BASE_FRACTION / math.sqrt(12) * height
+    below = underside > _UNDERSIDE_FRACTION * height
+    hidden_base = below or sources.base > _HIDDEN_BASE_FRACTION / math.sqrt(12) * height
     conditions = {
         Caution.OCCLUDED: imprecise and (pixels.covered_across or pixels.covered_up),
         Caution.UNSEEN_EXTENT: hidden_base or (imprecise and sources.unseen_share > 0),
@@ -172,12 +181,14 @@ class _Boxed:
         pixel_m: size of a pixel at the object's distance, metres.
         clearance: height of the lowest reading above the support, metres, if the object may extend
             down to the support; 0 = it ends at its lowest reading.
+        hangs: it is in the air.
     """
 
     box: UprightBox
     points: Points
     pixel_m: float
     clearance: float
+    hangs: bool
 
 
 def _box_of(scene: Scene, pixels: ObjectPixels, noise: DepthNoise) -> _Boxed:
@@ -186,9 +197,8 @@ def _box_of(scene: Scene, pixels: ObjectPixels, noise: DepthNoise) -> _Boxed:
     z = median(points[:, 2])
     pixel_m = cloud.pixel_angle * z
     clearance = _clearance(pixels, points)
-    standing = pixels.plane.detected
-    if clearance > 0 and _hangs(cloud, pixels, points, clearance):
-        standing, clearance = False, 0.0
+    hangs = clearance > 0 and _hangs(cloud, pixels, points, clearance)
+    standing = pixels.plane.detected and not hangs
     flat = pixels.flat is not None  # colour shows the whole outline, and no extreme readings
     # A rim that is too wide is not cut off: the shape of the near outline would change. The colour
     # of a pixel is a mean of its surroundings, so an outline by colour needs no rim.
@@ -197,7 +207,7 @@ def _box_of(scene: Scene, pixels: ObjectPixels, noise: DepthNoise) -> _Boxed:
     scatter = 0.0 if flat else _SMOOTHED_FRACTION * pixels.plane.spread * z
     unseen = _may_be_unseen(cloud)
     box = upright_box(points, pixels.plane, rim, unseen, standing, whole=flat, scatter=scatter)
-    return _Boxed(box, points, pixel_m, clearance)
+    return _Boxed(box, points, pixel_m, 0.0 if hangs else clearance, hangs)
 
 
 def _measured(scene: Scene, region: Region, box: UprightBox, pixels: ObjectPixels) -> Measured:

@@ -93,6 +93,10 @@ def _flat_object(
     if hypotheses and min(hypotheses[0].extents) > _MIN_RAISED_EXTENT:
         return None
     seen = hypotheses[0].mask if hypotheses else np.zeros_like(crop.inside)
+    if seen.any():
+        highest = ends(support.height[seen].astype(np.float64))[1]
+        if highest > _MAX_LOW_FRACTION * median(crop.depth[seen]):
+            return None  # a bottle with a clear neck: its colour is not on the support
     found = flat_object(scene.rgb, scene.cloud, crop, support.plane, support.height, seen)
     if found is None:
         return None

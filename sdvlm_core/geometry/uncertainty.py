@@ -198,6 +198,14 @@ def hidden_depth_std_dev(box: UprightBox) -> float:
     return math.hypot(unseen, box.inferred_depth * _INFERRED_DEPTH_FRACTION)
 
 
+def hidden_underside(box: UprightBox) -> float:
+    """How far a thing in the air may extend below its lowest reading, metres.
+
+    The camera sees the side of a ball down to where the line of sight touches it.
+    """
+    return box.visible_width / 2 * (1 - math.sqrt(1 - _elevation_sine(box) ** 2))
+
+
 def error_sources(
     box: UprightBox,
     pixels: ObjectPixels,

@@ -275,19 +275,20 @@ def _far_side(
     """The near side (N, 3), in the view's axes, turned about the footprint's vertical middle.
 
     Returns:
-        (M, 3) points in the optical frame, and the same (M, 2) in the footprint's coordinates.
+        (M, 3) points in the optical frame, and (K, 2) in the footprint's coordinates those of them
+        that are farther away than every reading. The others are below a top that is seen.
     """
     if shape is None:
         return np.empty((0, 3)), np.empty((0, 2))
     across, deep = (2 * shape.middle[axis] - upright[:, axis] for axis in (0, 1))
     left, right, deepest = flat[:, 0].min(), flat[:, 0].max(), flat[:, 1].max()
-    new = (deep > deepest) & (across > left) & (across < right)
-    turned = np.stack([across[new], deep[new], upright[new, 2]], axis=1)
+    behind = (deep > shape.middle[1]) & (across > left) & (across < right)
+    turned = np.stack([across[behind], deep[behind], upright[behind, 2]], axis=1)
     far = turned @ axes
     if hidden is not None and len(far):
         possible = hidden(far)
         far, turned = far[possible], turned[possible]
-    return far, turned[:, :2]
+    return far, turned[turned[:, 1] > deepest, :2]
 
 
 def _near_shape(flat: Points) -> _Shape | None:
