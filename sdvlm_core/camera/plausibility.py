@@ -45,6 +45,8 @@ _USUAL_K_TO_P, _EQUAL_K_TO_P = 2.0, 1.05
 _SAME_INTRINSICS = 0.02
 # Beyond the range of the sensor by this factor, the unit of depth is wrong, not the scene.
 _IMPOSSIBLE_RANGE = 3.0
+# A depth camera has no readings nearer than its range by this factor; noise is below this share.
+_TOO_NEAR, _MANY_TOO_NEAR = 2.0, 0.02
 # Share of pixels with a reading below which depth is sparse.
 _SPARSE = 0.1
 # Pixels of depth that are examined: the median of 4096 is exact enough, and costs 0.1 ms.
@@ -247,6 +249,14 @@ def _depth_cautions(
     """Rules for the readings: range, all equal, few."""
     readings, share = _readings(depth)
     cautions = _range_cautions(float(np.median(readings)), settings, unit_m)
+    too_near = float(np.mean(readings < np.float32(settings.range_m[0] / _TOO_NEAR)))
+    if not cautions and too_near > _MANY_TOO_NEAR:
+        reason = (
+            f"{too_near:.0%} of the depth readings are nearer than "
+            f"{settings.range_m[0] / _TOO_NEAR:g} m; the sensor's range begins at "
+            f"{settings.range_m[0]:g} m: is depth a picture normalised to 0 to 255, or a disparity?"
+        )
+        cautions.append(FrameCaution(Caution.IMPLAUSIBLE_DEPTH, reason))
     lowest, highest = readings.min(), readings.max()
     if lowest == highest:
         lowest, highest = np.nanmin(depth), np.nanmax(depth)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sdvlm_core.geometry.flat_extent import MAX_LYING_FRACTION
 from sdvlm_core.geometry.object_pixels import ObjectPixels
 from sdvlm_core.geometry.upright_box import UprightBox
 
@@ -19,6 +20,8 @@ from sdvlm_core.geometry.upright_box import UprightBox
 MAX_RATIO = 1.25
 #: Height of a lying thing over its length; more is another thing on it or beside it.
 _MAX_LYING_RATIO = 0.18
+#: Cosine of the angle between the length of a thing that lies behind another and the view.
+_MIN_AWAY_COSINE = 0.9
 #: Pixels that reach less of their box say nothing about the rest of it.
 _MIN_EXTENT = 0.1
 
@@ -55,6 +58,19 @@ class Doubt:
         }
 
 
+def _may_stand(box: UprightBox) -> bool:
+    """Whether a flat object's box may be that of a standing one with a clear upper part.
+
+    What is seen through the upper part of a bottle lies behind it on the support, away from the
+    camera; depth shows its lower part.
+    """
+    up = box.axes[2]
+    view = box.centre - (box.centre @ up) * up
+    away = abs(float(box.axes[0] @ view)) > _MIN_AWAY_COSINE * float(np.linalg.norm(view))
+    high = float(box.size[2]) > MAX_LYING_FRACTION * float(np.linalg.norm(box.centre))
+    return away and high
+
+
 def doubt_about(box: UprightBox, pixels: ObjectPixels, others: Sequence[UprightBox]) -> Doubt:
     """The doubt about an object's box, given the boxes of its other hypotheses."""
     sizes, position = np.zeros(3), 0.0
@@ -73,6 +89,10 @@ def doubt_about(box: UprightBox, pixels: ObjectPixels, others: Sequence[UprightB
         ambiguous |= flat.spread > MAX_RATIO
         sizes = np.maximum(sizes, (flat.spread - 1) / 2 * box.size * (1, 1, 0))
         sizes[2] = max(sizes[2], flat.height_std_dev_m)
+        if _may_stand(box):
+            ambiguous = True
+            sizes = np.maximum(sizes, (*(box.size[:2] / 2), float(box.size[2]) - flat.height_m))
+            position = max(position, float(box.size[0]) / 2)
         if box.size[2] > _MAX_LYING_RATIO * box.size[0]:
             ambiguous = True
             sizes[2] = max(sizes[2], float(box.size[2]) - flat.height_m)

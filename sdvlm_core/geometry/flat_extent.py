@@ -26,6 +26,10 @@ from sdvlm_core.geometry.robust import median
 from sdvlm_core.geometry.support_colours import SupportColours, crop_colours
 from sdvlm_core.geometry.support_plane import Plane
 
+#: Largest height of the part of a lying object that depth shows, as a fraction of the distance: a
+#: depth camera has trouble with things of a few times its noise only.
+MAX_LYING_FRACTION = 0.03
+
 # Fractions of the region or of the distance; tuned on rendered tables and on the development frames
 # of benchmarks/real_frames.py.
 #: The support must have this fraction of the pixels around the region.

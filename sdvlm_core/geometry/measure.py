@@ -56,6 +56,7 @@ _MAX_SMOOTHING_PX = 3
 _SMOOTHED_FRACTION = 0.5
 #: Hidden lower part, as a fraction of the height, above which there is a warning: of a thing that
 #: may stand on the support, and of the underside of a thing in the air.
+_THIN = 0.6
 _HIDDEN_BASE_FRACTION, _UNDERSIDE_FRACTION = 0.3, 0.05
 #: A reading lies behind a point if it is this fraction of the distance further away.
 _BEHIND_FRACTION = 0.02
@@ -162,11 +163,12 @@ def _imprecisions(
     length, _, height = (float(value) for value in box.size)
     longest = (length, errors["length_m"]) if length > height else (height, errors["height_m"])
     imprecise = is_imprecise(height, errors["height_m"]) or is_imprecise(*longest)
+    thin = errors["width_m"].std_dev > _THIN * float(box.size[1])
     below = underside > _UNDERSIDE_FRACTION * height
     hidden_base = below or sources.base > _HIDDEN_BASE_FRACTION / math.sqrt(12) * height
     conditions = {
         Caution.OCCLUDED: imprecise and (pixels.covered_across or pixels.covered_up),
-        Caution.UNSEEN_EXTENT: hidden_base or (imprecise and sources.unseen_share > 0),
+        Caution.UNSEEN_EXTENT: hidden_base or thin or (imprecise and sources.unseen_share > 0),
         Caution.IMPRECISE: imprecise,
     }
     return tuple(code for code, holds in conditions.items() if holds)

@@ -15,7 +15,12 @@ import numpy.typing as npt
 
 from sdvlm_core.frame import Region
 from sdvlm_core.geometry.crops import Crop, crop_around, crop_region, subsampling_step
-from sdvlm_core.geometry.flat_extent import box_by_colour, flat_object, flat_points
+from sdvlm_core.geometry.flat_extent import (
+    MAX_LYING_FRACTION,
+    box_by_colour,
+    flat_object,
+    flat_points,
+)
 from sdvlm_core.geometry.hypotheses import Hypothesis, hypotheses_in_box
 from sdvlm_core.geometry.object_pixels import Flat, ObjectPixels, described
 from sdvlm_core.geometry.point_cloud import Cloud, Mask
@@ -43,9 +48,6 @@ _WHOLE_FRACTION = 0.95
 _MIN_RAISED_EXTENT = 0.8
 #: Reach of the search for a flat object at a point, as a fraction of the image's width.
 _FLAT_REACH_FRACTION = 0.15
-#: Largest height of the part of a flat object that depth shows, as a fraction of the distance: a
-#: depth camera has trouble with things of a few times its noise.
-_MAX_LOW_FRACTION = 0.03
 #: A depth camera shows the edge of a nearer thing at most this far over the object behind it,
 #: radians; smallest fraction of a mask that is left without these readings.
 _MAX_EDGE_RAD, _MIN_LEFT_FRACTION = 0.007, 0.5
@@ -93,10 +95,6 @@ def _flat_object(
     if hypotheses and min(hypotheses[0].extents) > _MIN_RAISED_EXTENT:
         return None
     seen = hypotheses[0].mask if hypotheses else np.zeros_like(crop.inside)
-    if seen.any():
-        highest = ends(support.height[seen].astype(np.float64))[1]
-        if highest > _MAX_LOW_FRACTION * median(crop.depth[seen]):
-            return None  # a bottle with a clear neck: its colour is not on the support
     found = flat_object(scene.rgb, scene.cloud, crop, support.plane, support.height, seen)
     if found is None:
         return None
@@ -237,7 +235,7 @@ def _continued_by_colour(
     if not seen.on_support:
         heights = plane.heights(cloud.points(seen.rows, seen.columns))
         z = median(cloud.depth[seen.rows, seen.columns])
-        if ends(heights)[1] > _MAX_LOW_FRACTION * z:
+        if ends(heights)[1] > MAX_LYING_FRACTION * z:
             return ()
         reach = max(reach, longest)
     window = (

@@ -55,7 +55,7 @@ class UprightBox:
         axes: (3, 3) unit rows along length, width and height.
         size: (3,) length >= width, both horizontal, and height.
         bottom: height of the lower face above the plane.
-        surface: (M, 3) the visible points and the inferred far side, without the few far outside
+        surface: (M, 3) the visible points and the inferred rear side, without the few far outside
             the box: mixed readings between the object and its background.
         visible_depth: visible extent along the horizontal view.
         inferred_depth: extent added for the far side.
@@ -127,7 +127,7 @@ def upright_box(
     flat = upright[_inliers(upright), :2]
     visible_width = _extend_to_silhouette(flat, middle, up, rim)
     shape = None if whole else _near_shape(flat)
-    far, mirrored = _far_side(upright, flat, shape, axes, hidden)
+    mirrored = _far_side(upright, flat, shape, axes, hidden)
     rectangle, inferred_depth = _footprint(flat, mirrored, shape)
     along = np.cos(rectangle.angle) * side + np.sin(rectangle.angle) * view
     height = max(top - bottom, 0.0)
@@ -136,7 +136,8 @@ def upright_box(
     position = across * side + deep * view + base + (bottom + height / 2) * up
     box_axes = np.stack([along, np.cross(up, along), up])
     size = np.array([rectangle.length, rectangle.width, height])
-    surface = np.concatenate([points, far])
+    rear = points[:0] if whole else _rear(upright, rectangle.centre, axes, hidden)
+    surface = np.concatenate([points, rear])
     limit = size / 2 + _STRAY_FRACTION * rectangle.length
     return UprightBox(
         centre=position,
@@ -271,24 +272,41 @@ def _far_side(
     shape: _Shape | None,
     axes: Points,
     hidden: Callable[[Points], Mask] | None,
-) -> tuple[Points, Points]:
+) -> Points:
     """The near side (N, 3), in the view's axes, turned about the footprint's vertical middle.
 
     Returns:
-        (M, 3) points in the optical frame, and (K, 2) in the footprint's coordinates those of them
-        that are farther away than every reading. The others are below a top that is seen.
+        (M, 2) the points farther away than every reading, in the footprint's coordinates.
     """
     if shape is None:
-        return np.empty((0, 3)), np.empty((0, 2))
-    across, deep = (2 * shape.middle[axis] - upright[:, axis] for axis in (0, 1))
+        return np.empty((0, 2))
+    turned = _turned(upright, shape.middle)
     left, right, deepest = flat[:, 0].min(), flat[:, 0].max(), flat[:, 1].max()
-    behind = (deep > shape.middle[1]) & (across > left) & (across < right)
-    turned = np.stack([across[behind], deep[behind], upright[behind, 2]], axis=1)
-    far = turned @ axes
-    if hidden is not None and len(far):
-        possible = hidden(far)
-        far, turned = far[possible], turned[possible]
-    return far, turned[turned[:, 1] > deepest, :2]
+    turned = turned[(turned[:, 1] > deepest) & (turned[:, 0] > left) & (turned[:, 0] < right)]
+    if hidden is not None and len(turned):
+        turned = turned[hidden(turned @ axes)]
+    return turned[:, :2]
+
+
+def _rear(
+    upright: Points,
+    middle: Points,
+    axes: Points,
+    hidden: Callable[[Points], Mask] | None,
+) -> Points:
+    """The near side (N, 3) turned about the box's vertical middle (2,): points (M, 3).
+
+    The rear face, in the optical frame, also below a rear edge that is seen.
+    """
+    turned = _turned(upright, middle)
+    rear = turned[turned[:, 1] > middle[1]] @ axes
+    return rear[hidden(rear)] if hidden is not None and len(rear) else rear
+
+
+def _turned(upright: Points, middle: Points) -> Points:
+    """Points (N, 3) in the view's axes, turned by 180 degrees about a vertical line at (2,)."""
+    across, deep = (2 * middle[axis] - upright[:, axis] for axis in (0, 1))
+    return np.stack([across, deep, upright[:, 2]], axis=1)
 
 
 def _near_shape(flat: Points) -> _Shape | None:

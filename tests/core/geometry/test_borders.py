@@ -54,7 +54,8 @@ def test_an_object_at_the_border_of_a_rectified_raw_image_is_reported_as_truncat
     found, _ = measure_in(open_scene(replace(raw, depth=depth)), regions)
     assert [Caution.TRUNCATED in one.warnings for one in found] == [True, False]
     found, _ = measure_in(open_scene(replace(frame, depth=depth)), regions)
-    assert [one.warnings for one in found] == [(), ()]
+    # Of the width: only its front is seen.
+    assert [one.warnings for one in found] == [(Caution.UNSEEN_EXTENT,), ()]
 
 
 def test_an_object_inside_a_narrow_view_is_not_reported_as_truncated():

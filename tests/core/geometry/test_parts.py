@@ -25,7 +25,7 @@ def test_a_part_beyond_lost_readings_completes_an_object_that_misses_an_edge_of_
     depth[y1 + (y2 - y1) // 5 : y1 + 2 * (y2 - y1) // 5, x1:x2] = np.nan
     (one,), _ = measure(frame, [region], "simulated")
     assert one.height_m == pytest.approx(0.24, abs=0.01)
-    assert one.warnings == ()
+    assert one.warnings == (Caution.UNSEEN_EXTENT,)  # of the width: only its front is seen
 
 
 def test_a_farther_thing_at_the_edge_of_a_box_does_not_complete_the_object():

@@ -80,7 +80,7 @@ def test_with_up_every_figure_of_a_turned_real_frame_is_the_upright_one(folder):
             )
         for one, same in zip(other_pairs, pairs, strict=True):
             # Surfaces that touch have many nearest points.
-            assert one.gap_m == pytest.approx(same.gap_m, abs=1e-4, nan_ok=True)
+            assert one.gap_m == pytest.approx(same.gap_m, abs=5e-4, nan_ok=True)
 
 
 @pytest.mark.parametrize("folder", FIRST or [NO_FRAMES], ids=folder_id)
