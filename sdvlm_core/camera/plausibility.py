@@ -258,6 +258,12 @@ def _depth_cautions(
         )
         cautions.append(FrameCaution(Caution.IMPLAUSIBLE_DEPTH, reason))
     lowest, highest = readings.min(), readings.max()
+    if not cautions and unit_m is not None and _ends_at_byte(depth, float(highest), unit_m):
+        reason = (
+            "the largest value of depth is 255: is it a picture normalised to 0 to 255, instead of "
+            f"readings of {unit_m:g} m?"
+        )
+        cautions.append(FrameCaution(Caution.IMPLAUSIBLE_DEPTH, reason))
     if lowest == highest:
         lowest, highest = np.nanmin(depth), np.nanmax(depth)
     if lowest == highest:
@@ -273,6 +279,11 @@ def _depth_cautions(
         )
         cautions.append(FrameCaution(Caution.SPARSE_DEPTH, reason))
     return cautions
+
+
+def _ends_at_byte(depth: npt.NDArray[np.float32], highest_m: float, unit_m: float) -> bool:
+    """Whether the largest of integer values is 255; `highest_m` is that of a sample."""
+    return highest_m < 255.5 * unit_m and round(float(np.nanmax(depth)) / unit_m) == 255
 
 
 def _readings(depth: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], float]:

@@ -235,10 +235,11 @@ def test_depth_outside_the_range_is_a_caution(depth: npt.NDArray[Any], sensor: s
 
 
 def test_depth_normalised_to_256_values_is_a_caution() -> None:
-    low, high = np.nanmin(METRES), np.nanmax(METRES)
-    frame = framed(((METRES - low) / (high - low) * 255).astype(np.uint16))
-    assert frame.cautions == (Caution.IMPLAUSIBLE_DEPTH,)
-    assert "normalised to 0 to 255" in frame.reasons[0]
+    high = METRES.max()
+    for low in (0.0, METRES[METRES > 0].min()):
+        frame = framed(((METRES - low) / (high - low) * 255).clip(0).astype(np.uint16))
+        assert frame.cautions == (Caution.IMPLAUSIBLE_DEPTH,)
+        assert "normalised to 0 to 255" in frame.reasons[0]
 
 
 def test_a_few_readings_nearer_than_the_sensor_can_measure_are_noise() -> None:
