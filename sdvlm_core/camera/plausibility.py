@@ -45,8 +45,9 @@ _USUAL_K_TO_P, _EQUAL_K_TO_P = 2.0, 1.05
 _SAME_INTRINSICS = 0.02
 # Beyond the range of the sensor by this factor, the unit of depth is wrong, not the scene.
 _IMPOSSIBLE_RANGE = 3.0
-# A depth camera has no readings nearer than its range by this factor; noise is below this share.
-_TOO_NEAR, _MANY_TOO_NEAR = 2.0, 0.02
+# A depth camera has no readings nearer than its range by this factor, except for noise and for a
+# gripper before the lens: below this share.
+_TOO_NEAR, _MANY_TOO_NEAR = 2.0, 0.1
 # Share of pixels with a reading below which depth is sparse.
 _SPARSE = 0.1
 # Pixels of depth that are examined: the median of 4096 is exact enough, and costs 0.1 ms.

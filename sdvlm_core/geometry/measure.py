@@ -54,9 +54,10 @@ _MAX_POINTS = 1300
 _MAX_SMOOTHING_PX = 3
 #: Fraction of the support's scatter that smoothing leaves.
 _SMOOTHED_FRACTION = 0.5
+#: A width whose std_dev is a larger fraction of it is hardly known: a warning.
+_UNKNOWN_WIDTH_FRACTION = 0.6
 #: Hidden lower part, as a fraction of the height, above which there is a warning: of a thing that
 #: may stand on the support, and of the underside of a thing in the air.
-_THIN = 0.6
 _HIDDEN_BASE_FRACTION, _UNDERSIDE_FRACTION = 0.3, 0.05
 #: A reading lies behind a point if it is this fraction of the distance further away.
 _BEHIND_FRACTION = 0.02
@@ -163,12 +164,13 @@ def _imprecisions(
     length, _, height = (float(value) for value in box.size)
     longest = (length, errors["length_m"]) if length > height else (height, errors["height_m"])
     imprecise = is_imprecise(height, errors["height_m"]) or is_imprecise(*longest)
-    thin = errors["width_m"].std_dev > _THIN * float(box.size[1])
+    width_unknown = errors["width_m"].std_dev > _UNKNOWN_WIDTH_FRACTION * float(box.size[1])
     below = underside > _UNDERSIDE_FRACTION * height
     hidden_base = below or sources.base > _HIDDEN_BASE_FRACTION / math.sqrt(12) * height
+    unseen = hidden_base or width_unknown or (imprecise and sources.unseen_share > 0)
     conditions = {
         Caution.OCCLUDED: imprecise and (pixels.covered_across or pixels.covered_up),
-        Caution.UNSEEN_EXTENT: hidden_base or thin or (imprecise and sources.unseen_share > 0),
+        Caution.UNSEEN_EXTENT: unseen,
         Caution.IMPRECISE: imprecise,
     }
     return tuple(code for code, holds in conditions.items() if holds)
