@@ -341,3 +341,26 @@ def test_a_bag_moves_in_time_and_measures_the_same_box_again(browser):
         by_numbers(browser, "again", (364, 398, 405, 450))
         until(browser, lambda: browser.find_element(By.ID, "measure-problem").is_displayed())
         assert "does not answer" in browser.find_element(By.ID, "measure-problem").text
+
+
+def test_a_live_node_is_measured_and_asked(browser):
+    pytest.importorskip("rclpy", reason="a live node needs ROS 2")
+    from tests.ros.conftest import running
+
+    inside = ("--ros-args", "-r", "__ns:=/paged")
+    options = ("-p", "model:=nano", "-p", "sensor:=simulated", "-p", "max_age:=60.0")
+    with (
+        running("sdvlm_ros.node", *inside, *options),
+        running("sdvlm_ros.simulated_camera", *inside, "-p", "rate:=2.0"),
+        serving("--node", "/paged/spatial_query") as live,
+    ):
+        look(browser, 1280, "light")
+        load(browser, live.url)
+        by_numbers(browser, "red mug", _MUG)
+        ((_, _, height, _),) = measured(browser, 1)
+        assert height == pytest.approx(0.11, abs=0.005)
+        browser.find_element(By.ID, "question").send_keys("How tall is the red mug?", Keys.ENTER)
+        until(browser, lambda: texts(browser, "#answers .meta, #answers .error"))
+        (said,) = texts(browser, "#answers .said")
+        assert said.endswith(" m.")
+        assert browser.get_log("browser") == []
