@@ -37,7 +37,8 @@ _RULES = [
         (r"at first (?:glance|sight)\b", "first guess"),
         (r"closer to (?=\d)", "about "),
         (r"(?:a|the|its|maximum|working) reach of\b", "a radius of"),
-        (r"a single (?=[a-z])", "1 "),
+        # and not "there is not a single mug"
+        (r"(?:(?<![\w' ] )|(?<=\bis )|(?<=only )|(?<=just )|(?<=I see ))a single (?=[a-z])", "1 "),
         (r"tl;? ?dr\b", "answer"),
         (r"(?<=\w )which (?:makes|gives|adds up to|totals)\b", "making"),
         # what was

@@ -106,8 +106,10 @@ def read(text: str, asked: Asked, picture: tuple[int, int] | None = None) -> Rea
         statements = find_statements(clauses)
         measurements, why = _measurements(statements, asked)
         if asked.quantity is Quantity.COUNT and measurements:
-            concludes = any(one.final and not one.doubt for one in statements)
-            if added := _of_more(plain, asked) or ("" if concludes else _added(plain, asked)):
+            # What stands before a total is part of it.
+            totals = (one.amounts[0].span[0] for one in statements if one.final and not one.doubt)
+            after = plain[max(totals, default=0) :]
+            if added := _of_more(plain, asked) or _added(after, asked):
                 measurements, why = (), f"the text counts in parts: {added}"
     if asked.quantity is Quantity.COUNT and absent and not measurements:
         measurements, why = (Measurement(Quantity.COUNT, 0.0, objects=asked.objects),), ""
