@@ -44,6 +44,7 @@ _DENIED = [
         r"(?:no longer (?:in|on|at|there|here|visible|present)|not (?:there|here|present|visible)"
         r"(?=[.!,\n]|$))",
         r"\bneither (?:an? |the )?(?P<name>[\w' -]{1,60}?)(?= nor\b)",
+        rf"\bneither [\w' -]{{1,60}}? nor (?:an? |the )?{_THING}",
         rf"\bnothing (?:like|resembling|that (?:looks like|resembles)) (?:an? |any |the )?{_THING}",
         r"\b(?P<name>none)\b(?: are| is)?[^.]{0,40}(?=[.]|$)",
     )
