@@ -354,6 +354,8 @@ def test_a_live_node_is_measured_and_asked(browser):
         running("sdvlm_ros.simulated_camera", *inside, "-p", "rate:=2.0"),
         serving("--node", "/paged/spatial_query") as live,
     ):
+        browser.get("about:blank")
+        browser.get_log("browser")  # of the page before, whose server has ended
         look(browser, 1280, "light")
         load(browser, live.url)
         by_numbers(browser, "red mug", _MUG)
