@@ -35,6 +35,7 @@ _RULES = [
         (r"(?:none|nothing) (?:other than|but) ", ""),
         (r"(?:scratch|strike) that\b|on second thoughts?\b", "correction"),
         (r"at first (?:glance|sight)\b", "first guess"),
+        (r"closer to (?=\d[^.!?;\n]{0,60}\bthan\b)", "over "),  # "closer to 2 m than to 1 m"
         (r"closer to (?=\d)", "about "),
         (r"(?:a|the|its|maximum|working) reach of\b", "a radius of"),
         # and not "there is not a single mug"
